@@ -1,0 +1,1 @@
+"""How a server comes to be: configuration, command line, launch, readiness, stop, logs, metrics."""

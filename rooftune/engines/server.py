@@ -1,0 +1,63 @@
+"""A running server as the rest of rooftune sees it. Content of server.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.engines.target import EngineKind
+
+
+class EffectiveConfig(BaseModel):
+    """What the engine says that it resolved its flags to, read from its log, ``/metrics`` and ``/v1/models``.
+
+    None = the engine did not say.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine_version: str | None = None
+    model: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    linear_kernel: str | None = None
+    attention_backend: str | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    chunked_prefill: bool | None = None
+    prefix_caching: bool | None = None
+    async_scheduling: bool | None = None
+    enforce_eager: bool | None = None
+    cuda_graphs: bool | None = None
+    kv_cache_dtype: str | None = None
+    kv_cache_tokens: int | None = None
+    kv_cache_gib: float | None = None
+    block_size: int | None = None
+    weights_gib: float | None = None
+    gpu_memory_utilization: float | None = None
+    speculative: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    raw: dict[str, Any] = Field(default_factory=dict)
+
+
+class ServerInfo(BaseModel):
+    """A server that is up and has answered a warm-up request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine: EngineKind
+    url: str
+    model: str = Field(description="name to send in requests")
+    command: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="what was set on top of the environment"
+    )
+    supervisor_pid: int | None = None
+    server_pid: int | None = None
+    started_at: float = Field(description="seconds since the epoch")
+    ready_after_s: float
+    log: str | None = None
+    time_scale: float = 1.0
+    simulated: bool
+    vocab_size: int | None = None
+    effective: EffectiveConfig = Field(default_factory=EffectiveConfig)

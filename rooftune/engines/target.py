@@ -1,0 +1,33 @@
+"""What is to be tuned: which engine, of which version, with which model, on which accelerator."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.engines.config import FlagValue
+
+EngineKind = Literal["simulated", "vllm", "endpoint"]
+
+
+class Target(BaseModel):
+    """One system under test, before any candidate changes its flags."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine: EngineKind = "simulated"
+    gpu: str | None = Field(default=None, description="catalogue name; None = what is in this machine")
+    model: str
+    engine_version: str
+    base_flags: dict[str, FlagValue] = Field(default_factory=dict)
+    url: str | None = Field(
+        default=None, description="endpoint engine: its base URL, e.g. http://127.0.0.1:8000"
+    )
+    vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
+    time_scale: float = Field(
+        default=1.0, ge=1.0, le=100.0, description="simulated engine only: its clock runs this much faster"
+    )
+
+    @property
+    def simulated(self) -> bool:
+        return self.engine == "simulated"

@@ -1,0 +1,1 @@
+"""From records to figures that may be believed: Parquet schemas, aggregation, statistics, audit."""

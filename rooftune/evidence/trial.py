@@ -1,0 +1,85 @@
+"""One measured run of one candidate, and what may be believed of it. Content of trial.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.engines.server import EffectiveConfig
+
+CheckStatus = Literal["pass", "warn", "fail", "no data"]
+
+
+class Check(BaseModel):
+    """One check of the audit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    status: CheckStatus
+    sentence: str
+    figures: dict[str, Any] = Field(default_factory=dict)
+    remedy: str = ""
+
+
+class Window(BaseModel):
+    """The stretch of time that a figure is taken over, in workload seconds from the start of the load."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    start_s: float
+    end_s: float
+
+
+class Census(BaseModel):
+    """What became of every scheduled request of the whole load; the five add up to ``scheduled``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    scheduled: int
+    completed: int = 0
+    failed: int = 0
+    refused: int = 0
+    cut: int = 0
+    never_begun: int = 0
+
+
+class TrialResult(BaseModel):
+    """One trial. ``metrics`` has vLLM's names; a figure that has no meaning here is absent and ``withheld`` says why."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = 1
+    candidate: str
+    n: int
+    status: Literal["measured", "failed"]
+    failure: str | None = None
+    failure_kind: str | None = None
+    simulated: bool = False
+    time_scale: float = 1.0
+    workload: str
+    workload_hash: str
+    seed: int
+    position: int = Field(description="place in the order of all trials of the run, from 0")
+    started_at: float = 0.0
+    engine: str = ""
+    engine_version: str = ""
+    gpu: str = ""
+    model: str = ""
+    flags: dict[str, Any] = Field(default_factory=dict)
+    effective: EffectiveConfig = Field(default_factory=EffectiveConfig)
+    window: Window | None = None
+    census: Census | None = None
+    overloaded: bool = False
+    asked_rate_per_s: float | None = None
+    served_rate_per_s: float | None = Field(
+        default=None, description="requests/s the server can serve of this workload"
+    )
+    metrics: dict[str, float] = Field(default_factory=dict)
+    withheld: dict[str, str] = Field(default_factory=dict)
+    server: dict[str, float] = Field(
+        default_factory=dict, description="window means and deltas of the server's gauges and counters"
+    )
+    checks: list[Check] = Field(default_factory=list)
+
+    @property
+    def believed(self) -> bool:
+        """Measured, and no check of its audit failed."""
+        return self.status == "measured" and all(c.status != "fail" for c in self.checks)

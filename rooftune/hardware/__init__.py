@@ -1,0 +1,1 @@
+"""Accelerators and hosts: catalogue, probing, measured ceilings, capability rules."""

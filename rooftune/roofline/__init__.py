@@ -1,0 +1,1 @@
+"""Ceilings, points and the figure."""

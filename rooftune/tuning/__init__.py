@@ -1,0 +1,1 @@
+"""Playbook, gates, search and decision."""

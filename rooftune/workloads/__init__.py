@@ -1,0 +1,1 @@
+"""What users send: arrivals, lengths, shared prefixes, traces, SLO and objective."""

@@ -1,0 +1,39 @@
+"""A workload drawn with its seed: every request that will be sent, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class RequestPlan:
+    """Columns of length n, one row a request, in order of arrival.
+
+    ``prompt_tokens`` includes the shared prefix. A request of turn > 0 of a conversation is not due at its
+    ``arrival_s`` but ``think_s`` after the answer to its previous turn; in a closed loop all ``arrival_s`` are 0
+    and ``concurrency`` requests are kept in flight.
+    """
+
+    arrival_s: npt.NDArray[np.float64]
+    prompt_tokens: npt.NDArray[np.int32]
+    output_tokens: npt.NDArray[np.int32]
+    prefix_id: npt.NDArray[np.int32]
+    """-1 = no shared prefix."""
+    prefix_tokens: npt.NDArray[np.int32]
+    prompt_seed: npt.NDArray[np.int64]
+    """Seed of the distinct part of the prompt; two equal values mean the same text (a trace may repeat one)."""
+    conversation: npt.NDArray[np.int32]
+    """-1 = a request of its own."""
+    turn: npt.NDArray[np.int32]
+    think_s: npt.NDArray[np.float64]
+    part: npt.NDArray[np.int16]
+    """Index of the component of a mixed workload."""
+    concurrency: int | None
+    """Closed loop: requests kept in flight; None = open loop."""
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)

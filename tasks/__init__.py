@@ -1,0 +1,1 @@
+"""Prefect tasks: one unit of work each; retries, time-outs, caching, artifacts. They compute nothing."""
