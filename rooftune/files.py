@@ -48,9 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def _told(error: OSError, path: Path) -> RooftuneError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RooftuneError(f"The disk is full: {path} could not be written; free some space and run again.")
-    return RooftuneError(
-        f"{path} could not be written ({error.strerror or error}); check the folder's rights."
-    )
+    return RooftuneError(f"{path} could not be written ({error.strerror or error}); check the folder's rights.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -73,13 +71,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RooftuneError(
-            f"{path} is missing; the phase that writes it has not run in this folder."
-        ) from None
+        raise RooftuneError(f"{path} is missing; the phase that writes it has not run in this folder.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RooftuneError(
-            f"{path} is not valid JSON ({error}); run the phase that writes it again."
-        ) from None
+        raise RooftuneError(f"{path} is not valid JSON ({error}); run the phase that writes it again.") from None
 
 
 def finite(value: Any) -> Any:

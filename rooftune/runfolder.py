@@ -131,9 +131,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.run_json.is_file():
-            raise InputError(
-                f"{path} is no run folder (it has no run.json); give artifacts/<workload>/<run_id>."
-            )
+            raise InputError(f"{path} is no run folder (it has no run.json); give artifacts/<workload>/<run_id>.")
         about = read_json(folder.run_json)
         found = about.get("format") if isinstance(about, dict) else None
         if found != FORMAT:

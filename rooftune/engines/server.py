@@ -49,9 +49,7 @@ class ServerInfo(BaseModel):
     url: str
     model: str = Field(description="name to send in requests")
     command: list[str] = Field(default_factory=list)
-    environment: dict[str, str] = Field(
-        default_factory=dict, description="what was set on top of the environment"
-    )
+    environment: dict[str, str] = Field(default_factory=dict, description="what was set on top of the environment")
     supervisor_pid: int | None = None
     server_pid: int | None = None
     started_at: float = Field(description="seconds since the epoch")

@@ -20,9 +20,7 @@ class Target(BaseModel):
     model: str
     engine_version: str
     base_flags: dict[str, FlagValue] = Field(default_factory=dict)
-    url: str | None = Field(
-        default=None, description="endpoint engine: its base URL, e.g. http://127.0.0.1:8000"
-    )
+    url: str | None = Field(default=None, description="endpoint engine: its base URL, e.g. http://127.0.0.1:8000")
     vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
     time_scale: float = Field(
         default=1.0, ge=1.0, le=100.0, description="simulated engine only: its clock runs this much faster"

@@ -37,12 +37,8 @@ REQUESTS = pa.schema(
         pa.field("part", pa.int16(), nullable=False),
         pa.field("process", pa.int16(), nullable=False),
         pa.field("bytes_received", pa.int64(), nullable=False),
-        pa.field(
-            "chunk_s", pa.list_(pa.float32()), nullable=False
-        ),  # arrival of each content chunk after scheduled_s
-        pa.field(
-            "chunk_tokens", pa.list_(pa.int16())
-        ),  # tokens in each chunk where the server tells; else null
+        pa.field("chunk_s", pa.list_(pa.float32()), nullable=False),  # arrival of each content chunk after scheduled_s
+        pa.field("chunk_tokens", pa.list_(pa.int16())),  # tokens in each chunk where the server tells; else null
     ],
     metadata=_METADATA,
 )

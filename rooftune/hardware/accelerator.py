@@ -65,9 +65,7 @@ class Hardware(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     accelerator: Accelerator
     count: int = 1
-    simulated: bool = Field(
-        description="True when the accelerator is named from the catalogue and not present"
-    )
+    simulated: bool = Field(description="True when the accelerator is named from the catalogue and not present")
     engine_version: str
     driver: str | None = None
     power_limit_watts: float | None = None

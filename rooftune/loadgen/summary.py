@@ -16,9 +16,7 @@ class LoadOptions(BaseModel):
     endpoint: Literal["completions", "chat"] = "completions"
     prompt_format: Literal["tokens", "text"] = "tokens"
     vocab_size: int | None = None
-    processes: int | None = Field(
-        default=None, description="None = as many as the rate needs and cores are free"
-    )
+    processes: int | None = Field(default=None, description="None = as many as the rate needs and cores are free")
     time_scale: float = 1.0
     request_timeout_s: float = 600.0
     api_key_env: str = "OPENAI_API_KEY"
@@ -37,18 +35,14 @@ class LoadSummary(BaseModel):
     drain_s: float = Field(description="bound of the drain")
     drained_after_s: float = Field(description="when the last request ended or was cut")
     scheduled: int
-    asked_rate_per_s: float | None = Field(
-        description="of the schedule over the measured window; None = closed loop"
-    )
+    asked_rate_per_s: float | None = Field(description="of the schedule over the measured window; None = closed loop")
     concurrency: int | None = None
     processes: int = 1
     time_scale: float = 1.0
     send_lag_p50_ms: float = 0.0
     send_lag_p99_ms: float = 0.0
     send_lag_max_ms: float = 0.0
-    client_cpu_share: float = Field(
-        default=0.0, description="busiest client process: CPU seconds / wall seconds"
-    )
+    client_cpu_share: float = Field(default=0.0, description="busiest client process: CPU seconds / wall seconds")
     loop_lag_p99_ms: float | None = None
     gc_pause_max_ms: float | None = None
     descriptors_limit: int | None = None

@@ -26,13 +26,9 @@ class ModelFacts(BaseModel):
     shared_expert_intermediate_size: int = 0
     gated_mlp: bool = True
     dtype: str = "float16"
-    quantization: str | None = Field(
-        default=None, description="of the checkpoint: None, 'awq', 'gptq', 'fp8', 'int8'"
-    )
+    quantization: str | None = Field(default=None, description="of the checkpoint: None, 'awq', 'gptq', 'fp8', 'int8'")
     group_size: int = 128
-    hub_ids: dict[str, str] = Field(
-        default_factory=dict, description="hub id by quantisation: {'none': …, 'awq': …}"
-    )
+    hub_ids: dict[str, str] = Field(default_factory=dict, description="hub id by quantisation: {'none': …, 'awq': …}")
     source: str = ""
 
     @property
@@ -47,9 +43,7 @@ class ModelFacts(BaseModel):
         """Weights of the MLP blocks of all layers, all experts counted."""
         matrices = 3 if self.gated_mlp else 2
         per_layer = (
-            matrices
-            * self.hidden_size
-            * (self.experts * self.intermediate_size + self.shared_expert_intermediate_size)
+            matrices * self.hidden_size * (self.experts * self.intermediate_size + self.shared_expert_intermediate_size)
         )
         router = self.hidden_size * self.experts if self.experts > 1 else 0
         return self.layers * (per_layer + router)

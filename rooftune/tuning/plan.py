@@ -49,17 +49,13 @@ class Candidate(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     name: str
     phase: str
-    change: dict[str, Any] = Field(
-        description="flags set on top of what it is applied to; None removes a flag"
-    )
+    change: dict[str, Any] = Field(description="flags set on top of what it is applied to; None removes a flag")
     on: Literal["incumbent", "baseline"] = "incumbent"
     hypothesis: str
     relieves: str = Field(description="the bottleneck: weights, kv, compute, overhead, queueing, none")
     gates: list[Gate] = Field(default_factory=list)
     expected: Effect | None = None
-    config: EngineConfig = Field(
-        description="as planned on the baseline; on the incumbent it is rendered anew"
-    )
+    config: EngineConfig = Field(description="as planned on the baseline; on the incumbent it is rendered anew")
     command: str
 
     @property
@@ -121,9 +117,7 @@ class Decision(BaseModel):
     incumbent_flags: dict[str, Any]
     command: str
     verdicts: list[Verdict]
-    incumbents: list[str] = Field(
-        description="the incumbent after each phase's candidate, in order of the run"
-    )
+    incumbents: list[str] = Field(description="the incumbent after each phase's candidate, in order of the run")
     first_sentence: str
     budget_spent_s: float = 0.0
     complete: bool = True
