@@ -43,7 +43,7 @@ class Census(BaseModel):
 
 
 class TrialResult(BaseModel):
-    """One trial. ``metrics`` has vLLM's names; a figure that has no meaning here is absent and ``withheld`` says why."""
+    """One trial. ``metrics`` has vLLM's names; a figure without meaning here is absent, ``withheld`` says why."""
 
     model_config = ConfigDict(extra="forbid")
     format: int = 1
