@@ -1,0 +1,67 @@
+# The commands a person types. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKLOAD ?= chat-medium
+ARGS ?=
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help optimize test check format bench docs clean install
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 10) <= sys.version_info[:2] <= (3, 13)))' \
+		|| { echo "rooftune needs Python 3.10 to 3.13; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
+	@echo "installing rooftune (about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing what the tests need"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test]'
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed-test
+	@echo "installing linters and type checkers"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test,check]'
+	@touch $@
+
+install: $(VENV)/.installed ## install rooftune into .venv
+
+optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (default chat-medium on a simulated T4)
+	@$(BIN)/rooftune optimize $(WORKLOAD) $(ARGS)
+
+test: $(VENV)/.installed-test ## run the tests (no GPU, no vLLM, no browser)
+	@$(BIN)/python -m pytest -m "not real_vllm and not browser" $(ARGS)
+
+test-browser: $(VENV)/.installed-test ## look at the Prefect UI in headless Chromium (needs Chromium)
+	@$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+check: $(VENV)/.installed-check ## lint, format, types, direction of dependencies
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed-check ## format the code and mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-test ## print the tables of docs/benchmarks.md (about ten minutes)
+	$(BIN)/python -m benchmarks.simulator
+	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.validity
+	$(BIN)/python -m benchmarks.loadgen
+
+clean: ## remove caches and build outputs (runs in artifacts/ stay)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+-include make/*.mk
