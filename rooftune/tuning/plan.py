@@ -18,7 +18,25 @@ VerdictName = Literal[
     "failed",
     "not trusted",
     "not run",
+    "outdone",
 ]
+"""``outdone``: better than the incumbent, but an alternative of the same group is better still and was applied."""
+
+
+class Objective(BaseModel):
+    """What is to be made better, and under which promises. Derived from the workload."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    metric: str = "output_throughput"
+    direction: Literal["higher", "lower"] = "higher"
+    saturated_metric: str = Field(
+        default="output_throughput",
+        description="compared instead when the server is overloaded, where latencies only tell how long the load ran",
+    )
+    slo: dict[str, float] = Field(default_factory=dict, description="limits of one request: {'ttft_ms': 500.0}")
+    slo_share: float = Field(default=0.99, description="share of requests that must meet all of them")
+    asked_rate_per_s: float | None = None
+    seed: int = 0
 
 
 class Gate(BaseModel):
@@ -57,6 +75,9 @@ class Candidate(BaseModel):
     expected: Effect | None = None
     config: EngineConfig = Field(description="as planned on the baseline; on the incumbent it is rendered anew")
     command: str
+    group: str = Field(default="", description="alternatives of one group are measured side by side; one may win")
+    changes_output: bool = Field(default=False, description="generated text may differ: check quality before use")
+    notes: list[str] = Field(default_factory=list)
 
     @property
     def runnable(self) -> bool:
@@ -73,6 +94,12 @@ class Plan(BaseModel):
     target: Target
     playbook: str
     candidates: list[Candidate]
+    phases: list[str] = Field(default_factory=list)
+    objective: Objective = Objective()
+    predicted: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="candidate -> metric -> value that the simulator predicts on the baseline"
+    )
+    predicted_error: float | None = Field(default=None, description="relative error band of the predictions")
 
     def candidate(self, id: str) -> Candidate:
         """The candidate of that id. Raises KeyError."""
@@ -105,6 +132,23 @@ class Verdict(BaseModel):
     trials: list[int] = Field(default_factory=list)
     against_trials: list[int] = Field(default_factory=list)
     stopped_because: str = ""
+    metric: str = Field(default="", description="the metric that decided")
+    flags: dict[str, Any] = Field(default_factory=dict, description="flags it ran with")
+    command: str = Field(default="", description="command line it ran with")
+
+
+class TrialOrder(BaseModel):
+    """The next trial to run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    candidate: str
+    n: int
+    position: int
+    config: EngineConfig
+    seed: int = Field(description="seed to draw the workload with; both sides of a pair have the same")
+    phase: str
+    against: str | None = Field(default=None, description="the incumbent of the block")
+    why: str = Field(default="", description="one line for the progress display")
 
 
 class Decision(BaseModel):
@@ -120,4 +164,7 @@ class Decision(BaseModel):
     incumbents: list[str] = Field(description="the incumbent after each phase's candidate, in order of the run")
     first_sentence: str
     budget_spent_s: float = 0.0
+    overloaded: bool = False
+    served_rate_per_s: float | None = None
+    asked_rate_per_s: float | None = None
     complete: bool = True

@@ -1,0 +1,88 @@
+"""The case that is tuned when nothing is named, and the target that a command's options describe."""
+
+from __future__ import annotations
+
+from rooftune.engines.config import FlagValue
+from rooftune.engines.target import EngineKind, Target
+from rooftune.errors import InputError
+
+DEFAULT_GPU = "T4"
+DEFAULT_MODEL = "llama-2-7b"
+DEFAULT_VERSION = "0.15.1"
+CURRENT_VERSION = "0.32.0"
+"""Engine version that is assumed when a GPU or a model is named but no version."""
+
+DEFAULT_TIME_SCALE = 10.0
+"""The simulated engine's clock runs ten times faster unless told otherwise."""
+
+PUBLISHED_FLAGS: dict[str, FlagValue] = {
+    "dtype": "half",
+    "max_model_len": 2048,
+    "gpu_memory_utilization": 0.9,
+    "quantization": "awq",
+    "enforce_eager": True,
+}
+"""Flags of the public experiment on a Tesla T4 (github.com/kshyp/varcas, 2026-02-11, vLLM 0.15.1)."""
+
+
+def is_default_case(gpu: str | None, model: str | None, engine_version: str | None) -> bool:
+    """Whether what was named is the published case: T4, Llama-2-7B, vLLM 0.15.1, or nothing at all."""
+    return (
+        _same(gpu, DEFAULT_GPU)
+        and _same(model, DEFAULT_MODEL)
+        and (engine_version is None or engine_version == DEFAULT_VERSION)
+    )
+
+
+def target_for(
+    *,
+    engine: EngineKind = "simulated",
+    gpu: str | None = None,
+    model: str | None = None,
+    engine_version: str | None = None,
+    sets: dict[str, FlagValue] | None = None,
+    url: str | None = None,
+    vllm_python: str | None = None,
+    time_scale: float | None = None,
+) -> Target:
+    """The target that a command's options describe, gaps filled.
+
+    Simulated engine: with nothing named it is the published case (:data:`PUBLISHED_FLAGS`); its flags are taken as
+    long as GPU, model and version are that case's. ``sets`` come on top. Any other target starts without flags, so
+    with the engine's own defaults. ``time_scale`` counts for the simulated engine only.
+
+    Raises:
+        InputError: no model named for a real engine; a URL missing or not wanted.
+    """
+    flags: dict[str, FlagValue] = {}
+    if engine == "simulated":
+        if url is not None:
+            raise InputError("--url belongs to --engine endpoint; the simulated engine is started by rooftune.")
+        if is_default_case(gpu, model, engine_version):
+            flags = dict(PUBLISHED_FLAGS)
+            engine_version = DEFAULT_VERSION
+        gpu, model = gpu or DEFAULT_GPU, model or DEFAULT_MODEL
+    elif engine == "endpoint" and not url:
+        raise InputError("--engine endpoint needs the server's address: --url http://HOST:PORT.")
+    elif engine == "vllm" and not model:
+        raise InputError("--engine vllm needs --model: a hub id, or a folder with a config.json.")
+    return Target(
+        engine=engine,
+        gpu=gpu,
+        model=model or "",
+        engine_version=engine_version or CURRENT_VERSION,
+        base_flags={**flags, **(sets or {})},
+        url=url,
+        vllm_python=vllm_python,
+        time_scale=(time_scale or DEFAULT_TIME_SCALE) if engine == "simulated" else 1.0,
+    )
+
+
+def _same(name: str | None, default: str) -> bool:
+    if name is None:
+        return True
+    plain = name.lower().replace(" ", "").replace("-", "").replace("_", "")
+    aliases = {default.lower().replace("-", "")}
+    if default == DEFAULT_MODEL:
+        aliases.add("thebloke/llama27bawq")
+    return plain in aliases

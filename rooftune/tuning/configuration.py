@@ -1,0 +1,69 @@
+"""From a target and a change of flags to the configuration of one server and its command line."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rooftune.engines.config import EngineConfig, FlagValue
+from rooftune.engines.target import Target
+from rooftune.models.facts import ModelFacts
+
+
+def command_model(target: Target, facts: ModelFacts | None, quantization: str | None) -> str:
+    """What stands after ``--model``: the path or hub id as given, else the catalogue's hub id for the quantisation."""
+    if facts is None or "/" in target.model or Path(target.model).exists():
+        return target.model
+    family = (quantization or facts.quantization or "none").split("_")[0]
+    return facts.hub_ids.get(family) or facts.hub_ids.get("none") or target.model
+
+
+def apply(config: EngineConfig, change: dict[str, Any]) -> EngineConfig:
+    """``config`` with the flags of ``change`` set; a flag that is None there is removed."""
+    kept = {k: v for k, v in config.extra.items() if change.get(k, v) is not None}
+    known = {k: v for k, v in change.items() if k in EngineConfig.model_fields}
+    extra: dict[str, FlagValue] = {
+        k: v for k, v in change.items() if k not in EngineConfig.model_fields and v is not None
+    }
+    return EngineConfig.model_validate({**config.model_dump(), **known, "extra": {**kept, **extra}})
+
+
+def base_config(target: Target, facts: ModelFacts | None) -> EngineConfig:
+    """The configuration of the baseline."""
+    quantization = target.base_flags.get("quantization")
+    named = str(quantization) if quantization is not None else None
+    return apply(EngineConfig(model=command_model(target, facts, named)), dict(target.base_flags))
+
+
+def difference(config: EngineConfig, other: EngineConfig) -> dict[str, Any]:
+    """The change that turns ``other`` into ``config``; None = a flag that ``config`` does not pass."""
+    ours, theirs = config.flags(), other.flags()
+    return {k: ours.get(k) for k in {**theirs, **ours} if ours.get(k) != theirs.get(k)}
+
+
+def describe(change: dict[str, Any]) -> str:
+    """A change in the words of a command line: ``+ --max-num-seqs 8, - --enforce-eager``."""
+    import json
+
+    words = []
+    for name, value in change.items():
+        flag = "--" + name.replace("_", "-")
+        if value is None:
+            words.append(f"without {flag}")
+        elif value is True:
+            words.append(flag)
+        elif value is False:
+            words.append("--no-" + name.replace("_", "-"))
+        elif isinstance(value, dict):
+            words.append(f"{flag} '{json.dumps(value)}'")
+        else:
+            words.append(f"{flag} {value}")
+    return ", ".join(words) or "no change"
+
+
+def command_text(config: EngineConfig) -> str:
+    """The exact command line, quoted for a shell, on one line."""
+    from rooftune.engines.command import command_line
+
+    return shlex.join(command_line(config))

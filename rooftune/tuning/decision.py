@@ -1,0 +1,111 @@
+"""From a finished search to the decision, and the sentence that answers the user first."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from rooftune.evidence.trial import TrialResult
+from rooftune.tuning.configuration import command_text
+from rooftune.tuning.judge import WORDS, span
+from rooftune.tuning.objective import slo_broken
+from rooftune.tuning.plan import Decision, Plan, Verdict
+from rooftune.tuning.state import Search
+
+
+def conclude(search: Search, budget_spent_s: float) -> Decision:
+    """The decision of a search as far as it got."""
+    plan, incumbent = search.plan, search.incumbent
+    trials = believed(search.results, incumbent)
+    verdicts = _all_verdicts(search)
+    return Decision(
+        objective=plan.objective.metric,
+        incumbent=incumbent,
+        incumbent_flags=search.config.flags(),
+        command=command_text(search.config),
+        verdicts=verdicts,
+        incumbents=search.incumbents,
+        first_sentence=first_sentence(plan, trials, incumbent, verdicts, search.stopped),
+        budget_spent_s=budget_spent_s,
+        overloaded=any(t.overloaded for t in trials),
+        served_rate_per_s=served_rate(trials),
+        asked_rate_per_s=asked_rate(plan, trials),
+        complete=not any(v.verdict == "not run" for v in verdicts) and not search.stopped,
+    )
+
+
+def believed(results: list[TrialResult], candidate: str) -> list[TrialResult]:
+    """The believed trials of one candidate, in order."""
+    return sorted((r for r in results if r.candidate == candidate and r.believed), key=lambda r: r.n)
+
+
+def served_rate(trials: list[TrialResult]) -> float | None:
+    """Requests/s that a configuration can serve, median of its trials; None when they do not tell."""
+    rates = [t.served_rate_per_s for t in trials if t.served_rate_per_s is not None]
+    return median(rates) if rates else None
+
+
+def asked_rate(plan: Plan, trials: list[TrialResult]) -> float | None:
+    """Requests/s that the workload asks for; the file's, else what the schedules of the trials had."""
+    if plan.objective.asked_rate_per_s is not None:
+        return plan.objective.asked_rate_per_s
+    rates = [t.asked_rate_per_s for t in trials if t.asked_rate_per_s is not None]
+    return median(rates) if rates else None
+
+
+def place_of(plan: Plan, trials: list[TrialResult]) -> str:
+    """Where it ran, with "simulated" where it was: 'a T4 (simulated)'."""
+    gpu = plan.target.gpu or next((t.gpu for t in trials if t.gpu), "")
+    simulated = plan.target.simulated or any(t.simulated for t in trials)
+    if plan.target.engine == "endpoint":
+        return f"the endpoint {plan.target.url}" + (f" ({gpu})" if gpu else "")
+    article = "an" if gpu[:1] in set("AEFHILMNORSX") else "a"
+    name = "this machine's CPU" if gpu.lower() == "cpu" else f"{article} {gpu}" if gpu else "this machine"
+    return name + (" (simulated)" if simulated else "")
+
+
+def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdicts: list[Verdict], stopped: str) -> str:
+    """The answer, with the sentence about overload first where there is one."""
+    where = place_of(plan, trials)
+    if not trials:
+        return f"No figure of {plan.workload} on {where} can be given: {stopped or 'nothing has been measured yet'}."
+    asked, served = asked_rate(plan, trials), served_rate(trials)
+    if any(t.overloaded for t in trials) and asked and served:
+        share = served / asked
+        return (
+            f"{plan.workload} asks for {asked:g} requests/s; the best configuration found ({incumbent}) serves about "
+            f"{served:.2g} requests/s on {where}, that is {100 * share:.0f} %: the queue grows for as long as the load lasts, "
+            f"and no limit on latency can be kept until the rate falls to what is served or the hardware changes. "
+            f"{_gain(incumbent, verdicts)}"
+        )
+    rate = f" at {asked:g} requests/s" if asked else ""
+    broken = slo_broken(plan.objective, trials)
+    promise = f", but breaks the SLO ({broken})" if broken else " within the SLO" if plan.objective.slo else ""
+    return f"{plan.workload}{rate} is served on {where} with {incumbent}{promise}. {_gain(incumbent, verdicts)}"
+
+
+def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
+    """What the incumbent gains, step by step."""
+    steps = [v for v in verdicts if v.verdict == "applied" and v.against]
+    if incumbent == "baseline" or not steps:
+        measured = sum(1 for v in verdicts if v.ratios)
+        if not measured:
+            return "No alternative has been measured."
+        return f"None of the {measured} alternatives measured is better than the baseline."
+    words = []
+    for v in steps:
+        interval = v.ratios.get(v.metric)
+        gain = f": {WORDS.get(v.metric, v.metric)} {span(interval)} against {v.against}" if interval else ""
+        words.append(f"{v.candidate}{gain}")
+    return "Applied: " + "; ".join(words) + "."
+
+
+def _all_verdicts(search: Search) -> list[Verdict]:
+    """Verdicts in the plan's order; a candidate that the search never came to is 'not run'."""
+    found = {v.candidate: v for v in search.verdicts}
+    reason = search.stopped or "the search had not come to it"
+    for candidate in search.plan.candidates:
+        if candidate.id not in found:
+            found[candidate.id] = Verdict(
+                candidate=candidate.id, phase=candidate.phase, verdict="not run", reason=reason
+            )
+    return [found[c.id] for c in search.plan.candidates]

@@ -1,0 +1,225 @@
+"""The playbook's file: candidates as data, strictly read, extendable by the user's own file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rooftune.errors import InputError, nearest
+
+DEFAULT = Path(__file__).parent / "data" / "playbook.yaml"
+
+
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class When(_Strict):
+    """Conditions that must all hold; a missing one always holds."""
+
+    kind: Literal["cuda", "cpu"] | None = None
+    quantization: list[str] | None = None
+    """'none' = not quantised."""
+    engine: list[str] | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+class Trap(_Strict):
+    """A condition under which the change is known to backfire; it is measured all the same."""
+
+    when: When
+    reason: str
+
+
+class Automatic(_Strict):
+    """From this engine version on the engine does it by itself."""
+
+    since: str
+    reason: str
+
+
+class Literature(_Strict):
+    """What others found, where the simulator cannot say."""
+
+    sentence: str
+    source: str
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Entry(_Strict):
+    """One candidate as the playbook has it; keys as explained at the top of ``data/playbook.yaml``."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str
+    phase: str
+    change: dict[str, Any]
+    hypothesis: str
+    relieves: Literal["weights", "kv", "compute", "overhead", "queueing", "none"] = "none"
+    group: str = ""
+    on: Literal["incumbent", "baseline"] = "incumbent"
+    when: When = When()
+    needs: list[str] = Field(default_factory=list)
+    needs_any: list[str] = Field(default_factory=list)
+    artifact: str | None = None
+    automatic: Automatic | None = None
+    traps: list[Trap] = Field(default_factory=list)
+    changes_output: bool = False
+    notes: list[str] = Field(default_factory=list)
+    expected: Literature | None = None
+
+
+class Playbook(_Strict):
+    """Phases in order, candidates in order, artefacts by name."""
+
+    name: str
+    phases: list[str]
+    artifacts: dict[str, str] = Field(default_factory=dict)
+    candidates: list[Entry]
+
+
+class _Extension(_Strict):
+    """A user's file: every part may be left out."""
+
+    name: str | None = None
+    phases: list[str] = Field(default_factory=list)
+    artifacts: dict[str, str] = Field(default_factory=dict)
+    candidates: list[Entry] = Field(default_factory=list)
+    drop: list[str] = Field(default_factory=list)
+    """Ids of candidates that are not to be tried."""
+
+
+@lru_cache(maxsize=1)
+def default_playbook() -> Playbook:
+    """The playbook that comes with rooftune."""
+    return checked(_parsed(DEFAULT, Playbook))
+
+
+def load_playbook(path: Path | str | None = None) -> Playbook:
+    """The default playbook, extended by the file ``path`` if one is named.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or has a key, type, phase or id that cannot be.
+    """
+    base = default_playbook()
+    return base if path is None else extend(base, _parsed(Path(path), _Extension))
+
+
+def extend(base: Playbook, more: _Extension) -> Playbook:
+    """``base`` with the user's phases appended, candidates added or replaced by id, and dropped ones gone."""
+    known = {c.id for c in base.candidates}
+    for unknown in set(more.drop) - known:
+        raise InputError(f"The playbook drops {unknown!r}, which is no candidate{nearest(unknown, sorted(known))}.")
+    mine = {c.id: c for c in more.candidates}
+    kept = [mine.pop(c.id, c) for c in base.candidates if c.id not in more.drop]
+    phases = [*base.phases, *(p for p in more.phases if p not in base.phases)]
+    return checked(
+        Playbook(
+            name=more.name or base.name,
+            phases=phases,
+            artifacts={**base.artifacts, **more.artifacts},
+            candidates=[*kept, *mine.values()],
+        )
+    )
+
+
+def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -> Playbook:
+    """The playbook with the candidates of ``--candidate NAME=FLAG=VALUE,FLAG=VALUE`` added as phase ``own``.
+
+    Raises:
+        InputError: the text has another form, or a flag is unknown.
+    """
+    from rooftune.engines.flags import parse_set
+
+    entries = []
+    for text in named:
+        name, _, flags = text.partition("=")
+        if not flags or not name.replace("-", "").isalnum() or name != name.lower():
+            raise InputError(
+                f"--candidate {text!r} is not understood; write NAME=FLAG=VALUE,FLAG=VALUE with a name in lower case, "
+                "for example --candidate small=max_num_seqs=4,enforce_eager=true."
+            )
+        change = dict(parse_set(_split(flags), engine_version))
+        entries.append(
+            Entry(
+                id=name,
+                name=f"Own candidate {name}",
+                phase="own",
+                group=name,
+                change=change,
+                hypothesis="Given on the command line.",
+            )
+        )
+    return extend(playbook, _Extension(phases=["own"] if entries else [], candidates=entries))
+
+
+def checked(playbook: Playbook) -> Playbook:
+    """The playbook itself.
+
+    Raises:
+        InputError: a candidate of an unknown phase, an id twice, or the id of the baseline.
+    """
+    seen = {"baseline"}
+    for entry in playbook.candidates:
+        if entry.phase not in playbook.phases:
+            raise InputError(
+                f"Candidate {entry.id!r} is of phase {entry.phase!r}, which the playbook does not list"
+                f"{nearest(entry.phase, playbook.phases)}; add it under `phases:`."
+            )
+        if entry.id in seen:
+            raise InputError(f"The playbook has the id {entry.id!r} twice; ids are unique and 'baseline' is taken.")
+        seen.add(entry.id)
+    return playbook
+
+
+def _split(flags: str) -> list[str]:
+    """Split at commas outside braces, brackets and quotes."""
+    parts, depth, current, quoted = [], 0, "", False
+    for letter in flags:
+        quoted ^= letter == '"'
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and depth == 0 and not quoted:
+            parts.append(current)
+            current = ""
+        else:
+            current += letter
+    return [*parts, current]
+
+
+def _parsed(path: Path, kind: type[_Parsed]) -> _Parsed:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"The playbook {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The playbook {path} cannot be read ({error}).") from None
+    except YAMLError as error:
+        where = " ".join(str(error).split())
+        raise InputError(f"The playbook {path} is not valid YAML: {where}.") from None
+    try:
+        value = kind.model_validate(content or {})
+    except ValidationError as error:
+        raise InputError(f"The playbook {path}: {_first(error, kind)}.") from None
+    return value
+
+
+def _first(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first mistake in one clause, with the nearest key for an unknown one."""
+    found = error.errors()[0]
+    where = ".".join(str(p) for p in found["loc"])
+    if found["type"] == "extra_forbidden":
+        models: list[type[BaseModel]] = [kind, Entry, When, Trap, Literature, Automatic]
+        keys = sorted({k for m in models for k in m.model_fields})
+        return f"key {where} is unknown{nearest(str(found['loc'][-1]), keys)}"
+    return f"{where}: {found['msg']}"

@@ -1,0 +1,134 @@
+"""The verdict on one candidate, from its trials and the incumbent's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rooftune.evidence.trial import TrialResult
+from rooftune.tuning.objective import lower_is_better, metric_between, slo_broken
+from rooftune.tuning.plan import Interval, Objective, VerdictName
+
+SHOWN = (
+    "output_throughput",
+    "request_throughput",
+    "request_goodput",
+    "median_tpot_ms",
+    "p99_tpot_ms",
+    "median_itl_ms",
+    "median_ttft_ms",
+    "p99_ttft_ms",
+    "median_e2el_ms",
+    "p99_e2el_ms",
+)
+"""Metrics whose ratio stands in every verdict, where both sides have them."""
+
+WORDS = {
+    "output_throughput": "output throughput",
+    "request_throughput": "request throughput",
+    "request_goodput": "goodput",
+    "median_tpot_ms": "median TPOT",
+    "p99_tpot_ms": "p99 TPOT",
+    "median_itl_ms": "median ITL",
+    "p99_itl_ms": "p99 ITL",
+    "median_ttft_ms": "median TTFT",
+    "p99_ttft_ms": "p99 TTFT",
+    "median_e2el_ms": "median E2EL",
+    "p99_e2el_ms": "p99 E2EL",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the trials say. ``undecided`` = more trials could still decide it."""
+
+    verdict: VerdictName
+    reason: str
+    metric: str
+    ratios: dict[str, Interval]
+    stopped_because: str
+    undecided: bool = False
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a signed change: 0.55 -> '−45 %'."""
+    change = (ratio - 1) * 100
+    text = f"{change:+.1f} %" if abs(change) < 10 else f"{change:+.0f} %"
+    return text.replace("-", "−")
+
+
+def span(interval: Interval) -> str:
+    """A ratio with its interval: '−45 % (−47 to −43 %)'."""
+    return f"{percent(interval.estimate)} ({percent(interval.low).removesuffix(' %')} to {percent(interval.high)})"
+
+
+def judge(
+    candidate: list[TrialResult], incumbent: list[TrialResult], objective: Objective, against: str, candidates: int
+) -> Judgement:
+    """Compare a candidate with the incumbent it was measured beside.
+
+    Being able to serve the asked rate comes first, then keeping the SLO, then the objective's metric.
+    ``candidates`` is how many were compared in this run, for the correction for looking many times.
+    """
+    metric = metric_between(objective, candidate, incumbent)
+    found = _compare(candidate, incumbent, metric, candidates)
+    ratios = _ratios(candidate, incumbent, candidates)
+    if found is None:
+        return Judgement("not trusted", f"no figure of {metric} on both sides", metric, ratios, "no figure to compare")
+    interval, answer, stopped = found
+    ratios[metric] = interval
+    words = f"{WORDS.get(metric, metric)} {span(interval)} against {against}"
+    ruled = _by_service(candidate, incumbent, objective, words, against)
+    if ruled is not None:
+        return Judgement(ruled[0], ruled[1], metric, ratios, "the asked rate or the SLO decides")
+    name, reason = _by_metric(answer, words)
+    return Judgement(name, reason, metric, ratios, stopped, undecided=answer == "more trials needed")
+
+
+def _by_metric(answer: str, words: str) -> tuple[VerdictName, str]:
+    if answer == "better":
+        return "applied", words
+    if answer == "worse":
+        return "no gain", words
+    if answer == "more trials needed":
+        return "no measurable difference", f"{words}: too wide an interval to tell, more trials would be needed"
+    return "no measurable difference", words
+
+
+def _by_service(
+    candidate: list[TrialResult], incumbent: list[TrialResult], objective: Objective, words: str, against: str
+) -> tuple[VerdictName, str] | None:
+    """The verdict where overload or the SLO alone decides, else None."""
+    over, over_before = any(t.overloaded for t in candidate), any(t.overloaded for t in incumbent)
+    if over and not over_before:
+        return "no gain", f"cannot serve the asked rate, which {against} can; {words}"
+    if over_before and all(not t.overloaded for t in candidate):
+        return "applied", f"serves the asked rate, which {against} cannot; {words}"
+    if over:
+        return None
+    broken, before = slo_broken(objective, candidate), slo_broken(objective, incumbent)
+    if broken and not before:
+        return "no gain", f"breaks the SLO ({broken}); {words}"
+    if before and not broken and objective.slo:
+        return "applied", f"keeps the SLO, which {against} breaks ({before}); {words}"
+    return None
+
+
+def _ratios(a: list[TrialResult], b: list[TrialResult], candidates: int) -> dict[str, Interval]:
+    found = {}
+    for metric in SHOWN:
+        if all(t.metrics.get(metric) for t in [*a, *b]):
+            compared = _compare(a, b, metric, candidates)
+            if compared is not None:
+                found[metric] = compared[0]
+    return found
+
+
+def _compare(
+    a: list[TrialResult], b: list[TrialResult], metric: str, candidates: int
+) -> tuple[Interval, str, str] | None:
+    """Interval of a / b, the answer and why it stopped; None when a side has no such figure."""
+    if not all(t.metrics.get(metric) for t in [*a, *b]):
+        return None
+    from rooftune.tuning import standin
+
+    return standin.compare(a, b, metric, lower_is_better=lower_is_better(metric))

@@ -1,0 +1,190 @@
+"""From playbook, hardware and model to the plan: what applies here, its gates, its expected effect, its command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rooftune.engines.config import EngineConfig
+from rooftune.engines.server import EffectiveConfig
+from rooftune.engines.target import Target
+from rooftune.hardware.accelerator import Hardware
+from rooftune.models.facts import ModelFacts
+from rooftune.tuning import gates as rules
+from rooftune.tuning.configuration import apply, base_config, command_text
+from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
+from rooftune.tuning.expectation import Predictions, effect_of, predictions
+from rooftune.tuning.objective import objective_of
+from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
+from rooftune.workloads.spec import Workload
+
+__all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
+
+
+def build_plan(
+    workload: Workload,
+    target: Target,
+    hardware: Hardware,
+    facts: ModelFacts | None,
+    playbook: Playbook | None = None,
+    *,
+    predict: bool = True,
+) -> Plan:
+    """The plan of a run: the baseline, then every candidate of the playbook that applies to this case.
+
+    A candidate that cannot or need not run stays in the plan with its gate, so that the report can say why.
+    ``predict`` off leaves the simulator out; expected effects then are the literature's.
+    """
+    book = playbook or default_playbook()
+    base = base_config(target, facts)
+    effective = rules.predicted_effective(base, hardware, target.engine_version)
+    entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts)]
+    configs = {"baseline": base, **{e.id: apply(base, _change(e, book)) for e in entries}}
+    foreseen = predictions(workload, target, facts, configs) if predict else Predictions()
+    objective = objective_of(workload)
+    candidates = [
+        _candidate(e, book, configs[e.id], target, hardware, facts, base, effective).model_copy(
+            update={"expected": effect_of(e.id, foreseen, objective) or _literature(e, objective.metric)}
+        )
+        for e in entries
+    ]
+    return Plan(
+        workload=workload.name,
+        target=target,
+        playbook=book.name,
+        candidates=[_baseline(base, foreseen), *candidates],
+        phases=book.phases,
+        objective=objective,
+        predicted=foreseen.metrics,
+        predicted_error=foreseen.error,
+    )
+
+
+def _in_order(book: Playbook) -> list[Entry]:
+    """Entries by phase, and inside a phase by first appearance of their group."""
+    first: dict[tuple[str, str], int] = {}
+    for place, entry in enumerate(book.candidates):
+        first.setdefault((entry.phase, entry.group or entry.id), place)
+    return sorted(book.candidates, key=lambda e: (book.phases.index(e.phase), first[(e.phase, e.group or e.id)]))
+
+
+def holds(when: When, target: Target, hardware: Hardware, config: EngineConfig, facts: ModelFacts | None) -> bool:
+    """Whether a condition of the playbook holds for this case."""
+    if when.kind is not None and when.kind != hardware.accelerator.kind:
+        return False
+    if when.engine is not None and target.engine not in when.engine:
+        return False
+    quantization = config.quantization or (facts.quantization if facts else None) or "none"
+    if when.quantization is not None and quantization not in when.quantization:
+        return False
+    return rules.between(target.engine_version, when.since, when.until)
+
+
+def _change(entry: Entry, book: Playbook) -> dict[str, Any]:
+    """The change with ``{artefact}`` filled in where the artefact is given."""
+    given = book.artifacts.get(entry.artifact or "")
+    return {k: _filled(v, entry.artifact, given) for k, v in entry.change.items()}
+
+
+def _filled(value: Any, name: str | None, given: str | None) -> Any:
+    if isinstance(value, dict):
+        return {k: _filled(v, name, given) for k, v in value.items()}
+    if given is not None and value == f"{{{name}}}":
+        return given
+    return value
+
+
+def _baseline(config: EngineConfig, foreseen: Predictions) -> Candidate:
+    return Candidate(
+        id="baseline",
+        name="Baseline",
+        phase="baseline",
+        change={},
+        hypothesis="Where the server stands before any change.",
+        relieves="none",
+        config=config,
+        command=command_text(config),
+        expected=foreseen.baseline_effect,
+    )
+
+
+def _candidate(
+    entry: Entry,
+    book: Playbook,
+    config: EngineConfig,
+    target: Target,
+    hardware: Hardware,
+    facts: ModelFacts | None,
+    base: EngineConfig,
+    effective: EffectiveConfig,
+) -> Candidate:
+    candidate = Candidate(
+        id=entry.id,
+        name=entry.name,
+        phase=entry.phase,
+        change=_change(entry, book),
+        on=entry.on,
+        hypothesis=entry.hypothesis,
+        relieves=entry.relieves,
+        config=config,
+        command=command_text(config),
+        group=entry.group or entry.id,
+        changes_output=entry.changes_output,
+        notes=list(entry.notes),
+    )
+    found = [
+        *rules.capability_gates(entry.needs, entry.needs_any, hardware),
+        *_artifact_gate(entry, book, facts),
+        *_flag_gates(candidate, target),
+    ]
+    if not found:
+        found += _automatic_gate(entry, target) or _predicted_gates(candidate, effective, target)
+    found += [
+        Gate(id="trap", verdict="trap", reason=trap.reason)
+        for trap in entry.traps
+        if holds(trap.when, target, hardware, base, facts)
+    ]
+    return candidate.model_copy(update={"gates": found})
+
+
+def _predicted_gates(candidate: Candidate, effective: EffectiveConfig, target: Target) -> list[Gate]:
+    note = rules.PREDICTED.format(version=target.engine_version)
+    return [
+        g.model_copy(update={"id": "already-on-predicted", "reason": g.reason.replace("reports", "has") + f" ({note})"})
+        for g in rules.gate_effective(candidate, effective, f"vLLM {target.engine_version}")
+    ]
+
+
+def _automatic_gate(entry: Entry, target: Target) -> list[Gate]:
+    if entry.automatic and rules.between(target.engine_version, entry.automatic.since, None):
+        return [Gate(id="automatic", verdict="already on", reason=entry.automatic.reason)]
+    return []
+
+
+def _artifact_gate(entry: Entry, book: Playbook, facts: ModelFacts | None) -> list[Gate]:
+    if entry.artifact is None or entry.artifact in book.artifacts:
+        return []
+    what = entry.artifact.replace("_", " ")
+    detail = ""
+    if entry.artifact == "draft_model" and facts is not None:
+        detail = f" with the vocabulary of {facts.name} ({facts.vocab_size:,} tokens)"
+    reason = f"no {what}{detail} was given; name one under `artifacts: {{{entry.artifact}: …}}` in a playbook file"
+    return [Gate(id=f"artifact-{entry.artifact}", verdict="no artefact", reason=reason)]
+
+
+def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:
+    """A flag that this engine version does not have, or that contradicts another."""
+    from rooftune.engines.flags import validate
+    from rooftune.errors import InputError
+
+    try:
+        validate(candidate.config, target.engine_version)
+    except InputError as error:
+        return [Gate(id="flags", verdict="not supported", reason=str(error))]
+    return []
+
+
+def _literature(entry: Entry, metric: str) -> Effect | None:
+    if entry.expected is None:
+        return None
+    e = entry.expected
+    return Effect(metric=metric, ratio=e.ratio, low=e.low, high=e.high, sentence=e.sentence, source=e.source)

@@ -1,0 +1,357 @@
+"""Where a search stands, worked out anew from plan and results: blocks, incumbents, verdicts, the next trial.
+
+Alternatives of one group form a block. A block runs in palindromes, ``I A B C C B A I``: the incumbent I and each
+alternative are measured once on the way out and once on the way back, so that a linear drift weighs on all of them
+alike. The incumbent's closing trial opens the next block as long as it stays the incumbent, since nothing ran between.
+Both sides of a pair draw the same requests: the way out has one seed, the way back another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rooftune.engines.config import EngineConfig
+from rooftune.evidence.trial import TrialResult
+from rooftune.tuning.configuration import apply, command_text, describe, difference
+from rooftune.tuning.gates import gate_effective
+from rooftune.tuning.judge import Judgement, judge
+from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
+from rooftune.tuning.state import Block, Search
+
+MAX_ROUNDS = 6
+_RERUNS = 1
+"""How often one slot is measured again when its audit fails, or the incumbent's server does."""
+
+
+def replay(
+    plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float
+) -> tuple[Search, TrialOrder | None]:
+    """The state after these results, and the next trial (None when the search is over or the budget spent)."""
+    search = Search(plan, sorted(results, key=lambda r: r.position), budget_left_s, trial_cost_s)
+    baseline = plan.candidates[0]
+    search.config = search.configs[baseline.id] = baseline.config
+    order = _baseline(search)
+    if order is not None:
+        return search, order
+    for group in _groups(plan):
+        if search.stopped:
+            for candidate in group:
+                if not _gated(search, candidate, search.incumbent):
+                    _note(search, candidate, "not run", search.stopped)
+            continue
+        order = _block(search, group)
+        if order is not None:
+            return search, order
+    return search, None
+
+
+def _baseline(search: Search) -> TrialOrder | None:
+    """The first trial of all; it also opens the first block."""
+    for _ in range(_RERUNS + 1):
+        found = search.take("baseline")
+        if found is None:
+            if search.affords(1) or not search.results:
+                return search.order("baseline", 0, "baseline", None)
+            search.stopped = "the budget ended"
+            return None
+        if found.believed:
+            search.closing = found
+            search.verdicts.append(_verdict(search, "baseline", "applied", "the starting point", trials=[found]))
+            search.incumbents.append("baseline")
+            return None
+    assert found is not None
+    reason = found.failure or _audit_reason(found)
+    name: VerdictName = "failed" if found.status == "failed" else "not trusted"
+    search.verdicts.append(_verdict(search, "baseline", name, reason, trials=[found]))
+    search.stopped = f"the baseline {'failed' if name == 'failed' else 'is not trusted'}: {reason}"
+    return None
+
+
+def _groups(plan: Plan) -> Iterator[list[Candidate]]:
+    """Candidates after the baseline, by phase and group, in the plan's order."""
+    groups: dict[tuple[str, str, str], list[Candidate]] = {}
+    for candidate in plan.candidates[1:]:
+        key = (candidate.phase, candidate.group or candidate.id, candidate.on)
+        groups.setdefault(key, []).append(candidate)
+    for group in groups.values():
+        yield sorted(group, key=_promise, reverse=True)
+
+
+def _promise(candidate: Candidate) -> float:
+    """Predicted gain: the more promising of a group come first, should the budget not hold them all."""
+    found = candidate.expected
+    if found is None or found.ratio is None or found.ratio <= 0:
+        return 1.0
+    return 1 / found.ratio if found.metric.endswith("_ms") else found.ratio
+
+
+def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
+    """Run through one group: gates, rounds, verdicts. Returns the trial that is missing, if one is."""
+    against = group[0].on if group[0].on == "baseline" else search.incumbent
+    open_ones = [c for c in group if not _gated(search, c, against)]
+    if not open_ones:
+        return None
+    block = Block()
+    rounds = 0
+    while rounds < MAX_ROUNDS:
+        asked = [c.id for c in open_ones] if rounds == 0 else _undecided(search, block, rounds, against)
+        if rounds >= 2 and (not asked or not _extends(search, block, asked, rounds, against)):
+            break
+        order = _round(search, block, asked, rounds, against)
+        if order is not None or search.stopped:
+            if order is not None:
+                return order
+            break
+        rounds += 1
+        if not block.members:
+            break
+    _settle(search, block, open_ones, against)
+    return None
+
+
+def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[str]:
+    """Members that go on: all that have not dropped out in round 1, then those without a clear answer."""
+    alive = [c for c in block.members if c not in block.ended]
+    if rounds % 2 == 1:
+        longest = max((len(block.members[c]) for c in alive), default=0)
+        return [c for c in alive if len(block.members[c]) == longest]
+    return [c for c in alive if len(block.members[c]) == rounds and _judged(search, block, c, against).undecided]
+
+
+def _extends(search: Search, block: Block, asked: list[str], rounds: int, against: str) -> bool:
+    """Whether two more rounds were run, or may be: what is left must still hold the candidates not yet tried.
+
+    Rounds beyond the second draw requests with seeds of their own, by which their trials are known.
+    """
+    begun = search.peek(against)
+    if rounds % 2 == 1 or (begun is not None and begun.seed == search.plan.objective.seed + rounds):
+        return True
+    if search.pending:
+        return False
+    seen = {v.candidate for v in search.verdicts} | set(block.members)
+    untried = sum(1 for c in search.plan.candidates if c.id not in seen and c.runnable)
+    return search.affords(2 * (len(asked) + 1) + 2 * untried)
+
+
+def _round(search: Search, block: Block, asked: list[str], number: int, against: str) -> TrialOrder | None:
+    """One way out (even number) or back (odd). Returns the missing trial, if one is."""
+    offset = (search.offset + number) % 2 if number < 2 else number
+    sequence = [against, *asked] if number % 2 == 0 else [*reversed(asked), against]
+    for who in sequence:
+        if who == against:
+            order = _incumbent_slot(search, block, number, offset, against)
+        else:
+            order = _member_slot(search, block, who, number, offset, against)
+        if order is not None or search.stopped:
+            return order
+    return None
+
+
+def _incumbent_slot(search: Search, block: Block, number: int, offset: int, against: str) -> TrialOrder | None:
+    if number == 0 and search.closing is not None and against == search.incumbent:
+        block.incumbent.append(search.closing)
+        return None
+    if number > 0 and all(c in block.ended for c in block.members):
+        return None
+    for _ in range(_RERUNS + 1):
+        found = search.take(against)
+        if found is None:
+            if not search.affords(1 if number else 4) and not search.pending:
+                search.stopped = "the budget ended"
+                return None
+            return search.order(against, offset, f"{against} again, beside the {_group_of(search, block)}", against)
+        if found.believed:
+            block.incumbent.append(found)
+            return None
+    assert found is not None
+    reason = found.failure or _audit_reason(found)
+    search.stopped = f"the incumbent {against} could no longer be measured: {reason}"
+    return None
+
+
+def _group_of(search: Search, block: Block) -> str:
+    first = next(iter(block.members), None)
+    return search.plan.candidate(first).group + " group" if first else "next group"
+
+
+def _member_slot(search: Search, block: Block, who: str, number: int, offset: int, against: str) -> TrialOrder | None:
+    if who in block.ended:
+        return None
+    for attempt in range(_RERUNS + 1):
+        found = search.take(who)
+        if found is None:
+            return _missing(search, block, who, number, offset, against)
+        trials = block.members.setdefault(who, [])
+        if found.status == "failed":
+            block.ended[who] = ("failed", found.failure or "the server did not come up")
+            return None
+        if found.believed:
+            trials.append(found)
+            return None
+        if attempt == _RERUNS:
+            block.ended[who] = ("not trusted", _audit_reason(found))
+    return None
+
+
+def _missing(search: Search, block: Block, who: str, number: int, offset: int, against: str) -> TrialOrder | None:
+    """Order the member's next trial if the budget holds it; a newcomer must fit with its way back."""
+    if number == 0 and who not in block.members:
+        if search.pending:
+            return None
+        back = len([c for c in block.members if c not in block.ended]) + 1
+        if not search.affords(1 + 1 + back):
+            return None
+    elif not search.affords(1):
+        search.stopped = "the budget ended"
+        return None
+    change = describe(difference(search.configs[who], search.configs[against]))
+    return search.order(who, offset, f"{who}: {change}", against)
+
+
+def _gated(search: Search, candidate: Candidate, against: str) -> bool:
+    """Whether a gate is closed, now that the incumbent's server has told its effective configuration."""
+    base = search.configs[against]
+    config = apply(base, candidate.change)
+    search.configs[candidate.id] = config
+    closed = [g for g in candidate.gates if g.verdict not in ("open", "trap") and g.id != "already-on-predicted"]
+    if not closed and config == base:
+        closed = [Gate(id="same", verdict="already on", reason=f"{against} has these flags already")]
+    if not closed:
+        measured = [t for t in search.of(against) if t.status == "measured"]
+        effective = measured[-1].effective if measured else None
+        if effective is not None:
+            closed = gate_effective(candidate, effective, search.plan.target.engine_version)
+    if not closed:
+        closed = _contradiction(search, config)
+    if not closed:
+        return False
+    gate = closed[0]
+    name: VerdictName = "already on" if gate.verdict == "already on" else "not supported"
+    reason = gate.reason if gate.verdict != "no artefact" else f"no artefact: {gate.reason}"
+    _note(search, candidate, name, reason)
+    return True
+
+
+def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
+    """Flags that contradict one another only on this incumbent."""
+    from rooftune.engines.flags import validate
+    from rooftune.errors import InputError
+
+    try:
+        validate(config, search.plan.target.engine_version)
+    except InputError as error:
+        return [Gate(id="flags", verdict="not supported", reason=str(error))]
+    return []
+
+
+def _judged(search: Search, block: Block, who: str, against: str) -> Judgement:
+    runnable = sum(1 for c in search.plan.candidates[1:] if c.runnable)
+    trials = block.members[who]
+    return judge(trials, block.incumbent[: len(trials)], search.plan.objective, against, runnable)
+
+
+def _settle(search: Search, block: Block, group: list[Candidate], against: str) -> None:
+    """Verdicts of a block whose rounds are over, and the incumbent after it."""
+    judged: dict[str, Judgement] = {}
+    for candidate in group:
+        trials = block.members.get(candidate.id, [])
+        if candidate.id in block.ended:
+            name, reason = block.ended[candidate.id]
+            _note(search, candidate, name, reason, trials, against)
+        elif len(trials) >= 2 and len(block.incumbent) >= 2:
+            judged[candidate.id] = _judged(search, block, candidate.id, against)
+        elif search.stopped and search.stopped != "the budget ended":
+            _note(search, candidate, "not run", search.stopped, trials, against)
+        else:
+            done = "measured once only, and a verdict needs two trials" if trials else "no trial of it fitted"
+            _note(search, candidate, "not run", f"the budget ended: {done}", trials, against)
+    winner = _winner(search, block, judged, against)
+    for who, found in judged.items():
+        search.verdicts.append(_of(search, block, who, found, against, winner))
+    if winner is not None:
+        search.incumbent, search.config = winner, search.configs[winner]
+        search.closing, search.offset = None, 0
+    elif block.incumbent and against == search.incumbent:
+        extended = len(block.incumbent) > 2
+        search.closing = None if extended or len(block.incumbent) < 2 else block.incumbent[-1]
+        search.offset = 0 if search.closing is None else (search.offset + 1) % 2
+    search.incumbents.append(search.incumbent)
+
+
+def _winner(search: Search, block: Block, judged: dict[str, Judgement], against: str) -> str | None:
+    """The best of those that are better; the one with fewer changed flags where no difference can be told."""
+    better = [c for c, j in judged.items() if j.verdict == "applied"]
+    if not better or against != search.incumbent:
+        return None
+
+    def gain(who: str) -> float:
+        found = judged[who]
+        estimate = found.ratios[found.metric].estimate
+        return 1 / estimate if found.metric.endswith("_ms") else estimate
+
+    best = max(better, key=gain)
+    base = search.configs[against]
+    simpler = sorted(better, key=lambda c: (len(difference(search.configs[c], base)), -gain(c)))
+    for who in simpler:
+        if who == best:
+            break
+        if len(difference(search.configs[who], base)) == len(difference(search.configs[best], base)):
+            continue
+        between = judge(block.members[best], block.members[who], search.plan.objective, who, len(judged))
+        if between.verdict == "no measurable difference" and not between.undecided:
+            return who
+    return best
+
+
+def _of(search: Search, block: Block, who: str, found: Judgement, against: str, winner: str | None) -> Verdict:
+    name, reason = found.verdict, found.reason
+    if name == "applied" and winner is not None and who != winner:
+        name, reason = "outdone", f"{reason}; {winner} of the same group was applied instead"
+    elif name == "applied" and winner is None:
+        reason += "; measured on the baseline, so it is not built upon"
+        name = "outdone"
+    verdict = _verdict(
+        search, who, name, reason, block.members[who], block.incumbent[: len(block.members[who])], against
+    )
+    return verdict.model_copy(
+        update={"ratios": found.ratios, "stopped_because": found.stopped_because, "metric": found.metric}
+    )
+
+
+def _note(
+    search: Search,
+    candidate: Candidate,
+    name: VerdictName,
+    reason: str,
+    trials: list[TrialResult] | None = None,
+    against: str | None = None,
+) -> None:
+    search.verdicts.append(_verdict(search, candidate.id, name, reason, trials or [], None, against))
+
+
+def _verdict(
+    search: Search,
+    who: str,
+    name: VerdictName,
+    reason: str,
+    trials: list[TrialResult],
+    others: list[TrialResult] | None = None,
+    against: str | None = None,
+) -> Verdict:
+    config = search.configs.get(who)
+    return Verdict(
+        candidate=who,
+        phase=search.plan.candidate(who).phase,
+        verdict=name,
+        reason=reason,
+        against=against,
+        trials=[t.n for t in trials],
+        against_trials=[t.n for t in others or []],
+        flags=config.flags() if config else {},
+        command=command_text(config) if config else "",
+    )
+
+
+def _audit_reason(trial: TrialResult) -> str:
+    failed = [c.sentence for c in trial.checks if c.status == "fail"]
+    return failed[0] if failed else "the audit failed"

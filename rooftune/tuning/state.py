@@ -1,0 +1,77 @@
+"""The state of a search while results are replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rooftune.engines.config import EngineConfig
+from rooftune.evidence.trial import TrialResult
+from rooftune.tuning.plan import Plan, TrialOrder, Verdict, VerdictName
+
+
+@dataclass
+class Search:
+    """The state while results are replayed."""
+
+    plan: Plan
+    results: list[TrialResult]
+    budget_left_s: float | None
+    trial_cost_s: float
+    incumbent: str = "baseline"
+    config: EngineConfig = field(default_factory=lambda: EngineConfig(model=""))
+    configs: dict[str, EngineConfig] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    closing: TrialResult | None = None
+    offset: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    incumbents: list[str] = field(default_factory=list)
+    stopped: str = ""
+    """Why the search cannot go on; empty while it can."""
+
+    def of(self, candidate: str) -> list[TrialResult]:
+        """All results of one candidate, in order."""
+        return sorted((r for r in self.results if r.candidate == candidate), key=lambda r: r.n)
+
+    def peek(self, candidate: str) -> TrialResult | None:
+        """The candidate's next result that no slot has used yet, left where it is."""
+        found, place = self.of(candidate), self.used.get(candidate, 0)
+        return found[place] if place < len(found) else None
+
+    def take(self, candidate: str) -> TrialResult | None:
+        """The candidate's next result that no slot has used yet."""
+        found = self.peek(candidate)
+        if found is not None:
+            self.used[candidate] = self.used.get(candidate, 0) + 1
+        return found
+
+    @property
+    def pending(self) -> bool:
+        """Some results belong to later slots, so what was decided at this point is past."""
+        return sum(self.used.values()) < len(self.results)
+
+    def affords(self, trials: int) -> bool:
+        """Whether the budget holds that many more trials."""
+        return self.budget_left_s is None or self.budget_left_s >= trials * self.trial_cost_s
+
+    def order(self, candidate: str, seed_offset: int, why: str, against: str | None) -> TrialOrder:
+        """The order for the candidate's next trial."""
+        return TrialOrder(
+            candidate=candidate,
+            n=max((r.n for r in self.of(candidate)), default=0) + 1,
+            position=max((r.position for r in self.results), default=-1) + 1,
+            config=self.configs[candidate],
+            seed=self.plan.objective.seed + seed_offset,
+            phase=self.plan.candidate(candidate).phase,
+            against=against,
+            why=why,
+        )
+
+
+@dataclass
+class Block:
+    """One group against the incumbent."""
+
+    incumbent: list[TrialResult] = field(default_factory=list)
+    members: dict[str, list[TrialResult]] = field(default_factory=dict)
+    ended: dict[str, tuple[VerdictName, str]] = field(default_factory=dict)
+    """Members that dropped out: failed or not trusted, with the reason."""
