@@ -24,7 +24,8 @@ class Accelerator(BaseModel):
     name: str = Field(description="catalogue name, e.g. 'T4', 'A100-80', 'cpu'")
     kind: Literal["cuda", "cpu"] = "cuda"
     compute_capability: tuple[int, int] | None = Field(description="(7, 5) for a T4; None for a CPU")
-    memory_bytes: int = Field(description="memory that the driver shows, not marketing GB")
+    memory_bytes: int = Field(description="memory that a CUDA program (torch) can see, not marketing GB")
+    driver_memory_bytes: int | None = Field(default=None, description="memory that nvidia-smi prints; it holds some back")
     bandwidth_bytes_per_s: float
     flops_per_s: dict[str, float] = Field(
         description="peak rate by type: 'fp32', 'fp16', 'bf16', 'int8', 'fp8', 'fp4'; absent = not supported"

@@ -13,7 +13,8 @@ from rooftune.errors import InputError, nearest
 from rooftune.hardware.accelerator import Accelerator, Price
 
 GIB = 1024**3
-DATASHEET = "NVIDIA datasheet of the product"
+MIB = 1024**2
+RATES = ("fp32", "fp16", "bf16", "int8", "fp8", "fp4")
 
 
 def accelerators() -> list[Accelerator]:
@@ -22,16 +23,23 @@ def accelerators() -> list[Accelerator]:
 
 
 def accelerator(name: str) -> Accelerator:
-    """The GPU of that name; case, spaces, dashes and underscores do not matter.
+    """The GPU of that name, or of that name in the driver; case, spaces, dashes and underscores do not matter.
 
     Raises:
         InputError: no such GPU; the message names the nearest and all others.
     """
-    found = _catalogue().get(plain(name))
+    found = find(name)
     if found is None:
         names = [a.name for a in accelerators()]
-        raise InputError(f"unknown GPU {name!r}{nearest(name, names)}; the catalogue has {', '.join(names)}.")
+        begin = [n for n in names if plain(n).startswith(plain(name))] if plain(name) else []
+        near = f", did you mean {' or '.join(map(repr, begin))}?" if begin else nearest(name, names)
+        raise InputError(f"unknown GPU {name!r}{near}{'' if near else ';'} the catalogue has {', '.join(names)}.")
     return found
+
+
+def find(name: str) -> Accelerator | None:
+    """As ``accelerator``, but None when the catalogue has no such GPU."""
+    return _catalogue().get(plain(name)) or _aliases().get(plain(name))
 
 
 def plain(name: str) -> str:
@@ -41,29 +49,44 @@ def plain(name: str) -> str:
 
 
 @cache
-def _catalogue() -> dict[str, Accelerator]:
+def _data() -> dict[str, Any]:
     text = files("rooftune.hardware").joinpath("data/accelerators.yaml").read_text(encoding="utf-8")
-    rows: dict[str, dict[str, Any]] = YAML(typ="safe").load(text)
-    return {plain(name): _accelerator(name, row) for name, row in rows.items()}
+    data: dict[str, Any] = YAML(typ="safe").load(text)
+    return data
 
 
-def _accelerator(name: str, row: dict[str, Any]) -> Accelerator:
+@cache
+def _catalogue() -> dict[str, Accelerator]:
+    return {plain(name): _accelerator(name, row, _data()["sources"]) for name, row in _data()["gpus"].items()}
+
+
+@cache
+def _aliases() -> dict[str, Accelerator]:
+    found = {plain(also): name for name, row in _data()["gpus"].items() for also in row.get("also", [])}
+    return {also: _catalogue()[plain(name)] for also, name in found.items()}
+
+
+def _accelerator(name: str, row: dict[str, Any], sources: dict[str, str]) -> Accelerator:
     major, minor = row["cc"].split(".")
-    rates = {k: row[k] * 1e12 for k in ("fp32", "fp16", "bf16", "int8", "fp8", "fp4") if k in row}
-    price = row.get("price")
     return Accelerator(
         name=name,
         kind="cuda",
         compute_capability=(int(major), int(minor)),
         memory_bytes=int(row["memory"] * GIB),
+        driver_memory_bytes=row["driver_mib"] * MIB if "driver_mib" in row else None,
         bandwidth_bytes_per_s=row["bandwidth"] * 1e9,
-        flops_per_s=rates,
+        flops_per_s={k: row[k] * 1e12 for k in RATES if k in row},
         power_watts=row["watts"],
         multiprocessors=row["sm"],
         interconnect_bytes_per_s=row["link"] * 1e9,
-        price=Price(usd_per_hour=price[0], offer=price[1], date=str(price[2]), source="public price list")
-        if price
-        else None,
-        source=row.get("source", DATASHEET),
+        price=_price(row.get("price"), sources),
+        source=sources[row.get("source", "datasheet")],
         notes=row.get("notes", ""),
     )
+
+
+def _price(row: list[Any] | None, sources: dict[str, str]) -> Price | None:
+    if row is None:
+        return None
+    usd, offer, date, source = row
+    return Price(usd_per_hour=usd, offer=offer, date=str(date), source=sources[source])
