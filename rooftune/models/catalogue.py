@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from importlib.resources import files
@@ -12,11 +11,18 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from rooftune.errors import InputError, nearest
+from rooftune.models.config_json import from_config
 from rooftune.models.facts import ModelFacts
 
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads", "kv_heads", "head_dim", "vocab_size", "max_position")
-QUANTIZATIONS = {"awq": "awq", "awq_marlin": "awq", "auto_awq": "awq", "gptq": "gptq", "gptq_marlin": "gptq"}
-QUANTIZATIONS |= {"auto_gptq": "gptq", "fp8": "fp8", "int8": "int8", "none": None}
+QUANTIZATIONS: dict[str, str | None] = {"awq": "awq", "awq_marlin": "awq", "auto_awq": "awq"}
+QUANTIZATIONS |= {"gptq": "gptq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "fp8": "fp8", "fbgemm_fp8": "fp8"}
+QUANTIZATIONS |= {"int8": "int8", "experts_int8": "int8", "mxfp4": "mxfp4", "none": None}
+"""Kinds of weights by vLLM's names of quantisation methods."""
+OF_THE_CHECKPOINT = ("compressed-tensors", "modelopt", "moe_wna16", "torchao")
+"""Names of methods that say how weights are stored and not which: the checkpoint's own kind stays."""
+
+__all__ = ["from_config", "hub_id", "model_facts", "model_names"]
 
 
 def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
@@ -29,14 +35,15 @@ def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
         InputError: unknown name, or a config.json that is none of a decoder-only transformer.
     """
     facts = _find(name)
-    if quantization is None:
+    if quantization is None or quantization in OF_THE_CHECKPOINT:
         return facts
     if quantization not in QUANTIZATIONS:
         known = sorted(QUANTIZATIONS)
         raise InputError(
             f"unknown quantization {quantization!r}{nearest(quantization, known)}; known: {', '.join(known)}."
         )
-    return facts.model_copy(update={"quantization": QUANTIZATIONS[quantization]})
+    kind = QUANTIZATIONS[quantization]
+    return facts if kind == facts.quantization else facts.model_copy(update={"quantization": kind, "weight_bits": None})
 
 
 def model_names() -> list[str]:
@@ -54,7 +61,7 @@ def _find(name: str) -> ModelFacts:
     if name.lower() in catalogue:
         return catalogue[name.lower()]
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         return from_config(path)
     for facts in catalogue.values():
         for kind, hub in facts.hub_ids.items():
@@ -62,76 +69,36 @@ def _find(name: str) -> ModelFacts:
                 return facts.model_copy(update={"quantization": QUANTIZATIONS[kind]})
     cached = _in_hub_cache(name)
     if cached:
-        return from_config(cached)
-    names = list(catalogue)
-    raise InputError(
-        f"unknown model {name!r}{nearest(name, names)}; give a catalogue name ({', '.join(names[:6])} ...), "
-        "a folder or file with a config.json, or a hub id whose config.json is in the local Hugging Face cache."
+        return from_config(cached).model_copy(update={"name": name})
+    raise InputError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    names = list(_catalogue())
+    near = nearest(name.split("/")[-1], names)
+    if "/" in name:
+        return (
+            f"{name} is neither a folder here nor in the catalogue nor in the local Hugging Face cache{near}; "
+            "give a catalogue name, or download its config.json and name the folder."
+        )
+    return (
+        f"unknown model {name!r}{near}; give a catalogue name ({', '.join(names)}), a folder or file with a config.json, "
+        "or a hub id whose config.json is in the local Hugging Face cache."
     )
 
 
 def _in_hub_cache(name: str) -> Path | None:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    found = sorted((home / "hub" / f"models--{name.replace('/', '--')}").glob("snapshots/*/config.json"))
-    return found[-1] if found else None
-
-
-def from_config(path: Path) -> ModelFacts:
-    """Facts from a ``config.json`` or the folder that holds one.
-
-    Raises:
-        InputError: no such file, not JSON, or a key is missing.
-    """
-    file = path / "config.json" if path.is_dir() else path
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        return _from_mapping(config.get("text_config") or config, path.resolve().name if path.is_dir() else path.stem)
-    except FileNotFoundError:
-        raise InputError(f"{path} has no config.json; name the folder of a Hugging Face model.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise InputError(f"{file} is not a valid config.json ({error}).") from None
-    except KeyError as error:
-        raise InputError(f"{file} has no {error}; rooftune knows decoder-only transformers.") from None
-
-
-def _from_mapping(c: dict[str, Any], name: str) -> ModelFacts:
-    heads, hidden = int(c["num_attention_heads"]), int(c["hidden_size"])
-    experts = int(c.get("num_local_experts") or c.get("num_experts") or c.get("n_routed_experts") or 1)
-    window = c.get("sliding_window") if c.get("use_sliding_window", True) else None
-    return ModelFacts(
-        name=name,
-        architecture=(c.get("architectures") or ["unknown"])[0],
-        layers=int(c["num_hidden_layers"]),
-        hidden_size=hidden,
-        intermediate_size=int(c.get("moe_intermediate_size") or c["intermediate_size"])
-        if experts > 1
-        else int(c["intermediate_size"]),
-        heads=heads,
-        kv_heads=int(c.get("num_key_value_heads") or heads),
-        head_dim=int(c.get("head_dim") or hidden // heads),
-        vocab_size=int(c["vocab_size"]),
-        max_position=int(c.get("max_position_embeddings") or 2048),
-        tied_embeddings=bool(c.get("tie_word_embeddings", False)),
-        sliding_window=int(window) if window else None,
-        experts=experts,
-        experts_per_token=int(c.get("num_experts_per_tok") or 1),
-        shared_expert_intermediate_size=int(c.get("shared_expert_intermediate_size") or 0),
-        dtype=str(c.get("torch_dtype") or c.get("dtype") or "float16"),
-        quantization=_quantization(c.get("quantization_config")),
-        group_size=int((c.get("quantization_config") or {}).get("group_size") or 128),
-        source="config.json",
-    )
-
-
-def _quantization(q: dict[str, Any] | None) -> str | None:
-    if not q:
+    if name.count("/") != 1:
         return None
-    method = str(q.get("quant_method", ""))
-    if method == "compressed-tensors":
-        kinds = {(g.get("weights") or {}).get("type"): g for g in (q.get("config_groups") or {}).values()}
-        bits = {(g.get("weights") or {}).get("num_bits") for g in kinds.values()}
-        return "fp8" if "float" in kinds else "gptq" if 4 in bits else "int8"
-    return QUANTIZATIONS.get(method, method or None)
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser() / f"models--{name.replace('/', '--')}"
+    try:
+        newest = (hub / "refs" / "main").read_text(encoding="utf-8").strip()
+        chosen = [hub / "snapshots" / newest / "config.json"]
+    except OSError:
+        chosen = []
+    found = [p for p in [*chosen, *sorted(hub.glob("snapshots/*/config.json"))] if p.is_file()]
+    return found[0] if found else None
 
 
 @cache

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from rooftune.models.facts import ModelFacts
 
-BYTES_PER_WEIGHT = {None: 2.0, "fp8": 1.0, "int8": 1.0, "awq": 0.5, "gptq": 0.5}
+WEIGHT_BITS = {None: 16, "fp8": 8, "int8": 8, "awq": 4, "gptq": 4, "mxfp4": 4, "nvfp4": 4, "bitsandbytes": 4}
+"""Bits of a weight in a layer's matrix by quantisation, where ``ModelFacts.weight_bits`` does not say otherwise."""
+SCALE_BYTES = {"awq": 2.5, "gptq": 2.5, "mxfp4": 1.0, "nvfp4": 1.0, "bitsandbytes": 4.0}
+"""Bytes for each group of weights: AWQ and GPTQ an FP16 scale and a 4-bit zero point, the others a scale. FP8 and INT8 have one
+scale per row or matrix (left out)."""
 
 
 def bytes_per_linear_weight(facts: ModelFacts) -> float:
-    """Bytes of one weight in a layer's matrix, with scales and zero points.
-
-    AWQ and GPTQ hold 4 bits, an FP16 scale and a 4-bit zero point per group; FP8 and INT8 one scale per row (left out).
-    """
-    bits = BYTES_PER_WEIGHT.get(facts.quantization, 2.0)
-    if facts.quantization in ("awq", "gptq"):
-        bits += 2.5 / facts.group_size
-    elif facts.quantization is None and facts.dtype in ("float32", "float"):
-        bits = 2.0
-    return bits
+    """Bytes of one weight in a layer's matrix, with its share of scales and zero points."""
+    bits = facts.weight_bits or WEIGHT_BITS.get(facts.quantization, 16)
+    group = facts.group_size if facts.group_size > 0 else facts.hidden_size
+    return bits / 8 + SCALE_BYTES.get(facts.quantization or "", 0.0) / group
 
 
 def linear_bytes(facts: ModelFacts, active_only: bool = False) -> float:
@@ -26,8 +24,26 @@ def linear_bytes(facts: ModelFacts, active_only: bool = False) -> float:
     return count * bytes_per_linear_weight(facts)
 
 
+def touched_linear_bytes(facts: ModelFacts, tokens: float) -> float:
+    """Bytes of the layers' matrices that a step of so many tokens reads; of a mixture only the experts that get a token.
+
+    Experts are taken as chosen evenly and independently.
+    """
+    if facts.experts == 1:
+        return linear_bytes(facts)
+    chosen: float = 1 - (1 - facts.experts_per_token / facts.experts) ** tokens
+    always = facts.active_linear_parameters - _expert_weights(facts, facts.experts_per_token)
+    weights = always + chosen * _expert_weights(facts, facts.experts)
+    return weights * bytes_per_linear_weight(facts)
+
+
+def _expert_weights(facts: ModelFacts, experts: int) -> int:
+    per_expert = (3 if facts.gated_mlp else 2) * facts.hidden_size * facts.intermediate_size
+    return (facts.layers - facts.dense_layers) * experts * per_expert
+
+
 def lm_head_bytes(facts: ModelFacts) -> float:
-    """Bytes of the LM head (16 bits, never quantised)."""
+    """Bytes of the LM head (16 bits, not quantised)."""
     return facts.embedding_parameters * 2.0
 
 
@@ -43,18 +59,39 @@ def attention_flops(facts: ModelFacts, query_key_pairs: float) -> float:
 
 
 def flops_per_token(facts: ModelFacts, context: float, *, lm_head: bool = True) -> float:
-    """FLOPs of one token at a context length: two per weight, and attention."""
+    """FLOPs of one token at a context length: two per weight that it goes through, and attention."""
     weights = facts.active_linear_parameters + (facts.embedding_parameters if lm_head else 0)
-    return 2.0 * weights + attention_flops(facts, context)
+    return 2.0 * weights + attention_flops(facts, facts.attended(context))
 
 
-def decode_bytes(facts: ModelFacts, batch: int, context: float, kv_bytes_per_value: float = 2.0) -> float:
+def kv_read_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_value: float = 2.0) -> float:
+    """Bytes of KV cache that one decode step reads: of every sequence what its layers look back at."""
+    return batch * facts.attended(context) * facts.kv_bytes_per_token(kv_bytes_per_value)
+
+
+def decode_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_value: float = 2.0) -> float:
     """Bytes that one decode step must read: weights once, LM head once, the KV cache of every sequence."""
-    active = linear_bytes(facts, active_only=facts.experts > 1 and batch * facts.experts_per_token < facts.experts)
-    return active + lm_head_bytes(facts) + batch * context * facts.kv_bytes_per_token(kv_bytes_per_value)
+    weights = touched_linear_bytes(facts, batch) + lm_head_bytes(facts)
+    return weights + kv_read_bytes(facts, batch, context, kv_bytes_per_value)
 
 
-def prefill_flops(facts: ModelFacts, tokens: int) -> float:
-    """FLOPs of the prefill of one prompt (LM head for its last token)."""
+def prefill_flops(facts: ModelFacts, tokens: float) -> float:
+    """FLOPs of the prefill of one prompt: every token through the layers, causal attention, LM head for the last token."""
     linear = 2.0 * facts.active_linear_parameters * tokens
-    return linear + attention_flops(facts, tokens * tokens / 2) + 2.0 * facts.embedding_parameters
+    return linear + attention_flops(facts, causal_pairs(facts, tokens)) + 2.0 * facts.embedding_parameters
+
+
+def causal_pairs(facts: ModelFacts, tokens: float) -> float:
+    """Query-key pairs of a prompt under causal attention, as the mean over the layers."""
+    whole = tokens * tokens / 2
+    window = facts.sliding_window
+    if not window or tokens <= window:
+        return whole
+    share = (facts.layers if facts.sliding_layers is None else facts.sliding_layers) / facts.layers
+    return share * (tokens * window - window * window / 2) + (1 - share) * whole
+
+
+def prefill_bytes(facts: ModelFacts, tokens: float, kv_bytes_per_value: float = 2.0) -> float:
+    """Bytes that the prefill of so many tokens in one step must move: weights and LM head once, KV written once."""
+    written = tokens * facts.kv_bytes_per_token(kv_bytes_per_value)
+    return touched_linear_bytes(facts, tokens) + lm_head_bytes(facts) + written

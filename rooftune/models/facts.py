@@ -20,14 +20,20 @@ class ModelFacts(BaseModel):
     vocab_size: int
     max_position: int
     tied_embeddings: bool = False
-    sliding_window: int | None = None
+    sliding_window: int | None = Field(default=None, description="tokens that a layer looks back at most; None = all")
+    sliding_layers: int | None = Field(default=None, description="layers with the window; None = all of them")
     experts: int = Field(default=1, description="number of experts of a mixture; 1 = dense")
     experts_per_token: int = 1
     shared_expert_intermediate_size: int = 0
+    dense_layers: int = Field(default=0, description="layers of a mixture that have one plain MLP instead of experts")
+    dense_intermediate_size: int = 0
     gated_mlp: bool = True
     dtype: str = "float16"
     quantization: str | None = Field(default=None, description="of the checkpoint: None, 'awq', 'gptq', 'fp8', 'int8'")
-    group_size: int = 128
+    group_size: int = Field(default=128, description="weights that share a scale; -1 = a whole column")
+    weight_bits: int | None = Field(
+        default=None, description="bits of a quantised weight where the method leaves a choice"
+    )
     hub_ids: dict[str, str] = Field(default_factory=dict, description="hub id by quantisation: {'none': …, 'awq': …}")
     source: str = ""
 
@@ -41,12 +47,16 @@ class ModelFacts(BaseModel):
     @property
     def mlp_parameters(self) -> int:
         """Weights of the MLP blocks of all layers, all experts counted."""
-        matrices = 3 if self.gated_mlp else 2
-        per_layer = (
-            matrices * self.hidden_size * (self.experts * self.intermediate_size + self.shared_expert_intermediate_size)
-        )
         router = self.hidden_size * self.experts if self.experts > 1 else 0
-        return self.layers * (per_layer + router)
+        sparse = self.layers - self.dense_layers
+        return self._mlp(self.experts) + sparse * router
+
+    def _mlp(self, experts: int) -> int:
+        """Weights of the MLP blocks of all layers with so many experts each."""
+        per_unit = (3 if self.gated_mlp else 2) * self.hidden_size
+        width = experts * self.intermediate_size + self.shared_expert_intermediate_size
+        dense = self.dense_layers * per_unit * self.dense_intermediate_size
+        return (self.layers - self.dense_layers) * per_unit * width + dense
 
     @property
     def linear_parameters(self) -> int:
@@ -67,13 +77,14 @@ class ModelFacts(BaseModel):
     @property
     def active_linear_parameters(self) -> int:
         """Weights in the layers' matrices that one token goes through."""
-        matrices = 3 if self.gated_mlp else 2
-        per_layer = (
-            matrices
-            * self.hidden_size
-            * (self.experts_per_token * self.intermediate_size + self.shared_expert_intermediate_size)
-        )
-        return self.attention_parameters + self.layers * per_layer
+        return self.attention_parameters + self._mlp(self.experts_per_token)
+
+    def attended(self, context: float) -> float:
+        """Tokens that a token at this context looks at, as the mean over the layers (sliding windows are shorter)."""
+        if not self.sliding_window or context <= self.sliding_window:
+            return context
+        share = (self.layers if self.sliding_layers is None else self.sliding_layers) / self.layers
+        return share * self.sliding_window + (1 - share) * context
 
     def kv_bytes_per_token(self, bytes_per_value: float = 2.0) -> float:
         """Bytes of KV cache that one token takes over all layers: 2 · layers · kv_heads · head_dim · bytes."""
