@@ -1,0 +1,231 @@
+"""The comparison figures of a report as PNG, labelled directly, in colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rooftune.files import replacing
+from rooftune.report.contents import Contents
+from rooftune.report.text import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PINK, GREY, LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959", "#BDBDBD"
+WIDTH = 9.0
+"""Inches at 110 dots: about 1,000 pixels, readable in a README."""
+DPI = 110
+
+
+def draw_all(c: Contents) -> list[tuple[Path, str]]:
+    """Draw every figure that the evidence allows. Returns path and caption of each."""
+    plans: list[tuple[str, str, Callable[[Contents], Figure | None]]] = [
+        ("throughput.png", "Output throughput by configuration, in the order of the phases", throughput),
+        ("latency.png", "Time per output token and time to first token by configuration", latency),
+        ("distribution.png", "Distribution of the latencies of single requests and of the gaps between tokens", distribution),
+    ]  # fmt: skip
+    made = []
+    for name, caption, drawer in plans:
+        figure = drawer(c)
+        if figure is not None:
+            path = c.run.figures / name
+            _save(figure, path)
+            made.append((path, caption + (" (simulated)" if c.simulated else "")))
+    roofline = _roofline(c)
+    return [*made, roofline] if roofline else made
+
+
+def _save(figure: Figure, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")
+    plt.close(figure)
+
+
+def _new(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False)
+    for axis in axes[0]:
+        for side in ("top", "right", "left"):
+            axis.spines[side].set_visible(False)
+        axis.tick_params(labelsize=9, length=0)
+    return figure, list(axes[0])
+
+
+def _colour(c: Contents, name: str) -> str:
+    if name == c.decision.incumbent:
+        return BLUE
+    return GREY if name == "baseline" else LIGHT
+
+
+def throughput(c: Contents) -> Figure | None:
+    """Horizontal bars: output throughput of each measured configuration, trials as dots."""
+    names = [p.id for p in c.measured if c.value(p.id, "output_throughput") is not None]
+    if not names:
+        return None
+    figure, (axis,) = _new(0.8 + 0.34 * len(names))
+    _bars(c, axis, names, "output_throughput", labels=True)
+    axis.set_title(_title(c, "Output throughput, tokens/s"), loc="left", fontsize=11)
+    return figure
+
+
+def latency(c: Contents) -> Figure | None:
+    """Two panels of bars: median TPOT and median TTFT."""
+    names = [p.id for p in c.measured if c.value(p.id, "median_tpot_ms") is not None]
+    if not names:
+        return None
+    figure, axes = _new(0.8 + 0.34 * len(names), 2)
+    _bars(c, axes[0], names, "median_tpot_ms", labels=True)
+    axes[0].set_title(_title(c, "Time per output token, median, ms"), loc="left", fontsize=11)
+    shown = [n for n in names if c.value(n, "median_ttft_ms") is not None]
+    axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
+    if shown:
+        _bars(c, axes[1], names, "median_ttft_ms", labels=False)
+    else:
+        axes[1].axis("off")
+        reason = c.withheld(names[0], "median_ttft_ms") or "no figure"
+        axes[1].text(0, 0.5, _wrapped(f"withheld: {reason}", 48), transform=axes[1].transAxes, fontsize=9, color=GREY)
+    return figure
+
+
+def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: bool) -> None:
+    values = [c.value(n, metric) for n in names]
+    most = max((v for v in values if v is not None), default=1.0)
+    for place, (name, value) in enumerate(zip(names, values, strict=True)):
+        if value is None:
+            axis.text(0, place, "withheld", va="center", fontsize=9, color=GREY)
+            continue
+        axis.barh(place, value, color=_colour(c, name), height=0.66)
+        trials = [t.metrics[metric] for t in c.of(name) if metric in t.metrics]
+        axis.plot(trials, [place] * len(trials), "o", color="black", markersize=3, alpha=0.7)
+        axis.text(max(value, *trials) + 0.015 * most, place, number(value), va="center", fontsize=9, color="black")
+    axis.set_yticks(range(len(names)), names if labels else [""] * len(names))
+    for tick, name in zip(axis.get_yticklabels(), names, strict=True):
+        tick.set_fontweight("bold" if name == c.decision.incumbent else "normal")
+    axis.invert_yaxis()
+    axis.set_xlim(0, most * 1.14)
+    axis.xaxis.set_visible(False)
+    axis.spines["bottom"].set_visible(False)
+    _phase_lines(c, axis, names)
+
+
+def _phase_lines(c: Contents, axis: Axes, names: list[str]) -> None:
+    """A thin line between phases."""
+    phases = [c.plan.candidate(n).phase for n in names]
+    for place in range(1, len(names)):
+        if phases[place] != phases[place - 1]:
+            axis.axhline(place - 0.5, color=LIGHT, linewidth=0.8)
+
+
+def _title(c: Contents, text: str) -> str:
+    return text + (" (simulated)" if c.simulated else "")
+
+
+def distribution(c: Contents) -> Figure | None:
+    """Share of requests answered within a time, of all that were scheduled; and of gaps between tokens."""
+    chosen = chosen_for_curves(c)
+    data = {name: times(c, name) for name in chosen}
+    data = {k: v for k, v in data.items() if v is not None}
+    if not data:
+        return None
+    figure, axes = _new(4.2, 2)
+    colours = dict(zip(data, [GREY, BLUE, ORANGE, GREEN, PINK], strict=False))
+    if len(data) == 1:
+        colours = dict.fromkeys(data, BLUE)
+    for name, found in data.items():
+        assert found is not None
+        _curve(axes[0], found[0], found[1], colours[name], name)
+        _curve(axes[1], found[2] * 1000, len(found[2]), colours[name], name)
+    axes[0].set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
+    axes[0].set_ylabel("share of all requests scheduled in the window", fontsize=9)
+    axes[0].set_xlabel("time from scheduled send to last token, s", fontsize=9)
+    axes[1].set_title("Gaps between tokens", loc="left", fontsize=11)
+    axes[1].set_xlabel("gap, ms (log scale)", fontsize=9)
+    axes[1].set_xscale("log")
+    for axis in axes:
+        axis.set_ylim(0, 1.02)
+        axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
+        axis.set_axisbelow(True)
+        axis.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
+    axes[1].legend(frameon=False, fontsize=9, loc="lower right")
+    axes[0].set_xlim(left=0)
+    return figure
+
+
+def chosen_for_curves(c: Contents) -> list[str]:
+    """Baseline, the recommended configuration, and the one with the lowest time per output token."""
+    names = ["baseline", c.decision.incumbent]
+    tpot = {p.id: v for p in c.measured if (v := c.value(p.id, "median_tpot_ms")) is not None}
+    if tpot:
+        names.append(min(tpot, key=lambda k: tpot[k]))
+    return [n for n in dict.fromkeys(names) if c.of(n)]
+
+
+def times(c: Contents, name: str) -> tuple[npt.NDArray[np.float64], int, npt.NDArray[np.float64]] | None:
+    """(E2EL of completed requests in s, requests scheduled in the window, gaps between chunks in s) of one trial."""
+    import pyarrow.parquet as pq
+
+    trial = c.of(name)[-1]
+    path = c.run.trial(name, trial.n).requests
+    if not path.is_file() or trial.window is None:
+        return None
+    columns = ["status", "scheduled_s", "last_token_s", "chunk_s"]
+    found = pq.read_table(path, columns=columns)
+    scheduled = found["scheduled_s"].to_numpy()
+    inside = (scheduled >= trial.window.start_s) & (scheduled < trial.window.end_s)
+    done = inside & (np.asarray(found["status"].to_pylist()) == "completed")
+    last = found["last_token_s"].to_numpy()
+    return np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window)
+
+
+def _gaps(found: Any, scheduled: npt.NDArray[np.float64], window: Any) -> npt.NDArray[np.float64]:
+    """Gaps between chunks that arrived in the window, of all requests, finished or not."""
+    column = found["chunk_s"].combine_chunks()
+    values = column.values.to_numpy(zero_copy_only=False).astype(np.float64)
+    offsets = column.offsets.to_numpy()
+    lengths = np.diff(offsets)
+    values = values[offsets[0] : offsets[-1]]
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    gaps = np.diff(values)
+    arrived = values[1:] + scheduled[owner[1:]] if len(values) else values
+    same = (owner[1:] == owner[:-1]) & (arrived >= window.start_s) & (arrived < window.end_s)
+    return np.sort(gaps[same])
+
+
+def _curve(axis: Axes, values: npt.NDArray[np.float64], total: int, colour: str, name: str) -> None:
+    if not len(values) or not total:
+        axis.plot([], [], color=colour, label=f"{name}: none")
+        return
+    picks = np.unique(np.linspace(0, len(values) - 1, 2000).astype(int))
+    axis.plot(values[picks], (picks + 1) / total, color=colour, linewidth=1.8, label=name)
+
+
+def _roofline(c: Contents) -> tuple[Path, str] | None:
+    """The roofline with every believed configuration placed."""
+    path = c.run.figures / "roofline.png"
+    if c.roofline is None:
+        return None
+    from rooftune.roofline.figure import draw
+    from rooftune.roofline.points import Roofline
+
+    draw(Roofline.model_validate(c.roofline), path)
+    return path, "Roofline: decode and prefill of every believed configuration" + (
+        " (simulated)" if c.simulated else ""
+    )
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width))

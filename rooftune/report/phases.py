@@ -1,0 +1,214 @@
+"""One section per phase: command, what was tried, what it did against baseline and incumbent, and why."""
+
+from __future__ import annotations
+
+from rooftune.engines.command import shown
+from rooftune.report.contents import Contents
+from rooftune.report.reasons import why
+from rooftune.report.text import STATUS, Notes, change, code, figure, joined, sentence, table
+from rooftune.tuning.configuration import describe, difference
+from rooftune.tuning.judge import WORDS, judge, percent
+from rooftune.tuning.plan import Candidate, Interval, Verdict
+
+PERFORMANCE = (
+    "output_throughput",
+    "request_throughput",
+    "request_goodput",
+    "median_tpot_ms",
+    "p99_tpot_ms",
+    "median_ttft_ms",
+    "p99_ttft_ms",
+    "median_e2el_ms",
+    "p99_e2el_ms",
+)
+CLEAR = 0.02
+"""A change smaller than this is neither improvement nor trade-off."""
+
+
+def phase_section(c: Contents, phase: str, place: int) -> list[str]:
+    """The whole section of a phase."""
+    after = c.incumbent_after(phase)
+    lines = [f"## Phase {place}: {phase}", "", "### Command", "", *_command(c, phase, after), ""]
+    if phase == "baseline":
+        return [*lines, *_baseline(c)]
+    candidates = [p for p in c.plan.candidates if p.phase == phase]
+    lines += ["### Optimizations", "", *optimizations(c, candidates, after), ""]
+    lines += ["### Performance", "", *performance(c, phase, after), ""]
+    tried = [p for p in candidates if c.of(p.id) and c.verdict(p.id).ratios]
+    if tried:
+        lines += ["### Improvements and trade-offs", "", *_both_sides(c, tried), ""]
+        lines += ["### Why it did or did not help", "", *[f"- **{p.id}**: {why(c, p)}" for p in tried], ""]
+    return lines
+
+
+def _command(c: Contents, phase: str, after: str) -> list[str]:
+    config = c.config(after)
+    lines = ["```bash", shown(config), "```"]
+    before = c.incumbent_before(phase)
+    if phase != "baseline":
+        if after == before:
+            lines += ["", f"Unchanged: no candidate of this phase took the place of {code(before)}."]
+        else:
+            words = describe(difference(config, c.config(before)))
+            lines += ["", f"Changed against {code(before)}: {code(words)}."]
+    return lines
+
+
+def _baseline(c: Contents) -> list[str]:
+    notes = Notes()
+    rows = [[WORDS[m], figure(c, "baseline", m, notes)] for m in PERFORMANCE]
+    rows = [[f"{w} ({_unit(m)})", v] for (w, v), m in zip(rows, PERFORMANCE, strict=True) if v != "–"]
+    lines = ["### Performance", "", *table(["Metric", "Baseline"], rows, right=1), "", *notes.lines(), ""]
+    return [*lines, "### Where it stands", "", *standing(c), ""]
+
+
+def standing(c: Contents) -> list[str]:
+    """What the engine resolved its flags to, and what the roofline says of the baseline."""
+    lines = []
+    trials = c.of("baseline")
+    if trials:
+        lines.append(f"- The engine reports: {effective_words(trials[-1].effective.model_dump(exclude_none=True))}.")
+        for warning in trials[-1].effective.warnings[:3]:
+            lines.append(f"- Its log warns: {code(warning)}")
+    for label, name in (("decode", "decode"), ("prefill", "prefill")):
+        found = bottleneck(c, "baseline", name)
+        if found:
+            lines.append(f"- Roofline, {label}: {sentence(found)}")
+    return lines or ["- The baseline could not be measured."]
+
+
+def effective_words(values: dict[str, object]) -> str:
+    """The effective configuration in words, what it did not say left out."""
+    switch = {"chunked_prefill": "chunked prefill", "prefix_caching": "prefix caching"}
+    switch |= {"async_scheduling": "asynchronous scheduling", "cuda_graphs": "CUDA graphs"}
+    parts = [f"{words} {'on' if values[k] else 'off'}" for k, words in switch.items() if k in values]
+    for key, words in (("linear_kernel", "linear kernel"), ("attention_backend", "attention")):
+        if values.get(key):
+            parts.append(f"{words} {values[key]}")
+    for key, words in (("max_num_seqs", "at most {} sequences"), ("max_num_batched_tokens", "{} tokens per step")):
+        if values.get(key):
+            parts.append(words.format(values[key]))
+    tokens = values.get("kv_cache_tokens")
+    if isinstance(tokens, int):
+        parts.append(f"KV cache for {tokens:,} tokens")
+    return ", ".join(parts) or "nothing of its settings"
+
+
+def bottleneck(c: Contents, candidate: str, stage: str) -> str | None:
+    """The roofline's sentence on a candidate's decode or prefill point."""
+    for point in (c.roofline or {}).get("points", []):
+        if point.get("candidate") == candidate and point.get("stage", point.get("kind")) == stage:
+            text = point.get("sentence") or point.get("bottleneck")
+            return str(text) if text else None
+    return None
+
+
+def optimizations(c: Contents, candidates: list[Candidate], after: str) -> list[str]:
+    """The optimisations table: every candidate of the phase, also those that could not be tried."""
+    rows = []
+    kept = c.config(after).flags()
+    for p in candidates:
+        verdict = c.verdict(p.id)
+        here = verdict.verdict == "applied" and all(kept.get(k) == v for k, v in p.change.items())
+        applied = "yes" if here else "on already" if verdict.verdict == "already on" else "no"
+        traps = " ".join(f"Known trap: {g.reason}." for g in p.gates if g.verdict == "trap")
+        reason = " ".join(x for x in (sentence(verdict.reason), traps) if x)
+        name = f"{p.name} ({code(p.id)})"
+        rows.append([name, expected_words(p), applied, actual_words(verdict), STATUS[verdict.verdict], reason])
+    lines = table(["Optimization", "Expected", "Applied", "Actual", "Status", "Reason"], rows)
+    if any(p.expected and p.expected.source == "simulator" for p in candidates) and c.simulated:
+        lines += [
+            "",
+            "Expected was predicted by the same simulator in virtual time, for the change on the baseline; Actual was "
+            "measured over HTTP against the incumbent. That the two agree says nothing about a real GPU.",
+        ]
+    return lines
+
+
+def expected_words(p: Candidate) -> str:
+    """What the plan expected, with its source."""
+    if p.expected is None:
+        return "–"
+    e = p.expected
+    if e.source == "simulator" and e.ratio is not None:
+        return f"{WORDS.get(e.metric, e.metric)} {percent(e.ratio)} on the baseline (simulator)"
+    return f"{e.sentence} ({e.source})"
+
+
+def actual_words(v: Verdict) -> str:
+    """The measured change of the metric that decided."""
+    found = v.ratios.get(v.metric)
+    return f"{WORDS.get(v.metric, v.metric)} {change(found)}" if found is not None else "not measured"
+
+
+def performance(c: Contents, phase: str, after: str) -> list[str]:
+    """Figures of the phase's configurations, with change against baseline and against the incumbent."""
+    before = c.incumbent_before(phase)
+    shown_ids = [p.id for p in c.plan.candidates if p.phase == phase and c.of(p.id) and c.verdict(p.id).ratios]
+    if not shown_ids:
+        return [f"No candidate of this phase was measured; {code(before)} stays as it was."]
+    notes = Notes()
+    rows = []
+    for name in shown_ids:
+        verdict = c.verdict(name)
+        to_base = against_baseline(c, name)
+        for metric in ("output_throughput", "request_goodput", "median_tpot_ms", "median_ttft_ms", "median_e2el_ms"):
+            value = figure(c, name, metric, notes)
+            if value == "–" or (value.startswith("withheld") and metric != "median_ttft_ms"):
+                continue
+            rows.append(
+                [
+                    f"**{name}**" if name == after else name,
+                    f"{WORDS[metric]} ({_unit(metric)})",
+                    value,
+                    change(to_base.get(metric))
+                    if verdict.against != "baseline"
+                    else change(verdict.ratios.get(metric)),
+                    f"{change(verdict.ratios.get(metric))} ({verdict.against})",
+                ]
+            )
+    head = ["Configuration", "Metric", "Value", "Against baseline", "Against incumbent"]
+    lines = [*table(head, rows, right=2), ""]
+    text = "95 % intervals in brackets."
+    if before != "baseline" or any(c.verdict(n).against != "baseline" for n in shown_ids):
+        text += " Only the incumbent was measured side by side; against the baseline more time lies between the trials."
+    return [*lines, " ".join([text, *notes.lines()])]
+
+
+def against_baseline(c: Contents, name: str) -> dict[str, Interval]:
+    """Ratios of a configuration to the baseline."""
+    ours, base = c.of(name), c.of("baseline")
+    if len(ours) < 2 or len(base) < 2:
+        return {}
+    return judge(ours, base, c.plan.objective, "baseline", 1).ratios
+
+
+def sides(v: Verdict) -> tuple[list[str], list[str]]:
+    """Metrics that became better and worse beyond doubt, in words."""
+    better: list[str] = []
+    worse: list[str] = []
+    for metric, interval in v.ratios.items():
+        if abs(interval.estimate - 1) < CLEAR or interval.low <= 1 <= interval.high:
+            continue
+        gain = (interval.estimate > 1) != metric.endswith("_ms")
+        (better if gain else worse).append(f"{WORDS.get(metric, metric)} {percent(interval.estimate)}")
+    return better, worse
+
+
+def _both_sides(c: Contents, tried: list[Candidate]) -> list[str]:
+    rows = []
+    for p in tried:
+        better, worse = sides(c.verdict(p.id))
+        rows.append([p.id, joined(better) or "none", joined(worse) or "none"])
+    against = joined(sorted({c.verdict(p.id).against or "" for p in tried}))
+    lines = table(["Configuration", "Better", "Worse"], rows)
+    outputs = [p.id for p in tried if p.changes_output]
+    if outputs:
+        lines += ["", f"{joined(outputs)} may change the generated text: check its quality before use."]
+    return [f"Against {against}; only what the intervals show beyond doubt.", "", *lines]
+
+
+def _unit(metric: str) -> str:
+    if metric.endswith("_ms"):
+        return "ms"
+    return "tok/s" if metric.endswith("token_throughput") or metric == "output_throughput" else "req/s"

@@ -1,0 +1,40 @@
+"""Start scripts: one for the recommended configuration, one for the state after each phase."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rooftune.engines.command import shell_script
+from rooftune.files import write_text
+from rooftune.report.contents import Contents
+from rooftune.tuning.decision import place_of
+
+
+def write_scripts(c: Contents) -> list[Path]:
+    """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder. Returns their paths."""
+    names = {"start_vllm.sh": c.decision.incumbent}
+    names |= {f"start_vllm_{phase.replace('-', '_')}.sh": c.incumbent_after(phase) for phase in c.phases}
+    paths = []
+    for file, candidate in names.items():
+        path = c.run.path / file
+        write_text(path, shell_script(c.config(candidate), comments(c, candidate, file)))
+        os.chmod(path, 0o755)
+        paths.append(path)
+    return paths
+
+
+def comments(c: Contents, candidate: str, file: str) -> list[str]:
+    """What stands at the top of a script: what it starts, for what, and on what evidence."""
+    target = c.plan.target
+    what = "the recommended configuration" if file == "start_vllm.sh" else "the state after this phase"
+    rate = c.value(candidate, "output_throughput")
+    where = place_of(c.plan, c.trials)
+    lines = [
+        f"{file}: vLLM {target.engine_version} for {c.plan.workload}: {what} ({candidate}).",
+        f"Found by rooftune on {where}, run {c.about.get('run_id', c.run.path.name)}.",
+    ]
+    if rate is not None:
+        lines.append(f"Measured: {rate:,.0f} output tokens/s" + (" (simulated)." if c.simulated else "."))
+    lines.append("PYTHON, HOST and PORT may be set from outside; further flags are appended.")
+    return lines

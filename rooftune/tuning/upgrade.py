@@ -1,0 +1,194 @@
+"""The hardware upgrade path: what the simulator predicts for this workload and model on other accelerators."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.engines.config import FlagValue
+from rooftune.engines.target import Target
+from rooftune.errors import RooftuneError
+from rooftune.hardware.accelerator import Accelerator
+from rooftune.models.facts import ModelFacts
+from rooftune.workloads.spec import Workload
+
+PATH = ("T4", "L4", "A10G", "A100-40", "A100-80", "L40S", "H100", "H200", "B200")
+"""Accelerators of the path; the run's own GPU is added where it is another."""
+
+GIB = 1024**3
+
+
+class UpgradeRow(BaseModel):
+    """One accelerator with its predicted service of the workload. Rates per second, memory and bandwidth in bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    gpu: str
+    current: bool = False
+    memory_bytes: int
+    bandwidth_bytes_per_s: float
+    fp8: bool
+    configuration: str = Field(default="", description="the best of the plausible configurations there, in words")
+    flags: dict[str, Any] = Field(default_factory=dict)
+    output_throughput: float | None = Field(default=None, description="predicted at the asked load, tokens/s")
+    served_rate_per_s: float | None = None
+    change: float | None = Field(default=None, description="served rate as a ratio to the current accelerator's")
+    overloaded: bool | None = None
+    slo_share: float | None = Field(default=None, description="predicted share of requests that meet the SLO")
+    median_tpot_ms: float | None = None
+    accelerators_needed: int | None = Field(default=None, description="to serve the asked rate, each its own server")
+    usd_per_hour: float | None = None
+    price_source: str = ""
+    usd_per_million_output_tokens: float | None = None
+    impossible: str = Field(default="", description="why the workload cannot run there")
+
+
+class UpgradePath(BaseModel):
+    """Content of upgrade.json: every figure is predicted, also that of the current accelerator."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: int = 1
+    workload: str
+    model: str
+    engine_version: str
+    asked_rate_per_s: float | None
+    error_band: float | None = Field(description="relative error of the predictions: 0.1 = within 10 %")
+    rows: list[UpgradeRow]
+
+
+def upgrade_path(
+    workload: Workload, target: Target, facts: ModelFacts, flags: dict[str, FlagValue], asked_rate_per_s: float | None
+) -> UpgradePath:
+    """Predict the workload on each accelerator of the path, with the best plausible configuration there.
+
+    ``flags`` are the recommended ones; on the current accelerator they alone are predicted, elsewhere the weights may
+    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults.
+    """
+    from rooftune.hardware.catalogue import accelerator
+
+    own = accelerator(target.gpu).name if target.gpu else None
+    names = [*([own] if own and own not in PATH else []), *PATH]
+    rows, band = [], None
+    for name in names:
+        row, error = _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s)
+        rows.append(row)
+        band = error if error is not None and (band is None or error > band) else band
+    now = next((r.served_rate_per_s for r in rows if r.current), None)
+    if now:
+        rows = [r.model_copy(update={"change": r.served_rate_per_s / now}) if r.served_rate_per_s else r for r in rows]
+    return UpgradePath(
+        workload=workload.name,
+        model=facts.name,
+        engine_version=target.engine_version,
+        asked_rate_per_s=asked_rate_per_s,
+        error_band=band,
+        rows=rows,
+    )
+
+
+def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) -> list[tuple[str, dict[str, FlagValue]]]:
+    """Plausible configurations of an accelerator, in words and as flags."""
+    dropped: tuple[str, ...] = (
+        "enforce_eager",
+        "quantization",
+        "compilation_config",
+        "attention_backend",
+        "dtype",
+        "kv_cache_dtype",
+    )
+    dropped += ("max_num_seqs", "max_num_batched_tokens", "speculative_config")
+    rest = {k: v for k, v in flags.items() if k not in dropped}
+    marlin = (gpu.compute_capability or (0, 0)) >= (7, 5)
+    found: list[tuple[str, dict[str, FlagValue]]] = []
+    if facts.quantization is None or "none" in facts.hub_ids:
+        found.append(("16-bit weights", {**rest, "quantization": "none"}))
+        if "fp8" in gpu.flops_per_s:
+            found.append(("FP8 weights", {**rest, "quantization": "fp8"}))
+    for kind, kernel in (("awq", "awq_marlin"), ("gptq", "gptq_marlin")):
+        if facts.quantization == kind or (kind == "awq" and "awq" in facts.hub_ids):
+            chosen = kernel if marlin else kind
+            found.append(
+                (f"{kind.upper()} weights{', Marlin kernel' if marlin else ''}", {**rest, "quantization": chosen})
+            )
+    return found
+
+
+def _row(
+    gpu: Accelerator,
+    current: bool,
+    workload: Workload,
+    target: Target,
+    facts: ModelFacts,
+    flags: dict[str, FlagValue],
+    asked: float | None,
+) -> tuple[UpgradeRow, float | None]:
+    best, words, chosen, refusal = None, "", dict(flags), ""
+    choices = [("the recommended flags", dict(flags))] if current else options(gpu, facts, flags)
+    for text, tried in choices:
+        try:
+            found = _predicted(workload, gpu.name, target, tried)
+        except RooftuneError as error:
+            refusal = refusal or str(error)
+            continue
+        if best is None or (found.served_rate_per_s or 0) > (best.served_rate_per_s or 0):
+            best, words, chosen = found, text, tried
+    row = UpgradeRow(
+        gpu=gpu.name,
+        current=current,
+        memory_bytes=gpu.memory_bytes,
+        bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s,
+        fp8="fp8" in gpu.flops_per_s,
+        usd_per_hour=gpu.price.usd_per_hour if gpu.price else None,
+        price_source=f"{gpu.price.offer}, {gpu.price.date}" if gpu.price else "",
+    )
+    if best is None:
+        return row.model_copy(update={"impossible": refusal or "no configuration of the model fits"}), None
+    return row.model_copy(update=_service(best, words, chosen, gpu, asked)), best.band
+
+
+class _Service(BaseModel):
+    """What one prediction says, reduced to what the path shows."""
+
+    output_throughput: float
+    served_rate_per_s: float | None
+    overloaded: bool
+    slo_share: float | None
+    median_tpot_ms: float | None
+    band: float | None
+
+
+def _predicted(workload: Workload, gpu: str, target: Target, flags: dict[str, FlagValue]) -> _Service:
+    from rooftune.simulator.predict import predict
+
+    found = predict(workload, gpu=gpu, model=target.model, engine_version=target.engine_version, flags=flags)
+    goodput, rate = found.metrics.get("request_goodput"), found.metrics.get("request_throughput")
+    band = found.error_band
+    return _Service(
+        output_throughput=found.metrics["output_throughput"],
+        served_rate_per_s=found.served_rate_per_s,
+        overloaded=found.overloaded,
+        slo_share=goodput / rate if goodput is not None and rate else None,
+        median_tpot_ms=found.metrics.get("median_tpot_ms"),
+        band=float(band) if isinstance(band, (int, float)) else None,
+    )
+
+
+def _service(
+    found: _Service, words: str, flags: dict[str, FlagValue], gpu: Accelerator, asked: float | None
+) -> dict[str, Any]:
+    served = found.served_rate_per_s
+    needed = math.ceil(asked / served - 1e-9) if asked and served else None
+    price = gpu.price.usd_per_hour if gpu.price else None
+    cost = price * 1e6 / (3600 * found.output_throughput) if price and found.output_throughput else None
+    return {
+        "configuration": words,
+        "flags": flags,
+        "output_throughput": found.output_throughput,
+        "served_rate_per_s": served,
+        "overloaded": found.overloaded,
+        "slo_share": found.slo_share,
+        "median_tpot_ms": found.median_tpot_ms,
+        "accelerators_needed": needed,
+        "usd_per_million_output_tokens": cost,
+    }
