@@ -5,7 +5,7 @@ from __future__ import annotations
 from rooftune.engines.command import shown
 from rooftune.report.contents import Contents
 from rooftune.report.text import code, joined, number, plain_change, sentence, table
-from rooftune.tuning.judge import WORDS, span
+from rooftune.tuning.judge import WORDS, judge, span
 from rooftune.tuning.objective import slo_broken
 from rooftune.tuning.plan import Verdict
 
@@ -57,18 +57,32 @@ def scenarios(c: Contents) -> list[str]:
 
 
 def _best(c: Contents, scenario: str, metric: str) -> list[str]:
+    """The configuration with the best figure; the recommended one where none is better beyond doubt."""
     values = {p.id: v for p in c.measured if (v := c.value(p.id, metric)) is not None}
     if len(values) < 2:
         reason = c.withheld(c.decision.incumbent, metric) or "fewer than two configurations have this figure"
         return [scenario, "not measured", sentence(reason)]
     lower = metric.endswith("_ms")
-    name = min(values, key=lambda k: values[k] if lower else -values[k])
+    own = c.decision.incumbent
+    better = {k: v for k, v in values.items() if k == own or _beyond_doubt(c, k, own, metric)}
+    name = min(better, key=lambda k: better[k] if lower else -better[k])
+    also = [] if metric == "output_throughput" else ["output_throughput"]
     cost = ""
-    rate, top = c.value(name, "output_throughput"), c.value(c.decision.incumbent, "output_throughput")
-    if name != c.decision.incumbent and rate and top:
-        cost = f"; output throughput {number(rate)} tok/s, {plain_change(rate / top)} against {c.decision.incumbent}"
-    unit = " ms" if lower else " tok/s"
-    return [scenario, code(name), f"{WORDS[metric]} {number(values[name])}{unit}{cost}"]
+    rate, top = c.value(name, "output_throughput"), c.value(own, "output_throughput")
+    if name != own and rate and top:
+        cost = f" ({plain_change(rate / top)} against {code(own)})"
+    return [scenario, code(name), _evidence(c, name, metric, *also) + cost]
+
+
+def _beyond_doubt(c: Contents, name: str, other: str, metric: str) -> bool:
+    """Whether a configuration's figure is better than another's with an interval that says so."""
+    ours, theirs = c.of(name), c.of(other)
+    if len(ours) < 2 or len(theirs) < 2:
+        return False
+    found = judge(ours, theirs, c.plan.objective, other, 1).ratios.get(metric)
+    if found is None:
+        return False
+    return found.high < 1 if metric.endswith("_ms") else found.low > 1
 
 
 def _evidence(c: Contents, name: str, *metrics: str) -> str:
@@ -183,7 +197,25 @@ def learnings(c: Contents) -> list[str]:
         lines.append(f"- **{v.candidate} cannot be used here**: {sentence(v.reason)}")
     for v in [*groups.get("failed", []), *groups.get("not trusted", [])]:
         lines.append(f"- **{v.candidate} gives no answer** ({v.verdict}): {sentence(v.reason)}")
-    return [*lines, *surprises(c), ""]
+    return [*lines, *traps(c), *surprises(c), ""]
+
+
+def traps(c: Contents) -> list[str]:
+    """Whether a known trap snapped shut here."""
+    lines = []
+    for p in c.plan.candidates:
+        v = c.verdict(p.id)
+        found = v.ratios.get("output_throughput")
+        if found is None or not any(g.verdict == "trap" for g in p.gates):
+            continue
+        if found.high < 1:
+            said = f"is real here: throughput {span(found)} against {v.against}"
+        elif found.low > 1:
+            said = f"did not show here: throughput {span(found)} against {v.against}"
+        else:
+            said = f"cannot be seen here: throughput {span(found)} against {v.against}"
+        lines.append(f"- **The known trap of {p.id}** {said}.")
+    return lines
 
 
 def _ratio_words(v: Verdict) -> str:

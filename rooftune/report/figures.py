@@ -26,8 +26,8 @@ DPI = 110
 def draw_all(c: Contents) -> list[tuple[Path, str]]:
     """Draw every figure that the evidence allows. Returns path and caption of each."""
     plans: list[tuple[str, str, Callable[[Contents], Figure | None]]] = [
-        ("throughput.png", "Output throughput by configuration, in the order of the phases", throughput),
-        ("latency.png", "Time per output token and time to first token by configuration", latency),
+        ("throughput.png", "Output throughput by configuration, in the order of the phases; dots are trials", throughput),
+        ("latency.png", "Time per output token and time to first token by configuration; dots are trials", latency),
         ("distribution.png", "Distribution of the latencies of single requests and of the gaps between tokens", distribution),
     ]  # fmt: skip
     made = []
@@ -114,18 +114,20 @@ def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: boo
     for tick, name in zip(axis.get_yticklabels(), names, strict=True):
         tick.set_fontweight("bold" if name == c.decision.incumbent else "normal")
     axis.invert_yaxis()
-    axis.set_xlim(0, most * 1.14)
+    axis.set_xlim(0, most * (1.22 if labels else 1.3))
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
     _phase_lines(c, axis, names)
 
 
 def _phase_lines(c: Contents, axis: Axes, names: list[str]) -> None:
-    """A thin line between phases."""
+    """A thin line above each phase, with its name at the right end."""
     phases = [c.plan.candidate(n).phase for n in names]
-    for place in range(1, len(names)):
-        if phases[place] != phases[place - 1]:
+    right = axis.get_yaxis_transform()
+    for place, phase in enumerate(phases):
+        if place == 0 or phase != phases[place - 1]:
             axis.axhline(place - 0.5, color=LIGHT, linewidth=0.8)
+            axis.text(1, place - 0.42, phase, transform=right, ha="right", va="top", fontsize=8, color=GREY)
 
 
 def _title(c: Contents, text: str) -> str:
@@ -147,8 +149,10 @@ def distribution(c: Contents) -> Figure | None:
         assert found is not None
         _curve(axes[0], found[0], found[1], colours[name], name)
         _curve(axes[1], found[2] * 1000, len(found[2]), colours[name], name)
+    _names(axes[1], {k: v[2] * 1000 for k, v in data.items() if v is not None}, colours)
     axes[0].set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
     axes[0].set_ylabel("share of all requests scheduled in the window", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=9, loc="upper left")
     axes[0].set_xlabel("time from scheduled send to last token, s", fontsize=9)
     axes[1].set_title("Gaps between tokens", loc="left", fontsize=11)
     axes[1].set_xlabel("gap, ms (log scale)", fontsize=9)
@@ -158,8 +162,9 @@ def distribution(c: Contents) -> Figure | None:
         axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
         axis.set_axisbelow(True)
         axis.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
-    axes[1].legend(frameon=False, fontsize=9, loc="lower right")
     axes[0].set_xlim(left=0)
+    axes[1].xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
+    axes[1].xaxis.set_minor_formatter(lambda v, _: f"{v:,.0f}" if f"{v:.0e}"[0] in "25" and v >= 1 else "")
     return figure
 
 
@@ -203,12 +208,23 @@ def _gaps(found: Any, scheduled: npt.NDArray[np.float64], window: Any) -> npt.ND
     return np.sort(gaps[same])
 
 
+def _names(axis: Axes, values: dict[str, npt.NDArray[np.float64]], colours: dict[str, str]) -> None:
+    """Write each curve's name beside it, at heights that keep them apart."""
+    for place, (name, found) in enumerate(values.items()):
+        if len(found):
+            height = 0.9 - 0.14 * place
+            at = float(found[min(int(height * len(found)), len(found) - 1)])
+            style = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+            axis.text(at * 1.06, height, name, color=colours[name], fontsize=9, va="center", bbox=style)
+
+
 def _curve(axis: Axes, values: npt.NDArray[np.float64], total: int, colour: str, name: str) -> None:
     if not len(values) or not total:
         axis.plot([], [], color=colour, label=f"{name}: none")
         return
     picks = np.unique(np.linspace(0, len(values) - 1, 2000).astype(int))
-    axis.plot(values[picks], (picks + 1) / total, color=colour, linewidth=1.8, label=name)
+    across, up = np.r_[values[0], values[picks]], np.r_[0, (picks + 1) / total]
+    axis.plot(across, up, color=colour, linewidth=1.8, label=name)
 
 
 def _roofline(c: Contents) -> tuple[Path, str] | None:

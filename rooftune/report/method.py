@@ -128,13 +128,15 @@ def files(c: Contents, made: list[str]) -> list[str]:
         "hardware.json": "what serves, and what it can do",
         "plan.json": "every candidate with its gates and expected effect",
         "decision.json": "verdicts and recommendation",
-        "upgrade.json": "the upgrade path",
+        "upgrade.json": "the hardware upgrade path, predicted",
         "roofline.json": "ceilings and points",
         "metrics.parquet": "one row a trial",
         "report.html": "this report with its figures in one file",
     }
     rows = []
     for name in made:
+        if name.startswith("figures/"):
+            continue
         rows.append(
             [
                 f"`{name}`",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rooftune.engines.command import shown
 from rooftune.report.contents import Contents
-from rooftune.report.reasons import why
-from rooftune.report.text import STATUS, Notes, change, code, figure, joined, sentence, table
+from rooftune.report.reasons import evidence, why
+from rooftune.report.text import Notes, change, code, figure, joined, number, sentence, status, table
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.judge import WORDS, judge, percent
 from rooftune.tuning.plan import Candidate, Interval, Verdict
@@ -112,9 +112,9 @@ def optimizations(c: Contents, candidates: list[Candidate], after: str) -> list[
         here = verdict.verdict == "applied" and all(kept.get(k) == v for k, v in p.change.items())
         applied = "yes" if here else "on already" if verdict.verdict == "already on" else "no"
         traps = " ".join(f"Known trap: {g.reason}." for g in p.gates if g.verdict == "trap")
-        reason = " ".join(x for x in (sentence(verdict.reason), traps) if x)
         name = f"{p.name} ({code(p.id)})"
-        rows.append([name, expected_words(p), applied, actual_words(verdict), STATUS[verdict.verdict], reason])
+        told = " ".join(x for x in (reason_words(c, p, verdict), traps) if x)
+        rows.append([name, expected_words(p), applied, actual_words(verdict), status(verdict), told])
     lines = table(["Optimization", "Expected", "Applied", "Actual", "Status", "Reason"], rows)
     if any(p.expected and p.expected.source == "simulator" for p in candidates) and c.simulated:
         lines += [
@@ -123,6 +123,17 @@ def optimizations(c: Contents, candidates: list[Candidate], after: str) -> list[
             "measured over HTTP against the incumbent. That the two agree says nothing about a real GPU.",
         ]
     return lines
+
+
+def reason_words(c: Contents, p: Candidate, v: Verdict) -> str:
+    """Why it stands as it does: the gate's rule, or what the server showed while it ran."""
+    if not v.ratios:
+        return sentence(v.reason)
+    found = v.ratios.get(v.metric)
+    rest = v.reason
+    if found is not None and rest.startswith(f"{WORDS.get(v.metric, v.metric)} {change(found)}"):
+        rest = rest.removeprefix(f"{WORDS.get(v.metric, v.metric)} {change(found)}").strip()
+    return " ".join(x for x in (sentence(rest), sentence(evidence(c, p))) if x)
 
 
 def expected_words(p: Candidate) -> str:
@@ -147,32 +158,44 @@ def performance(c: Contents, phase: str, after: str) -> list[str]:
     shown_ids = [p.id for p in c.plan.candidates if p.phase == phase and c.of(p.id) and c.verdict(p.id).ratios]
     if not shown_ids:
         return [f"No candidate of this phase was measured; {code(before)} stays as it was."]
-    notes = Notes()
-    rows = []
+    rows: list[list[str]] = []
     for name in shown_ids:
-        verdict = c.verdict(name)
-        to_base = against_baseline(c, name)
-        for metric in ("output_throughput", "request_goodput", "median_tpot_ms", "median_ttft_ms", "median_e2el_ms"):
-            value = figure(c, name, metric, notes)
-            if value == "–" or (value.startswith("withheld") and metric != "median_ttft_ms"):
-                continue
-            rows.append(
-                [
-                    f"**{name}**" if name == after else name,
-                    f"{WORDS[metric]} ({_unit(metric)})",
-                    value,
-                    change(to_base.get(metric))
-                    if verdict.against != "baseline"
-                    else change(verdict.ratios.get(metric)),
-                    f"{change(verdict.ratios.get(metric))} ({verdict.against})",
-                ]
-            )
-    head = ["Configuration", "Metric", "Value", "Against baseline", "Against incumbent"]
+        rows += _performance_rows(c, name, name == after)
+    head = ["Configuration", "Metric", "Value", "Against baseline", "Against incumbent", "Incumbent"]
     lines = [*table(head, rows, right=2), ""]
     text = "95 % intervals in brackets."
-    if before != "baseline" or any(c.verdict(n).against != "baseline" for n in shown_ids):
-        text += " Only the incumbent was measured side by side; against the baseline more time lies between the trials."
-    return [*lines, " ".join([text, *notes.lines()])]
+    if any(c.verdict(n).against != "baseline" for n in shown_ids):
+        text += " Only the incumbent was measured side by side; between a trial and the baseline more time lies."
+    return [*lines, " ".join([text, *withheld_words(c, shown_ids)])]
+
+
+def withheld_words(c: Contents, names: list[str]) -> list[str]:
+    """Which figures are withheld for all of these configurations, and why."""
+    reasons: dict[str, list[str]] = {}
+    for metric in SHOWN:
+        reason = next((r for n in names if (r := c.withheld(n, metric))), None)
+        if reason and all(c.value(n, metric) is None for n in names):
+            reasons.setdefault(reason.rstrip("."), []).append(WORDS[metric])
+    return [f"Withheld: {joined(metrics)} ({reason})." for reason, metrics in reasons.items()]
+
+
+SHOWN = ("output_throughput", "request_goodput", "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
+
+
+def _performance_rows(c: Contents, name: str, kept: bool) -> list[list[str]]:
+    """One row for each metric that a configuration has."""
+    verdict = c.verdict(name)
+    to_base = verdict.ratios if verdict.against == "baseline" else against_baseline(c, name)
+    rows: list[list[str]] = []
+    for metric in SHOWN:
+        value = c.value(name, metric)
+        if value is None:
+            continue
+        first = (f"**{name}**" if kept else name) if not rows else ""
+        words = f"{WORDS[metric]} ({_unit(metric)})"
+        changes = [change(to_base.get(metric)), change(verdict.ratios.get(metric))]
+        rows.append([first, words, number(value), *changes, verdict.against or ""])
+    return rows
 
 
 def against_baseline(c: Contents, name: str) -> dict[str, Interval]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rooftune.report.contents import Contents
-from rooftune.report.text import number, sentence
-from rooftune.tuning.plan import Candidate, Verdict
+from rooftune.report.text import code, number, sentence
+from rooftune.tuning.plan import Candidate
 
 RUNNING = ("running", "running_mean", "mean_running")
 WAITING = ("waiting", "waiting_mean", "mean_waiting")
@@ -16,86 +18,94 @@ ACCEPTED = ("spec_accepted_tokens", "spec_accepted_tokens_total")
 
 
 def why(c: Contents, p: Candidate) -> str:
-    """Hypothesis and what the evidence says of it."""
-    v = c.verdict(p.id)
-    against = v.against or "baseline"
-    rules = [_batch, _speculation, _budget, _cache, _step]
-    said = next((text for rule in rules if (text := rule(c, p, v, against))), "")
-    if v.verdict == "no measurable difference":
-        said = f"{said} What remains is smaller than what these trials can tell."
-    return f"{sentence(p.hypothesis)} Evidence: {sentence(said) or 'the server told nothing that explains it.'}"
+    """The hypothesis, and what the evidence says of it."""
+    against = c.verdict(p.id).against or "baseline"
+    said = evidence(c, p)
+    parts = [sentence(p.hypothesis), "Evidence:", sentence(said) or "the server told nothing that explains it."]
+    parts.append(sentence(outcome(c, p.id, against)))
+    kernels = _kernels(c, p.id, against)
+    if kernels:
+        parts.append(sentence(f"the engine reports {kernels}"))
+    if c.verdict(p.id).verdict == "no measurable difference":
+        parts.append("What is left of a difference is smaller than these trials can tell.")
+    return " ".join(parts)
 
 
-def _batch(c: Contents, p: Candidate, v: Verdict, against: str) -> str:
+def evidence(c: Contents, p: Candidate) -> str:
+    """One clause on what the change did inside the server; empty when nothing was recorded that tells."""
+    against = c.verdict(p.id).against or "baseline"
+    rules: list[Callable[[Contents, Candidate, str], str]] = [_batch, _speculation, _budget, _cache, _step]
+    return next((text for rule in rules if (text := rule(c, p, against))), "")
+
+
+def outcome(c: Contents, candidate: str, against: str) -> str:
+    """What became of throughput, in words."""
+    rate, before = c.value(candidate, "output_throughput"), c.value(against, "output_throughput")
+    if not rate or not before:
+        return ""
+    if 0.98 < rate / before < 1.02:
+        return f"throughput stayed near {number(before)} tok/s"
+    verb = "rose" if rate > before else "fell"
+    return f"throughput {verb} from {number(before)} to {number(rate)} tok/s"
+
+
+def _batch(c: Contents, p: Candidate, against: str) -> str:
     if "max_num_seqs" not in p.change:
         return ""
     ran, before = c.gauge(p.id, *RUNNING), c.gauge(against, *RUNNING)
     tpot, tpot_before = c.value(p.id, "median_tpot_ms"), c.value(against, "median_tpot_ms")
     if not (ran and before and tpot and tpot_before):
         return ""
-    if ran > 0.95 * before and before < p.change["max_num_seqs"] * 0.98:
-        return f"the limit was not reached: {against} ran {number(before)} sequences at a time"
+    if before < p.change["max_num_seqs"] * 0.98 and ran > 0.9 * before:
+        return f"the limit was not reached: {code(against)} ran {number(before)} sequences at a time on average"
     faster, fewer = tpot_before / tpot, before / ran
-    pace = f"{number(faster)} times faster" if faster >= 1.02 else "no faster" if faster > 0.98 else "slower"
-    outcome = _outcome(c, p, against)
+    pace = f"{times(faster)} faster" if faster >= 1.05 else "no faster" if faster > 0.95 else "more slowly"
     queue = c.gauge(p.id, *WAITING)
-    behind = f", while {number(queue)} waited" if queue and queue > 1 else ""
+    behind = f" ({number(queue)} waited)" if queue and queue > 1 else ""
     return (
-        f"the server ran {number(ran)} sequences at a time instead of {number(before)}{behind}. Each got its tokens "
-        f"{pace} ({number(tpot)} instead of {number(tpot_before)} ms), but {number(fewer)} times fewer got any; {outcome}"
+        f"the server ran {number(ran)} sequences at a time instead of {number(before)}{behind}; each got its tokens "
+        f"{pace} ({number(tpot)} instead of {number(tpot_before)} ms), but {times(fewer)} fewer got any"
     )
 
 
-def _outcome(c: Contents, p: Candidate, against: str) -> str:
-    rate, before = c.value(p.id, "output_throughput"), c.value(against, "output_throughput")
-    if not rate or not before:
-        return "throughput is not known"
-    verb = "rose" if rate > 1.005 * before else "fell" if rate < 0.995 * before else "stayed"
-    return f"together throughput {verb} from {number(before)} to {number(rate)} tok/s"
+def times(ratio: float) -> str:
+    """A multiple with two digits: '6.7 times'."""
+    return f"{ratio:.0f} times" if ratio >= 9.95 else f"{ratio:.1f} times"
 
 
-def _speculation(c: Contents, p: Candidate, v: Verdict, against: str) -> str:
+def _speculation(c: Contents, p: Candidate, against: str) -> str:
     if not p.change.get("speculative_config"):
         return ""
     drafted, accepted = c.gauge(p.id, *DRAFTED), c.gauge(p.id, *ACCEPTED)
-    outcome = _outcome(c, p, against)
     if not drafted:
-        return f"the server reports no guessed tokens; {outcome}"
+        return "the server reports no guessed tokens"
     share = 100 * (accepted or 0.0) / drafted
-    return f"{number(share)} % of {number(drafted)} guessed tokens were right; every wrong one was computed in vain; {outcome}"
+    return f"{number(share)} % of {drafted:,.0f} guessed tokens were right; each wrong one was computed in vain"
 
 
-def _budget(c: Contents, p: Candidate, v: Verdict, against: str) -> str:
+def _budget(c: Contents, p: Candidate, against: str) -> str:
     asked = p.change.get("max_num_batched_tokens")
-    if not asked:
-        return ""
     step = c.gauge(against, *STEP_TOKENS)
     trials = c.of(against)
-    budget = trials[-1].effective.max_num_batched_tokens if trials else None
-    outcome = _outcome(c, p, against)
-    if step is None:
-        return outcome
+    if not asked or step is None or not trials:
+        return ""
+    budget = trials[-1].effective.max_num_batched_tokens
     limit = f" of a budget of {budget:,}" if budget else ""
     most = min(asked, budget) if budget else asked
     verdict = "so the budget seldom was the limit" if step < most / 2 else "so the budget was the limit in many steps"
-    return f"a step of {against} computed {number(step)} tokens on average{limit}, {verdict}; {outcome}"
+    return f"a step of {code(against)} computed {number(step)} tokens on average{limit}, {verdict}"
 
 
-def _cache(c: Contents, p: Candidate, v: Verdict, against: str) -> str:
-    if "kv_cache_dtype" not in p.change:
-        return ""
+def _cache(c: Contents, p: Candidate, against: str) -> str:
     usage, preempted = c.gauge(against, *KV_USAGE), c.gauge(against, *PREEMPTIONS)
-    outcome = _outcome(c, p, against)
-    if usage is None:
-        return outcome
-    told = f" and {number(preempted)} preemptions" if preempted is not None else ""
+    if "kv_cache_dtype" not in p.change or usage is None:
+        return ""
+    told = f" and preempted {number(preempted)} times" if preempted is not None else ""
     full = usage > 0.9 or bool(preempted)
-    limit = "so its size limited how many could run" if full else "so its size did not limit what could run"
+    limit = "so its size limited how many could run" if full else "so its size did not limit how many could run"
     size, before = _kv_tokens(c, p.id), _kv_tokens(c, against)
-    grown = f" It grew from {before:,} to {size:,} tokens." if size and before else ""
-    return (
-        f"{against} used {number(100 * usage)} % of its KV cache on average{told}, {limit}.{grown} {sentence(outcome)}"
-    )
+    grown = f"; it grew from {before:,} to {size:,} tokens" if size and before else ""
+    return f"{code(against)} filled {number(100 * usage)} % of its KV cache on average{told}, {limit}{grown}"
 
 
 def _kv_tokens(c: Contents, candidate: str) -> int | None:
@@ -103,18 +113,15 @@ def _kv_tokens(c: Contents, candidate: str) -> int | None:
     return trials[-1].effective.kv_cache_tokens if trials else None
 
 
-def _step(c: Contents, p: Candidate, v: Verdict, against: str) -> str:
+def _step(c: Contents, p: Candidate, against: str) -> str:
     """Changes of kernels, graphs and attention: what became of the time per token at the batch that ran."""
     tpot, before = c.value(p.id, "median_tpot_ms"), c.value(against, "median_tpot_ms")
     ran, ran_before = c.gauge(p.id, *RUNNING), c.gauge(against, *RUNNING)
-    outcome = _outcome(c, p, against)
     if not tpot or not before:
-        return outcome
-    batch = f" with {number(ran_before)} sequences running" if ran_before else ""
-    now = f" with {number(ran)}" if ran else ""
-    text = f"a token took {number(before)} ms{batch}, and {number(tpot)} ms{now} after the change; {outcome}"
-    kernels = _kernels(c, p.id, against)
-    return f"{text}. {kernels}" if kernels else text
+        return ""
+    now = f" with {number(ran)} sequences running" if ran else ""
+    then = f" with {number(ran_before)}" if ran_before else ""
+    return f"a token of each stream took {number(tpot)} ms{now}, against {number(before)} ms{then} before"
 
 
 def _kernels(c: Contents, candidate: str, against: str) -> str:
@@ -130,4 +137,4 @@ def _kernels(c: Contents, candidate: str, against: str) -> str:
             parts.append(f"{words} {new}" + (f" instead of {old}" if old else ""))
     if a.cuda_graphs and not b.cuda_graphs:
         parts.append("CUDA graphs on")
-    return f"The engine reports: {', '.join(parts)}." if parts else ""
+    return ", ".join(parts)

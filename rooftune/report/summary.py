@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rooftune.report.contents import Contents
-from rooftune.report.text import STATUS, Notes, code, figure, number, table
+from rooftune.report.text import Notes, code, figure, number, status, table
 from rooftune.tuning.decision import place_of
 
 COLUMNS = {
@@ -135,11 +135,11 @@ def results(c: Contents) -> list[str]:
         verdict = c.verdict(candidate.id)
         last = candidate.id == c.decision.incumbent
         name = f"**{candidate.id}**" if last else candidate.id
-        status = "starting point" if candidate.id == "baseline" else STATUS[verdict.verdict]
-        status = f"**recommended** ({status})" if last else status
+        words = "starting point" if candidate.id == "baseline" else status(verdict)
+        words = f"**recommended** ({words})" if last else words
         cells = [figure(c, candidate.id, m, notes) for m in COLUMNS]
         cells = [f"**{x}**" if last and x[0].isdigit() else x for x in cells]
-        rows.append([candidate.phase, name, *cells, str(len(c.of(candidate.id))), status])
+        rows.append([candidate.phase, name, *cells, str(len(c.of(candidate.id))), words])
     head = ["Phase", "Configuration", *COLUMNS.values(), "Trials", "Status"]
     lines = ["### Results", "", *table(head, rows, right=2), ""]
     legend = "Medians over the trials of each configuration"

@@ -6,20 +6,9 @@ from dataclasses import dataclass, field
 
 from rooftune.report.contents import Contents
 from rooftune.tuning.judge import percent, span
-from rooftune.tuning.plan import Interval
+from rooftune.tuning.plan import Interval, Verdict
 
 MINUS = "−"
-STATUS = {
-    "applied": "applied",
-    "outdone": "better, but outdone",
-    "no gain": "no gain",
-    "no measurable difference": "no measurable difference",
-    "already on": "already on",
-    "not supported": "not supported",
-    "failed": "failed",
-    "not trusted": "not trusted",
-    "not run": "not run",
-}
 
 
 @dataclass
@@ -39,12 +28,21 @@ class Notes:
         return [f"{self.mark(r)}) {r[0].upper()}{r[1:].rstrip('.')}." for r in self.reasons]
 
 
+def status(verdict: Verdict) -> str:
+    """The verdict as a reader sees it."""
+    if verdict.verdict == "outdone":
+        return "better, but outdone"
+    if verdict.verdict == "not supported" and verdict.reason.startswith("no artefact"):
+        return "no artefact"
+    return verdict.verdict
+
+
 def number(value: float | None) -> str:
     """A figure with three significant digits, thousands separated; '–' for none."""
     if value is None:
         return "–"
     size = abs(value)
-    if size >= 100 or value == 0:
+    if size >= 100 or value == round(value):
         return f"{value:,.0f}".replace("-", MINUS)
     if size >= 10:
         return f"{value:.1f}".replace("-", MINUS)

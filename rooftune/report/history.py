@@ -1,0 +1,65 @@
+"""The trials of a workload over time: the text of ``rooftune history WORKLOAD``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rooftune.report.text import number, plain_change, table
+
+COLUMNS = {
+    "output_throughput": "Output tok/s",
+    "request_goodput": "Goodput req/s",
+    "median_tpot_ms": "TPOT p50 ms",
+    "median_ttft_ms": "TTFT p50 ms",
+}
+
+
+def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> str:
+    """The newest trials, each with its change of throughput against the one before of the same configuration.
+
+    ``rows`` are those of the history dataset in any order: started_at, candidate, gpu, engine, engine_version,
+    simulated, believed and metrics by name.
+    """
+    if not rows:
+        return f"No trial of {workload} is in the history yet; run: rooftune optimize {workload}\n"
+    ordered = sorted(rows, key=lambda r: float(r.get("started_at") or 0))
+    before: dict[tuple[Any, ...], float] = {}
+    lines = []
+    for row in ordered:
+        key = tuple(str(row.get(k)) for k in ("candidate", "gpu", "engine", "engine_version", "model", "flags"))
+        rate = _metric(row, "output_throughput")
+        earlier = before.get(key)
+        change = plain_change(rate / earlier) if rate and earlier else "–"
+        if rate and _believed(row):
+            before[key] = rate
+        lines.append(
+            [*_about(row), *[number(_metric(row, m)) for m in COLUMNS], change, "yes" if _believed(row) else "no"]
+        )
+    head = ["When (UTC)", "Configuration", "Where", *COLUMNS.values(), "Throughput against the one before", "Believed"]
+    kept = lines[-last:]
+    note = (
+        f"The newest {len(kept)} of {len(lines)} trials of {workload}."
+        if len(lines) > len(kept)
+        else f"All {len(lines)} trials of {workload}."
+    )
+    return "\n".join([note, "", *table(head, kept, right=3)]) + "\n"
+
+
+def _about(row: Mapping[str, Any]) -> list[str]:
+    at = float(row.get("started_at") or 0)
+    when = dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%d %H:%M") if at else "–"
+    where = f"{row.get('gpu') or row.get('engine') or '–'}, vLLM {row.get('engine_version') or '–'}"
+    return [when, str(row.get("candidate", "–")), where + (" (simulated)" if row.get("simulated") else "")]
+
+
+def _metric(row: Mapping[str, Any], name: str) -> float | None:
+    metrics = row.get("metrics")
+    value = metrics.get(name) if isinstance(metrics, Mapping) else row.get(name)
+    return float(value) if isinstance(value, (int, float)) and value == value else None
+
+
+def _believed(row: Mapping[str, Any]) -> bool:
+    value = row.get("believed")
+    return bool(value) if value is not None else row.get("status") == "measured"

@@ -1,0 +1,169 @@
+"""The report of a made-up run: every section, every statement from the files, and never a published conclusion."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import synthetic_run as made
+
+from rooftune.errors import RooftuneError
+from rooftune.report.compare import compare_runs, text
+from rooftune.report.history import text as history_text
+from rooftune.report.markdown import write_report
+from rooftune.runfolder import RunFolder
+
+GOLDEN = Path(__file__).parent / "golden.md"
+
+
+def make_run(root: Path, seed: int = 0) -> RunFolder:
+    load = made.workload()
+    world = made.World(made.plan_of(load), seed=seed)
+    world.failing["token-budget-8192"] = "CUDA ran out of memory; lower gpu_memory_utilization."
+    return made.write_run(root, world, world.search(), load)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = make_run(tmp_path_factory.mktemp("run"))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(run: RunFolder) -> str:
+    return run.report.read_text(encoding="utf-8")
+
+
+def test_the_report_is_the_golden_one(report: str, request: pytest.FixtureRequest) -> None:
+    """Regenerate after a wanted change: python tests/report/regenerate.py"""
+    assert report == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_sections_stand_in_order(report: str) -> None:
+    heads = re.findall(r"^## (.+)$", report, flags=re.M)
+    assert heads == [
+        "Executive summary",
+        "Phase 0: baseline",
+        "Phase 1: easy-wins",
+        "Phase 2: medium-term",
+        "Comparison",
+        "Recommendation",
+        "When to use which configuration",
+        "Hardware upgrade path",
+        "Learnings",
+        "How it was measured",
+        "Files",
+    ]
+
+
+def test_the_answer_comes_first_and_says_overload(report: str) -> None:
+    summary = report.split("## Executive summary")[1]
+    assert summary.strip().startswith("**chat-medium asks for 20 requests/s;")
+
+
+def test_published_conclusions_are_not_repeated(report: str) -> None:
+    rows = {m[1]: m[0] for m in re.findall(r"^(\|.*\(`([a-z0-9-]+)`\).*)$", report, flags=re.M)}
+    assert "| no gain |" in rows["batch-8"]
+    assert "output throughput −45 %" in rows["batch-8"]
+    assert "| already on |" in rows["chunked-prefill"]
+    assert "| already on |" in rows["prefix-caching"]
+    assert "| no artefact |" in rows["spec-draft"]
+    assert "+22" not in report
+
+
+def test_simulated_is_said_wherever_figures_stand(report: str) -> None:
+    assert "# chat-medium on a T4 (simulated)" in report
+    assert "> **Simulated.**" in report
+    for caption in re.findall(r"^!\[(.*)\]", report, flags=re.M):
+        assert caption.endswith("(simulated)")
+
+
+def test_withheld_figures_have_a_reason(report: str) -> None:
+    assert "withheld a)" in report
+    assert "a) The queue grew for the whole window" in report
+
+
+def test_every_figure_and_file_named_is_there(run: RunFolder, report: str) -> None:
+    for name in re.findall(r"^!\[.*\]\((.*)\)", report, flags=re.M):
+        assert (run.path / name).read_bytes().startswith(b"\x89PNG")
+    for name in re.findall(r"^\| `([a-z_]+\.(?:sh|json|html))`", report, flags=re.M):
+        assert (run.path / name).is_file(), name
+
+
+def test_start_scripts_are_clean_bash_and_carry_the_flags(run: RunFolder) -> None:
+    scripts = sorted(run.path.glob("start_vllm*.sh"))
+    assert [s.name for s in scripts] == [
+        "start_vllm.sh", "start_vllm_baseline.sh", "start_vllm_easy_wins.sh", "start_vllm_medium_term.sh"
+    ]  # fmt: skip
+    for script in scripts:
+        assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+        assert script.stat().st_mode & 0o111
+    assert "--quantization awq_marlin" in scripts[0].read_text()
+    assert "--quantization awq \\" in scripts[1].read_text()
+
+
+def test_the_recommended_script_runs_the_recommended_flags(run: RunFolder, tmp_path: Path) -> None:
+    echo = tmp_path / "python"
+    echo.write_text('#!/bin/sh\necho "$@"\n')
+    echo.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(run.path / "start_vllm.sh"), "--seed", "1"], env={"PYTHON": str(echo), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "--model TheBloke/Llama-2-7B-AWQ" in done.stdout
+    assert done.stdout.strip().endswith("--port 8000 --seed 1")
+
+
+def test_html_is_self_contained(run: RunFolder) -> None:
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert 'src="figures' not in page
+    assert "<script" not in page
+    assert "<table>" in page
+
+
+def test_writing_again_gives_the_same(run: RunFolder, report: str) -> None:
+    write_report(run)
+    assert run.report.read_text(encoding="utf-8") == report
+
+
+def test_a_run_without_decision_says_what_is_missing(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    folder.decision_json.unlink()
+    with pytest.raises(RooftuneError, match=r"decision\.json is missing"):
+        write_report(folder)
+
+
+def test_a_run_in_which_the_baseline_failed_has_a_report(tmp_path: Path) -> None:
+    load = made.workload()
+    world = made.World(made.plan_of(load))
+    world.failing["baseline"] = "Port 8000 is taken; give another with --port."
+    folder = made.write_run(tmp_path, world, world.search(), load)
+    words = write_report(folder).read_text(encoding="utf-8")
+    assert "Port 8000 is taken" in words.split("## Phase 0")[0]
+
+
+def test_compare_names_what_else_differs(run: RunFolder, tmp_path: Path) -> None:
+    other = make_run(tmp_path, seed=7)
+    found = compare_runs(run, other)
+    assert found["pairs"][0]["a"] == found["a"]["incumbent"]
+    assert found["pairs"][0]["verdict"] in ("no measurable difference", "better", "worse")
+    assert any("drifted" in c for c in found["caveats"])
+    json.dumps(found)
+    assert "B against A" in text(found)
+
+
+def test_history_shows_change_against_the_one_before() -> None:
+    rows = [
+        {"started_at": 1.7e9 + i, "candidate": "baseline", "gpu": "T4", "engine_version": "0.15.1", "simulated": True,
+         "believed": True, "metrics": {"output_throughput": rate}}
+        for i, rate in enumerate((100.0, 110.0))
+    ]  # fmt: skip
+    words = history_text("chat-medium", rows)
+    assert "+10 %" in words
+    assert "(simulated)" in words
+    assert "rooftune optimize" in history_text("chat-medium", [])

@@ -1,0 +1,179 @@
+"""The search: balanced order, resumable, within its budget, right about made-up worlds."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import pytest
+import synthetic_run as made
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rooftune.evidence.trial import TrialResult
+from rooftune.tuning.playbook import default_playbook, with_candidates
+from rooftune.tuning.search import decide, next_trial
+
+LOAD = made.workload()
+PLAN = made.plan_of(LOAD)
+
+
+def verdicts(results: list[TrialResult]) -> dict[str, str]:
+    return {v.candidate: v.verdict for v in decide(PLAN, results).verdicts}
+
+
+def test_baseline_first_and_balanced_after() -> None:
+    results = made.World(PLAN).search()
+    order = [r.candidate for r in results]
+    first = order[: order.index("baseline", 1) + 1]
+    assert first[0] == first[-1] == "baseline"
+    assert first == first[::-1], "a block is a palindrome, so a linear drift cancels"
+    assert [r.position for r in results] == list(range(len(results)))
+
+
+def test_each_side_of_a_pair_draws_the_same_requests() -> None:
+    results = made.World(PLAN).search()
+    decision = decide(PLAN, results)
+    seeds = {(r.candidate, r.n): r.seed for r in results}
+    for v in decision.verdicts:
+        if v.ratios:
+            ours = sorted(seeds[v.candidate, n] for n in v.trials)
+            theirs = sorted(seeds[v.against, n] for n in v.against_trials)
+            assert ours == theirs, v.candidate
+            assert len(v.trials) >= 2
+
+
+def test_the_truth_of_the_published_case_is_found() -> None:
+    results = made.World(PLAN).search()
+    found = verdicts(results)
+    assert found["batch-8"] == "no gain"
+    assert found["awq-marlin-graphs"] == "applied"
+    assert found["chunked-prefill"] == found["prefix-caching"] == "already on"
+    assert found["attention-flash"] == "not supported"
+    decision = decide(PLAN, results)
+    assert decision.incumbent == "awq-marlin-graphs"
+    assert "--quantization awq_marlin" in decision.command
+    assert "--enforce-eager" not in decision.command
+    ratio = next(v for v in decision.verdicts if v.candidate == "batch-8").ratios["output_throughput"]
+    assert ratio.low < 200 / 365 < ratio.high
+    assert decision.complete
+
+
+def test_overload_is_said_first() -> None:
+    sentence = decide(PLAN, made.World(PLAN).search()).first_sentence
+    assert sentence.startswith("chat-medium asks for 20 requests/s; the best configuration found (awq-marlin-graphs)")
+    assert "on a T4 (simulated), that is 25 %" in sentence
+
+
+def test_a_drift_does_not_make_a_winner() -> None:
+    world = made.World(PLAN, rates=dict.fromkeys(made.RATES, 365.0), noise=0.002)
+    world.drift_per_trial = 0.005
+    decision = decide(PLAN, world.search())
+    assert decision.incumbent == "baseline"
+
+
+def test_failures_are_verdicts_and_not_measured_again() -> None:
+    world = made.World(PLAN)
+    world.failing["awq-marlin-graphs"] = "T4 (sm_75) lacks bfloat16; use --dtype half."
+    results = world.search()
+    failed = next(v for v in decide(PLAN, results).verdicts if v.candidate == "awq-marlin-graphs")
+    assert failed.verdict == "failed"
+    assert failed.reason == "T4 (sm_75) lacks bfloat16; use --dtype half."
+    assert sum(r.candidate == "awq-marlin-graphs" for r in results) == 1
+    assert "awq-marlin" in decide(PLAN, results).incumbents
+
+
+def test_a_doubted_trial_is_run_again_and_then_not_trusted() -> None:
+    world = made.World(PLAN)
+    world.doubted = {"batch-16"}
+    results = world.search()
+    found = next(v for v in decide(PLAN, results).verdicts if v.candidate == "batch-16")
+    assert found.verdict == "not trusted"
+    assert "disturbed" in found.reason
+    assert sum(r.candidate == "batch-16" for r in results) == 2
+
+
+def test_a_baseline_that_fails_ends_the_search() -> None:
+    world = made.World(PLAN)
+    world.failing["baseline"] = "The port is taken."
+    results = world.search()
+    decision = decide(PLAN, results)
+    assert {r.candidate for r in results} == {"baseline"}
+    assert "The port is taken" in decision.first_sentence
+    assert not decision.complete
+
+
+def test_nothing_measured_still_gives_a_decision() -> None:
+    decision = decide(PLAN, [])
+    assert decision.incumbent == "baseline"
+    assert not decision.complete
+    assert all(v.verdict != "applied" for v in decision.verdicts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 5))
+def test_budget_is_kept_and_what_was_left_is_said(trials: int, seed: int) -> None:
+    results = made.World(PLAN, seed=seed).search(budget=trials * 10.0)
+    assert len(results) <= trials
+    decision = decide(PLAN, results)
+    for v in decision.verdicts:
+        if v.ratios:
+            assert len(v.trials) >= 2
+            assert len(v.against_trials) >= 2
+    if any(v.verdict == "not run" for v in decision.verdicts):
+        assert not decision.complete
+        assert all("budget" in v.reason for v in decision.verdicts if v.verdict == "not run")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 40), st.integers(0, 3), st.floats(0.002, 0.03))
+def test_a_killed_run_goes_on_where_it_was(cut: int, seed: int, noise: float) -> None:
+    whole = made.World(PLAN, seed=seed, noise=noise).search()
+    order = next_trial(PLAN, list(reversed(whole[:cut])), None, 10.0)
+    expected = whole[cut] if cut < len(whole) else None
+    if expected is None:
+        assert order is None
+    else:
+        assert order is not None
+        assert (order.candidate, order.n, order.seed) == (expected.candidate, expected.n, expected.seed)
+        assert order.config.flags() == expected.flags
+
+
+def test_candidates_stand_on_the_incumbent() -> None:
+    results = made.World(PLAN).search()
+    fp8 = next(r for r in results if r.candidate == "fp8-kv")
+    assert fp8.flags["quantization"] == "awq_marlin"
+    assert "enforce_eager" not in fp8.flags
+
+
+def test_own_candidate_that_fails_at_start() -> None:
+    book = with_candidates(default_playbook(), ["bad=dtype=bfloat16"], "0.15.1")
+    plan = made.plan_of(LOAD, playbook=book)
+    world = made.World(plan)
+    world.failing["bad"] = "no bfloat16"
+    found = {v.candidate: v for v in decide(plan, world.search()).verdicts}
+    assert found["bad"].verdict == "failed"
+
+
+def test_the_slo_comes_before_throughput() -> None:
+    load = made.workload(rate=1.0)
+    plan = made.plan_of(load)
+    world = made.World(plan, rates={"batch-8": 500.0, "baseline": 365.0})
+    results = []
+    for trial in world.search(budget=80):
+        trial.overloaded = False
+        good = 0.5 if trial.candidate == "batch-8" else 1.0
+        trial.metrics["request_goodput"] = good * trial.metrics["request_throughput"]
+        results.append(trial)
+    found = {v.candidate: v for v in decide(plan, results).verdicts}
+    assert found["batch-8"].verdict == "no gain"
+    assert "SLO" in found["batch-8"].reason
+
+
+@pytest.mark.parametrize("noise", [0.01])
+def test_no_false_winner_among_equals(noise: float) -> None:
+    wins = [
+        decide(PLAN, made.World(PLAN, dict.fromkeys(made.RATES, 365.0), noise, seed).search(most=60)).incumbent
+        != "baseline"
+        for seed in range(12)
+    ]
+    assert mean(wins) <= 0.34
