@@ -16,27 +16,36 @@ def arguments(config: EngineConfig) -> list[list[str]]:
 
 
 def command_line(
-    config: EngineConfig, *, python: str = "python", host: str | None = None, port: int = 8000
+    config: EngineConfig, *, python: str = "python", host: str | None = None, port: int | None = 8000
 ) -> list[str]:
-    """The whole command as words."""
+    """The whole command as words. ``host`` or ``port`` None = left to vLLM (all addresses, 8000)."""
     place = ["--host", host] if host else []
-    words = [w for flag in arguments(config) for w in flag]
-    return [python, "-m", MODULE, *words, *place, "--port", str(port)]
+    place += ["--port", str(port)] if port else []
+    return [python, "-m", MODULE, *(w for flag in arguments(config) for w in flag), *place]
 
 
-def shown(config: EngineConfig, port: int = 8000) -> str:
+def shown(config: EngineConfig, port: int | None = 8000) -> str:
     """The command as a person reads it: one flag a line."""
-    flags = [shlex.join(f) for f in [*arguments(config), ["--port", str(port)]]]
+    place = [["--port", str(port)]] if port else []
+    flags = [shlex.join(f) for f in [*arguments(config), *place]]
     return " \\\n  ".join([f"python -m {MODULE}", *flags])
 
 
-def shell_script(config: EngineConfig, comments: list[str]) -> str:
-    """A bash script that starts the server; PYTHON, HOST and PORT can be set from outside, further flags appended."""
+def shell_script(config: EngineConfig, comments: list[str], *, engine_version: str | None = None) -> str:
+    """A bash script that starts the server in the foreground.
+
+    The environment variables ``VLLM_PYTHON``, ``HOST`` and ``PORT`` choose interpreter and address; further arguments are
+    appended, so a flag given to the script wins. ``comments`` become the header, one line of text each or more.
+    """
+    about = [f"Flags for vLLM {engine_version}."] if engine_version else []
+    lines = [line for text in [*comments, *about] for line in text.splitlines() or [""]]
+    header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
     flags = "".join(f"  {shlex.join(f)} \\\n" for f in arguments(config))
-    notes = "".join(f"# {line}\n" if line else "#\n" for text in comments for line in text.splitlines() or [""])
     return (
-        f"#!/usr/bin/env bash\n{notes}set -euo pipefail\n\n"
-        f'exec "${{PYTHON:-python}}" -m {MODULE} \\\n{flags}'
+        f"#!/usr/bin/env bash\n{header}"
+        "# VLLM_PYTHON, HOST and PORT may be set from outside; further flags may be appended.\n"
+        "set -euo pipefail\n\n"
+        f'exec "${{VLLM_PYTHON:-python}}" -m {MODULE} \\\n{flags}'
         '  --host "${HOST:-127.0.0.1}" \\\n  --port "${PORT:-8000}" \\\n  "$@"\n'
     )
 
@@ -47,4 +56,4 @@ def _flag(name: str, value: FlagValue) -> list[str]:
         return [f"--{dashed}" if value else f"--no-{dashed}"]
     if isinstance(value, dict):
         return [f"--{dashed}", json.dumps(value, separators=(",", ":"))]
-    return [f"--{dashed}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return [f"--{dashed}", f"{value:.12g}" if isinstance(value, float) else str(value)]

@@ -1,0 +1,130 @@
+"""Why a server did not start or died: from its log to one sentence with the way out. The rules are data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from rooftune.errors import EngineError
+
+_EXCEPTION = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|CRITICAL) [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
+_VALUE_ERROR = re.compile(r"^\s*(?:Value|Assertion) error, (.+?)(?: \[type=\w+, input_value=|$)")
+_MOST = 240
+"""Longest quotation of a log line, in characters."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One known failure."""
+
+    id: str
+    kind: str
+    pattern: re.Pattern[str]
+    reason: str
+    remedy: str
+
+
+def classify(log_text: str, exit_code: int | None) -> EngineError | None:
+    """Explain the end of a server. ``exit_code`` is None when it still runs (then only a known reason counts).
+
+    Returns None for a server that ended well or shows no failure. Otherwise the error has the failure class as ``kind`` and
+    the log lines that show it as ``evidence``.
+    """
+    if exit_code == 0:
+        return None
+    for rule in rules():
+        found = rule.pattern.search(log_text)
+        if found:
+            sentence = f"{_fill(rule.reason, found)}; {_fill(rule.remedy, found)}."
+            return EngineError(f"the engine did not start: {sentence}", rule.kind, (_line_at(log_text, found.start()),))
+    if exit_code is None:
+        return None
+    last = last_exception(log_text)
+    if last:
+        return EngineError(f"the engine ended with exit code {exit_code}: {last}; see server.log.", "died", (last,))
+    return EngineError(
+        f"the engine {_ended(exit_code)} and its log names no reason; see the end of server.log.", "died"
+    )
+
+
+def death(log_text: str, exit_code: int) -> EngineError:
+    """The same for a server that had been ready and died under load."""
+    found = classify(_after_ready(log_text), exit_code if exit_code else 1)
+    if found is None or found.kind in ("died", "port"):
+        last = last_exception(_after_ready(log_text))
+        why = f": {last}" if last else ""
+        evidence = (last,) if last else ()
+        return EngineError(
+            f"the engine {_ended(exit_code)} under load{why}; see the end of server.log.", "died", evidence
+        )
+    sentence = str(found).removeprefix("the engine did not start: ")
+    return EngineError(f"the engine died under load: {sentence}", found.kind, found.evidence)
+
+
+def last_exception(log_text: str) -> str | None:
+    """The last exception line that is no mere wrapper, without the log's prefixes; shortened."""
+    wrapper = re.compile("|".join(_document()["wrappers"]))
+    for line in reversed(log_text.splitlines()):
+        found = _VALUE_ERROR.match(line) or _EXCEPTION.match(line)
+        if found and not wrapper.search(line):
+            text = ": ".join(found.groups())
+            return text if len(text) <= _MOST else text[: _MOST - 1] + "…"
+    return None
+
+
+def told_warnings(log_text: str) -> list[str]:
+    """Sentences for what the log warns of and a reader should know."""
+    told = []
+    for row in _document()["warnings"]:
+        found = re.search(row["regex"], log_text)
+        if found:
+            told.append(_fill(row["text"], found))
+    return told
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """The known failures in the order in which they are tried."""
+    return tuple(
+        Rule(r["id"], r["kind"], re.compile(r["regex"], re.MULTILINE), r["reason"], r["remedy"])
+        for r in _document()["reasons"]
+    )
+
+
+@cache
+def _document() -> dict[str, Any]:
+    text = files("rooftune.engines").joinpath("data/failures.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = YAML(typ="safe").load(text)
+    return document
+
+
+def _fill(template: str, found: re.Match[str]) -> str:
+    def group(name: re.Match[str]) -> str:
+        text = " ".join((found[int(name[1])] or "?").split()).rstrip(".,;")
+        return str(int(float(text))) if name[2] and text != "?" else text
+
+    return re.sub(r"\{(\d)(:int)?\}", group, template)
+
+
+def _line_at(text: str, position: int) -> str:
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    line = text[start : end if end >= 0 else len(text)].strip()
+    return line if len(line) <= 2 * _MOST else line[: 2 * _MOST - 1] + "…"
+
+
+def _after_ready(text: str) -> str:
+    return text.rpartition("Application startup complete.")[2]
+
+
+def _ended(exit_code: int) -> str:
+    if exit_code == 137:
+        return "was killed (SIGKILL; on Linux often because the host ran out of memory)"
+    if exit_code > 128:
+        return f"was ended by signal {exit_code - 128}"
+    return f"ended with exit code {exit_code}"

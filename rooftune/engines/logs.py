@@ -1,0 +1,243 @@
+"""What a running engine says that it resolved its flags to: from its start-up log, ``/metrics``, ``/v1/models``, ``/server_info``.
+
+Understands vLLM from 0.15 to 0.32 and the simulated engine, whose log lines are the same. A value that the engine did not
+state stays None; nothing is guessed, except where the absence of a line is the statement (see ``_asynchronous``).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from rooftune.engines import failures, metrics
+from rooftune.engines.server import EffectiveConfig
+
+ASYNC_DEFAULT = Version("0.14")
+"""First release with asynchronous scheduling on by default (vLLM release notes)."""
+_CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.+)")
+_ATTENTION = re.compile(
+    r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?: out of potential backends| \(selected)?"
+)
+_KERNEL = re.compile(r"Using (\w+LinearKernel) for (\w+)")
+_KV_TOKENS = re.compile(r"(?:GPU|CPU) KV cache size: ([\d,]+) tokens")
+_KV_GIB = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
+_KV_GIB_CPU = re.compile(r"Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV cache")
+_WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
+_CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request: ([\d.]+)x")
+_BUDGET = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
+_RANGES = re.compile(r"'compile_ranges_(?:endpoints|split_points)': \[([\d, ]*)\]")
+_INIT = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+) s")
+_ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
+_DTYPE = re.compile(r"Casting torch\.\w+ to torch\.(\w+)")
+
+
+def read_effective(
+    log_text: str,
+    metrics_text: str | None = None,
+    models_json: dict[str, Any] | None = None,
+    version: str | None = None,
+    server_info: dict[str, Any] | None = None,
+) -> EffectiveConfig:
+    """Read the effective configuration.
+
+    Args:
+        log_text: the start-up log; may be empty (an endpoint that someone else runs).
+        metrics_text: the ``/metrics`` page, or None.
+        models_json: answer of ``/v1/models``, or None.
+        version: answer of ``/version``; else it is read from the log.
+        server_info: answer of ``/server_info?config_format=json`` (development mode of vLLM), or None.
+    """
+    found = _CONFIG.search(log_text)
+    line = found[2] if found else ""
+    cache = metrics.info(metrics_text or "")
+    stated = _settings(server_info)
+    passed = _passed(log_text)
+    engine_version = version or (found[1] if found else None)
+    values: dict[str, Any] = {
+        "engine_version": engine_version,
+        "model": _model(models_json) or _field(line, "model"),
+        "dtype": _field(line, "dtype", r"(?:torch\.)?(\w+)"),
+        "quantization": _nothing(_field(line, "quantization")),
+        "linear_kernel": _linear_kernel(log_text),
+        "attention_backend": _attention(log_text, line),
+        "max_model_len": _length(models_json) or _number(_field(line, "max_seq_len")),
+        "max_num_seqs": _number(
+            stated.get("max_num_seqs") or passed.get("max_num_seqs") or _field(line, "max_num_seqs")
+        ),
+        "max_num_batched_tokens": _number(stated.get("max_num_batched_tokens")) or _budget(log_text, line),
+        "chunked_prefill": _truth(_field(line, "enable_chunked_prefill")),
+        "prefix_caching": _truth(cache.get("enable_prefix_caching") or _field(line, "enable_prefix_caching")),
+        "async_scheduling": _asynchronous(log_text, engine_version, stated.get("async_scheduling")),
+        "enforce_eager": _truth(_field(line, "enforce_eager")),
+        "cuda_graphs": _graphs(line),
+        "kv_cache_dtype": cache.get("cache_dtype") or _field(line, "kv_cache_dtype"),
+        "kv_cache_tokens": _kv_tokens(log_text, cache),
+        "kv_cache_gib": _first(log_text, _KV_GIB) or _first(log_text, _KV_GIB_CPU),
+        "block_size": _number(cache.get("block_size") or _field(line, "block_size")),
+        "weights_gib": _first(log_text, _WEIGHTS),
+        "gpu_memory_utilization": _decimal(cache.get("gpu_memory_utilization")),
+        "speculative": _speculative(line, passed),
+    }
+    return EffectiveConfig(**values, warnings=failures.told_warnings(log_text), raw=_raw(log_text, cache, passed))
+
+
+def _field(line: str, name: str, value: str = r"'?([^',)]*)'?") -> str | None:
+    """The value of ``name=value`` in the line of the resolved configuration."""
+    found = re.search(rf"(?:^|, ){name}={value}", line)
+    return found[1] if found else None
+
+
+def _passed(log_text: str) -> dict[str, Any]:
+    """The flags that were passed, as the engine repeats them."""
+    found = _ARGUMENTS.search(log_text)
+    if found is None:
+        return {}
+    try:
+        value = ast.literal_eval(found[1])
+    except (ValueError, SyntaxError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
+    """The scheduler's settings out of ``/server_info``, whose layout differs between versions."""
+    config = (server_info or {}).get("vllm_config")
+    if isinstance(config, dict):
+        scheduler = config.get("scheduler_config")
+        return scheduler if isinstance(scheduler, dict) else {}
+    return {}
+
+
+def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
+    """0.15 prints whether it is on; 0.32 prints only when it turns it off, so there silence means on."""
+    if isinstance(stated, bool):
+        return stated
+    if re.search(r"Async(?:hronous)? scheduling (?:is|will be) disabled|Async scheduling not supported", log_text):
+        return False
+    found = re.search(r"Asynchronous scheduling is (enabled|disabled)", log_text)
+    if found:
+        return found[1] == "enabled"
+    if not _CONFIG.search(log_text) or version is None:
+        return None
+    if _passed(log_text).get("async_scheduling") is False:
+        return False
+    try:
+        return True if Version(version) >= Version("0.20") else None
+    except InvalidVersion:
+        return None
+
+
+def _graphs(line: str) -> bool | None:
+    """Whether CUDA graphs are replayed: not in eager mode, not on a CPU, not with ``cudagraph_mode`` NONE."""
+    if not line:
+        return None
+    if _field(line, "enforce_eager") == "True" or _field(line, "device_config") == "cpu":
+        return False
+    mode = re.search(r"'cudagraph_mode': (?:<CUDAGraphMode\.(\w+)|'(\w+)')", line)
+    return (mode[1] or mode[2]) != "NONE" if mode else True
+
+
+def _attention(log_text: str, line: str) -> str | None:
+    found = _ATTENTION.search(log_text)
+    if found:
+        return found[1].upper()
+    return "CPU_ATTN" if _field(line, "device_config") == "cpu" else None
+
+
+def _linear_kernel(log_text: str) -> str | None:
+    if "so forcing awq" in log_text:
+        return "AWQ GEMM"
+    found = _KERNEL.search(log_text)
+    if found:
+        return found[1].removesuffix("LinearKernel")
+    return (
+        "Marlin" if re.search(r"(?:Using|The model is convertible to) (?:awq_|gptq_)?marlin", log_text, re.I) else None
+    )
+
+
+def _budget(log_text: str, line: str) -> int | None:
+    """The token budget. vLLM 0.32 prints no line of its own for it, but it ends the ranges it compiles for."""
+    found = _BUDGET.search(log_text)
+    if found:
+        return int(found[1])
+    ranges = _RANGES.search(line)
+    numbers = [int(n) for n in ranges[1].split(",") if n.strip()] if ranges else []
+    return max(numbers) if numbers else _number(_passed(log_text).get("max_num_batched_tokens"))
+
+
+def _kv_tokens(log_text: str, cache: dict[str, str]) -> int | None:
+    tokens = _number(cache.get("kv_cache_size_tokens")) or _number(
+        (_match(_KV_TOKENS, log_text) or "").replace(",", "")
+    )
+    blocks, size = _number(cache.get("num_gpu_blocks")), _number(cache.get("block_size"))
+    return tokens or (blocks * size if blocks and size else None)
+
+
+def _speculative(line: str, passed: dict[str, Any]) -> str | None:
+    text = _field(line, "speculative_config", r"(None|SpeculativeConfig\([^)]*\)|\{[^}]*\})")
+    if text in (None, "None"):
+        return None
+    found = re.search(r"method='(\w+)'", text or "")
+    config = passed.get("speculative_config")
+    method = config.get("method") if isinstance(config, dict) else None
+    return found[1] if found else str(method or "on")
+
+
+def _raw(log_text: str, cache: dict[str, str], passed: dict[str, Any]) -> dict[str, Any]:
+    """What a report may quote: the engine's own figures of its start, and its cache labels."""
+    raw: dict[str, Any] = {"passed": {k: v for k, v in passed.items() if k != "api_key"}, "cache_config": cache}
+    concurrency = _CONCURRENCY.search(log_text)
+    if concurrency:
+        raw["max_concurrency_at_max_model_len"] = float(concurrency[2])
+    took = _first(log_text, _INIT)
+    if took is not None:
+        raw["init_s"] = took
+    cast = _match(_DTYPE, log_text)
+    if cast:
+        raw["cast_to"] = cast
+    return raw
+
+
+def _model(models_json: dict[str, Any] | None) -> str | None:
+    cards = (models_json or {}).get("data") or [{}]
+    name = cards[0].get("id")
+    return str(name) if name else None
+
+
+def _length(models_json: dict[str, Any] | None) -> int | None:
+    cards = (models_json or {}).get("data") or [{}]
+    return _number(cards[0].get("max_model_len"))
+
+
+def _match(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.search(text)
+    return found[1] if found else None
+
+
+def _first(text: str, pattern: re.Pattern[str]) -> float | None:
+    return _decimal(_match(pattern, text))
+
+
+def _number(value: object) -> int | None:
+    try:
+        return int(float(str(value))) if value not in (None, "", "None") else None
+    except ValueError:
+        return None
+
+
+def _decimal(value: object) -> float | None:
+    try:
+        return float(str(value)) if value not in (None, "", "None") else None
+    except ValueError:
+        return None
+
+
+def _truth(value: str | None) -> bool | None:
+    return {"True": True, "False": False, "true": True, "false": False}.get(value or "")
+
+
+def _nothing(value: str | None) -> str | None:
+    return None if value in (None, "None", "none", "") else value

@@ -1,0 +1,100 @@
+"""A tiny Llama with random weights and its tokenizer, made on this machine without a network, for tests of a real vLLM.
+
+``make_tiny_model`` runs this very file with the interpreter that has vLLM, because transformers and tokenizers live there.
+The answers of such a model mean nothing, but it goes through the same code as a large one: scheduler, KV cache, sampling, HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 4096,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+SPECIAL = ["<s>", "</s>", "<pad>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def make_tiny_model(folder: Path, vllm_python: str) -> Path:
+    """Write config, weights (about 8 MB, bfloat16) and tokenizer into ``folder``; nothing is done if they are there.
+
+    Raises:
+        RooftuneError: the interpreter lacks transformers or tokenizers, or it failed; the message holds its last line.
+    """
+    from rooftune.errors import RooftuneError
+
+    if (folder / "complete").is_file():
+        return folder
+    done = subprocess.run(
+        [vllm_python, str(Path(__file__).resolve()), str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RooftuneError(f"the tiny model could not be made with {vllm_python}: {last}")
+    return folder
+
+
+def _tokenizer(folder: Path) -> None:
+    import pydoc_data.topics  # a text that every CPython has
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # type: ignore[import-not-found,unused-ignore]
+    from transformers import PreTrainedTokenizerFast  # type: ignore[import-not-found,unused-ignore]
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SHAPE["vocab_size"],
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pydoc_data.topics.topics.values(), trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=SPECIAL[0],
+        eos_token=SPECIAL[1],
+        pad_token=SPECIAL[2],
+        model_max_length=SHAPE["max_position_embeddings"],
+    )
+    wrapped.chat_template = CHAT_TEMPLATE
+    wrapped.save_pretrained(folder)
+
+
+def _model(folder: Path) -> None:
+    import torch  # type: ignore[import-not-found,unused-ignore]
+    from transformers import LlamaConfig, LlamaForCausalLM  # type: ignore[import-not-found,unused-ignore]
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SHAPE)).to(torch.bfloat16).save_pretrained(folder)
+
+
+def main(folder: Path) -> None:
+    """Entry point in the interpreter that has vLLM."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _tokenizer(folder)
+    _model(folder)
+    (folder / "complete").write_text(json.dumps(SHAPE) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of this file, whose names could hide those of libraries
+    main(Path(sys.argv[1]))
