@@ -25,7 +25,9 @@ class Accelerator(BaseModel):
     kind: Literal["cuda", "cpu"] = "cuda"
     compute_capability: tuple[int, int] | None = Field(description="(7, 5) for a T4; None for a CPU")
     memory_bytes: int = Field(description="memory that a CUDA program (torch) can see, not marketing GB")
-    driver_memory_bytes: int | None = Field(default=None, description="memory that nvidia-smi prints; it holds some back")
+    driver_memory_bytes: int | None = Field(
+        default=None, description="memory that nvidia-smi prints; it holds some back"
+    )
     bandwidth_bytes_per_s: float
     flops_per_s: dict[str, float] = Field(
         description="peak rate by type: 'fp32', 'fp16', 'bf16', 'int8', 'fp8', 'fp4'; absent = not supported"
