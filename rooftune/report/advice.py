@@ -64,12 +64,15 @@ def _best(c: Contents, scenario: str, metric: str) -> list[str]:
         return [scenario, "not measured", sentence(reason)]
     lower = metric.endswith("_ms")
     own = c.decision.incumbent
+    if not lower and not any(t.overloaded for t in c.of(own)):
+        return [scenario, "not measured", "The load did not saturate the server, so its throughput is the load's."]
     better = {k: v for k, v in values.items() if k == own or _beyond_doubt(c, k, own, metric)}
     name = min(better, key=lambda k: better[k] if lower else -better[k])
-    also = [] if metric == "output_throughput" else ["output_throughput"]
+    saturated = any(t.overloaded for t in c.of(name))
+    also = ["output_throughput"] if saturated and metric != "output_throughput" else []
     cost = ""
     rate, top = c.value(name, "output_throughput"), c.value(own, "output_throughput")
-    if name != own and rate and top:
+    if name != own and rate and top and saturated:
         cost = f" ({plain_change(rate / top)} against {code(own)})"
     return [scenario, code(name), _evidence(c, name, metric, *also) + cost]
 

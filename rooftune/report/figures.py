@@ -81,25 +81,24 @@ def throughput(c: Contents) -> Figure | None:
 
 
 def latency(c: Contents) -> Figure | None:
-    """Two panels of bars: median TPOT and median TTFT."""
+    """Bars of median TPOT, and beside them of median TTFT where that is not withheld."""
     names = [p.id for p in c.measured if c.value(p.id, "median_tpot_ms") is not None]
     if not names:
         return None
-    figure, axes = _new(0.8 + 0.34 * len(names), 2)
-    _bars(c, axes[0], names, "median_tpot_ms", labels=True)
+    first = any(c.value(n, "median_ttft_ms") is not None for n in names)
+    figure, axes = _new(0.8 + 0.34 * len(names), 2 if first else 1)
+    _bars(c, axes[0], names, "median_tpot_ms", labels=True, room=1.45 if first else 1.22)
     axes[0].set_title(_title(c, "Time per output token, median, ms"), loc="left", fontsize=11)
-    shown = [n for n in names if c.value(n, "median_ttft_ms") is not None]
-    axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
-    if shown:
-        _bars(c, axes[1], names, "median_ttft_ms", labels=False)
+    if first:
+        axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
+        _bars(c, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
     else:
-        axes[1].axis("off")
         reason = c.withheld(names[0], "median_ttft_ms") or "no figure"
-        axes[1].text(0, 0.5, _wrapped(f"withheld: {reason}", 48), transform=axes[1].transAxes, fontsize=9, color=GREY)
+        figure.supxlabel(f"Time to first token is withheld: {reason}", fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 
-def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: bool) -> None:
+def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: bool, room: float = 1.22) -> None:
     values = [c.value(n, metric) for n in names]
     most = max((v for v in values if v is not None), default=1.0)
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
@@ -114,7 +113,7 @@ def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: boo
     for tick, name in zip(axis.get_yticklabels(), names, strict=True):
         tick.set_fontweight("bold" if name == c.decision.incumbent else "normal")
     axis.invert_yaxis()
-    axis.set_xlim(0, most * (1.22 if labels else 1.3))
+    axis.set_xlim(0, most * room)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
     _phase_lines(c, axis, names)
@@ -215,6 +214,7 @@ def _names(axis: Axes, values: dict[str, npt.NDArray[np.float64]], colours: dict
             height = 0.9 - 0.14 * place
             at = float(found[min(int(height * len(found)), len(found) - 1)])
             style = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+            axis.set_xlim(right=max(axis.get_xlim()[1], at * (1.2 + 0.055 * len(name))))
             axis.text(at * 1.06, height, name, color=colours[name], fontsize=9, va="center", bbox=style)
 
 
@@ -239,9 +239,3 @@ def _roofline(c: Contents) -> tuple[Path, str] | None:
     return path, "Roofline: decode and prefill of every believed configuration" + (
         " (simulated)" if c.simulated else ""
     )
-
-
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))

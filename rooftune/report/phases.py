@@ -207,10 +207,14 @@ def against_baseline(c: Contents, name: str) -> dict[str, Interval]:
 
 
 def sides(v: Verdict) -> tuple[list[str], list[str]]:
-    """Metrics that became better and worse beyond doubt, in words."""
+    """Metrics that became better and worse beyond doubt, in words; p99 only where it goes another way than the median."""
     better: list[str] = []
     worse: list[str] = []
     for metric, interval in v.ratios.items():
+        middle = v.ratios.get(metric.replace("p99_", "median_"))
+        same_way = metric.startswith("p99_") and middle is not None and (middle.estimate > 1) == (interval.estimate > 1)
+        if metric in ("request_throughput", "median_itl_ms") or same_way:
+            continue
         if abs(interval.estimate - 1) < CLEAR or interval.low <= 1 <= interval.high:
             continue
         gain = (interval.estimate > 1) != metric.endswith("_ms")

@@ -43,6 +43,8 @@ def outcome(c: Contents, candidate: str, against: str) -> str:
     rate, before = c.value(candidate, "output_throughput"), c.value(against, "output_throughput")
     if not rate or not before:
         return ""
+    if not any(t.overloaded for t in [*c.of(candidate), *c.of(against)]):
+        return "both served the whole load, so throughput is the load's and times tell the difference"
     if 0.98 < rate / before < 1.02:
         return f"throughput stayed near {number(before)} tok/s"
     verb = "rose" if rate > before else "fell"

@@ -18,7 +18,12 @@ def write_scripts(c: Contents) -> list[Path]:
     paths = []
     for file, candidate in names.items():
         path = c.run.path / file
-        write_text(path, shell_script(c.config(candidate), comments(c, candidate, file)))
+        write_text(
+            path,
+            shell_script(
+                c.config(candidate), comments(c, candidate, file), engine_version=c.plan.target.engine_version
+            ),
+        )
         os.chmod(path, 0o755)
         paths.append(path)
     return paths
@@ -26,15 +31,13 @@ def write_scripts(c: Contents) -> list[Path]:
 
 def comments(c: Contents, candidate: str, file: str) -> list[str]:
     """What stands at the top of a script: what it starts, for what, and on what evidence."""
-    target = c.plan.target
     what = "the recommended configuration" if file == "start_vllm.sh" else "the state after this phase"
     rate = c.value(candidate, "output_throughput")
     where = place_of(c.plan, c.trials)
     lines = [
-        f"{file}: vLLM {target.engine_version} for {c.plan.workload}: {what} ({candidate}).",
+        f"{file}: {what} for {c.plan.workload} ({candidate}).",
         f"Found by rooftune on {where}, run {c.about.get('run_id', c.run.path.name)}.",
     ]
     if rate is not None:
         lines.append(f"Measured: {rate:,.0f} output tokens/s" + (" (simulated)." if c.simulated else "."))
-    lines.append("PYTHON, HOST and PORT may be set from outside; further flags are appended.")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rooftune.report.contents import Contents
 from rooftune.report.text import Notes, code, figure, number, status, table
 from rooftune.tuning.decision import place_of
+from rooftune.tuning.objective import THROUGHPUTS, UNSATURATED_METRIC
 
 COLUMNS = {
     "output_throughput": "Output throughput (tok/s)",
@@ -89,6 +90,10 @@ def objective_words(c: Contents) -> str:
     words = {"higher": "highest", "lower": "lowest"}[o.direction]
     limits = ", ".join(f"{k.removesuffix('_ms').upper()} ≤ {v:g} ms" for k, v in o.slo.items())
     text = f"{words} {code(o.metric)}"
+    if c.decision.overloaded and o.metric != o.saturated_metric:
+        text += f" ({code(o.saturated_metric)} decides here, since the server is overloaded)"
+    elif not c.decision.overloaded and o.metric in (*THROUGHPUTS, "request_goodput"):
+        text += f" ({code(UNSATURATED_METRIC)} decides between configurations that serve the whole load within the SLO)"
     return text + (f"; SLO: {limits} for {100 * o.slo_share:g} % of the requests" if limits else "; no SLO")
 
 

@@ -77,7 +77,7 @@ def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdic
             f"and no limit on latency can be kept until the rate falls to what is served or the hardware changes. "
             f"{_gain(incumbent, verdicts)}"
         )
-    rate = f" at {asked:g} requests/s" if asked else ""
+    rate = f" at {asked:g} request{'' if asked == 1 else 's'}/s" if asked else ""
     broken = slo_broken(plan.objective, trials)
     promise = f", but breaks the SLO ({broken})" if broken else " within the SLO" if plan.objective.slo else ""
     return f"{plan.workload}{rate} is served on {where} with {incumbent}{promise}. {_gain(incumbent, verdicts)}"

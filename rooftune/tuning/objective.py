@@ -27,16 +27,26 @@ def objective_of(workload: Workload) -> Objective:
     )
 
 
+THROUGHPUTS = ("output_throughput", "request_throughput", "total_token_throughput")
+UNSATURATED_METRIC = "median_e2el_ms"
+
+
 def metric_between(objective: Objective, a: list[TrialResult], b: list[TrialResult]) -> str:
     """The metric that two configurations are compared by.
 
     When both are overloaded by the load, latencies and goodput tell how long the load lasted and not how good the
-    server is, so the saturated metric (throughput) decides; so it does when one side lacks the objective's metric.
+    server is, so the saturated metric (throughput) decides. When neither is, throughput is the load's and the same on
+    both sides (and so is goodput where both keep the SLO), so the time to the last token decides.
     """
     if any(t.overloaded for t in a) and any(t.overloaded for t in b):
         return objective.saturated_metric
-    everywhere = all(t.metrics.get(objective.metric) for t in [*a, *b])
-    return objective.metric if everywhere else objective.saturated_metric
+    metric = objective.metric
+    served = not any(t.overloaded for t in [*a, *b])
+    kept = metric == "request_goodput" and not slo_broken(objective, a) and not slo_broken(objective, b)
+    if served and (metric in THROUGHPUTS or kept):
+        metric = UNSATURATED_METRIC
+    everywhere = all(t.metrics.get(metric) for t in [*a, *b])
+    return metric if everywhere else objective.saturated_metric
 
 
 def slo_kept_share(trials: list[TrialResult]) -> float | None:

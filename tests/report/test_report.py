@@ -111,7 +111,7 @@ def test_the_recommended_script_runs_the_recommended_flags(run: RunFolder, tmp_p
     echo.write_text('#!/bin/sh\necho "$@"\n')
     echo.chmod(0o755)
     done = subprocess.run(
-        ["bash", str(run.path / "start_vllm.sh"), "--seed", "1"], env={"PYTHON": str(echo), "PATH": "/usr/bin:/bin"},
+        ["bash", str(run.path / "start_vllm.sh"), "--seed", "1"], env={"VLLM_PYTHON": str(echo), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "--model TheBloke/Llama-2-7B-AWQ" in done.stdout
