@@ -8,7 +8,7 @@ from packaging.version import InvalidVersion, Version
 
 from rooftune.engines.config import EngineConfig
 from rooftune.engines.server import EffectiveConfig
-from rooftune.hardware.accelerator import Hardware
+from rooftune.hardware.accelerator import Capability, Hardware
 from rooftune.tuning.plan import Candidate, Gate
 
 PREDICTED = "predicted from the defaults of vLLM {version}; the running baseline will confirm or refute it"
@@ -102,7 +102,7 @@ def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_vers
         Gate(
             id="already-on",
             verdict="already on",
-            reason=f"the engine ({effective.engine_version or engine_version}) reports " + ", ".join(map(str, states)),
+            reason=f"vLLM {effective.engine_version or engine_version} reports " + ", ".join(map(str, states)),
         )
     ]
 
@@ -153,12 +153,19 @@ def capability_gates(needs: list[str], needs_any: list[str], hardware: Hardware)
     """Gates from the capability table: each closed one quotes the table's reason."""
     table = {c.id: c for c in hardware.capabilities}
     gates = [
-        Gate(id=f"needs-{i}", verdict="not supported", reason=f"{table[i].name}: {table[i].reason}")
+        Gate(id=f"needs-{i}", verdict="not supported", reason=_quoted(table[i]))
         for i in needs
         if i in table and not table[i].available
     ]
     some = [table[i] for i in needs_any if i in table]
     if some and not any(c.available for c in some):
-        reason = "; ".join(f"{c.name}: {c.reason}" for c in some)
+        reason = "; ".join(_quoted(c) for c in some)
         gates.append(Gate(id="needs-one-of-" + "-".join(needs_any), verdict="not supported", reason=reason))
     return gates
+
+
+def _quoted(capability: Capability) -> str:
+    """The table's reason, with the feature's name in front where the reason does not begin with it."""
+    if capability.reason.lower().startswith(capability.name.lower()):
+        return capability.reason
+    return f"{capability.name}: {capability.reason}"

@@ -150,7 +150,7 @@ def _predicted_gates(candidate: Candidate, effective: EffectiveConfig, target: T
     note = rules.PREDICTED.format(version=target.engine_version)
     return [
         g.model_copy(update={"id": "already-on-predicted", "reason": g.reason.replace("reports", "has") + f" ({note})"})
-        for g in rules.gate_effective(candidate, effective, f"vLLM {target.engine_version}")
+        for g in rules.gate_effective(candidate, effective, target.engine_version)
     ]
 
 

@@ -1,0 +1,64 @@
+"""The upgrade path: arithmetic of change, cost and number of accelerators; what cannot run says why."""
+
+from __future__ import annotations
+
+import pytest
+import synthetic_run as made
+
+from rooftune.errors import EngineError
+from rooftune.hardware.catalogue import accelerator
+from rooftune.models.catalogue import model_facts
+from rooftune.tuning import upgrade
+from rooftune.tuning.case import target_for
+from rooftune.tuning.upgrade import UpgradePath, options, upgrade_path
+
+
+def path(monkeypatch: pytest.MonkeyPatch) -> UpgradePath:
+    def predicted(workload: object, gpu: str, target: object, flags: dict[str, object]) -> upgrade._Service:
+        if gpu == "L4" and flags.get("quantization") != "awq_marlin":
+            raise EngineError("No available memory for the cache blocks.", "oom")
+        if gpu == "B200":
+            raise EngineError("no kernel image is available.", "driver")
+        rate = accelerator(gpu).bandwidth_bytes_per_s / 1e9 * (1.5 if flags.get("quantization") == "fp8" else 1.0)
+        return upgrade._Service(
+            output_throughput=rate, served_rate_per_s=rate / 150, overloaded=rate < 3000, slo_share=0.5,
+            median_tpot_ms=20.0, band=0.12,
+        )  # fmt: skip
+
+    monkeypatch.setattr(upgrade, "_predicted", predicted)
+    flags = {"quantization": "awq_marlin", "max_model_len": 2048}
+    return upgrade_path(made.workload(), target_for(), model_facts("llama-2-7b"), flags, 20.0)
+
+
+def test_change_and_cost_follow_from_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {r.gpu: r for r in path(monkeypatch).rows}
+    t4, a10g = rows["T4"], rows["A10G"]
+    assert t4.current
+    assert t4.change == 1
+    assert a10g.change == pytest.approx(600 / 320)
+    assert t4.accelerators_needed == 10
+    assert t4.usd_per_hour is not None
+    assert t4.usd_per_million_output_tokens == pytest.approx(t4.usd_per_hour * 1e6 / 3600 / 320)
+
+
+def test_the_best_plausible_configuration_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {r.gpu: r for r in path(monkeypatch).rows}
+    assert rows["H100"].configuration == "FP8 weights"
+    assert rows["L4"].configuration == "AWQ weights, Marlin kernel"
+    assert rows["T4"].configuration == "the recommended flags"
+
+
+def test_what_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(r for r in path(monkeypatch).rows if r.gpu == "B200")
+    assert row.impossible == "no kernel image is available."
+    assert row.output_throughput is None
+
+
+def test_options_fit_the_accelerator() -> None:
+    facts = model_facts("llama-2-7b")
+    t4 = dict(options(accelerator("T4"), facts, {"enforce_eager": True, "max_model_len": 2048}))
+    h100 = dict(options(accelerator("H100"), facts, {"enforce_eager": True}))
+    assert "FP8 weights" not in t4
+    assert "FP8 weights" in h100
+    assert all("enforce_eager" not in flags for flags in [*t4.values(), *h100.values()])
+    assert t4["16-bit weights"]["max_model_len"] == 2048
