@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,8 @@ from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Decision, Plan
 from rooftune.workloads.spec import Workload
 
 PATH = ("T4", "L4", "A10G", "A100-40", "A100-80", "L40S", "H100", "H200", "B200")
@@ -192,3 +195,24 @@ def _service(
         "accelerators_needed": needed,
         "usd_per_million_output_tokens": cost,
     }
+
+
+def write_upgrade(run: RunFolder, workload: Workload, plan: Plan, decision: Decision) -> Path | None:
+    """Write upgrade.json into a run folder; None where the simulator does not know the GPU or the model.
+
+    On the run's own accelerator the recommended flags are predicted.
+    """
+    from rooftune.files import write_json
+    from rooftune.models.catalogue import model_facts
+
+    if plan.target.gpu is None or plan.target.gpu.lower() == "cpu":
+        return None
+    try:
+        facts = model_facts(plan.target.model)
+        asked = decision.asked_rate_per_s
+        found = upgrade_path(workload, plan.target, facts, dict(decision.incumbent_flags), asked)
+    except RooftuneError:
+        return None
+    path = run.path / "upgrade.json"
+    write_json(path, found.model_dump(mode="json"))
+    return path
