@@ -1,0 +1,199 @@
+"""The roofline of a run: ceilings, and a decode and a prefill point for each believed trial, with the bottleneck named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+from rooftune.engines.config import EngineConfig
+from rooftune.evidence.trial import TrialResult
+from rooftune.hardware.accelerator import Hardware
+from rooftune.models.catalogue import QUANTIZATIONS
+from rooftune.models.costs import (
+    decode_bytes,
+    flops_per_token,
+    kv_read_bytes,
+    prefill_bytes,
+    prefill_flops,
+)
+from rooftune.models.facts import ModelFacts
+from rooftune.roofline import bottleneck
+from rooftune.roofline.bottleneck import Circumstances, StepNeeds
+from rooftune.roofline.model import Point, Roof, Roofline
+from rooftune.roofline.observed import Observed, gauge, observe
+from rooftune.roofline.roofs import bandwidth, compute, compute_type, ridges, roofs
+
+__all__ = ["Point", "Roofline", "roofline"]
+AUTOMATIC_MARLIN = Version("0.24")
+"""From about here on vLLM takes Marlin for AWQ weights by itself; before, ``--quantization awq`` forced the old kernel."""
+PREEMPTIONS = ("preemptions", "preemptions_total", "num_preemptions")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One trial with what its configuration means."""
+
+    trial: TrialResult
+    config: EngineConfig
+    facts: ModelFacts
+    kind: str
+    tensor_parallel: int
+    kv_bytes: float
+    flow: Roof
+    rate: Roof
+
+    def point(self, **more: object) -> Point:
+        common = {"candidate": self.trial.candidate, "n": self.trial.n, "simulated": self.trial.simulated}
+        return Point.model_validate({**common, "compute": self.rate.name, **more})
+
+
+def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials: list[TrialResult]) -> Roofline:
+    """Ceilings and points of a run.
+
+    Args:
+        config: what all trials share; each trial's own flags come on top.
+        trials: of these the believed ones are placed; the others are named in the notes.
+    """
+    believed = [t for t in trials if t.believed]
+    configs = [config.with_flags(t.flags) for t in believed]
+    models = [_weights(facts, c) for c in configs]
+    kinds = [compute_type(hardware, m, c, t.effective) for m, c, t in zip(models, configs, believed, strict=True)]
+    widest = max([c.tensor_parallel_size or 1 for c in configs], default=1)
+    found = roofs(hardware, set(kinds) or {compute_type(hardware, facts, config)}, widest)
+    points, notes = [], _notes(hardware, trials, found)
+    for trial, own, model, kind in zip(believed, configs, models, kinds, strict=True):
+        flow, rate = bandwidth(found), compute(found, kind)
+        if flow is None or rate is None:
+            continue
+        case = _Case(trial, own, model, kind, own.tensor_parallel_size or 1, kv_bytes_per_value(own), flow, rate)
+        seen = observe(trial)
+        made = [p for p in (_decode(case, seen), _prefill(case, seen)) if p is not None]
+        points += made
+        notes += [] if made else [f"{trial.candidate} trial {trial.n}: the server told too little to place it."]
+    return Roofline(
+        accelerator=hardware.accelerator.name,
+        count=widest,
+        model=facts.name,
+        simulated=any(t.simulated for t in trials) or hardware.simulated,
+        roofs=found,
+        ridges=ridges(found),
+        points=points,
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def kv_bytes_per_value(config: EngineConfig) -> float:
+    """Bytes of one value in the KV cache by ``kv_cache_dtype``."""
+    kind = config.kv_cache_dtype or "auto"
+    if kind.startswith(("fp8", "int8")):
+        return 1.0
+    if kind.startswith("int4"):
+        return 0.5
+    return 4.0 if config.dtype in ("float", "float32") else 2.0
+
+
+def _weights(facts: ModelFacts, config: EngineConfig) -> ModelFacts:
+    """The model with the weights that the flags ask for (FP8 made while loading, another checkpoint of the same model)."""
+    asked = config.quantization
+    if asked is None or asked not in QUANTIZATIONS or QUANTIZATIONS[asked] == facts.quantization:
+        return facts
+    return facts.model_copy(update={"quantization": QUANTIZATIONS[asked], "weight_bits": None})
+
+
+def _notes(hardware: Hardware, trials: list[TrialResult], found: list[Roof]) -> list[str]:
+    notes = []
+    doubted = [f"{t.candidate} trial {t.n}" for t in trials if t.status == "measured" and not t.believed]
+    if doubted:
+        notes.append(f"Not placed, since their audit failed: {', '.join(doubted)}.")
+    if not found or bandwidth(found) is None:
+        notes.append(f"No ceilings are known for the accelerator {hardware.accelerator.name!r}, so nothing is placed.")
+    if hardware.simulated or any(t.simulated for t in trials):
+        notes.append(
+            f"Simulated: the ceilings are the catalogue's for {hardware.accelerator.name}, no such device was measured."
+        )
+    return notes
+
+
+def _decode(case: _Case, seen: Observed) -> Point | None:
+    if seen.batch is None or seen.step_s is None:
+        return None
+    context = seen.context or 0.0
+    flops = seen.batch * flops_per_token(case.facts, context)
+    moved = decode_bytes(case.facts, seen.batch, context, case.kv_bytes)
+    kv = kv_read_bytes(case.facts, seen.batch, context, case.kv_bytes)
+    needs = StepNeeds(moved - kv, kv, flops, seen.step_s, case.flow.value, case.rate.value, case.rate.name, seen.batch)
+    bound, sentence = bottleneck.decode(needs, _circumstances(case, seen))
+    achieved = flops / seen.step_s
+    attainable = min(case.rate.value, flops / moved * case.flow.value)
+    return case.point(
+        stage="decode",
+        intensity_flop_per_byte=flops / moved,
+        achieved_flops_per_s=achieved,
+        attainable_flops_per_s=attainable,
+        share=achieved / attainable,
+        tokens_per_s=seen.batch / seen.step_s,
+        batch=seen.batch,
+        context=context,
+        step_ms=1000 * seen.step_s,
+        bound=bound,
+        sentence=sentence,
+        how=f"batch: {seen.batch_how}; context: {seen.context_how or 'not told, taken as 0'}; step: time per output token",
+    )
+
+
+def _prefill(case: _Case, seen: Observed) -> Point | None:
+    if not seen.prompt_tokens or not seen.prefill_s:
+        return None
+    tokens = max(1.0, seen.prompt_tokens - _cached(case.trial, seen.prompt_tokens))
+    flops, moved = prefill_flops(case.facts, tokens), prefill_bytes(case.facts, tokens, case.kv_bytes)
+    needs = StepNeeds(moved, 0.0, flops, seen.prefill_s, case.flow.value, case.rate.value, case.rate.name, tokens)
+    bound, sentence = bottleneck.prefill(needs, tokens)
+    achieved = flops / seen.prefill_s
+    attainable = min(case.rate.value, flops / moved * case.flow.value)
+    return case.point(
+        stage="prefill",
+        intensity_flop_per_byte=flops / moved,
+        achieved_flops_per_s=achieved,
+        attainable_flops_per_s=attainable,
+        share=achieved / attainable,
+        tokens_per_s=tokens / seen.prefill_s,
+        batch=1.0,
+        context=tokens,
+        step_ms=1000 * seen.prefill_s,
+        bound=bound,
+        sentence=sentence,
+        how=seen.prefill_how,
+    )
+
+
+def _cached(trial: TrialResult, prompt: float) -> float:
+    """Tokens of a mean prompt that came from the prefix cache."""
+    queries = gauge(trial, ("prefix_queries_total", "prefix_queries"))
+    hits = gauge(trial, ("prefix_hits_total", "prefix_hits"))
+    return prompt * hits / queries if queries and hits else 0.0
+
+
+def _circumstances(case: _Case, seen: Observed) -> Circumstances:
+    effective = case.trial.effective
+    eager = effective.enforce_eager if effective.enforce_eager is not None else bool(case.config.enforce_eager)
+    return Circumstances(
+        old_awq=_old_awq(case),
+        eager=eager,
+        waiting=seen.waiting,
+        max_num_seqs=effective.max_num_seqs or case.config.max_num_seqs,
+        overloaded=case.trial.overloaded,
+        preemptions=gauge(case.trial, PREEMPTIONS) or 0.0,
+    )
+
+
+def _old_awq(case: _Case) -> bool:
+    """Whether the linear layers ran on AWQ's old kernel: as the engine reports, else by version and flag."""
+    kernel = (case.trial.effective.linear_kernel or "").lower()
+    if kernel:
+        return "awq" in kernel and "marlin" not in kernel
+    try:
+        early = Version(case.trial.engine_version) < AUTOMATIC_MARLIN
+    except InvalidVersion:
+        early = False
+    return case.config.quantization == "awq" and early
