@@ -6,6 +6,7 @@ import json
 import shlex
 
 from rooftune.engines.config import EngineConfig, FlagValue
+from rooftune.engines.flags import registry
 
 MODULE = "vllm.entrypoints.openai.api_server"
 
@@ -52,6 +53,8 @@ def shell_script(config: EngineConfig, comments: list[str], *, engine_version: s
 
 def _flag(name: str, value: FlagValue) -> list[str]:
     dashed = name.replace("_", "-")
+    if registry().get(name, {}).get("type") == "list":
+        return [f"--{dashed}", *str(value).replace(",", " ").split()]
     if isinstance(value, bool):
         return [f"--{dashed}" if value else f"--no-{dashed}"]
     if isinstance(value, dict):

@@ -18,9 +18,8 @@ from rooftune.engines.server import EffectiveConfig
 ASYNC_DEFAULT = Version("0.14")
 """First release with asynchronous scheduling on by default (vLLM release notes)."""
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.+)")
-_ATTENTION = re.compile(
-    r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?: out of potential backends| \(selected)?"
-)
+_ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) attention backend")
+_ATTENTION_NAMED = re.compile(r"Using AttentionBackendEnum\.(\w+) backend|Using ([A-Z][A-Z0-9_]{3,}) backend\.")
 _KERNEL = re.compile(r"Using (\w+LinearKernel) for (\w+)")
 _KV_TOKENS = re.compile(r"(?:GPU|CPU) KV cache size: ([\d,]+) tokens")
 _KV_GIB = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
@@ -141,9 +140,9 @@ def _graphs(line: str) -> bool | None:
 
 
 def _attention(log_text: str, line: str) -> str | None:
-    found = _ATTENTION.search(log_text)
+    found = _ATTENTION.search(log_text) or _ATTENTION_NAMED.search(log_text)
     if found:
-        return found[1].upper()
+        return str(found[found.lastindex or 1]).upper()
     return "CPU_ATTN" if _field(line, "device_config") == "cpu" else None
 
 
