@@ -77,6 +77,10 @@ class TrialResult(BaseModel):
     server: dict[str, float] = Field(
         default_factory=dict, description="window means and deltas of the server's gauges and counters"
     )
+    within: dict[str, float] = Field(
+        default_factory=dict,
+        description="standard error of ln(metric) from blocks of the window, which sees no difference between trials",
+    )
     checks: list[Check] = Field(default_factory=list)
 
     @property

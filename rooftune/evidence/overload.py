@@ -1,0 +1,121 @@
+"""Whether an open loop asks for more than the server can serve, and what can be said of it then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rooftune.evidence.metrics import scheduled_in, throughput
+from rooftune.evidence.records import Bools, Floats, Requests
+from rooftune.evidence.trial import Window
+from rooftune.workloads.spec import Slo
+
+LEAST_SHARE = 0.03
+"""A queue that grows by less than this share of the asked rate is not called overload."""
+POINTS = 120
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was asked of the server and what it made of it."""
+
+    overloaded: bool
+    asked_rate_per_s: float | None
+    served_rate_per_s: float | None
+    """Requests/s that the saturated server serves: its tokens/s over the mean tokens of an answer."""
+    queue_growth_per_s: float
+    """Growth of the requests without a first token."""
+    in_flight_growth_per_s: float
+    slo_breaks_after_s: float | None
+    """From when on most requests miss the TTFT or E2EL of the SLO, seconds from the start of the load."""
+    reason: str
+
+
+def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool = False, fixed: bool = True) -> Load:
+    """Judge whether the queue grows through the window.
+
+    Args:
+        r: all requests of the load.
+        window: the measured stretch.
+        slo: limits, for the time until they break.
+        closed: a closed loop never overloads: its clients wait.
+        fixed: every answer has its planned length (``ignore_eos``); else the mean of the completed ones counts.
+    """
+    seconds = window.end_s - window.start_s
+    arrivals = int(scheduled_in(r, window).sum())
+    asked = None if closed else arrivals / seconds
+    figures = throughput(r, window)
+    at = np.linspace(window.start_s, window.end_s, POINTS)
+    waiting, present = inside(r.scheduled_s, r.begun_s, at), inside(r.scheduled_s, r.left_s, at)
+    queue, growth = slope(at, waiting), slope(at, present)
+    if closed or arrivals == 0:
+        return Load(False, asked, None, queue, growth, None, "a closed loop waits for its answers")
+    rate = arrivals / seconds
+    planned = float(np.nanmean(r.planned_output_tokens)) if np.isfinite(r.planned_output_tokens).any() else np.nan
+    rising = grows(at, waiting, rate)
+    saturated = grows(at, present, rate) and _flat(r, window) and figures["output_throughput"] < 0.95 * rate * planned
+    overloaded = rising or saturated
+    if not overloaded:
+        return Load(False, asked, None, queue, growth, None, "the queue did not grow")
+    mean = planned if fixed else _mean_answer(r, planned)
+    served = figures["output_throughput"] / mean if mean > 0 else None
+    reason = (
+        f"requests without a first token grew by {queue:.2f} a second through the window"
+        if rising
+        else f"requests in flight grew by {growth:.2f} a second while the tokens a second stood still"
+    )
+    return Load(True, asked, served, queue, growth, _breaks(r, slo), reason)
+
+
+def inside(begin: Floats, end: Floats, at: Floats) -> Floats:
+    """How many of the spans [begin, end) hold each moment; NaN begins never, infinity never ends."""
+    begins, ends = np.sort(begin[np.isfinite(begin)]), np.sort(end[np.isfinite(end)])
+    count = np.searchsorted(begins, at, side="right") - np.searchsorted(ends, at, side="right")
+    return np.asarray(count, dtype=np.float64)
+
+
+def slope(at: Floats, values: Floats) -> float:
+    """Least-squares slope, per second."""
+    centred = at - at.mean()
+    return float((centred * (values - values.mean())).sum() / (centred**2).sum())
+
+
+def grows(at: Floats, values: Floats, rate: float) -> bool:
+    """Whether a count of requests grows through the window by more than chance and by a share that matters."""
+    quarter = max(len(at) // 4, 1)
+    first, last = values[:quarter], values[-quarter:]
+    gained = slope(at, values) * (at[-1] - at[0])
+    enough = gained >= max(5.0, 4.0 * float(np.sqrt(first.mean() + 1.0)))
+    return bool(enough and gained >= LEAST_SHARE * rate * (at[-1] - at[0]) and last.min() > first.mean())
+
+
+def _flat(r: Requests, window: Window) -> bool:
+    """Tokens a second of the second half are no more than 10 % above the first half."""
+    middle = (window.start_s + window.end_s) / 2
+    halves = Window(start_s=window.start_s, end_s=middle), Window(start_s=middle, end_s=window.end_s)
+    first, second = (throughput(r, w)["output_throughput"] for w in halves)
+    return second <= 1.1 * first
+
+
+def _mean_answer(r: Requests, planned: float) -> float:
+    done: Bools = (r.status == "completed") & np.isfinite(r.output_tokens)
+    return float(r.output_tokens[done].mean()) if done.any() else planned
+
+
+def _breaks(r: Requests, slo: Slo | None) -> float | None:
+    """Start of the first stretch of at least five requests from which on more than half of all miss the SLO."""
+    limits = slo.limits_ms() if slo else {}
+    limits.pop("tpot_ms", None)
+    if not limits or len(r) < 10:
+        return None
+    missed = np.zeros(len(r), dtype=bool)
+    for name, limit in limits.items():
+        span = (r.first_token_s if name == "ttft_ms" else r.last_s) - r.scheduled_s
+        missed |= ~(span * 1000 <= limit)
+    order = np.argsort(r.scheduled_s, kind="stable")
+    late = missed[order]
+    after = np.cumsum(late[::-1])[::-1] / np.arange(len(late), 0, -1)
+    window = np.convolve(late, np.ones(5), mode="valid") >= 3
+    found = np.flatnonzero(window & (after[: len(window)] > 0.5))
+    return float(r.scheduled_s[order][found[0]]) if len(found) else None
