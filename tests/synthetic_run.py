@@ -17,6 +17,7 @@ from rooftune.files import write_json
 from rooftune.hardware.accelerator import Capability, Hardware
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.roofline.points import roofline
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.case import target_for
 from rooftune.tuning.gates import predicted_effective
@@ -188,6 +189,10 @@ def write_run(root: Path, world: World, results: list[TrialResult], load: Worklo
     write_json(run.hardware_json, hardware().model_dump(mode="json"))
     write_json(run.plan_json, world.plan.model_dump(mode="json"))
     write_json(run.decision_json, decide(world.plan, results, budget_spent_s=300).model_dump(mode="json"))
+    chart = roofline(
+        hardware(), model_facts("llama-2-7b", quantization="awq"), world.plan.candidates[0].config, results
+    )
+    write_json(run.roofline_json, chart.model_dump(mode="json"))
     for trial in results:
         folder = run.trial(trial.candidate, trial.n)
         write_json(folder.trial_json, trial.model_dump(mode="json"))

@@ -233,7 +233,7 @@ def _roofline(c: Contents) -> tuple[Path, str] | None:
     if c.roofline is None:
         return None
     from rooftune.roofline.figure import draw
-    from rooftune.roofline.points import Roofline
+    from rooftune.roofline.model import Roofline
 
     draw(Roofline.model_validate(c.roofline), path)
     return path, "Roofline: decode and prefill of every believed configuration" + (

@@ -70,10 +70,10 @@ def standing(c: Contents) -> list[str]:
         lines.append(f"- The engine reports: {effective_words(trials[-1].effective.model_dump(exclude_none=True))}.")
         for warning in trials[-1].effective.warnings[:3]:
             lines.append(f"- Its log warns: {code(warning)}")
-    for label, name in (("decode", "decode"), ("prefill", "prefill")):
-        found = bottleneck(c, "baseline", name)
+    for stage in ("decode", "prefill"):
+        found = bottleneck(c, "baseline", stage)
         if found:
-            lines.append(f"- Roofline, {label}: {sentence(found)}")
+            lines.append(f"- Roofline, {stage}: {sentence(found)}")
     return lines or ["- The baseline could not be measured."]
 
 
@@ -96,11 +96,8 @@ def effective_words(values: dict[str, object]) -> str:
 
 def bottleneck(c: Contents, candidate: str, stage: str) -> str | None:
     """The roofline's sentence on a candidate's decode or prefill point."""
-    for point in (c.roofline or {}).get("points", []):
-        if point.get("candidate") == candidate and point.get("stage", point.get("kind")) == stage:
-            text = point.get("sentence") or point.get("bottleneck")
-            return str(text) if text else None
-    return None
+    found = [p for p in (c.roofline or {}).get("points", []) if p["candidate"] == candidate and p["stage"] == stage]
+    return str(found[-1]["sentence"]) if found else None
 
 
 def optimizations(c: Contents, candidates: list[Candidate], after: str) -> list[str]:

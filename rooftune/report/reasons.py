@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rooftune.report.contents import Contents
 from rooftune.report.text import code, number, sentence
@@ -26,6 +27,9 @@ def why(c: Contents, p: Candidate) -> str:
     kernels = _kernels(c, p.id, against)
     if kernels:
         parts.append(sentence(f"the engine reports {kernels}"))
+    roof = _roofline(c, p.id, against)
+    if roof:
+        parts.append(sentence(roof))
     if c.verdict(p.id).verdict == "no measurable difference":
         parts.append("What is left of a difference is smaller than these trials can tell.")
     return " ".join(parts)
@@ -140,3 +144,34 @@ def _kernels(c: Contents, candidate: str, against: str) -> str:
     if a.cuda_graphs and not b.cuda_graphs:
         parts.append("CUDA graphs on")
     return ", ".join(parts)
+
+
+def _roofline(c: Contents, candidate: str, against: str) -> str:
+    """What limits a decode step, before and after, with the share of the ceiling that it reaches."""
+    ours, theirs = decode_point(c, candidate), decode_point(c, against)
+    if ours is None or theirs is None:
+        return ""
+    now = f"{bound_words(ours['bound'])} ({100 * ours['share']:.0f} % of the ceiling)"
+    then = f"{bound_words(theirs['bound'])} ({100 * theirs['share']:.0f} %)"
+    if ours["bound"] == theirs["bound"]:
+        return f"by the roofline a decode step is limited by {now}, as it was before ({100 * theirs['share']:.0f} %)"
+    return f"by the roofline a decode step is now limited by {now}, before by {then}"
+
+
+def bound_words(bound: str) -> str:
+    """A bound of the roofline in words."""
+    words = {
+        "weight bandwidth": "reading the weights",
+        "KV bandwidth": "reading the KV cache",
+        "compute": "arithmetic",
+        "kernel": "the kernel itself",
+        "overhead": "what neither ceiling explains",
+    }
+    return words.get(bound, "something unknown")
+
+
+def decode_point(c: Contents, candidate: str) -> dict[str, Any] | None:
+    """The last decode point of a candidate in roofline.json."""
+    points = (c.roofline or {}).get("points", [])
+    found = [p for p in points if p["candidate"] == candidate and p["stage"] == "decode"]
+    return found[-1] if found else None

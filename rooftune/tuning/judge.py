@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rooftune.evidence.compare import Comparison, compare
 from rooftune.evidence.trial import TrialResult
-from rooftune.tuning.objective import lower_is_better, metric_between, slo_broken
+from rooftune.tuning.objective import metric_between, slo_broken
 from rooftune.tuning.plan import Interval, Objective, VerdictName
 
+MOST_TRIALS = 6
+"""Trials of each side at which a comparison ends at the latest."""
 SHOWN = (
     "output_throughput",
     "request_throughput",
@@ -74,23 +77,24 @@ def judge(
     ratios = _ratios(candidate, incumbent, candidates)
     if found is None:
         return Judgement("not trusted", f"no figure of {metric} on both sides", metric, ratios, "no figure to compare")
-    interval, answer, stopped = found
+    interval = _interval(found)
     ratios[metric] = interval
     words = f"{WORDS.get(metric, metric)} {span(interval)} against {against}"
     ruled = _by_service(candidate, incumbent, objective, words, against)
     if ruled is not None:
         return Judgement(ruled[0], ruled[1], metric, ratios, "the asked rate or the SLO decides")
-    name, reason = _by_metric(answer, words)
-    return Judgement(name, reason, metric, ratios, stopped, undecided=answer == "more trials needed")
+    name, reason = _by_metric(found, words)
+    return Judgement(name, reason, metric, ratios, found.reason, undecided=found.answer == "more trials needed")
 
 
-def _by_metric(answer: str, words: str) -> tuple[VerdictName, str]:
-    if answer == "better":
+def _by_metric(found: Comparison, words: str) -> tuple[VerdictName, str]:
+    if found.answer == "better":
         return "applied", words
-    if answer == "worse":
+    if found.answer == "worse":
         return "no gain", words
-    if answer == "more trials needed":
-        return "no measurable difference", f"{words}: too wide an interval to tell, more trials would be needed"
+    if found.answer == "more trials needed":
+        about = f", about {found.more_trials} on each side" if found.more_trials else ""
+        return "no measurable difference", f"{words}: the interval is too wide to tell; more trials are needed{about}"
     return "no measurable difference", words
 
 
@@ -119,16 +123,16 @@ def _ratios(a: list[TrialResult], b: list[TrialResult], candidates: int) -> dict
         if all(t.metrics.get(metric) for t in [*a, *b]):
             compared = _compare(a, b, metric, candidates)
             if compared is not None:
-                found[metric] = compared[0]
+                found[metric] = _interval(compared)
     return found
 
 
-def _compare(
-    a: list[TrialResult], b: list[TrialResult], metric: str, candidates: int
-) -> tuple[Interval, str, str] | None:
-    """Interval of a / b, the answer and why it stopped; None when a side has no such figure."""
-    if not all(t.metrics.get(metric) for t in [*a, *b]):
+def _compare(a: list[TrialResult], b: list[TrialResult], metric: str, candidates: int) -> Comparison | None:
+    """The comparison a / b of one metric; None when a side has no such figure."""
+    if not all(t.metrics.get(metric, 0) > 0 for t in [*a, *b]):
         return None
-    from rooftune.tuning import standin
+    return compare(a, b, metric, candidates=candidates, most_trials=MOST_TRIALS)
 
-    return standin.compare(a, b, metric, lower_is_better=lower_is_better(metric))
+
+def _interval(found: Comparison) -> Interval:
+    return Interval(estimate=found.estimate, low=found.low, high=found.high, level=found.level)

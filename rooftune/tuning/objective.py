@@ -50,12 +50,8 @@ def metric_between(objective: Objective, a: list[TrialResult], b: list[TrialResu
 
 
 def slo_kept_share(trials: list[TrialResult]) -> float | None:
-    """Share of completed requests that met the whole SLO, median of the trials; None when it cannot be told."""
-    shares = [
-        t.metrics["request_goodput"] / t.metrics["request_throughput"]
-        for t in trials
-        if "request_goodput" in t.metrics and t.metrics.get("request_throughput")
-    ]
+    """Share of the requests of the window that met the whole SLO, median of the trials; None when it cannot be told."""
+    shares = [t.metrics["slo_attainment"] for t in trials if "slo_attainment" in t.metrics]
     return median(shares) if shares else None
 
 

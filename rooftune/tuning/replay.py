@@ -2,7 +2,8 @@
 
 Alternatives of one group form a block. A block runs in palindromes, ``I A B C C B A I``: the incumbent I and each
 alternative are measured once on the way out and once on the way back, so that a linear drift weighs on all of them
-alike. The incumbent's closing trial opens the next block as long as it stays the incumbent, since nothing ran between.
+alike; two more rounds, where they are needed, run the other way about (``C B A I I A B C``), which also cancels a drift that
+slows down. The incumbent's closing trial opens the next block as long as it stays the incumbent, since nothing ran between.
 Both sides of a pair draw the same requests: the way out has one seed, the way back another.
 """
 
@@ -14,11 +15,10 @@ from rooftune.engines.config import EngineConfig
 from rooftune.evidence.trial import TrialResult
 from rooftune.tuning.configuration import apply, command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
-from rooftune.tuning.judge import Judgement, judge
+from rooftune.tuning.judge import MOST_TRIALS, Judgement, judge
 from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
 from rooftune.tuning.state import Block, Search
 
-MAX_ROUNDS = 6
 _RERUNS = 1
 """How often one slot is measured again when its audit fails, or the incumbent's server does."""
 
@@ -93,9 +93,9 @@ def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
         return None
     block = Block()
     rounds = 0
-    while rounds < MAX_ROUNDS:
+    while rounds < MOST_TRIALS:
         asked = [c.id for c in open_ones] if rounds == 0 else _undecided(search, block, rounds, against)
-        if rounds >= 2 and (not asked or not _extends(search, block, asked, rounds, against)):
+        if rounds >= 2 and (not asked or not _extends(search, block, asked, rounds)):
             break
         order = _round(search, block, asked, rounds, against)
         if order is not None or search.stopped:
@@ -118,13 +118,14 @@ def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[
     return [c for c in alive if len(block.members[c]) == rounds and _judged(search, block, c, against).undecided]
 
 
-def _extends(search: Search, block: Block, asked: list[str], rounds: int, against: str) -> bool:
+def _extends(search: Search, block: Block, asked: list[str], rounds: int) -> bool:
     """Whether two more rounds were run, or may be: what is left must still hold the candidates not yet tried.
 
     Rounds beyond the second draw requests with seeds of their own, by which their trials are known.
     """
-    begun = search.peek(against)
-    if rounds % 2 == 1 or (begun is not None and begun.seed == search.plan.objective.seed + rounds):
+    seed = search.plan.objective.seed + rounds
+    begun = [found for c in asked if (found := search.peek(c)) is not None]
+    if rounds % 2 == 1 or any(found.seed == seed for found in begun):
         return True
     if search.pending:
         return False
@@ -134,9 +135,10 @@ def _extends(search: Search, block: Block, asked: list[str], rounds: int, agains
 
 
 def _round(search: Search, block: Block, asked: list[str], number: int, against: str) -> TrialOrder | None:
-    """One way out (even number) or back (odd). Returns the missing trial, if one is."""
+    """One way out or back. Returns the missing trial, if one is."""
     offset = (search.offset + number) % 2 if number < 2 else number
-    sequence = [against, *asked] if number % 2 == 0 else [*reversed(asked), against]
+    back = bin(number).count("1") % 2 == 1
+    sequence = [*reversed(asked), against] if back else [against, *asked]
     for who in sequence:
         if who == against:
             order = _incumbent_slot(search, block, number, offset, against)

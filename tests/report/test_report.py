@@ -120,7 +120,7 @@ def test_the_recommended_script_runs_the_recommended_flags(run: RunFolder, tmp_p
 
 def test_html_is_self_contained(run: RunFolder) -> None:
     page = (run.path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert 'src="figures' not in page
     assert "<script" not in page
     assert "<table>" in page
