@@ -16,7 +16,11 @@ def recommendation(c: Contents) -> list[str]:
     """The command to use, and how far it carries."""
     name = c.decision.incumbent
     config = c.config(name)
-    lines = ["## Recommendation", "", f"Use {code(name)} (`start_vllm.sh`):", "", "```bash", shown(config), "```", ""]
+    lines = ["## Recommendation", ""]
+    if c.plan.target.engine == "endpoint":
+        lines += ["Nothing can be changed on this server from here; run it under `--engine vllm` to tune it.", ""]
+    else:
+        lines += [f"Use {code(name)} (`start_vllm.sh`):", "", "```bash", shown(config), "```", ""]
     served, asked = c.decision.served_rate_per_s, c.decision.asked_rate_per_s
     if c.decision.overloaded and served and asked:
         lines += [

@@ -42,6 +42,8 @@ def phase_section(c: Contents, phase: str, place: int) -> list[str]:
 
 
 def _command(c: Contents, phase: str, after: str) -> list[str]:
+    if c.plan.target.engine == "endpoint":
+        return ["Someone else runs this server, so its command line is not known and nothing was changed."]
     config = c.config(after)
     lines = ["```bash", shown(config), "```"]
     before = c.incumbent_before(phase)

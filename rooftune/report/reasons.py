@@ -153,6 +153,8 @@ def _roofline(c: Contents, candidate: str, against: str) -> str:
         return ""
     now = f"{bound_words(ours['bound'])} ({100 * ours['share']:.0f} % of the ceiling)"
     then = f"{bound_words(theirs['bound'])} ({100 * theirs['share']:.0f} %)"
+    if ours["bound"] == theirs["bound"] and abs(ours["share"] - theirs["share"]) < 0.03:
+        return ""
     if ours["bound"] == theirs["bound"]:
         return f"by the roofline a decode step is limited by {now}, as it was before ({100 * theirs['share']:.0f} %)"
     return f"by the roofline a decode step is now limited by {now}, before by {then}"

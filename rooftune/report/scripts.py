@@ -12,7 +12,9 @@ from rooftune.tuning.decision import place_of
 
 
 def write_scripts(c: Contents) -> list[Path]:
-    """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder. Returns their paths."""
+    """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder. Returns their paths; none for an endpoint."""
+    if c.plan.target.engine == "endpoint":
+        return []
     names = {"start_vllm.sh": c.decision.incumbent}
     names |= {f"start_vllm_{phase.replace('-', '_')}.sh": c.incumbent_after(phase) for phase in c.phases}
     paths = []

@@ -31,6 +31,7 @@ def build_plan(
 ) -> Plan:
     """The plan of a run: the baseline, then every candidate of the playbook that applies to this case.
 
+    An endpoint has a baseline only: nothing can be changed on a server that someone else runs.
     A candidate that cannot or need not run stays in the plan with its gate, so that the report can say why.
     ``predict`` off leaves the simulator out; expected effects then are the literature's.
     """
@@ -38,6 +39,8 @@ def build_plan(
     base = base_config(target, facts)
     effective = rules.predicted_effective(base, hardware, target.engine_version)
     entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts)]
+    if target.engine == "endpoint":
+        entries = []
     configs = {"baseline": base, **{e.id: apply(base, _change(e, book)) for e in entries}}
     foreseen = predictions(workload, target, facts, configs) if predict else Predictions()
     objective = objective_of(workload)

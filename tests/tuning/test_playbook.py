@@ -147,3 +147,9 @@ def test_plan_on_the_cpu_leaves_gpu_candidates_out() -> None:
     assert "awq-marlin" not in ids
     assert plan.candidate("compile").runnable
     assert plan.candidate("batch-8").runnable
+
+
+def test_an_endpoint_has_a_baseline_only() -> None:
+    target = target_for(engine="endpoint", url="http://127.0.0.1:9", model="some-model")
+    plan = build_plan(made.workload(), target, made.hardware(), None, predict=False)
+    assert [c.id for c in plan.candidates] == ["baseline"]
