@@ -111,7 +111,7 @@ def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
-    """0.15 prints whether it is on; 0.32 prints only when it turns it off, so there silence means on."""
+    """0.15 prints whether it is on; 0.32 prints only when it turns it off, so there silence means on (not on the CPU)."""
     if isinstance(stated, bool):
         return stated
     if re.search(r"Async(?:hronous)? scheduling (?:is|will be) disabled|Async scheduling not supported", log_text):
@@ -119,7 +119,8 @@ def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | 
     found = re.search(r"Asynchronous scheduling is (enabled|disabled)", log_text)
     if found:
         return found[1] == "enabled"
-    if not _CONFIG.search(log_text) or version is None:
+    config = _CONFIG.search(log_text)
+    if config is None or version is None or _field(config[2], "device_config") == "cpu":
         return None
     if _passed(log_text).get("async_scheduling") is False:
         return False

@@ -32,7 +32,7 @@ def test_vllm_0_32_on_the_cpu_in_eager_mode() -> None:
         "max_num_batched_tokens": 2048,
         "chunked_prefill": True,
         "prefix_caching": True,
-        "async_scheduling": True,
+        "async_scheduling": None,
         "enforce_eager": True,
         "cuda_graphs": False,
         "kv_cache_dtype": "auto",

@@ -1,0 +1,82 @@
+"""A real vLLM that does not start, on purpose, and one whose owner is killed: a sentence, and no process left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rooftune.engines.config import EngineConfig
+from rooftune.engines.launch import start
+from rooftune.engines.target import Target
+from rooftune.errors import EngineError
+from rooftune.runfolder import TrialFolder
+
+PROMISE_S = 5.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "words"),
+    [
+        ({"quantization": "awq"}, "quantization", "not quantized as awq"),
+        ({"max_model_len": 100_000}, "max_model_len", "4096 positions"),
+    ],
+)
+async def test_a_start_that_fails_is_explained(
+    target: Target, tmp_path: Path, flags: dict[str, str | int], kind: str, words: str
+) -> None:
+    config = EngineConfig(model=target.model, enforce_eager=True).with_flags(dict(flags))
+    with pytest.raises(EngineError, match=words) as caught:
+        await start(target, config, TrialFolder(tmp_path), ready_timeout_s=240)
+    assert caught.value.kind == kind
+    assert not psutil.Process().children()
+
+
+OWNER = textwrap.dedent(
+    """
+    import asyncio, sys, time
+    from pathlib import Path
+    from rooftune.engines.config import EngineConfig
+    from rooftune.engines.launch import start
+    from rooftune.engines.target import Target
+    from rooftune.runfolder import TrialFolder
+
+    async def main():
+        target = Target.model_validate_json(sys.argv[1])
+        config = EngineConfig(model=target.model, enforce_eager=True, max_model_len=1024)
+        server = await start(target, config, TrialFolder(Path(sys.argv[2])))
+        print(server.supervisor_pid, flush=True)
+        time.sleep(600)
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_nothing_is_left_within_5_s_after_kill_9(target: Target, tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, target.model_dump_json(), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    supervisor = psutil.Process(int(owner.stdout.readline()))
+    family = [supervisor, *supervisor.children(recursive=True)]
+    assert len(family) >= 3
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    deadline = time.monotonic() + PROMISE_S
+    while time.monotonic() < deadline and any(alive(p) for p in family):
+        time.sleep(0.05)
+    assert not [p for p in family if alive(p)]
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,110 @@
+"""A real vLLM from its start to its end: what it resolved its flags to, and whether its counters agree with what it sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+
+import aiohttp
+import psutil
+
+from rooftune.engines import metrics
+from rooftune.engines.flags import OLD, choices, parse_version, registry
+from rooftune.engines.interpreter import Installed
+from rooftune.engines.launch import stop
+from rooftune.engines.server import ServerInfo
+from rooftune.engines.target import Target
+from rooftune.runfolder import TrialFolder
+
+
+def test_the_effective_configuration_is_the_servers_own_word(
+    server: ServerInfo, folder: TrialFolder, target: Target, vllm: Installed
+) -> None:
+    found = server.effective
+    assert found.engine_version == vllm.version
+    assert found.model == target.model
+    assert (found.max_model_len, found.max_num_seqs) == (2048, 16)
+    assert (found.enforce_eager, found.cuda_graphs) == (True, False)
+    assert found.max_num_batched_tokens is not None
+    assert found.max_num_batched_tokens >= 2048
+    assert (found.chunked_prefill, found.prefix_caching) == (True, True)
+    assert found.async_scheduling is not None
+    assert found.kv_cache_tokens is not None
+    assert found.kv_cache_tokens > 10_000
+    assert found.dtype == "bfloat16"
+    assert found.attention_backend
+    assert found.block_size
+    assert ServerInfo.model_validate_json(folder.server_json.read_text()) == server
+
+
+async def _stream(session: aiohttp.ClientSession, server: ServerInfo, number: int) -> tuple[int, int, int]:
+    """One streamed request of token ids; returns (prompt tokens, output tokens, chunks with text)."""
+    body = {
+        "model": server.model,
+        "prompt": [3 + (number * 31 + i * 7) % 4000 for i in range(20 + number)],
+        "max_tokens": 5 + number,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    usage: dict[str, int] = {}
+    chunks = 0
+    async with session.post(server.url + "/v1/completions", json=body) as answer:
+        assert answer.status == 200
+        async for line in answer.content:
+            if line.startswith(b"data: {"):
+                event = json.loads(line[6:])
+                chunks += bool(event["choices"])
+                usage = event.get("usage") or usage
+    return usage["prompt_tokens"], usage["completion_tokens"], chunks
+
+
+async def test_counters_agree_with_what_was_sent(server: ServerInfo) -> None:
+    before = metrics.parse(metrics.scrape_once(server.url) or "")
+    async with aiohttp.ClientSession() as session:
+        seen = await asyncio.gather(*(_stream(session, server, n) for n in range(24)))
+    after = metrics.parse(metrics.scrape_once(server.url) or "")
+    gained = {k: after[k] - before.get(k, 0.0) for k in after}
+    assert gained["request_success_total"] == 24
+    assert gained["prompt_tokens_total"] == sum(s[0] for s in seen) == sum(20 + n for n in range(24))
+    assert gained["generation_tokens_total"] == sum(s[1] for s in seen) == sum(5 + n for n in range(24))
+    assert gained["ttft_count"] == 24
+    assert gained["preemptions_total"] == 0
+    assert after["running"] == 0
+    assert {"kv_usage", "waiting", "queue_sum_s", "iteration_tokens_count", "prefix_queries_total"} <= set(after)
+
+
+def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None:
+    """Each flag that rooftune believes to be in this version is in its ``--help=all``, and none that it believes gone."""
+    done = subprocess.run(
+        [vllm.python, "-m", "vllm.entrypoints.openai.api_server", "--help=all"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    there = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", done.stdout))
+    old = parse_version(vllm.version) <= OLD
+    wrong = []
+    for name, entry in registry().items():
+        expected = "only" not in entry or (entry["only"] == "0.15.1") == old
+        if (name.replace("_", "-") in there) != expected:
+            wrong.append(name)
+    assert not wrong
+    usage = " ".join(done.stdout.split())
+    for name in ("dtype", "scheduling_policy", "prefix_caching_hash_algo", "kv_cache_dtype"):
+        found = re.search(rf"--{name.replace('_', '-')} \{{([^}}]+)\}}", usage)
+        if found:
+            assert set(choices(name, vllm.version)) <= {c.strip(" '\"") for c in found[1].split(",")}, name
+
+
+def test_it_ends_with_all_its_processes(server: ServerInfo, folder: TrialFolder) -> None:
+    """Looks at the shared server's family, then ends it; so this test stands last in its module."""
+    assert server.supervisor_pid
+    supervisor = psutil.Process(server.supervisor_pid)
+    family = [supervisor, *supervisor.children(recursive=True)]
+    assert len(family) >= 3, "vLLM runs its engine core in a process of its own"
+    asyncio.run(stop(server))
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert folder.server_log.stat().st_size > 1000
