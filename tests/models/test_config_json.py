@@ -137,7 +137,12 @@ def test_what_would_be_costed_wrongly_is_refused(change: dict[str, Any], said: s
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "not a valid"), ("[1]", "not a valid"), ("{}", "num_attention_heads"), ('{"num_attention_heads": "x"}', "not a valid")],
+    [
+        ("{", "not a valid"),
+        ("[1]", "not a valid"),
+        ("{}", "num_attention_heads"),
+        ('{"num_attention_heads": "x"}', "not a valid"),
+    ],
 )
 def test_a_broken_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "config.json"

@@ -43,6 +43,7 @@ PUBLISHED = {
     "qwen3-30b-a3b": 30.532e9,
     "phi-3-mini": 3.821e9,
     "phi-4": 14.660e9,
+    "granite-3.1-8b": 8.171e9,
     "gemma-2-2b": 2.614e9,
     "gemma-2-9b": 9.242e9,
     "gemma-2-27b": 27.227e9,
