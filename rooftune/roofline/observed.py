@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 from rooftune.evidence.trial import TrialResult
 
-RUNNING = ("running", "running_mean", "mean_running")
-WAITING = ("waiting", "waiting_mean", "mean_waiting")
-KV_USAGE = ("kv_usage", "kv_usage_mean", "mean_kv_usage")
-STEPS = ("iteration_tokens_count", "iterations", "steps")
-GENERATED = ("generation_tokens_total", "generation_tokens")
-PROMPT = ("prompt_tokens_total", "prompt_tokens")
-HITS = ("prefix_hits_total", "prefix_hits")
-QUEUE = ("queue_mean_s", "mean_queue_s", "queue_s")
-TTFT = ("ttft_mean_s", "mean_ttft_s", "ttft_s")
+RUNNING, WAITING, KV_USAGE = "running", "waiting", "kv_usage"
+GENERATED, STEPS = "generation_tokens_per_s", "steps_per_s"
+DRAFTED = "spec_draft_tokens"
+TTFT, QUEUE = "mean_ttft_ms", "mean_queue_ms"
 HALF_BLOCK = 8
 """A sequence's last block of 16 tokens is half empty on average."""
 
@@ -32,9 +27,7 @@ class Observed:
     prompt_tokens: float | None
     prefill_s: float | None
     prefill_how: str
-    computed_prompt_tokens_per_s: float | None
     waiting: float | None
-    kv_usage: float | None
 
 
 def observe(trial: TrialResult) -> Observed:
@@ -56,22 +49,15 @@ def observe(trial: TrialResult) -> Observed:
         prompt_tokens=prompt,
         prefill_s=prefill_s,
         prefill_how=prefill_how,
-        computed_prompt_tokens_per_s=_computed(trial),
-        waiting=gauge(trial, WAITING),
-        kv_usage=gauge(trial, KV_USAGE),
+        waiting=trial.server.get(WAITING),
     )
 
 
-def gauge(trial: TrialResult, names: tuple[str, ...]) -> float | None:
-    """The first of these server figures that the trial has."""
-    return next((trial.server[n] for n in names if n in trial.server), None)
-
-
 def _batch(trial: TrialResult) -> tuple[float | None, str]:
-    steps, generated = gauge(trial, STEPS), gauge(trial, GENERATED)
-    if steps and generated and steps > 0:
+    steps, generated = trial.server.get(STEPS), trial.server.get(GENERATED)
+    if steps and generated and not trial.server.get(DRAFTED):
         return max(1.0, generated / steps), "tokens generated per step of the server"
-    running = gauge(trial, RUNNING)
+    running = trial.server.get(RUNNING)
     if running:
         return max(1.0, running), "mean of the server's running requests"
     rate = trial.metrics.get("output_throughput")
@@ -94,7 +80,7 @@ def _mean_lengths(trial: TrialResult) -> tuple[float | None, float | None]:
 
 
 def _context(trial: TrialResult, prompt: float | None, output: float | None) -> tuple[float | None, str]:
-    usage, running, tokens = gauge(trial, KV_USAGE), gauge(trial, RUNNING), trial.effective.kv_cache_tokens
+    usage, running, tokens = trial.server.get(KV_USAGE), trial.server.get(RUNNING), trial.effective.kv_cache_tokens
     if usage and running and tokens and running >= 1:
         held = usage * tokens / running - HALF_BLOCK
         if held > 0:
@@ -105,18 +91,10 @@ def _context(trial: TrialResult, prompt: float | None, output: float | None) -> 
 
 
 def _prefill(trial: TrialResult) -> tuple[float | None, str]:
-    ttft, queue = gauge(trial, TTFT), gauge(trial, QUEUE)
+    ttft, queue = trial.server.get(TTFT), trial.server.get(QUEUE)
     if ttft is not None and queue is not None and ttft > queue:
-        return ttft - queue, "time to first token less time in the queue, as the server counts both"
+        return (ttft - queue) / 1000, "time to first token less time in the queue, as the server counts both"
     client = trial.metrics.get("median_ttft_ms")
     if client and not trial.overloaded:
         return client / 1000, "time to first token as the client saw it, waiting included: a lower bound"
     return None, ""
-
-
-def _computed(trial: TrialResult) -> float | None:
-    window = trial.window
-    prompts, hits = gauge(trial, PROMPT), gauge(trial, HITS) or 0.0
-    if window is None or prompts is None or window.end_s <= window.start_s:
-        return None
-    return max(0.0, prompts - hits) / (window.end_s - window.start_s)

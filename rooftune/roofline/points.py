@@ -21,13 +21,12 @@ from rooftune.models.facts import ModelFacts
 from rooftune.roofline import bottleneck
 from rooftune.roofline.bottleneck import Circumstances, StepNeeds
 from rooftune.roofline.model import Point, Roof, Roofline
-from rooftune.roofline.observed import Observed, gauge, observe
+from rooftune.roofline.observed import Observed, observe
 from rooftune.roofline.roofs import bandwidth, compute, compute_type, ridges, roofs
 
 __all__ = ["Point", "Roofline", "roofline"]
 AUTOMATIC_MARLIN = Version("0.24")
 """From about here on vLLM takes Marlin for AWQ weights by itself; before, ``--quantization awq`` forced the old kernel."""
-PREEMPTIONS = ("preemptions", "preemptions_total", "num_preemptions")
 
 
 @dataclass(frozen=True)
@@ -169,9 +168,7 @@ def _prefill(case: _Case, seen: Observed) -> Point | None:
 
 def _cached(trial: TrialResult, prompt: float) -> float:
     """Tokens of a mean prompt that came from the prefix cache."""
-    queries = gauge(trial, ("prefix_queries_total", "prefix_queries"))
-    hits = gauge(trial, ("prefix_hits_total", "prefix_hits"))
-    return prompt * hits / queries if queries and hits else 0.0
+    return prompt * trial.server.get("prefix_hit_share", 0.0)
 
 
 def _circumstances(case: _Case, seen: Observed) -> Circumstances:
@@ -183,7 +180,7 @@ def _circumstances(case: _Case, seen: Observed) -> Circumstances:
         waiting=seen.waiting,
         max_num_seqs=effective.max_num_seqs or case.config.max_num_seqs,
         overloaded=case.trial.overloaded,
-        preemptions=gauge(case.trial, PREEMPTIONS) or 0.0,
+        preemptions=case.trial.server.get("preemptions", 0.0),
     )
 
 

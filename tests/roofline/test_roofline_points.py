@@ -27,7 +27,7 @@ def hardware(gpu: str = "T4", *ceilings: Ceiling, simulated: bool = False) -> Ha
 
 
 def trial(candidate: str = "baseline", batch: float = 8, tpot: float = 40.0, **more: Any) -> TrialResult:
-    server = {"running": batch, "waiting": 0.0, "kv_usage": 0.1, "ttft_mean_s": 0.2, "queue_mean_s": 0.1}
+    server = {"running": batch, "waiting": 0.0, "kv_usage": 0.1, "mean_ttft_ms": 200.0, "mean_queue_ms": 100.0}
     rate = 1000 * batch / tpot
     lengths = {"mean_input_tokens": 400.0, "mean_output_tokens": 200.0}
     base: dict[str, Any] = {
@@ -75,7 +75,7 @@ def test_the_context_is_read_from_the_kv_cache_in_use() -> None:
 
 
 def test_the_batch_of_busy_steps_is_taken_over_the_mean_with_idle_time() -> None:
-    idle = trial(batch=2, server={"running": 2.0, "generation_tokens_total": 6000.0, "iteration_tokens_count": 1000.0})
+    idle = trial(batch=2, server={"running": 2.0, "generation_tokens_per_s": 60.0, "steps_per_s": 10.0})
     assert decode(place(idle)).batch == 6
 
 
@@ -139,7 +139,7 @@ def test_prefill_is_placed_from_the_servers_times() -> None:
     assert p.step_ms == pytest.approx(100)
     assert p.context == 400
     assert "less time in the queue" in p.how
-    cached = trial(server={**trial().server, "prefix_queries_total": 1000.0, "prefix_hits_total": 600.0})
+    cached = trial(server={**trial().server, "prefix_hit_share": 0.6})
     assert place(cached).of("prefill")[0].context == 160
 
 
