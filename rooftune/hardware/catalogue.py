@@ -25,9 +25,15 @@ def accelerators() -> list[Accelerator]:
 def accelerator(name: str) -> Accelerator:
     """The GPU of that name, or of that name in the driver; case, spaces, dashes and underscores do not matter.
 
+    'cpu' is the processor of this machine with assumed rates; ``probe.present`` measures them.
+
     Raises:
         InputError: no such GPU; the message names the nearest and all others.
     """
+    if plain(name) == "cpu":
+        from rooftune.hardware.probe import cpu
+
+        return cpu()
     found = find(name)
     if found is None:
         names = [a.name for a in accelerators()]

@@ -42,9 +42,28 @@ class _Case:
     flow: Roof
     rate: Roof
 
-    def point(self, **more: object) -> Point:
-        common = {"candidate": self.trial.candidate, "n": self.trial.n, "simulated": self.trial.simulated}
-        return Point.model_validate({**common, "compute": self.rate.name, **more})
+    def point(self, flops: float, moved: float, seconds: float, **more: object) -> Point:
+        """A point of so many FLOP and bytes in so many seconds."""
+        achieved, intensity = flops / seconds, flops / moved
+        attainable = min(self.rate.value, intensity * self.flow.value)
+        return Point.model_validate(
+            {
+                "candidate": self.trial.candidate,
+                "n": self.trial.n,
+                "simulated": self.trial.simulated,
+                "compute": self.rate.name,
+                "intensity_flop_per_byte": intensity,
+                "achieved_flops_per_s": achieved,
+                "attainable_flops_per_s": attainable,
+                "share": achieved / attainable,
+                "step_ms": 1000 * seconds,
+                **more,
+            }
+        )
+
+    def needs(self, weights: float, kv: float, flops: float, seconds: float, rows: float) -> StepNeeds:
+        """What a step must move and compute, against this case's ceilings."""
+        return StepNeeds(weights, kv, flops, seconds, self.flow.value, self.rate.value, self.rate.name, rows)
 
 
 def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials: list[TrialResult]) -> Roofline:
@@ -121,20 +140,16 @@ def _decode(case: _Case, seen: Observed) -> Point | None:
     flops = seen.batch * flops_per_token(case.facts, context)
     moved = decode_bytes(case.facts, seen.batch, context, case.kv_bytes)
     kv = kv_read_bytes(case.facts, seen.batch, context, case.kv_bytes)
-    needs = StepNeeds(moved - kv, kv, flops, seen.step_s, case.flow.value, case.rate.value, case.rate.name, seen.batch)
+    needs = case.needs(moved - kv, kv, flops, seen.step_s, seen.batch)
     bound, sentence = bottleneck.decode(needs, _circumstances(case, seen))
-    achieved = flops / seen.step_s
-    attainable = min(case.rate.value, flops / moved * case.flow.value)
     return case.point(
+        flops,
+        moved,
+        seen.step_s,
         stage="decode",
-        intensity_flop_per_byte=flops / moved,
-        achieved_flops_per_s=achieved,
-        attainable_flops_per_s=attainable,
-        share=achieved / attainable,
         tokens_per_s=seen.batch / seen.step_s,
         batch=seen.batch,
         context=context,
-        step_ms=1000 * seen.step_s,
         bound=bound,
         sentence=sentence,
         how=f"batch: {seen.batch_how}; context: {seen.context_how or 'not told, taken as 0'}; step: time per output token",
@@ -146,20 +161,15 @@ def _prefill(case: _Case, seen: Observed) -> Point | None:
         return None
     tokens = max(1.0, seen.prompt_tokens - _cached(case.trial, seen.prompt_tokens))
     flops, moved = prefill_flops(case.facts, tokens), prefill_bytes(case.facts, tokens, case.kv_bytes)
-    needs = StepNeeds(moved, 0.0, flops, seen.prefill_s, case.flow.value, case.rate.value, case.rate.name, tokens)
-    bound, sentence = bottleneck.prefill(needs, tokens)
-    achieved = flops / seen.prefill_s
-    attainable = min(case.rate.value, flops / moved * case.flow.value)
+    bound, sentence = bottleneck.prefill(case.needs(moved, 0.0, flops, seen.prefill_s, tokens), tokens)
     return case.point(
+        flops,
+        moved,
+        seen.prefill_s,
         stage="prefill",
-        intensity_flop_per_byte=flops / moved,
-        achieved_flops_per_s=achieved,
-        attainable_flops_per_s=attainable,
-        share=achieved / attainable,
         tokens_per_s=tokens / seen.prefill_s,
         batch=1.0,
         context=tokens,
-        step_ms=1000 * seen.prefill_s,
         bound=bound,
         sentence=sentence,
         how=seen.prefill_how,

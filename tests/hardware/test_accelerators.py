@@ -98,3 +98,8 @@ def test_known_pitfalls() -> None:
     assert accelerator("A10G").flops_per_s["fp16"] < 0.6 * accelerator("A10").flops_per_s["fp16"]
     assert accelerator("L4").bandwidth_bytes_per_s < accelerator("T4").bandwidth_bytes_per_s
     assert accelerator("H100").flops_per_s["fp16"] == 989e12, "dense, not the sparse 1979"
+
+
+def test_the_processor_of_this_machine_has_a_name_too() -> None:
+    assert accelerator("CPU").kind == "cpu"
+    assert "cpu" not in [a.name for a in accelerators()]
