@@ -13,7 +13,6 @@ from rooftune.engines import failures, metrics
 from rooftune.engines.ask import ask, base_url, explain, one_completion, said
 from rooftune.engines.commands import choose_port, recorded_environment, served_name, server_command, server_environment
 from rooftune.engines.config import EngineConfig
-from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.logs import read_effective
 from rooftune.engines.process import GRACE_S, ServerProcess, end_group, spawn
 from rooftune.engines.server import EffectiveConfig, ServerInfo
@@ -342,6 +341,3 @@ def _read(path: Path, most: int = 4 * 2**20) -> str:
             return handle.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-__all__ = ["connect", "died", "installed", "running", "start", "stop", "vllm_python"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from rooftune.engines import launch
 from rooftune.engines.ask import ask, base_url
 from rooftune.engines.config import EngineConfig
+from rooftune.engines.interpreter import installed
 from rooftune.engines.launch import connect, died, running, start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
@@ -111,6 +113,13 @@ async def test_no_vllm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         await start(
             target.model_copy(update={"vllm_python": "/nowhere/py"}), EngineConfig(model="m"), TrialFolder(tmp_path)
         )
+
+
+def test_an_interpreter_without_vllm_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no vLLM"):
+        installed(sys.executable)
+    with pytest.raises(InputError, match="is no Python interpreter"):
+        installed(str(tmp_path / "nothing"))
 
 
 async def test_the_simulated_engine_as_an_endpoint(tmp_path: Path) -> None:

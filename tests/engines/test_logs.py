@@ -59,6 +59,16 @@ def test_the_development_endpoint_tells_what_the_log_does_not() -> None:
     assert found.engine_version == "0.32.0"
 
 
+def test_speculative_decoding_is_named_and_its_price_told() -> None:
+    log = text("vllm_0.32.0_cpu_eager.txt").replace(
+        "speculative_config=None", "speculative_config=SpeculativeConfig(method='ngram', model=None, num_spec_tokens=3)"
+    )
+    log = "WARNING Async scheduling not supported with ngram-based speculative decoding and will be disabled.\n" + log
+    found = read_effective(log)
+    assert (found.speculative, found.async_scheduling) == ("ngram", False)
+    assert "speculative decoding by ngram switches asynchronous scheduling off" in found.warnings
+
+
 def test_vllm_0_32_compiled() -> None:
     found = read_effective(text("vllm_0.32.0_cpu_compiled.txt"))
     assert (found.enforce_eager, found.cuda_graphs, found.kv_cache_tokens) == (False, False, 1048576)

@@ -13,7 +13,7 @@ import psutil
 from rooftune.engines import metrics
 from rooftune.engines.flags import OLD, choices, parse_version, registry
 from rooftune.engines.interpreter import Installed
-from rooftune.engines.launch import stop
+from rooftune.engines.launch import connect, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.runfolder import TrialFolder
@@ -74,6 +74,14 @@ async def test_counters_agree_with_what_was_sent(server: ServerInfo) -> None:
     assert gained["preemptions_total"] == 0
     assert after["running"] == 0
     assert {"kv_usage", "waiting", "queue_sum_s", "iteration_tokens_count", "prefix_queries_total"} <= set(after)
+
+
+async def test_it_can_be_looked_at_as_an_endpoint(server: ServerInfo) -> None:
+    target = Target(engine="endpoint", model=server.model, engine_version="0.32.0", url=server.url + "/v1")
+    seen = await connect(target)
+    assert (seen.model, seen.simulated, seen.vocab_size) == (server.model, False, 4096)
+    assert seen.effective.max_num_seqs == 16
+    assert seen.effective.kv_cache_tokens == server.effective.kv_cache_tokens
 
 
 def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None:
