@@ -20,8 +20,17 @@ TORCH_TIMEOUT_S = 90.0
 
 def cpu_ceilings(vllm_python: str | None = None) -> list[Ceiling]:
     """Memory copy and FP32 product with numpy on all cores, about 2 s; with an interpreter that has torch also its BF16 product."""
-    found = [memory_copy(), matmul_fp32()]
+    busy = _busy()
+    found = [c.model_copy(update={"how": c.how + busy}) for c in (memory_copy(), matmul_fp32())]
     return found + [c for c in torch_ceilings(vllm_python, cuda=False) if c.name == "matmul_bf16"]
+
+
+def _busy() -> str:
+    """A remark when other programs use the machine."""
+    import psutil
+
+    load = psutil.getloadavg()[0]
+    return f"; other programs ran (load {load:.1f}), the true ceiling may be higher" if load > cores() / 2 else ""
 
 
 def memory_copy(seconds: float = COPY_SECONDS, threads: int | None = None, size: int | None = None) -> Ceiling:

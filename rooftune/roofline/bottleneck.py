@@ -11,7 +11,10 @@ REACHED = 0.45
 """Share of the lower ceiling from which a step counts as limited by it. Good kernels reach 0.6 to 0.85."""
 IMPOSSIBLE = 1.05
 """Share from which the figures contradict the ceilings."""
-_TOO_FAST = "That is more than the ceiling allows: the accelerator, the model or its weights are not those that served."
+_TOO_FAST = (
+    "That is more than the ceiling allows: the accelerator, the model or its weights are not those that served, or a measured "
+    "ceiling was taken on a busy machine."
+)
 AWQ_ROWS = 16
 """Rows of a tile of the old AWQ kernel (vLLM 0.15, csrc/quantization/awq/gemm_kernels.cu): each reads all weights again."""
 AWQ_DEQUANTISE_FROM = 256
@@ -147,6 +150,8 @@ def prefill(needs: StepNeeds, tokens: float) -> tuple[Bound, str]:
         f"A prompt of {tokens:.0f} tokens took {ms(needs.seconds)} ms; its arithmetic takes {ms(needs.compute_s)} ms at the "
         f"{needs.rate_name.upper()} peak, reading the weights {ms(needs.weight_s)} ms: {percent(share)} of the lower ceiling."
     )
+    if share > IMPOSSIBLE:
+        return "unknown", f"{said} {_TOO_FAST}"
     if share < REACHED:
         return (
             "overhead",

@@ -71,6 +71,12 @@ def test_a_copy_in_the_cache_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cache" not in memory_copy(seconds=0.01, size=2**22).how
 
 
+@pytest.mark.parametrize(("load", "said"), [(0.0, False), (99.0, True)])
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, load: float, said: bool) -> None:
+    monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0, 0))
+    assert ("other programs ran" in ceilings._busy()) is said
+
+
 def test_an_interpreter_without_torch_gives_no_ceilings(tmp_path: Path) -> None:
     assert torch_ceilings(None, cuda=False) == []
     assert torch_ceilings(str(tmp_path / "python"), cuda=False) == []

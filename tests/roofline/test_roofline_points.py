@@ -126,6 +126,8 @@ def test_faster_than_the_ceilings_is_not_believed() -> None:
     p = decode(place(trial(batch=8, tpot=20.0)))
     assert p.bound == "unknown"
     assert "more than the ceiling allows" in p.sentence
+    fast = trial(server={**trial().server, "mean_ttft_ms": 105.0})
+    assert place(fast).of("prefill")[0].bound == "unknown"
 
 
 def test_a_slow_step_without_a_cause_is_overhead() -> None:
