@@ -118,8 +118,13 @@ def read(run: RunFolder) -> Contents:
 
 
 def read_trials(run: RunFolder) -> list[TrialResult]:
-    """All trials of a run that have a trial.json, by position."""
-    found = [_load(folder.trial_json, TrialResult) for _, _, folder in run.trials() if folder.trial_json.is_file()]
+    """All trials of a run that have a readable trial.json, by position; one that is cut counts as not measured."""
+    found = []
+    for _, _, folder in run.trials():
+        try:
+            found.append(_load(folder.trial_json, TrialResult))
+        except RooftuneError:
+            continue
     return sorted(found, key=lambda t: t.position)
 
 
