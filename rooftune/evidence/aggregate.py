@@ -13,7 +13,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence import overload
 from rooftune.evidence.audit import audit
-from rooftune.evidence.blocks import within_trial
+from rooftune.evidence.blocks import jackknife, within
 from rooftune.evidence.gauges import server_figures
 from rooftune.evidence.metrics import request_metrics, tokens_per_chunk
 from rooftune.evidence.records import Floats, Requests, read_requests, read_ticks
@@ -152,6 +152,7 @@ def _figures(r: Requests, ticks: dict[str, Floats], load: LoadSummary, workload:
     closed = isinstance(workload.arrivals, Closed) or load.concurrency is not None
     state = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos)
     metrics, withheld = request_metrics(r, window, workload.slo, overloaded=state.overloaded)
+    left_out = jackknife(r, window, set(metrics), overloaded=state.overloaded)
     several = tokens_per_chunk(r)
     if several > SEVERAL_TOKENS:
         reason = f"the server sends {several:.2f} tokens a chunk, so gaps between chunks are no gaps between tokens"
@@ -174,7 +175,8 @@ def _figures(r: Requests, ticks: dict[str, Floats], load: LoadSummary, workload:
         "metrics": metrics,
         "withheld": withheld,
         "server": server,
-        "within": within_trial(r, window, set(metrics), overloaded=state.overloaded),
+        "within": within(left_out),
+        "jackknife": left_out,
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -22,51 +21,43 @@ BLOCKS = 10
 RATES = ("output_throughput", "request_throughput", "total_token_throughput")
 
 
-def within_trial(r: Requests, window: Window, names: set[str], *, overloaded: bool = False) -> dict[str, float]:
-    """Standard error of ln(metric) for the named metrics that can be computed by block."""
+def jackknife(r: Requests, window: Window, names: set[str], *, overloaded: bool = False) -> dict[str, list[float]]:
+    """ln(metric) with one block left out, block by block, for the named metrics that can be computed by block."""
     edges = np.linspace(window.start_s, window.end_s, BLOCKS + 1)
     parts = [Window(start_s=float(a), end_s=float(b)) for a, b in itertools.pairwise(edges)]
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     tables = [throughput(r, w) for w in parts]
     for name in RATES:
         rates = np.array([t[name] for t in tables])
-        if rates.mean() > 0:
-            found[name] = float(rates.std(ddof=1) / math.sqrt(BLOCKS) / rates.mean())
+        found[name] = _logs((rates.sum() - rates) / (BLOCKS - 1))
     for base in ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms"):
         wanted = {k: q for k, q in QUANTILES.items() if f"{k}_{base}" in names}
-        if wanted or f"mean_{base}" in names:
-            found |= _latency(r, parts, base, wanted, overloaded)
-    return {k: v for k, v in found.items() if k in names and math.isfinite(v)}
+        if not wanted and f"mean_{base}" not in names:
+            continue
+        pieces = [latencies(r, w, base, overloaded=overloaded).known for w in parts]
+        if min(len(p) for p in pieces) == 0:
+            continue
+        for word, q in {**wanted, "mean": math.nan}.items():
+            found[f"{word}_{base}"] = _logs(_left_out(pieces, q))
+    return {k: v for k, v in found.items() if k in names and v}
 
 
-def _latency(
-    r: Requests, parts: list[Window], base: str, wanted: dict[str, float], overloaded: bool
-) -> dict[str, float]:
-    """Jackknife over blocks of the logarithm of mean and quantiles of one latency."""
-    pieces = [latencies(r, w, base, overloaded=overloaded).known for w in parts]
-    pieces = [p for p in pieces if len(p)]
-    if len(pieces) < 3:
-        return {}
-    found = {f"{word}_{base}": _jackknife(pieces, q) for word, q in wanted.items()}
-    found[f"mean_{base}"] = _jackknife(pieces, None)
-    return found
+def within(left_out: dict[str, list[float]]) -> dict[str, float]:
+    """Standard error of ln(metric) from the values of :func:`jackknife`."""
+    return {
+        k: math.sqrt((len(v) - 1) / len(v) * float(((np.array(v) - np.mean(v)) ** 2).sum()))
+        for k, v in left_out.items()
+    }
 
 
-def _jackknife(pieces: list[Floats], q: float | None) -> float:
+def _left_out(pieces: list[Floats], q: float) -> Floats:
+    """Quantile q (the mean where q is NaN) of all pieces but one, for each piece."""
     values = []
-    for left_out in range(len(pieces)):
-        rest = np.concatenate([p for i, p in enumerate(pieces) if i != left_out])
-        value = float(rest.mean()) if q is None else quantile(rest, q)
-        if value <= 0:
-            return math.nan
-        values.append(math.log(value))
-    m = len(values)
-    return math.sqrt((m - 1) / m * float(((np.array(values) - np.mean(values)) ** 2).sum()))
+    for i in range(len(pieces)):
+        rest = np.concatenate([p for k, p in enumerate(pieces) if k != i])
+        values.append(float(rest.mean()) if math.isnan(q) else quantile(rest, q))
+    return np.array(values)
 
 
-def thinned(r: Requests, most_chunks: int = 3_000_000) -> Requests:
-    """The records with chunks of evenly chosen requests only, where there are too many to sort ten times."""
-    if len(r.token_s) <= most_chunks:
-        return r
-    keep = r.token_owner % (len(r.token_s) // most_chunks + 1) == 0
-    return replace(r, token_s=r.token_s[keep], token_count=r.token_count[keep], token_owner=r.token_owner[keep])
+def _logs(values: Floats) -> list[float]:
+    return [float(v) for v in np.log(values)] if np.isfinite(values).all() and (values > 0).all() else []

@@ -1,20 +1,46 @@
-"""One comparison for all: the ratio of a metric between two sets of trials, with an interval and an answer."""
+"""One comparison for all: the ratio of a metric between two sets of trials, with an interval and an answer.
+
+The unit is the trial, never the request: requests of one trial share batch, queue and server, so they are no
+independent witnesses. A trial gives one logarithm of the metric. These are fitted with a level for each side, an effect
+of each seed that both sides drew (a paired analysis), and a linear drift over the order when there are enough trials.
+With two trials a side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
+within the trials, other configurations of the run, and replicates made elsewhere lead one to expect (Smyth 2004, Stat.
+Appl. Genet. Mol. Biol. 3:3). Looking after 2, 4, 6 trials is paid for by error spending, many candidates by Bonferroni.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import mean, stdev
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.errors import RooftuneError
+from rooftune.evidence.records import Floats
+from rooftune.evidence.student import look_levels, t_quantile
 from rooftune.evidence.trial import TrialResult
 
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
-_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 10: 2.23}
+MOST_TRIALS = 6
+BETWEEN_TRIALS = {"ttft_ms": 0.03, "e2el_ms": 0.02}
+"""Standard deviation from trial to trial that is expected before any is seen, by the end of the metric's name."""
+BETWEEN = 0.012
+"""The same for all other metrics. Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT,
+2026-02-11) printed 206.8 and 202.6 tok/s: a standard deviation of 1.4 % a run, of which part is within the run."""
+BETWEEN_FREEDOM = 3.0
+"""Degrees of freedom that this expectation weighs: it is soon outvoted by trials."""
+LEAST_TRUST = 0.1
+"""What is left of that weight when other configurations of the run have told more."""
+OTHERS_FREEDOM = 12.0
+"""Most degrees of freedom that other configurations of the run may weigh."""
+DRIFT_FROM = 8
+"""Trials of both sides together from which a linear drift over the order is fitted."""
+EQUIVALENCE = 0.05
+"""Error rate of each of the two one-sided tests behind "no measurable difference" (Schuirmann 1987)."""
 
 
 class Comparison(BaseModel):
@@ -32,6 +58,37 @@ class Comparison(BaseModel):
     trials_a: int
     trials_b: int
     more_trials: int = Field(default=0, description="trials per side that are about still needed; 0 = none")
+    decision_low: float | None = Field(default=None, description="interval at the level that decides at this look")
+    decision_high: float | None = None
+    decision_level: float | None = None
+    spread: float | None = Field(default=None, description="standard deviation of one trial, relative")
+    paired: bool = Field(default=False, description="both sides drew the same requests")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the comparison needs of one side, one entry a trial."""
+
+    logs: Floats
+    seeds: tuple[int, ...]
+    positions: Floats
+    jackknife: tuple[Floats | None, ...] = ()
+    """ln(metric) with one block of the window left out, for each block."""
+
+    def __len__(self) -> int:
+        return len(self.logs)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Difference of the logarithms of two sides, with the residual spread of one trial."""
+
+    difference: float
+    scale: float
+    """Variance of the difference = scale * variance of a trial."""
+    squares: float
+    freedom: int
+    paired: bool
 
 
 def compare(
@@ -42,7 +99,8 @@ def compare(
     candidates: int = 1,
     smallest_effect: float = SMALLEST_EFFECT,
     error_rate: float = 0.05,
-    most_trials: int = 6,
+    most_trials: int = MOST_TRIALS,
+    others: Sequence[Sequence[TrialResult]] = (),
 ) -> Comparison:
     """Compare a with b by one metric.
 
@@ -52,44 +110,183 @@ def compare(
         metric: vLLM's name; names that end in ``_ms`` are better when lower.
         candidates: how many candidates are compared in the run, for the correction for many.
         smallest_effect: the smallest relative difference that matters.
-        error_rate: chance of a false win or loss over all looks and all candidates.
-        most_trials: trials per side at which it stops at the latest.
+        error_rate: chance of any false win or loss over all looks and all candidates.
+        most_trials: trials per side at which it stops at the latest; looks are after 2, 4 … of them.
+        others: trials of other configurations of the same run, each measured twice or more; their spread helps to
+            tell how much a trial varies here.
 
     Raises:
         RooftuneError: a side has no trial with this metric.
     """
-    x, y = ([math.log(t.metrics[metric]) for t in side if t.metrics.get(metric, 0) > 0] for side in (a, b))
-    if not x or not y:
+    one, two = arm(a, metric), arm(b, metric)
+    if len(one) == 0 or len(two) == 0:
         raise RooftuneError(f"{metric} was not measured on both sides, so it cannot be compared.")
-    difference = mean(x) - mean(y)
-    freedom = max(len(x) + len(y) - 2, 1)
-    pooled = math.sqrt((_square(x) + _square(y)) / freedom)
-    half = max(_T.get(freedom, 2.1) * pooled * math.sqrt(1 / len(x) + 1 / len(y)), 0.003)
-    lower_is_better = metric.endswith("_ms")
-    sign = -1.0 if lower_is_better else 1.0
-    low, high = sorted((sign * (difference - half), sign * (difference + half)))
-    bound = math.log1p(smallest_effect)
-    answer: Answer = "more trials needed"
-    reason = "the interval holds both 1 and effects that matter"
-    if low > 0 and sign * difference > bound:
-        answer, reason = "better", "the interval lies wholly on one side of 1"
-    elif high < 0 and -sign * difference > bound:
-        answer, reason = "worse", "the interval lies wholly on one side of 1"
-    elif max(abs(low), abs(high)) < 2.5 * bound:
-        answer, reason = "no measurable difference", "the interval is narrow and holds 1"
-    return Comparison(
-        metric=metric,
-        direction="lower" if lower_is_better else "higher",
-        estimate=math.exp(difference),
-        low=math.exp(difference - half),
-        high=math.exp(difference + half),
-        answer=answer,
-        reason=reason,
-        trials_a=len(x),
-        trials_b=len(y),
-        more_trials=2 if answer == "more trials needed" else 0,
+    spare = [arm(side, metric) for side in others]
+    return compare_arms(
+        one, two, metric, candidates=candidates, smallest_effect=smallest_effect, error_rate=error_rate,
+        most_trials=most_trials, others=[s for s in spare if len(s) > 1],
+    )  # fmt: skip
+
+
+def arm(trials: Sequence[TrialResult], metric: str) -> Arm:
+    """One side of a comparison: its trials that have the metric."""
+    kept = [t for t in trials if t.metrics.get(metric, 0.0) > 0]
+    blocks = [t.jackknife.get(metric) for t in kept]
+    return Arm(
+        logs=np.log([t.metrics[metric] for t in kept]) if kept else np.empty(0),
+        seeds=tuple(t.seed for t in kept),
+        positions=np.array([t.position for t in kept], dtype=np.float64),
+        jackknife=tuple(np.asarray(x, dtype=np.float64) if x else None for x in blocks),
     )
 
 
-def _square(values: list[float]) -> float:
-    return stdev(values) ** 2 * (len(values) - 1) if len(values) > 1 else 0.0
+def compare_arms(
+    a: Arm,
+    b: Arm,
+    metric: str,
+    *,
+    candidates: int = 1,
+    smallest_effect: float = SMALLEST_EFFECT,
+    error_rate: float = 0.05,
+    most_trials: int = MOST_TRIALS,
+    others: Sequence[Arm] = (),
+) -> Comparison:
+    """The comparison of :func:`compare` on plain numbers."""
+    found = fit(a, b)
+    together = fit(a, b, others) if others else None
+    variance, freedom = moderated(found, expected_variance(a, b, metric, found.paired), together)
+    error = math.sqrt(found.scale * variance)
+    look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
+    sign = -1.0 if metric.endswith("_ms") else 1.0
+    half, decides = (t_quantile(p / 2, round(freedom, 1)) * error for p in (0.05, look))
+    narrow = t_quantile(EQUIVALENCE, round(freedom, 1)) * error
+    bound = math.log1p(smallest_effect)
+    enough = min(len(a), len(b)) >= 2
+    answer, reason = _answer(sign * found.difference, decides, narrow, bound) if enough else _ONE
+    more = 0
+    if answer == "more trials needed":
+        final = t_quantile(decision_level(most_trials, error_rate / max(candidates, 1), most_trials) / 2, 10.0)
+        more = _more(found.difference, variance, bound, final, min(len(a), len(b)))
+    return Comparison(
+        metric=metric,
+        direction="lower" if sign < 0 else "higher",
+        estimate=math.exp(found.difference),
+        low=math.exp(found.difference - half),
+        high=math.exp(found.difference + half),
+        answer=answer,
+        reason=reason,
+        trials_a=len(a),
+        trials_b=len(b),
+        more_trials=more,
+        decision_low=math.exp(found.difference - decides),
+        decision_high=math.exp(found.difference + decides),
+        decision_level=1 - look,
+        spread=math.sqrt(variance),
+        paired=found.paired,
+    )
+
+
+_ONE: tuple[Answer, str] = ("more trials needed", "one trial a side cannot tell a difference from chance")
+
+
+def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIALS) -> float:
+    """Two-sided significance level of a look after so many trials per side. An odd number takes the next look's place."""
+    looks = tuple(n for n in range(2, most_trials + 1, 2)) or (most_trials,)
+    if looks[-1] != most_trials:
+        looks = (*looks, most_trials)
+    levels = look_levels(looks, error_rate)
+    return next((level for n, level in zip(looks, levels, strict=True) if trials <= n), levels[-1])
+
+
+def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> Fit:
+    """Least squares of the logarithms: a level for each side, each seed that sides share, and the drift over the order."""
+    arms = (b, a, *others)
+    y = np.concatenate([x.logs for x in arms])
+    side = np.repeat(np.arange(len(arms)), [len(x) for x in arms])
+    columns = [(side == i).astype(float) for i in range(len(arms))]
+    columns[0] = np.ones(len(y))
+    shared = set(a.seeds) & set(b.seeds)
+    paired = len(shared) > 1 and shared in (set(a.seeds), set(b.seeds))
+    if paired:
+        seeds = np.array([s for x in arms for s in x.seeds])
+        columns += [(seeds == s).astype(float) for s in sorted(set(seeds.tolist()))[1:]]
+    at = np.concatenate([x.positions for x in arms])
+    if len(y) >= DRIFT_FROM and at.std() > 0:
+        columns.append((at - at.mean()) / at.std())
+    x = np.stack(columns, axis=1)
+    inverse = np.linalg.pinv(x.T @ x)
+    weights = inverse @ (x.T @ y)
+    rest = y - x @ weights
+    freedom = len(y) - int(np.linalg.matrix_rank(x))
+    return Fit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
+
+
+def expected_variance(a: Arm, b: Arm, metric: str, paired: bool) -> float:
+    """Variance of one trial that blocks within the trials and replicates elsewhere lead one to expect."""
+    between = next((v for end, v in BETWEEN_TRIALS.items() if metric.endswith(end)), BETWEEN)
+    return between**2 + within_variance(a, b, paired)
+
+
+def within_variance(a: Arm, b: Arm, paired: bool) -> float:
+    """Variance of one trial's logarithm by the jackknife over blocks; where sides share requests, of what they do not share."""
+    if paired:
+        match = dict(zip(b.seeds, b.jackknife, strict=False))
+        pairs = [(x, match.get(s)) for s, x in zip(a.seeds, a.jackknife, strict=False)]
+        found = [_jackknife(x - z) / 2 for x, z in pairs if x is not None and z is not None and len(x) == len(z)]
+    else:
+        found = [_jackknife(x) for x in (*a.jackknife, *b.jackknife) if x is not None]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _jackknife(values: Floats) -> float:
+    m = len(values)
+    return (m - 1) / m * float(((values - values.mean()) ** 2).sum()) if m > 1 else 0.0
+
+
+def moderated(found: Fit, expected: float, together: Fit | None = None) -> tuple[float, float]:
+    """Variance of a trial and its degrees of freedom, from residuals, expectation and other configurations.
+
+    ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. Where
+    they say enough, the expectation from elsewhere hardly counts.
+    """
+    squares, freedom, trust = found.squares, float(found.freedom), BETWEEN_FREEDOM
+    if together is not None and together.freedom > found.freedom:
+        own = max(together.squares - found.squares, 0.0)
+        more = together.freedom - found.freedom
+        weight = min(1.0, OTHERS_FREEDOM / more)
+        squares, freedom = squares + weight * own, freedom + weight * more
+        trust = max(BETWEEN_FREEDOM - more, LEAST_TRUST)
+    return (squares + trust * expected) / (freedom + trust), freedom + trust
+
+
+def _answer(gain: float, decides: float, narrow: float, bound: float) -> tuple[Answer, str]:
+    """The answer from the gain (positive = better) and the half widths of the intervals."""
+    if gain - decides > 0 and gain >= bound:
+        return "better", "the interval that decides lies wholly above no change"
+    if gain + decides < 0 and gain <= -bound:
+        return "worse", "the interval that decides lies wholly below no change"
+    share = 100 * math.expm1(bound)
+    if gain + narrow < bound and gain - narrow > -bound:
+        return "no measurable difference", f"the difference is shown to be smaller than {share:g} %, the least that matters"  # fmt: skip
+    return "more trials needed", f"the interval still holds both no change and differences above {share:g} %"
+
+
+def _more(difference: float, variance: float, bound: float, final: float, done: int) -> int:
+    """Trials per side that are about still needed, if the difference and the spread stay as they look now."""
+    size = abs(difference)
+    if size >= bound:
+        needed = 2 * variance * (final / size) ** 2
+    else:
+        needed = 2 * variance * (t_quantile(EQUIVALENCE, 10.0) / max(bound - size, bound / 4)) ** 2
+    return max(math.ceil(needed) - done, 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of a family tested together (Holm 1979, Scand. J. Statist. 6, 65)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    worst = 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = worst
+    return adjusted

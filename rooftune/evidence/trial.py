@@ -81,6 +81,9 @@ class TrialResult(BaseModel):
         default_factory=dict,
         description="standard error of ln(metric) from blocks of the window, which sees no difference between trials",
     )
+    jackknife: dict[str, list[float]] = Field(
+        default_factory=dict, description="ln(metric) with one block of the window left out, for each block in turn"
+    )
     checks: list[Check] = Field(default_factory=list)
 
     @property
