@@ -1,0 +1,29 @@
+"""Flow of the aggregate phase: from a trial's records to its figures and their audit."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.runs import find_run
+from rooftune.tuning.plan import TrialOrder
+from tasks import story
+from tasks.aggregate import aggregate_trial, sentence
+from tasks.inputs import order_of
+from tasks.refs import TrialRef
+
+
+@flow(name="aggregate", flow_run_name="aggregate {candidate} {n}", timeout_seconds=1800)
+async def aggregate(run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None) -> TrialRef:
+    """Write trial.json and result.json of a trial, metrics.parquet of the run, and a row of the history.
+
+    Args:
+        run: Run folder, for example artifacts/chat-medium/latest.
+        candidate: Candidate of the plan.
+        n: Number of the trial, from 1.
+        order: What is to be measured exactly; left out, the candidate as planned.
+    """
+    folder = find_run(run)
+    found = await aggregate_trial(folder, order or order_of(folder, candidate, n))
+    told = sentence(found)
+    story.log(told)
+    return TrialRef(run=run, candidate=candidate, n=n, status=found.status, believed=found.believed, sentence=told)

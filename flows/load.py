@@ -1,0 +1,46 @@
+"""Flow of the load phase: the workload, sent to one server, with every request and a server sample a second on record."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import flow
+
+from flows.runs import find_run
+from rooftune.engines.server import ServerInfo
+from rooftune.tuning.plan import TrialOrder
+from tasks import story
+from tasks.inputs import order_of, target_of
+from tasks.load import apply_load, sentence
+from tasks.machine import machine
+from tasks.provision import start_server, stop_server
+from tasks.refs import TrialRef
+
+
+@flow(name="load", flow_run_name="load {candidate} {n}", timeout_seconds=24 * 3600, persist_result=False)
+async def load(
+    run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None, server: ServerInfo | None = None
+) -> TrialRef:
+    """Send the workload to one server, and write requests.parquet, ticks.parquet and load.json.
+
+    Args:
+        run: Run folder, for example artifacts/chat-medium/latest.
+        candidate: Candidate of the plan.
+        n: Number of the trial, from 1.
+        order: What is to be measured exactly; left out, the candidate as planned.
+        server: The server to load; left out, one is started for the length of the load.
+    """
+    folder = find_run(run)
+    order = order or order_of(folder, candidate, n)
+    ours = None
+    async with machine(target_of(folder), run):
+        try:
+            if server is None:
+                server = ours = await start_server(folder, order)
+            began = time.monotonic()
+            summary = await apply_load(folder, order, server)
+            told = sentence(summary, began)
+        finally:
+            await stop_server(ours)
+    story.log(told)
+    return TrialRef(run=run, candidate=candidate, n=n, status="loaded", sentence=told)

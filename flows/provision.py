@@ -1,0 +1,44 @@
+"""Flow of the provision phase: a server that is up, has answered a request, and has told its effective configuration."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.runs import find_run
+from rooftune.engines.server import ServerInfo
+from rooftune.tuning.plan import TrialOrder
+from tasks import story
+from tasks.inputs import order_of, target_of
+from tasks.machine import machine
+from tasks.provision import LONGEST_START_S, sentence, start_server, stop_server
+
+
+@flow(
+    name="provision",
+    flow_run_name="provision {candidate} {n}",
+    timeout_seconds=3 * LONGEST_START_S,
+    persist_result=False,
+)
+async def provision(
+    run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None, hold: bool = False
+) -> ServerInfo:
+    """Start the server of one candidate and write server.json and server.log into its trial folder.
+
+    The server never outlives the process of the flow: run alone, it is ended once it has shown that it serves.
+    Its result is never kept by Prefect: a retry must not get the address of a server that is gone.
+
+    Args:
+        run: Run folder, for example artifacts/chat-medium/latest.
+        candidate: Candidate of the plan.
+        n: Number of the trial, from 1.
+        order: What is to be measured exactly; left out, the candidate as planned.
+        hold: Leave the server to the flow that called (used by a trial).
+    """
+    folder = find_run(run)
+    order = order or order_of(folder, candidate, n)
+    async with machine(target_of(folder), run):
+        server = await start_server(folder, order)
+        story.log(sentence(server))
+        if not hold:
+            await stop_server(server)
+    return server

@@ -1,0 +1,106 @@
+"""One trial: provision, load and aggregate in one unit. The engine lives inside of it and nowhere else."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from prefect import flow
+
+from flows.aggregate import aggregate
+from flows.load import load
+from flows.provision import provision
+from flows.runs import find_run
+from rooftune.errors import EngineError, RooftuneError
+from rooftune.evidence.aggregate import read_trial
+from rooftune.evidence.trial import TrialResult
+from rooftune.files import read_json, write_json
+from rooftune.runfolder import RunFolder, TrialFolder
+from rooftune.tuning.plan import TrialOrder
+from tasks import story
+from tasks.aggregate import record_failure, sentence
+from tasks.inputs import same_trial, target_of, workload_of
+from tasks.machine import machine
+from tasks.provision import stop_server
+from tasks.refs import TrialRef
+from tasks.spent import write_spent
+
+ORDER = "order.json"
+
+
+@flow(
+    name="trial",
+    flow_run_name="trial {order.position}: {order.candidate} {order.n}",
+    retries=1,
+    retry_delay_seconds=5,
+    timeout_seconds=24 * 3600,
+)
+async def trial(run: str, order: TrialOrder) -> TrialRef:
+    """Measure one candidate once. What is measured already (same flags, workload, seed and number) is not measured again.
+
+    A server that does not come up or dies is a result, not an error of the flow.
+
+    Args:
+        run: Run folder, for example artifacts/chat-medium/latest.
+        order: What is to be measured.
+    """
+    folder = find_run(run)
+    files = folder.trial(order.candidate, order.n)
+    found = measured(folder, order)
+    if found is not None:
+        story.listener().result(found, True)
+        return _ref(run, found, kept=True)
+    async with machine(target_of(folder), run):
+        found = await _measure(run, folder, files, order)
+    story.listener().result(found, False)
+    return _ref(run, found, kept=False)
+
+
+def measured(run: RunFolder, order: TrialOrder) -> TrialResult | None:
+    """The valid result of this very order, if there is one."""
+    try:
+        found = read_trial(run.trial(order.candidate, order.n))
+    except RooftuneError:
+        return None
+    return found if same_trial(found, order, workload_of(run), target_of(run)) else None
+
+
+async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: TrialOrder) -> TrialResult:
+    """Start, load, stop, aggregate; a failure of the engine becomes a failed trial."""
+    began, began_at, server = time.monotonic(), time.time(), None
+    try:
+        if not _loaded(files, order):
+            shutil.rmtree(files.path, ignore_errors=True)
+            write_json(files.path / ORDER, order.model_dump(mode="json"))
+            try:
+                server = await provision(run, order.candidate, order.n, order, hold=True)
+                await load(run, order.candidate, order.n, order, server)
+            finally:
+                await stop_server(server)
+        await aggregate(run, order.candidate, order.n, order)
+    except EngineError as error:
+        story.log(f"{order.candidate} {order.n} failed: {error}")
+        await record_failure(folder, order, str(error), error.kind, began_at)
+    write_spent(files, time.monotonic() - began)
+    return read_trial(files)
+
+
+def _loaded(files: TrialFolder, order: TrialOrder) -> bool:
+    """Whether the load of this very order ran to its end, so that only its figures are missing."""
+    try:
+        same = TrialOrder.model_validate(read_json(files.path / ORDER)) == order
+    except (RooftuneError, ValueError):
+        return False
+    return same and files.load_json.is_file() and files.requests.is_file() and not files.trial_json.is_file()
+
+
+def _ref(run: str, found: TrialResult, *, kept: bool) -> TrialRef:
+    return TrialRef(
+        run=run,
+        candidate=found.candidate,
+        n=found.n,
+        status=found.status,
+        believed=found.believed,
+        kept=kept,
+        sentence=sentence(found),
+    )

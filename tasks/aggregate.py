@@ -1,0 +1,90 @@
+"""Tasks of the aggregate phase: from a trial's records to trial.json, result.json, metrics.parquet and the history."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from rooftune.evidence.trial import TrialResult
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import TrialOrder
+from tasks.inputs import target_of, workload_of
+from tasks.retrying import unforeseen
+
+
+@task(
+    name="aggregate",
+    task_run_name="aggregate {order.candidate} {order.n}",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=unforeseen,
+    timeout_seconds=600,
+)
+async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
+    """Turn the records of a trial into figures, with their audit."""
+    from rooftune.evidence.aggregate import aggregate
+
+    found = await asyncio.to_thread(
+        aggregate,
+        run.trial(order.candidate, order.n),
+        workload=workload_of(run).model_copy(update={"seed": order.seed}),
+        candidate=order.candidate,
+        n=order.n,
+        position=order.position,
+        target=target_of(run),
+        flags=order.config.flags(),
+    )
+    await asyncio.to_thread(_collect, run, found)
+    return found
+
+
+@task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)
+async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: str, started_at: float) -> TrialResult:
+    """Write down that a trial failed, and why; what it measured until then stays beside it."""
+    from rooftune.evidence.aggregate import failed_trial
+
+    found = await asyncio.to_thread(
+        failed_trial,
+        run.trial(order.candidate, order.n),
+        workload=workload_of(run).model_copy(update={"seed": order.seed}),
+        candidate=order.candidate,
+        n=order.n,
+        position=order.position,
+        target=target_of(run),
+        flags=order.config.flags(),
+        error=error,
+        kind=kind,
+        seed=order.seed,
+        started_at=started_at,
+    )
+    await asyncio.to_thread(_collect, run, found)
+    return found
+
+
+def _collect(run: RunFolder, trial: TrialResult) -> None:
+    """Keep metrics.parquet of the run and the history dataset up to date."""
+    from rooftune.evidence.aggregate import write_metrics
+    from rooftune.evidence.history import append
+
+    write_metrics(run)
+    append(run.path.parent.parent / "history", trial)
+
+
+def sentence(trial: TrialResult) -> str:
+    """What was measured, in one line."""
+    if trial.status == "failed":
+        return f"failed: {trial.failure}"
+    failed = [c.id for c in trial.checks if c.status == "fail"]
+    words = [
+        f"{trial.metrics[name]:,.4g} {unit}"
+        for name, unit in (
+            ("output_throughput", "tokens/s"),
+            ("median_tpot_ms", "ms TPOT"),
+            ("median_ttft_ms", "ms TTFT"),
+        )
+        if name in trial.metrics
+    ]
+    words += ["overloaded"] if trial.overloaded else []
+    words += [f"not trusted ({', '.join(failed)})"] if failed else []
+    return ", ".join(words)

@@ -1,0 +1,127 @@
+"""What the phases read: run.json, hardware.json, plan.json and the trials of a run folder, typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rooftune.engines.config import EngineConfig
+from rooftune.engines.target import Target
+from rooftune.errors import InputError, RooftuneError
+from rooftune.evidence.aggregate import read_trial
+from rooftune.evidence.trial import TrialResult
+from rooftune.files import read_json
+from rooftune.hardware.accelerator import Hardware
+from rooftune.models.facts import ModelFacts
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Plan, TrialOrder
+from rooftune.workloads.spec import Workload, workload_hash
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """What a run was asked for, besides workload and target. Part of run.json."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    budget_s: float | None = Field(default=None, description="real seconds for all trials together; None = no limit")
+    playbook: str | None = None
+    candidates: list[str] = Field(default_factory=list)
+    client_processes: int | None = None
+    ready_timeout_s: float | None = None
+    port: int | None = None
+
+
+def workload_of(run: RunFolder) -> Workload:
+    """The workload as it was when the run was made."""
+    return _typed(run, run.about().get("workload_spec"), Workload, "workload_spec")
+
+
+def target_of(run: RunFolder) -> Target:
+    """The target of a run."""
+    return _typed(run, run.about().get("target"), Target, "target")
+
+
+def settings_of(run: RunFolder) -> Settings:
+    """What else was asked for."""
+    return _typed(run, run.about().get("settings") or {}, Settings, "settings")
+
+
+def hardware_of(run: RunFolder) -> Hardware:
+    """What the probe found."""
+    return _typed(run, read_json(run.hardware_json), Hardware, "hardware.json")
+
+
+def plan_of(run: RunFolder) -> Plan:
+    """The plan of a run."""
+    return _typed(run, read_json(run.plan_json), Plan, "plan.json")
+
+
+def facts_of(target: Target) -> ModelFacts | None:
+    """Facts of the target's model, with the weights that its flags ask for; None where nobody knows it."""
+    from rooftune.models.catalogue import model_facts
+
+    quantization = target.base_flags.get("quantization")
+    try:
+        return model_facts(target.model, quantization=str(quantization) if quantization else None)
+    except RooftuneError:
+        return None
+
+
+def trials_of(run: RunFolder) -> list[TrialResult]:
+    """All trials that have a readable trial.json, by position; one that cannot be read counts as not measured."""
+    found = []
+    for _, _, folder in run.trials():
+        try:
+            found.append(read_trial(folder))
+        except RooftuneError:
+            continue
+    return sorted(found, key=lambda t: t.position)
+
+
+def same_trial(found: TrialResult, order: TrialOrder, workload: Workload, target: Target) -> bool:
+    """Whether a result is that of this order: same flags, workload, seed, engine and number."""
+    asked = (order.candidate, order.n, order.seed, order.config.flags(), target.engine, target.model)
+    there = (found.candidate, found.n, found.seed, found.flags, found.engine, found.model)
+    return asked == there and found.workload_hash == workload_hash(workload.model_copy(update={"seed": 0}))
+
+
+def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
+    """The order for a trial that is asked for by hand: the candidate as planned, the workload's own seed.
+
+    Raises:
+        InputError: the plan has no such candidate.
+    """
+    from rooftune.errors import nearest
+
+    plan, known = plan_of(run), [c.id for c in plan_of(run).candidates]
+    if candidate not in known:
+        raise InputError(f"the plan of {run.path} has no candidate {candidate!r}{nearest(candidate, known)}.")
+    chosen = plan.candidate(candidate)
+    config: EngineConfig = chosen.config
+    place = max((t.position for t in trials_of(run)), default=-1) + 1
+    seed = workload_of(run).seed
+    return TrialOrder(candidate=candidate, n=n, position=place, config=config, seed=seed, phase=chosen.phase)
+
+
+def _typed(run: RunFolder, value: Any, kind: type[Model], name: str) -> Model:
+    if value is None:
+        raise InputError(f"{run.run_json} does not say its {name}; it was not made by `rooftune optimize`.")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise RooftuneError(
+            f"{name} in {run.path} is not as this version writes it ({where}: {first['msg']})."
+        ) from None
+
+
+def short(path: Path) -> str:
+    """A path as short as it can be said: relative to the current folder where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

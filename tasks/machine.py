@@ -1,0 +1,162 @@
+"""One run at a time on a machine: a lock of the operating system is the truth, Prefect's limit the queue that its UI shows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rooftune.engines.target import Target
+from tasks import story
+
+LEASE_S = 60.0
+"""Prefect frees the slot of a killed holder after this and its own look-round (about 80 s in all)."""
+QUEUE_S = 900
+"""Longest wait in Prefect's queue; after that only the lock is waited for."""
+_held: set[str] = set()
+
+
+def devices(target: Target) -> list[str]:
+    """What a run keeps for itself: the GPUs that it uses, or the whole host where the processor does the work.
+
+    A simulated engine and the client of an endpoint keep the host too: two loads at once would disturb each other.
+    """
+    if target.engine != "vllm":
+        return ["host"]
+    from rooftune.engines.interpreter import installed, vllm_python
+    from rooftune.hardware import nvml
+
+    if installed(vllm_python(target.vllm_python)).cpu:
+        return ["host"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(len(nvml.gpus()))]
+    return sorted(f"gpu-{name.strip()}" for name in names if name.strip()) or ["host"]
+
+
+def limit_name(device: str) -> str:
+    """Name of Prefect's global concurrency limit of a device of this host."""
+    return f"{socket.gethostname()}:{device}"
+
+
+@contextlib.asynccontextmanager
+async def machine(target: Target, who: str) -> AsyncIterator[None]:
+    """Keep the machine for the length of a block; waits for whoever has it. Inside of itself it does nothing."""
+    names = [name for name in devices(target) if name not in _held]
+    async with contextlib.AsyncExitStack() as stack:
+        if names:
+            await _queue(stack, names)
+        for name in names:
+            stack.enter_context(await _lock(name, who))
+        yield
+
+
+async def _queue(stack: contextlib.AsyncExitStack, names: list[str]) -> None:
+    """Take the slots of those limits that the server knows; a server without them has no queue."""
+    from prefect.concurrency.asyncio import concurrency
+    from prefect.context import FlowRunContext
+
+    if FlowRunContext.get() is None or not os.environ.get("PREFECT_API_URL") or os.environ.get("ROOFTUNE_OWN_SERVER"):
+        return
+    known = [limit_name(n) for n in names if await _known(limit_name(n))]
+    if not known:
+        return
+    slots = concurrency(known, timeout_seconds=QUEUE_S, strict=True, lease_duration=LEASE_S)
+    try:
+        await stack.enter_async_context(slots)
+    except TimeoutError:
+        story.log(f"No slot of {', '.join(known)} after {QUEUE_S} s; waiting for the machine's lock alone.")
+
+
+async def _known(limit: str) -> bool:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    async with get_client() as client:
+        try:
+            await client.read_global_concurrency_limit_by_name(limit)
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def lock_folder() -> Path:
+    """Where the locks lie: ``$ROOFTUNE_LOCKS``, else a folder in the system's temporary one, for all users."""
+    named = os.environ.get("ROOFTUNE_LOCKS")
+    folder = Path(named) if named else Path(tempfile.gettempdir()) / "rooftune-locks"
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            folder.chmod(0o1777)
+    return folder
+
+
+async def _lock(name: str, who: str) -> contextlib.AbstractContextManager[None]:
+    """Wait for the lock of one device and take it."""
+    path = lock_folder() / f"{name}.lock"
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+    with contextlib.suppress(OSError):
+        path.chmod(0o666)
+    told = False
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    sentence = f"waiting for {_holder(file)}, which uses this machine ({name})"
+                    story.log(sentence)
+                    story.listener().waiting(sentence)
+                    told = True
+                await asyncio.sleep(0.5)
+    except BaseException:
+        file.close()
+        raise
+    return _holding(file, name, who)
+
+
+@contextlib.contextmanager
+def _holding(file: TextIO, name: str, who: str) -> Iterator[None]:
+    file.seek(0)
+    file.truncate()
+    json.dump({"pid": os.getpid(), "run": who}, file)
+    file.flush()
+    _held.add(name)
+    try:
+        yield
+    finally:
+        _held.discard(name)
+        file.seek(0)
+        file.truncate()
+        file.close()
+
+
+def _holder(file: TextIO) -> str:
+    """Who holds it, as it said itself."""
+    try:
+        file.seek(0)
+        about = json.load(file)
+        return f"run {about['run']} (process {about['pid']})"
+    except (ValueError, KeyError, TypeError, OSError):
+        return "another run"
+
+
+def busy() -> str | None:
+    """Who keeps the host's processor now; None when nobody does."""
+    path = lock_folder() / "host.lock"
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(file)
+    except OSError:
+        pass
+    return None

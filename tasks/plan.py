@@ -1,0 +1,45 @@
+"""Task of the plan phase: writes plan.json."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from prefect import task
+
+from rooftune.files import write_json
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Plan
+from tasks.inputs import facts_of, hardware_of, settings_of, target_of, workload_of
+from tasks.retrying import unforeseen
+
+
+@task(
+    name="plan",
+    task_run_name="plan the candidates",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=unforeseen,
+    timeout_seconds=300,
+)
+async def plan_candidates(run: RunFolder) -> Plan:
+    """Decide which candidates there are, with their gates and expected effects, and write it down."""
+    found = await asyncio.to_thread(_plan, run)
+    write_json(run.plan_json, found.model_dump(mode="json"))
+    return found
+
+
+def _plan(run: RunFolder) -> Plan:
+    from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
+
+    target, settings = target_of(run), settings_of(run)
+    playbook = load_playbook(Path(settings.playbook)) if settings.playbook else default_playbook()
+    playbook = with_candidates(playbook, settings.candidates, target.engine_version)
+    return build_plan(workload_of(run), target, hardware_of(run), facts_of(target), playbook)
+
+
+def sentence(plan: Plan) -> str:
+    """What is planned, in one line."""
+    runnable = sum(1 for c in plan.candidates if c.runnable)
+    closed = len(plan.candidates) - runnable
+    return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {runnable} to measure, {closed} with a reason not to"

@@ -1,0 +1,59 @@
+"""Task of the probe phase: writes hardware.json."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from rooftune.files import write_json
+from rooftune.hardware.accelerator import Hardware
+from rooftune.runfolder import RunFolder
+from tasks.inputs import target_of
+from tasks.retrying import unforeseen
+
+
+@task(
+    name="probe",
+    task_run_name="look at the hardware",
+    retries=2,
+    retry_delay_seconds=[1, 5],
+    retry_condition_fn=unforeseen,
+    timeout_seconds=300,
+)
+async def probe_hardware(run: RunFolder, measure: bool) -> Hardware:
+    """Find out what serves, and write it down. Ceilings are measured where the accelerator is in this machine."""
+    from rooftune.hardware.probe import probe
+
+    target = target_of(run)
+    found = await asyncio.to_thread(
+        probe,
+        engine=target.engine,
+        gpu=target.gpu,
+        engine_version=target.engine_version,
+        vllm_python=_interpreter(target.engine, target.vllm_python),
+        measure=measure,
+    )
+    write_json(run.hardware_json, found.model_dump(mode="json"))
+    return found
+
+
+def _interpreter(engine: str, named: str | None) -> str | None:
+    if engine != "vllm":
+        return None
+    from rooftune.engines.interpreter import vllm_python
+
+    return vllm_python(named)
+
+
+def sentence(found: Hardware) -> str:
+    """What was found, in one line."""
+    a = found.accelerator
+    simulated = " (simulated)" if found.simulated else ""
+    can = sum(1 for c in found.capabilities if c.available)
+    memory, flow = a.memory_bytes / 2**30, a.bandwidth_bytes_per_s / 1e9
+    times = f"{found.count} x " if found.count > 1 else ""
+    return (
+        f"{times}{a.name}{simulated}, {memory:.1f} GiB, {flow:,.0f} GB/s, "
+        f"{can} of {len(found.capabilities)} features for vLLM {found.engine_version}"
+    )

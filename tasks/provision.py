@@ -1,0 +1,68 @@
+"""Task of the provision phase: a server for one trial, and its end."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from rooftune.engines.server import ServerInfo
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import TrialOrder
+from tasks import story
+from tasks.inputs import settings_of, target_of
+from tasks.retrying import passing
+
+LONGEST_START_S = 3600
+
+
+@task(
+    name="provision",
+    task_run_name="start {order.candidate} {order.n}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=passing,
+    timeout_seconds=LONGEST_START_S,
+    persist_result=False,
+)
+async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
+    """Start the server and read its effective configuration; an endpoint is only looked at.
+
+    The server hangs on this process: it ends with it, whatever ends it.
+
+    Raises:
+        EngineError: it did not come up; the sentence says why.
+    """
+    from rooftune.engines import launch
+
+    target, settings, folder = target_of(run), settings_of(run), run.trial(order.candidate, order.n)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if target.engine == "endpoint":
+        return await launch.connect(target, folder)
+    return await launch.start(
+        target,
+        order.config,
+        folder,
+        ready_timeout_s=settings.ready_timeout_s,
+        port=settings.port,
+        say=story.listener().engine,
+    )
+
+
+async def stop_server(server: ServerInfo | None) -> None:
+    """End a server that we started, and wait until it is gone."""
+    from rooftune.engines import launch
+
+    if server is not None and server.engine != "endpoint":
+        await launch.stop(server)
+
+
+def sentence(server: ServerInfo) -> str:
+    """What came up, in one line."""
+    e = server.effective
+    facts = [f"vLLM {e.engine_version}" if e.engine_version else ""]
+    facts += [f"{e.kv_cache_tokens:,} tokens of KV cache" if e.kv_cache_tokens else ""]
+    facts += [
+        f"max_num_seqs {e.max_num_seqs}" if e.max_num_seqs else "",
+        e.linear_kernel or "",
+        e.attention_backend or "",
+    ]
+    return f"ready after {server.ready_after_s:.1f} s: " + ", ".join(f for f in facts if f)

@@ -1,0 +1,49 @@
+"""What flows hand to each other: small typed references to files of a run folder, never data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.runfolder import RunFolder, TrialFolder
+
+
+class Done(BaseModel):
+    """A phase that is through."""
+
+    model_config = ConfigDict(frozen=True)
+    run: str = Field(description="run folder")
+    files: list[str] = Field(default_factory=list, description="what it wrote, below the run folder")
+    sentence: str = ""
+
+
+class TrialRef(BaseModel):
+    """One trial of a run, measured or failed."""
+
+    model_config = ConfigDict(frozen=True)
+    run: str
+    candidate: str
+    n: int
+    status: str = Field(description="measured or failed")
+    believed: bool = False
+    kept: bool = Field(default=False, description="it was there already and was not measured again")
+    sentence: str = ""
+
+    @property
+    def folder(self) -> TrialFolder:
+        return RunFolder(Path(self.run)).trial(self.candidate, self.n)
+
+
+class Outcome(BaseModel):
+    """How an optimisation ended."""
+
+    model_config = ConfigDict(frozen=True)
+    run: str
+    workload: str
+    incumbent: str = ""
+    command: str = ""
+    first_sentence: str = ""
+    trials: int = 0
+    complete: bool = True
+    failed: str = Field(default="", description="why there is no decision")

@@ -1,0 +1,114 @@
+"""Tasks of the report phase: decision.json, upgrade.json, the report's files and its artifacts in the UI."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from prefect import task
+
+from rooftune.errors import RooftuneError
+from rooftune.files import write_json
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Decision, Plan
+from tasks import story
+from tasks.inputs import plan_of, trials_of, workload_of
+from tasks.retrying import unforeseen
+from tasks.spent import spent_s
+
+
+def write_decision(run: RunFolder) -> Decision:
+    """Decide on what has been measured so far, and write decision.json."""
+    from rooftune.tuning.search import decide
+
+    found = decide(plan_of(run), trials_of(run), budget_spent_s=spent_s(run))
+    write_json(run.decision_json, found.model_dump(mode="json"))
+    return found
+
+
+def bring_up_to_date(run: RunFolder) -> None:
+    """Write what a report needs from what is there: decision, roofline, upgrade path."""
+    from tasks.roofline import place_trials
+
+    write_decision(run)
+    if run.hardware_json.is_file():
+        place_trials(run)
+    _upgrade(run)
+
+
+def _upgrade(run: RunFolder) -> None:
+    """Predict the workload on other accelerators; a report can do without."""
+    from rooftune.tuning.upgrade import write_upgrade
+
+    plan = plan_of(run)
+    try:
+        write_upgrade(run, workload_of(run), plan, write_decision(run))
+    except RooftuneError as error:
+        story.log(f"No upgrade path: {error}")
+
+
+@task(
+    name="report",
+    task_run_name="write the report",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=unforeseen,
+    timeout_seconds=600,
+)
+async def write_files(run: RunFolder) -> list[str]:
+    """Write report.md, report.html, figures and start scripts; returns their names below the run folder."""
+    from rooftune.report.markdown import write_report
+
+    await asyncio.to_thread(write_decision, run)
+    await asyncio.to_thread(_upgrade, run)
+    await asyncio.to_thread(write_report, run)
+    made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
+    made += sorted(run.path.glob("start_vllm*.sh"))
+    return [str(p.relative_to(run.path)) for p in made if p.is_file()]
+
+
+@task(name="show", task_run_name="show the report in the UI", retries=1, retry_delay_seconds=2, persist_result=False)
+async def show(run: RunFolder) -> None:
+    """The verdicts as a table artifact and the report as a Markdown artifact."""
+    from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+
+    plan, decision = plan_of(run), write_decision(run)
+    await acreate_table_artifact(
+        key=_key(f"verdicts-{plan.workload}"), table=verdict_rows(plan, decision), description=decision.first_sentence
+    )
+    text = run.report.read_text(encoding="utf-8")
+    await acreate_markdown_artifact(
+        key=_key(f"report-{plan.workload}"), markdown=without_pictures(text, run), description=f"Report of {run.path}"
+    )
+
+
+def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
+    """One row a candidate: what was expected, what came of it, and why."""
+    rows = []
+    for v in decision.verdicts:
+        interval = v.ratios.get(v.metric)
+        expected = plan.candidate(v.candidate).expected
+        rows.append(
+            {
+                "phase": v.phase,
+                "candidate": v.candidate,
+                "expected": expected.sentence if expected else "",
+                "actual": f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "",
+                "verdict": v.verdict,
+                "reason": v.reason,
+            }
+        )
+    return rows
+
+
+def without_pictures(text: str, run: RunFolder) -> str:
+    """The report without its pictures, which the UI cannot show: where each lies is said instead."""
+    return re.sub(r"!\[([^\]]*)\]\(([^)]*)\)", lambda m: f"*{m[1]}*: `{run.path / m[2]}`", text)
+
+
+def _key(text: str) -> str:
+    """A key that Prefect takes: lower case, digits, dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+__all__ = ["bring_up_to_date", "show", "verdict_rows", "write_decision", "write_files"]

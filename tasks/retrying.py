@@ -1,0 +1,31 @@
+"""Which failures are worth another try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rooftune.errors import EngineError, RooftuneError
+
+PASSING = ("http", "refused", "rate limit")
+"""Kinds of engine failures that may pass by themselves (an endpoint that restarts)."""
+
+
+async def unforeseen(task: Any, run: Any, state: Any) -> bool:
+    """Retry what nobody foresaw; an error that explains itself would only come again."""
+    return not isinstance(await _error(state), RooftuneError)
+
+
+async def passing(task: Any, run: Any, state: Any) -> bool:
+    """Retry what nobody foresaw, and an endpoint that turned us away for now."""
+    error = await _error(state)
+    if isinstance(error, EngineError):
+        return error.kind in PASSING
+    return not isinstance(error, RooftuneError)
+
+
+async def _error(state: Any) -> BaseException | None:
+    try:
+        await state.result()
+    except BaseException as error:
+        return error
+    return None

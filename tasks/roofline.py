@@ -1,0 +1,52 @@
+"""Task of the roofline phase: writes roofline.json and its figure."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+
+from rooftune.files import write_json
+from rooftune.roofline.model import Roofline
+from rooftune.runfolder import RunFolder
+from tasks.inputs import facts_of, hardware_of, plan_of, trials_of
+from tasks.retrying import unforeseen
+
+
+@task(
+    name="roofline",
+    task_run_name="draw the roofline",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=unforeseen,
+    timeout_seconds=300,
+)
+async def draw_roofline(run: RunFolder) -> Roofline | None:
+    """Place every believed trial under the ceilings; None where nobody knows the model's facts."""
+    return await asyncio.to_thread(place_trials, run)
+
+
+def place_trials(run: RunFolder) -> Roofline | None:
+    """Write roofline.json and its figure from what is in the run folder."""
+    from rooftune.roofline.figure import draw
+    from rooftune.roofline.points import roofline
+
+    plan = plan_of(run)
+    facts = facts_of(plan.target)
+    if facts is None:
+        return None
+    found = roofline(hardware_of(run), facts, plan.candidate("baseline").config, trials_of(run))
+    write_json(run.roofline_json, found.model_dump(mode="json"))
+    draw(found, run.figures / "roofline.png")
+    return found
+
+
+def sentence(found: Roofline | None) -> str:
+    """What bounds the configurations, in one line."""
+    if found is None:
+        return "the model's architecture is not known, so nothing can be placed"
+    decode = [p for p in found.points if p.stage == "decode"]
+    if not decode:
+        return "no believed trial could be placed"
+    last = decode[-1]
+    return f"{len(found.points)} points; {last.candidate}: decode bound by {last.bound}, {100 * last.share:.0f} % of the ceiling"
