@@ -46,10 +46,10 @@ def aggregate(
     Raises:
         RooftuneError: requests.parquet or load.json is missing, empty or cut.
     """
-    load = _typed(folder.load_json, LoadSummary)
+    load = typed(folder.load_json, LoadSummary)
     requests = read_requests(folder.requests)
     ticks = read_ticks(folder.ticks) if folder.ticks.is_file() else {}
-    server = _typed(folder.server_json, ServerInfo) if folder.server_json.is_file() else None
+    server = typed(folder.server_json, ServerInfo) if folder.server_json.is_file() else None
     trial = _about(workload, candidate, n, position, target, flags, server)
     trial = trial.model_copy(update=_figures(requests, ticks, load, workload))
     log = folder.server_log.read_text(errors="replace") if folder.server_log.is_file() else None
@@ -78,7 +78,7 @@ def failed_trial(
 
     ``error`` is the sentence for the user (an ``EngineError`` also tells its kind).
     """
-    server = _typed(folder.server_json, ServerInfo) if folder.server_json.is_file() else None
+    server = typed(folder.server_json, ServerInfo) if folder.server_json.is_file() else None
     trial = _about(workload, candidate, n, position, target, flags, server).model_copy(
         update={
             "status": "failed",
@@ -94,7 +94,7 @@ def failed_trial(
 
 def read_trial(folder: TrialFolder) -> TrialResult:
     """Read trial.json. Raises RooftuneError when it is missing or of another version."""
-    return _typed(folder.trial_json, TrialResult)
+    return typed(folder.trial_json, TrialResult)
 
 
 def write_metrics(run: RunFolder) -> Path:
@@ -189,7 +189,8 @@ def census(r: Requests, load: LoadSummary | None = None) -> Census:
     return Census(scheduled=scheduled, **found)
 
 
-def _typed(path: Path, kind: type[Model]) -> Model:
+def typed(path: Path, kind: type[Model]) -> Model:
+    """A file of ours as its type. Raises RooftuneError when it is missing, cut, or of another version."""
     value = read_json(path)
     try:
         return kind.model_validate(value)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rooftune.evidence.records import Requests, Ticks
+import numpy as np
+
+from rooftune.evidence.records import Floats, Requests, Ticks
 from rooftune.evidence.trial import TrialResult, Window
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.workloads.spec import Closed, Workload
@@ -46,6 +48,15 @@ class Evidence:
         if self.requests is not None and len(self.requests):
             return Window(start_s=0.0, end_s=self.requests.observed_until_s)
         return None
+
+    def samples(self, column: str) -> Floats | None:
+        """Known values of a column of the ticks within the window; None when there are none."""
+        values, at = self.ticks.get(column), self.ticks.get("t_s")
+        if values is None or at is None or self.window is None:
+            return None
+        kept = values[(at >= self.window.start_s) & (at <= self.window.end_s)]
+        kept = kept[np.isfinite(kept)]
+        return np.asarray(kept, dtype=np.float64) if len(kept) else None
 
     @property
     def concurrency(self) -> int | None:

@@ -61,7 +61,7 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 
 def spent(share: float, error_rate: float) -> float:
     """Error rate that may be spent when this share of the planned trials is done (power family of Kim & DeMets 1987)."""
-    return error_rate * min(share, 1.0) ** SPENDING_POWER
+    return float(error_rate * min(share, 1.0) ** SPENDING_POWER)
 
 
 @lru_cache(maxsize=256)

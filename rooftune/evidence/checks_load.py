@@ -1,0 +1,167 @@
+"""Checks that the load offered is the load delivered: lag, rate, connections, and ceilings of requests in flight."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rooftune.evidence import concurrency
+from rooftune.evidence.findings import failed, no_data, passed, warned
+from rooftune.evidence.source import Evidence
+from rooftune.evidence.trial import Check
+
+LAG_MS = 20.0
+"""A send lag (p99) that never matters."""
+CLIENT_DEFAULTS = {
+    100: "100 is the default connection limit of aiohttp and httpx",
+    10: "10 is the default pool of urllib3 and requests",
+    20: "20 is httpx's default of kept connections",
+}
+
+
+def send_lag(e: Evidence) -> Check:
+    """How late requests left, against the figures that count from the schedule."""
+    name = "send-lag"
+    if e.load is None:
+        return no_data(name, "The file does not tell when a request was due, only when it was sent.")
+    lag = e.load.send_lag_p99_ms
+    figures = {"p50_ms": e.load.send_lag_p50_ms, "p99_ms": lag, "max_ms": e.load.send_lag_max_ms}
+    scale = e.load.time_scale
+    quoted = e.figures.get("p99_ttft_ms")
+    sentence = f"99 % of the requests left at most {lag:.1f} ms after they were due."
+    if lag <= LAG_MS * scale or quoted is None:
+        return passed(name, sentence, figures)
+    share = lag / quoted
+    remedy = "Use more client processes (--client-processes), or free cores for the client; times count from the schedule, so this lag is in them."  # fmt: skip
+    told = f"{sentence} That is {100 * share:.0f} % of the p99 TTFT that was measured."
+    if share > 0.5:
+        return failed(name, told, remedy, figures)
+    return warned(name, told, remedy, figures) if share > 0.1 else passed(name, sentence, figures)
+
+
+def delivered(e: Evidence) -> Check:
+    """Scheduled against sent, or asked rate against the rate of sends."""
+    name = "load-delivered"
+    if e.requests is None or len(e.requests) < 2:
+        return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
+    r = e.requests
+    sent = np.isfinite(r.sent_s)
+    remedy = "Raise the limits of the client (connections, file descriptors, processes) until the asked rate is sent."
+    if e.ours:
+        share = float(sent.mean())
+        figures = {"scheduled": len(r), "sent": int(sent.sum()), "accepted": int((r.http_status == 200).sum())}
+        sentence = f"{figures['sent']:,} of {len(r):,} scheduled requests were sent."
+        if e.concurrency is not None:
+            return passed(name, f"{sentence} A closed loop keeps {e.concurrency} in flight.", figures)
+        if share < 0.95:
+            return failed(name, sentence, remedy, figures)
+        return warned(name, sentence, remedy, figures) if share < 0.999 else passed(name, sentence, figures)
+    asked = e.figures.get("request_rate")
+    span = float(np.nanmax(r.sent_s) - np.nanmin(r.sent_s)) if sent.any() else 0.0
+    rate = (int(sent.sum()) - 1) / span if span > 0 else math.inf
+    if not isinstance(asked, (int, float)) or not math.isfinite(asked):
+        known = "all at once" if asked is not None else "at a rate that the file does not name"
+        return passed(name, f"{int(sent.sum()):,} requests were sent {known}; sends span {span:.1f} s.") if asked is not None else no_data(name, f"The file does not name the asked rate; {int(sent.sum()):,} sends span {span:.1f} s.")  # fmt: skip
+    rates = {"asked_rate_per_s": asked, "sent_rate_per_s": round(rate, 3)}
+    sentence = f"{asked:g} requests a second were asked for, {rate:.2f} were sent."
+    slack = max(0.1, 3 / math.sqrt(len(r)))
+    if rate < asked * (1 - slack):
+        return failed(name, sentence, remedy, rates)
+    return passed(name, sentence, rates)
+
+
+def connections(e: Evidence) -> Check:
+    """File descriptors and connections that ran out."""
+    name = "connections"
+    remedy = "Raise the limit (ulimit -n) or spread the load over more client processes."
+    if e.load is not None and e.load.descriptors_limit and e.load.descriptors_peak is not None:
+        limit, peak = e.load.descriptors_limit, e.load.descriptors_peak
+        figures = {"descriptors_limit": limit, "descriptors_peak": peak, "connections_peak": e.load.connections_peak}
+        sentence = f"The client used at most {peak:,} of {limit:,} file descriptors."
+        if peak >= 0.97 * limit:
+            return failed(name, sentence, remedy, figures)
+        return warned(name, sentence, remedy, figures) if peak >= 0.85 * limit else passed(name, sentence, figures)
+    if e.requests is not None:
+        words = ("too many open files", "cannot connect", "connection refused", "emfile")
+        hits = sum(any(w in str(x).lower() for w in words) for x in e.requests.error_class)
+        if hits:
+            return failed(name, f"{hits:,} requests could not get a connection.", remedy, {"refused_connections": hits})
+    return no_data(name, "The file does not tell the client's connections and file descriptors.")
+
+
+def plateau(e: Evidence) -> Check:
+    """Requests in flight that stand at one number which no limit of the server explains."""
+    name = "in-flight-plateau"
+    if e.requests is None or e.window is None or len(e.requests) < 10:
+        return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
+    sent, answered = concurrency.in_flight(e.requests, e.window), concurrency.streams(e.requests, e.window)
+    if e.concurrency is not None and max(sent.level, answered.level) <= e.concurrency and _closed(e):
+        return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
+    if sent.held and not _all_at_once(e):
+        return _held(e, name, sent.level, sent.figures(), "Requests in flight")
+    if answered.held:
+        return _held(e, name, answered.level, answered.figures(), "Streams (first to last token)")
+    between = _between(e)
+    if between is not None:
+        return between
+    return passed(name, f"Requests in flight moved freely, up to {max(sent.level, answered.level):,}; nothing held them at one number.", answered.figures())  # fmt: skip
+
+
+def _closed(e: Evidence) -> bool:
+    """Whether a fixed number in flight was asked for instead of a rate."""
+    rate = e.figures.get("request_rate")
+    return e.ours or not isinstance(rate, (int, float)) or not math.isfinite(rate)
+
+
+def _all_at_once(e: Evidence) -> bool:
+    return not e.ours and e.figures.get("request_rate") in ("inf", math.inf)
+
+
+def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: str) -> Check:
+    """A ceiling was found: explained by the server, possibly the server's, or nobody's."""
+    sentence = f"{what} stand at exactly {level:,} for {100 * figures['share_of_time_at_level']:.0f} % of the time"
+    if figures["waiting_meanwhile"]:
+        sentence += f" while {figures['waiting_meanwhile']:.0f} requests wait"
+    explained = _explained(e, level)
+    if explained:
+        return passed(name, f"{sentence}, which the server explains: {explained}.", figures)
+    remedy = "Remove the client's connection limit (aiohttp: TCPConnector(limit=0); httpx: Limits(max_connections=None); vllm bench serve: no --max-concurrency), or a proxy's; the load offered was not the load delivered."  # fmt: skip
+    cap = e.figures.get("max_concurrency")
+    if cap == level:
+        return failed(name, f"{sentence}: --max-concurrency {level} held the others back, so the asked rate never reached the server.", remedy, figures)  # fmt: skip
+    if level in CLIENT_DEFAULTS:
+        return failed(name, f"{sentence}; {CLIENT_DEFAULTS[level]}, so the client most likely held the others back.", remedy, figures)  # fmt: skip
+    unknown = not e.ticks
+    if unknown and level & (level - 1) == 0 and level <= 1024:
+        return warned(name, f"{sentence}. That may be the server's max_num_seqs, or a limit between client and server; this file does not tell which.", "If max_num_seqs is another number, look for a connection limit in the client or a proxy.", figures)  # fmt: skip
+    return failed(name, f"{sentence}, and no limit of the server is known that explains it.", remedy, figures)
+
+
+def _explained(e: Evidence, level: int) -> str:
+    """The limit of the server that this level is, in words; empty when there is none."""
+    limit = e.trial.effective.max_num_seqs if e.trial is not None else None
+    if limit == level:
+        return f"max_num_seqs is {limit}"
+    waiting, running = e.samples("waiting"), e.samples("running")
+    if waiting is not None and running is not None and np.mean(waiting >= 1) >= 0.5 and abs(running.max() - level) <= 1:
+        return f"it runs at most {running.max():.0f} and holds {waiting.mean():.0f} in its own queue"
+    return ""
+
+
+def _between(e: Evidence) -> Check | None:
+    """Running + waiting of the server stand still while the client has many more in flight: a cap in between."""
+    running, waiting, mine = (e.samples(n) for n in ("running", "waiting", "client_in_flight"))
+    if running is None or waiting is None or mine is None or len(running) < 10:
+        return None
+    present = running + waiting
+    level = float(present.max())
+    still = float((present >= level - 1).mean())
+    more = float(np.mean(mine - present))
+    if level < 2 or still < 0.5 or more < max(3.0, 0.1 * level):
+        return None
+    figures = {"level": level, "share_of_time_at_level": round(still, 3), "client_has_more": round(more, 1)}
+    return failed("in-flight-plateau", f"The server holds at most {level:.0f} requests for {100 * still:.0f} % of the time while the client has {more:.0f} more in flight: something between them holds requests back.", "Look for a connection limit in a proxy or load balancer, or in the server's front end.", figures)  # fmt: skip
+
+
+ALL = (send_lag, delivered, connections, plateau)
