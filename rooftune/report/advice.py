@@ -198,6 +198,8 @@ def learnings(c: Contents) -> list[str]:
     names = [v.candidate for v in groups.get("no measurable difference", [])]
     if names:
         lines.append(f"- **No difference could be measured** for {joined(names)}.")
+    for v in groups.get("more trials needed", []):
+        lines.append(f"- **{v.candidate} is not decided**: {sentence(v.reason)}")
     for v in groups.get("already on", []):
         lines.append(f"- **{v.candidate} was on already** and is no change: {sentence(v.reason)}")
     for v in groups.get("not supported", []):

@@ -23,6 +23,12 @@ def measured(c: Contents) -> list[str]:
         "- Figures: throughput counts the tokens that arrived in the window, also those of unfinished requests; TTFT "
         "and E2EL count from the moment at which the arrival process scheduled the request.",
     ]
+    runnable = sum(1 for p in c.plan.candidates[1:] if p.runnable)
+    lines.append(
+        f"- Verdicts: intervals shown are 95 %. A verdict needs more than that: the level that decides is corrected for "
+        f"{runnable} candidates and for looking after 2, 4 and 6 trials, and a difference below 2 % counts as none. The "
+        "unit is the trial, since requests of one trial share server and queue."
+    )
     if c.simulated:
         scale = max((t.time_scale for t in c.trials), default=1.0)
         lines.append(

@@ -31,7 +31,7 @@ def why(c: Contents, p: Candidate) -> str:
     if roof:
         parts.append(sentence(roof))
     if c.verdict(p.id).verdict == "no measurable difference":
-        parts.append("What is left of a difference is smaller than these trials can tell.")
+        parts.append("What is left of a difference is too small to matter.")
     return " ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rooftune.evidence.compare import Comparison, compare
@@ -65,16 +66,28 @@ def span(interval: Interval) -> str:
 
 
 def judge(
-    candidate: list[TrialResult], incumbent: list[TrialResult], objective: Objective, against: str, candidates: int
+    candidate: list[TrialResult],
+    incumbent: list[TrialResult],
+    objective: Objective,
+    against: str,
+    candidates: int,
+    *,
+    others: Sequence[list[TrialResult]] = (),
+    full: bool = True,
 ) -> Judgement:
     """Compare a candidate with the incumbent it was measured beside.
 
     Being able to serve the asked rate comes first, then keeping the SLO, then the objective's metric.
-    ``candidates`` is how many were compared in this run, for the correction for looking many times.
+
+    Args:
+        against: the incumbent's name.
+        candidates: how many are compared in this run, for the correction for looking many times.
+        others: trials of other configurations of the run, which tell how much a trial varies here.
+        full: work out the ratios of all metrics, and not only of the one that decides.
     """
     metric = metric_between(objective, candidate, incumbent)
-    found = _compare(candidate, incumbent, metric, candidates)
-    ratios = _ratios(candidate, incumbent, candidates)
+    found = _compare(candidate, incumbent, metric, candidates, others)
+    ratios = _ratios(candidate, incumbent, candidates, others) if full else {}
     if found is None:
         return Judgement("not trusted", f"no figure of {metric} on both sides", metric, ratios, "no figure to compare")
     interval = _interval(found)
@@ -93,9 +106,17 @@ def _by_metric(found: Comparison, words: str) -> tuple[VerdictName, str]:
     if found.answer == "worse":
         return "no gain", words
     if found.answer == "more trials needed":
-        about = f", about {found.more_trials} on each side" if found.more_trials else ""
-        return "no measurable difference", f"{words}: the interval is too wide to tell; more trials are needed{about}"
+        about = f": about {found.more_trials} more on each side" if found.more_trials else ""
+        return "more trials needed", f"{words}{_decides(found)}; more trials are needed{about}"
     return "no measurable difference", words
+
+
+def _decides(found: Comparison) -> str:
+    """The interval that decides, where it is wider than the one shown."""
+    if found.decision_low is None or found.decision_high is None or found.decision_level is None:
+        return ""
+    low, high = percent(found.decision_low).removesuffix(" %"), percent(found.decision_high)
+    return f"; corrected for many candidates and several looks the interval is {low} to {high}"
 
 
 def _by_service(
@@ -117,21 +138,24 @@ def _by_service(
     return None
 
 
-def _ratios(a: list[TrialResult], b: list[TrialResult], candidates: int) -> dict[str, Interval]:
+def _ratios(
+    a: list[TrialResult], b: list[TrialResult], candidates: int, others: Sequence[list[TrialResult]]
+) -> dict[str, Interval]:
     found = {}
     for metric in SHOWN:
-        if all(t.metrics.get(metric) for t in [*a, *b]):
-            compared = _compare(a, b, metric, candidates)
-            if compared is not None:
-                found[metric] = _interval(compared)
+        compared = _compare(a, b, metric, candidates, others)
+        if compared is not None:
+            found[metric] = _interval(compared)
     return found
 
 
-def _compare(a: list[TrialResult], b: list[TrialResult], metric: str, candidates: int) -> Comparison | None:
+def _compare(
+    a: list[TrialResult], b: list[TrialResult], metric: str, candidates: int, others: Sequence[list[TrialResult]]
+) -> Comparison | None:
     """The comparison a / b of one metric; None when a side has no such figure."""
     if not all(t.metrics.get(metric, 0) > 0 for t in [*a, *b]):
         return None
-    return compare(a, b, metric, candidates=candidates, most_trials=MOST_TRIALS)
+    return compare(a, b, metric, candidates=candidates, most_trials=MOST_TRIALS, others=others)
 
 
 def _interval(found: Comparison) -> Interval:

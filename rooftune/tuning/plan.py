@@ -19,8 +19,10 @@ VerdictName = Literal[
     "not trusted",
     "not run",
     "outdone",
+    "more trials needed",
 ]
-"""``outdone``: better than the incumbent, but an alternative of the same group is better still and was applied."""
+"""``outdone``: better than the incumbent, but an alternative of the same group is better still and was applied.
+``more trials needed``: the trials that were run can neither tell a difference nor rule one out."""
 
 
 class Objective(BaseModel):

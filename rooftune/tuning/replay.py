@@ -24,10 +24,13 @@ _RERUNS = 1
 
 
 def replay(
-    plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float
+    plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float, *, full: bool = False
 ) -> tuple[Search, TrialOrder | None]:
-    """The state after these results, and the next trial (None when the search is over or the budget spent)."""
-    search = Search(plan, sorted(results, key=lambda r: r.position), budget_left_s, trial_cost_s)
+    """The state after these results, and the next trial (None when the search is over or the budget spent).
+
+    ``full``: verdicts carry the ratios of all metrics, not only of the one that decides.
+    """
+    search = Search(plan, sorted(results, key=lambda r: r.position), budget_left_s, trial_cost_s, full=full)
     baseline = plan.candidates[0]
     search.config = search.configs[baseline.id] = baseline.config
     order = _baseline(search)
@@ -249,7 +252,9 @@ def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
 def _judged(search: Search, block: Block, who: str, against: str) -> Judgement:
     runnable = sum(1 for c in search.plan.candidates[1:] if c.runnable)
     trials = block.members[who]
-    return judge(trials, block.incumbent[: len(trials)], search.plan.objective, against, runnable)
+    others = search.others(who, against)
+    beside = block.incumbent[: len(trials)]
+    return judge(trials, beside, search.plan.objective, against, runnable, others=others, full=search.full)
 
 
 def _settle(search: Search, block: Block, group: list[Candidate], against: str) -> None:

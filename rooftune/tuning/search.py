@@ -24,5 +24,5 @@ def decide(plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.
 
     May be called at any time; what has not been run is a verdict of its own.
     """
-    search, _ = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0)
+    search, _ = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True)
     return conclude(search, budget_spent_s)

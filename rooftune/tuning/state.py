@@ -25,6 +25,10 @@ class Search:
     offset: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
     incumbents: list[str] = field(default_factory=list)
+    seen: dict[str, list[TrialResult]] = field(default_factory=dict)
+    """Believed trials up to this point of the replay."""
+    full: bool = False
+    """Work out the ratios of all metrics, not only of the one that decides."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
 
@@ -42,7 +46,13 @@ class Search:
         found = self.peek(candidate)
         if found is not None:
             self.used[candidate] = self.used.get(candidate, 0) + 1
+            if found.believed:
+                self.seen.setdefault(candidate, []).append(found)
         return found
+
+    def others(self, *these: str) -> list[list[TrialResult]]:
+        """Believed trials so far of the configurations that are not compared, each with two or more."""
+        return [trials for name, trials in self.seen.items() if name not in these and len(trials) > 1]
 
     @property
     def pending(self) -> bool:

@@ -10,9 +10,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 if __name__ == "__main__":
-    from test_report import GOLDEN, make_run
-
-    from rooftune.report.markdown import write_report
+    from test_report import GOLDEN, golden_run
 
     with tempfile.TemporaryDirectory() as folder:
-        GOLDEN.write_text(write_report(make_run(Path(folder))).read_text(encoding="utf-8"), encoding="utf-8")
+        GOLDEN.write_text(golden_run(Path(folder)).report.read_text(encoding="utf-8"), encoding="utf-8")
