@@ -34,6 +34,11 @@ class RequestPlan:
     concurrency: int | None
     """Closed loop: requests kept in flight; None = open loop."""
     seed: int
+    blocks: tuple[tuple[int, ...], ...] | None = None
+    """Traces that name the blocks of each prompt (Mooncake): equal numbers are equal text. None = see ``prefix_id``."""
+    block_tokens: int = 512
+    texts: tuple[str, ...] | None = None
+    """Traces with real text: what the user says in each request."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -1,0 +1,24 @@
+"""``python -m rooftune.workloads.schema`` writes the JSON Schema that editors check workload files with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rooftune.files import write_text
+from rooftune.workloads.load import FOLDER
+from rooftune.workloads.spec import json_schema
+
+FILE = "workload.schema.json"
+
+
+def main() -> int:
+    """Write ``workloads/workload.schema.json`` of this checkout."""
+    path = Path(__file__).parents[2] / FOLDER / FILE
+    write_text(path, json_schema())
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""What a workload file may say: strict, documented, and the source of the JSON Schema that editors use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """An unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fixed(Strict):
+    """Always the same length."""
+
+    distribution: Literal["fixed"] = "fixed"
+    value: int = Field(ge=1)
+
+
+class Uniform(Strict):
+    """Every length from low to high equally often."""
+
+    distribution: Literal["uniform"]
+    low: int = Field(ge=1)
+    high: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Uniform:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        return self
+
+
+class Normal(Strict):
+    """Normal, cut to low..high."""
+
+    distribution: Literal["normal"]
+    mean: float = Field(gt=0)
+    stddev: float = Field(ge=0)
+    low: int = Field(default=1, ge=1)
+    high: int = Field(default=1_000_000, ge=1)
+
+
+class Lognormal(Strict):
+    """Lognormal by its mean and its shape sigma, cut to low..high. Chat lengths look like this."""
+
+    distribution: Literal["lognormal"]
+    mean: float = Field(gt=0, description="arithmetic mean before cutting, tokens")
+    sigma: float = Field(gt=0, le=3, description="standard deviation of the logarithm")
+    low: int = Field(default=1, ge=1)
+    high: int = Field(default=1_000_000, ge=1)
+
+
+class Empirical(Strict):
+    """Drawn from observed values, each as often as it stands here or in a file."""
+
+    distribution: Literal["empirical"]
+    values: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    file: str | None = Field(default=None, description="one length a line, beside the workload file; instead of values")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Empirical:
+        if bool(self.values) == (self.file is not None):
+            raise ValueError("give either values or a file, and at least one value")
+        return self
+
+
+Lengths = Annotated[Fixed | Uniform | Normal | Lognormal | Empirical, Field(discriminator="distribution")]
+
+
+class Poisson(Strict):
+    """Independent arrivals at a mean rate."""
+
+    process: Literal["poisson"]
+    rate_per_s: float = Field(gt=0)
+
+
+class Constant(Strict):
+    """One arrival every 1 / rate seconds."""
+
+    process: Literal["constant"]
+    rate_per_s: float = Field(gt=0)
+
+
+class Gamma(Strict):
+    """Gamma-distributed gaps: burstiness 1 is Poisson, below 1 burstier, above 1 smoother."""
+
+    process: Literal["gamma"]
+    rate_per_s: float = Field(gt=0)
+    burstiness: float = Field(gt=0)
+
+
+class Ramp(Strict):
+    """Poisson arrivals whose rate grows from one value to another over warm-up and measured time: finds the knee."""
+
+    process: Literal["ramp"]
+    from_rate_per_s: float = Field(gt=0)
+    to_rate_per_s: float = Field(gt=0)
+
+
+class Burst(Strict):
+    """Poisson arrivals at a base rate, and bursts of ``burst_size`` requests at once every ``burst_every_s``."""
+
+    process: Literal["burst"]
+    rate_per_s: float = Field(gt=0)
+    burst_size: int = Field(ge=1)
+    burst_every_s: float = Field(gt=0)
+
+
+class Trace(Strict):
+    """Arrivals and lengths from a file."""
+
+    process: Literal["trace"]
+    file: str
+    format: Literal["auto", "csv", "mooncake", "azure", "sharegpt"] = "auto"
+    speed: float = Field(default=1.0, gt=0, description="2 sends the trace twice as fast")
+    rate_per_s: float | None = Field(
+        default=None, gt=0, description="for traces without times (ShareGPT): Poisson at this rate"
+    )
+
+
+class Closed(Strict):
+    """A closed loop: so many requests are kept in flight; the rate is what the server makes of it."""
+
+    process: Literal["closed"]
+    concurrency: int = Field(ge=1)
+
+
+Arrivals = Annotated[Poisson | Constant | Gamma | Ramp | Burst | Trace | Closed, Field(discriminator="process")]
+
+
+class SharedPrefix(Strict):
+    """A share of the prompts begins with one of ``groups`` common prefixes."""
+
+    share: float = Field(ge=0, le=1)
+    tokens: int = Field(ge=1)
+    groups: int = Field(default=1, ge=1)
+
+
+class Conversations(Strict):
+    """Multi-turn: the next turn waits for the answer and a think time, and carries the whole history."""
+
+    turns: Lengths
+    think_s: float = Field(default=2.0, ge=0, description="mean of the exponential think time")
+
+
+class Part(Strict):
+    """One component of a mixed workload."""
+
+    weight: float = Field(gt=0)
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+    shared_prefix: SharedPrefix | None = None
+
+
+class Slo(Strict):
+    """What a request must meet to count for goodput."""
+
+    ttft_ms: float | None = Field(default=None, gt=0)
+    tpot_ms: float | None = Field(default=None, gt=0)
+    e2el_ms: float | None = Field(default=None, gt=0)
+    share: float = Field(default=0.99, gt=0, le=1, description="share of requests that must meet all of it")
+
+    def limits_ms(self) -> dict[str, float]:
+        """The limits that are set: {'ttft_ms': 500.0, …}."""
+        return {k: v for k in ("ttft_ms", "tpot_ms", "e2el_ms") if (v := getattr(self, k)) is not None}
+
+
+class Objective(Strict):
+    """The figure that decides between configurations."""
+
+    metric: Literal[
+        "output_throughput",
+        "request_throughput",
+        "request_goodput",
+        "total_token_throughput",
+        "median_ttft_ms",
+        "p99_ttft_ms",
+        "median_tpot_ms",
+        "p99_tpot_ms",
+        "median_e2el_ms",
+        "p99_e2el_ms",
+    ] = "output_throughput"
+
+    @property
+    def larger_is_better(self) -> bool:
+        return not self.metric.endswith("_ms")
+
+
+class Workload(Strict):
+    """What users send. Times in seconds, lengths in tokens."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = ""
+    endpoint: Literal["completions", "chat"] = "completions"
+    arrivals: Arrivals
+    prompt_tokens: Lengths | None = Field(
+        default=None, description="length of the whole prompt, shared prefix included"
+    )
+    output_tokens: Lengths | None = None
+    shared_prefix: SharedPrefix | None = None
+    conversations: Conversations | None = None
+    parts: list[Part] = Field(default_factory=list, description="a mix of kinds of requests, by weight")
+    duration_s: float = Field(gt=0, description="length of the measured window")
+    warmup_s: float = Field(default=0, ge=0, description="load before the window; not measured")
+    drain_s: float = Field(default=30, ge=0, description="longest wait for answers after the last arrival")
+    seed: int = Field(default=0, ge=0)
+    ignore_eos: bool = Field(default=True, description="every answer has exactly the drawn length")
+    slo: Slo = Slo()
+    objective: Objective = Objective()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Workload:
+        own = self.prompt_tokens is not None and self.output_tokens is not None
+        if self.parts and (self.prompt_tokens or self.output_tokens or self.shared_prefix):
+            raise ValueError(
+                "parts and prompt_tokens/output_tokens/shared_prefix exclude each other; put the lengths into the parts"
+            )
+        if not own and not self.parts and not isinstance(self.arrivals, Trace):
+            raise ValueError("prompt_tokens and output_tokens are missing (or parts, or a trace that has lengths)")
+        if self.conversations and (self.parts or isinstance(self.arrivals, (Trace, Closed))):
+            raise ValueError("conversations need open-loop arrivals and one kind of lengths")
+        return self
+
+    @property
+    def total_s(self) -> float:
+        """Warm-up and measured window."""
+        return self.warmup_s + self.duration_s
+
+
+def workload_hash(workload: Workload) -> str:
+    """Short hash of everything that decides which requests are sent (and how they are judged)."""
+    text = json.dumps(workload.model_dump(mode="json", exclude={"description"}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def json_schema() -> str:
+    """The JSON Schema of a workload file."""
+    schema = Workload.model_json_schema()
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "workload.schema.json", **schema}
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,111 @@
+"""Workload files: what they say, what is wrong with them, and the schema for editors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from rooftune.errors import InputError
+from rooftune.workloads.load import load_workload, workload_files
+from rooftune.workloads.spec import Empirical, Workload, json_schema, workload_hash
+
+FOLDER = Path(__file__).parents[2] / "workloads"
+NAMES = {"chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"}
+TEXT = """name: mine
+arrivals:
+  process: poisson
+  rate_per_s: 2
+prompt_tokens:
+  distribution: fixed
+  value: 10
+output_tokens:
+  distribution: fixed
+  value: 20
+duration_s: 30
+"""
+
+
+def load(folder: Path, text: str) -> Workload:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return load_workload(str(path))
+
+
+def test_every_workload_of_the_repository_loads() -> None:
+    assert set(workload_files()) >= NAMES
+    for name in NAMES:
+        workload = load_workload(name)
+        assert workload.name == name
+        assert workload.description
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda p: p.stem)
+def test_files_agree_with_the_schema_that_editors_use(path: Path) -> None:
+    import json
+
+    assert path.read_text().startswith("# yaml-language-server: $schema=workload.schema.json\n")
+    schema = json.loads((FOLDER / "workload.schema.json").read_text())
+    jsonschema.validate(YAML(typ="safe").load(path), schema)
+
+
+def test_the_schema_file_is_generated_from_the_spec() -> None:
+    assert (FOLDER / "workload.schema.json").read_text() == json_schema(), "run python -m rooftune.workloads.schema"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("rate_per_s: 2", "rate_per_second: 2", ["line 4", "'rate_per_second'", "did you mean 'rate_per_s'"]),
+        ("duration_s: 30", "duration: 30", ["line 11", "'duration'", "did you mean 'duration_s'"]),
+        ("value: 20", "valu: 20", ["line 10", "'valu'", "did you mean 'value'"]),
+        ("rate_per_s: 2", "rate_per_s: fast", ["line 4", "rate_per_s", "'fast'"]),
+        ("process: poisson", "process: poison", ["line", "did you mean 'poisson'"]),
+        ("duration_s: 30", "duration_s: -1", ["line 11", "greater than 0"]),
+        ("duration_s: 30", "", ["duration_s is missing"]),
+        ("name: mine", "name: [", ["not valid YAML"]),
+        ("name: mine", "name: Mine!", ["line 1"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_the_nearest_key(tmp_path: Path, before: str, after: str, told: list[str]) -> None:  # fmt: skip
+    with pytest.raises(InputError) as error:
+        load(tmp_path, TEXT.replace(before, after))
+    for part in told:
+        assert part in str(error.value)
+    assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "word"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="mapping"):
+        load(tmp_path, text)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'chat-medium'"):
+        load_workload("chat-medum")
+
+
+def test_lengths_from_a_file_count_from_the_workload_file(tmp_path: Path) -> None:
+    (tmp_path / "lengths.txt").write_text("5\n7\n7\n")
+    text = TEXT.replace("  distribution: fixed\n  value: 20", "  distribution: empirical\n  file: lengths.txt")
+    lengths = load(tmp_path, text).output_tokens
+    assert isinstance(lengths, Empirical)
+    assert lengths.values == [5, 7, 7]
+    (tmp_path / "lengths.txt").write_text("5\nmany\n")
+    with pytest.raises(InputError, match="entry 2 is 'many'"):
+        load(tmp_path, text)
+
+
+def test_the_hash_follows_what_is_sent_and_not_how_it_is_described(tmp_path: Path) -> None:
+    first = load(tmp_path, TEXT)
+    assert workload_hash(first) == workload_hash(load(tmp_path, TEXT + "description: other words\n"))
+    assert workload_hash(first) != workload_hash(load(tmp_path, TEXT.replace("rate_per_s: 2", "rate_per_s: 3")))
+
+
+def test_parts_and_lengths_exclude_each_other(tmp_path: Path) -> None:
+    part = "parts:\n  - weight: 1\n    prompt_tokens: {distribution: fixed, value: 3}\n    output_tokens: {distribution: fixed, value: 3}\n"
+    with pytest.raises(InputError, match="exclude each other"):
+        load(tmp_path, TEXT + part)
