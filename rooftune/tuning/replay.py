@@ -291,20 +291,22 @@ def _winner(search: Search, block: Block, judged: dict[str, Judgement], against:
     if not better or against != search.incumbent:
         return None
 
-    def gain(who: str) -> float:
+    def gain(who: str) -> tuple[bool, float]:
         found = judged[who]
         estimate = found.ratios[found.metric].estimate
-        return 1 / estimate if found.metric.endswith("_ms") else estimate
+        serves = not any(t.overloaded for t in block.members[who])
+        return serves, 1 / estimate if found.metric.endswith("_ms") else estimate
 
     best = max(better, key=gain)
     base = search.configs[against]
-    simpler = sorted(better, key=lambda c: (len(difference(search.configs[c], base)), -gain(c)))
+    simpler = sorted(better, key=gain, reverse=True)
+    simpler.sort(key=lambda c: len(difference(search.configs[c], base)))
     for who in simpler:
         if who == best:
             break
         if len(difference(search.configs[who], base)) == len(difference(search.configs[best], base)):
             continue
-        between = judge(block.members[best], block.members[who], search.plan.objective, who, len(judged))
+        between = judge(block.members[best], block.members[who], search.plan.objective, who, len(judged), full=False)
         if between.verdict == "no measurable difference" and not between.undecided:
             return who
     return best

@@ -160,7 +160,9 @@ def test_compare_names_what_else_differs(run: RunFolder, tmp_path: Path) -> None
     other = make_run(tmp_path, seed=7)
     found = compare_runs(run, other)
     assert found["pairs"][0]["a"] == found["a"]["incumbent"]
-    assert found["pairs"][0]["verdict"] in ("no measurable difference", "better", "worse")
+    assert found["pairs"][0]["verdict"] in (
+        "no measurable difference", "more trials needed", "better", "worse"
+    )  # fmt: skip
     assert any("drifted" in c for c in found["caveats"])
     json.dumps(found)
     assert "B against A" in text(found)
