@@ -18,6 +18,7 @@ from rooftune.errors import RooftuneError
 
 START_S = 180.0
 """Longest wait for a server; with a new database it takes 15 to 25 s on two cores."""
+HAND_OVER_S = 15.0
 OWN_SERVER = "ROOFTUNE_OWN_SERVER"
 """Set in a process whose Prefect server is its own, so that nobody else can stand in its queue."""
 
@@ -68,27 +69,23 @@ def server(*, quiet: bool = True) -> Iterator[str]:
     """A Prefect API for the length of a block; yields its address once it answers.
 
     That of ``PREFECT_API_URL`` or of ``make up`` where there is one, else one of our own on the same database, under the
-    supervisor that also holds engines, so that it ends with this process whatever ends that.
+    supervisor that also holds engines, so that it ends with this process whatever ends that. Enter it before Prefect is
+    imported: Prefect reads its settings then.
     """
     os.environ.update(environment())
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     given = os.environ.get("PREFECT_API_URL")
     there = None if given else running()
-    if given or there:
-        api = given or str(there and there["api"])
-        if not healthy(api):
-            raise RooftuneError(f"the Prefect server at {api} does not answer; start it, or unset PREFECT_API_URL.")
-        os.environ["PREFECT_API_URL"] = api
-        yield api
-        return
-    with _own() as api:
-        os.environ |= {"PREFECT_API_URL": api, OWN_SERVER: "1"}
-        try:
+    if not given and there is None:
+        with _own() as api:
             yield api
-        finally:
-            os.environ.pop("PREFECT_API_URL", None)
-            os.environ.pop(OWN_SERVER, None)
+        return
+    api = given or str(there and there["api"])
+    if not healthy(api):
+        raise RooftuneError(f"the Prefect server at {api} does not answer; start it, or unset PREFECT_API_URL.")
+    os.environ["PREFECT_API_URL"] = api
+    yield api
 
 
 @contextlib.contextmanager
@@ -100,21 +97,30 @@ def _own() -> Iterator[str]:
     prefect_home().mkdir(parents=True, exist_ok=True)
     if log.is_file() and log.stat().st_size > 2**22:
         log.unlink()
-    with _alone():
-        port = free_port()
-        process = spawn(_command(port), log, {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"})
-        api = f"http://127.0.0.1:{port}/api"
-        try:
+    with contextlib.ExitStack() as stack:
+        with _alone():
+            port = free_port()
+            api = f"http://127.0.0.1:{port}/api"
+            process = spawn(_command(port), log, {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"})
+            stack.callback(process.wait)
+            os.environ |= {"PREFECT_API_URL": api, OWN_SERVER: "1"}
+            stack.callback(os.environ.pop, "PREFECT_API_URL", None)
+            stack.callback(os.environ.pop, OWN_SERVER, None)
             import prefect.main  # noqa: F401  (takes two seconds, which the server needs anyhow)
 
             _wait(api, process, log)
-        except BaseException:
-            process.wait()
-            raise
-    try:
+        stack.callback(_hand_over)
         yield api
-    finally:
-        process.wait()
+
+
+def _hand_over() -> None:
+    """Let Prefect send the events and logs that it still holds back, before its server goes."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for service in (EventsWorker, APILogWorker):
+        with contextlib.suppress(Exception):
+            service.drain_all(timeout=HAND_OVER_S)
 
 
 def _command(port: int) -> list[str]:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow, tags
+from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.plan import plan
@@ -22,6 +22,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import inputs, story
+from tasks.labels import tag_run
 from tasks.load import real_seconds
 from tasks.machine import machine
 from tasks.refs import Outcome
@@ -99,15 +100,15 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
     """All phases on one run folder."""
     target, spec, run = inputs.target_of(folder), inputs.workload_of(folder), inputs.short(folder.path)
     story.listener().phase("run", run)
-    with tags(spec.name, target.engine, *([target.gpu] if target.gpu else [])):
-        async with machine(target, run):
-            if not folder.hardware_json.is_file():
-                await probe(run)
-            if not folder.plan_json.is_file():
-                await plan(run)
-            await _search(folder, run, target, spec, budget_s)
-        await roofline(run)
-        await report(run)
+    await tag_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
+    async with machine(target, run):
+        if not folder.hardware_json.is_file():
+            await probe(run)
+        if not folder.plan_json.is_file():
+            await plan(run)
+        await _search(folder, run, target, spec, budget_s)
+    await roofline(run)
+    await report(run)
     decision = write_decision(folder)
     return Outcome(
         run=run,
