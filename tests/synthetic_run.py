@@ -212,7 +212,8 @@ def plain_compare(a: Any, b: Any, metric: str, **more: Any) -> Comparison:
     difference = float(np.mean(x) - np.mean(y))
     half = max(float(2.5 * np.hypot(np.std(x) / len(x) ** 0.5, np.std(y) / len(y) ** 0.5)), 0.01)
     gain = -difference if metric.endswith("_ms") else difference
-    answer = "better" if gain > half else "worse" if gain < -half else "no measurable difference"
+    least = max(half, math.log1p(0.02))
+    answer = "better" if gain > least else "worse" if gain < -least else "no measurable difference"
     return Comparison(
         metric=metric,
         direction="lower" if metric.endswith("_ms") else "higher",

@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sentence(path: Path, tree: Any, error: ValidationError) -> str:
-    found = error.errors()
+    errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     keys = [k for k in first["loc"] if not _is_tag(k)]
     line = _line(tree, keys)
