@@ -144,6 +144,35 @@ def test_why_a_gpu_server_would_not_start(kind: str) -> None:
     assert "{" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "kind", "words"),
+    [
+        (
+            "ERROR 11-24 07:59:45 [core.py:1510] ImportError: libcudart.so.13: cannot open shared object file",
+            "install",
+            "libcudart",
+        ),
+        ("api_server.py: error: the following arguments are required: --foo", "flag", "--foo"),
+        (
+            "/opt/python3.11: Error while finding module specification for 'vllm.x' (ModuleNotFoundError: No module named 'vllm')",
+            "install",
+            "no module vllm",
+        ),
+    ],
+)
+def test_why_an_environment_does_not_run_it(line: str, kind: str, words: str) -> None:
+    found = classify(line + "\n", 1)
+    assert found is not None
+    assert found.kind == kind
+    assert words in str(found)
+
+
+def test_an_import_that_is_only_warned_of_is_not_the_reason() -> None:
+    """vLLM tells at each start which optional packages it does not find, and runs on."""
+    log = "WARNING 11-24 07:59:40 [x.py:1] ImportError: No module named 'helion'\n" + WRAPPER.format("KeyError: 'rope'")
+    assert "KeyError: 'rope'" in str(classify(log, 1))
+
+
 def test_the_wrapper_is_never_the_reason() -> None:
     log = WRAPPER.format("MysteryError: the moon was in the wrong place")
     assert last_exception(log) == "MysteryError: the moon was in the wrong place"
