@@ -44,7 +44,7 @@ def probe(
     named = gpu is not None and gpu.strip().lower() != "cpu"
     kind = engine_kind(engine or ("simulated" if named else "vllm"))
     version = engine_version or _vllm_here(vllm_python) or CURRENT_VERSION
-    interpreter = vllm_python if kind == "vllm" else None
+    interpreter = _interpreter_here(vllm_python) if kind == "vllm" else None
     found = look(engine=kind, gpu=gpu, engine_version=version, vllm_python=interpreter, measure=measure)
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
@@ -52,17 +52,29 @@ def probe(
     _show_hardware(found)
 
 
-def _vllm_here(named: str | None) -> str | None:
-    """Version of the vLLM that is installed, if there is one."""
+def _interpreter_here(named: str | None) -> str | None:
+    """The interpreter that has vLLM, if there is one; its torch measures what numpy cannot."""
     from rooftune.engines.interpreter import installed, vllm_python
     from rooftune.errors import InputError
 
     try:
-        return installed(vllm_python(named)).version.split("+")[0]
+        return installed(vllm_python(named)).python
     except InputError:
         if named is not None:
             raise
         return None
+
+
+def _vllm_here(named: str | None) -> str | None:
+    """Version of the vLLM that is installed, if there is one."""
+    from rooftune.engines.interpreter import installed
+
+    python = _interpreter_here(named)
+    return installed(python).version.split("+")[0] if python else None
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _show_hardware(found: Hardware) -> None:
@@ -70,10 +82,19 @@ def _show_hardware(found: Hardware) -> None:
     simulated = " (simulated: from the catalogue, not in this machine)" if found.simulated else ""
     print(f"{found.count} x {a.name}{simulated}, vLLM {found.engine_version}")
     print(f"memory {a.memory_bytes / 2**30:.1f} GiB, bandwidth {a.bandwidth_bytes_per_s / 1e9:,.0f} GB/s ({a.source})")
-    rates = ", ".join(f"{kind} {rate / 1e12:,.3g}" for kind, rate in a.flops_per_s.items())
-    print(f"TFLOP/s: {rates}")
+    rates = ", ".join(f"{kind} {_rate(rate / 1e12)}" for kind, rate in a.flops_per_s.items())
+    print(f"TFLOP/s: {rates or 'not known'}")
+    limits = [
+        f"driver {found.driver}" if found.driver else "",
+        f"power limit {found.power_limit_watts:g} W" if found.power_limit_watts else "",
+        f"SM clock up to {found.max_sm_clock_mhz:g} MHz" if found.max_sm_clock_mhz else "",
+        f"memory clock up to {found.max_memory_clock_mhz:g} MHz" if found.max_memory_clock_mhz else "",
+    ]
+    if any(limits):
+        print(", ".join(word for word in limits if word))
     for ceiling in found.ceilings:
-        print(f"measured {ceiling.name}: {ceiling.value / 1e9:,.1f} G{ceiling.unit} ({ceiling.how})")
+        unit = "GB/s" if ceiling.unit == "bytes/s" else f"G{ceiling.unit}"
+        print(f"measured {ceiling.name}: {ceiling.value / 1e9:,.1f} {unit} ({ceiling.how})")
     for name, value in found.host.items():
         print(f"{name}: {value}")
     print()
