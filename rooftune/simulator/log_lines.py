@@ -8,8 +8,14 @@ import sys
 from rooftune.engines.config import EngineConfig
 from rooftune.simulator.core import EngineCore
 
-ATTENTION = {"flashinfer": "FLASHINFER", "triton": "TRITON_ATTN", "flash_attention": "FLASH_ATTN"}
-KERNELS = {"marlin": "MarlinLinearKernel", "awq_gemm": "AWQGemmLinearKernel", "fp8": "CutlassFP8LinearKernel"}
+ATTENTION = {"flashinfer": "FLASHINFER", "triton": "TRITON_ATTN", "flash_attention": "FLASH_ATTN", "cpu": "CPU_ATTN"}
+KERNELS = {
+    "marlin": "MarlinLinearKernel",
+    "machete": "MacheteLinearKernel",
+    "exllama": "ExllamaLinearKernel",
+    "awq_gemm": "AWQGemmLinearKernel",
+    "fp8": "CutlassFP8LinearKernel",
+}
 
 
 def info(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What vLLM resolves its flags to on a GPU, by version; and why it would refuse to start.
+"""What vLLM resolves its flags to on an accelerator, by version; and why it would refuse to start.
 
 Rules as read in vLLM 0.15 and 0.32 (``engine/arg_utils.py``, ``platforms/cuda.py``, ``config/*.py``). The texts of refusals
 are those of vLLM, so that what reads its log understands ours.
@@ -14,8 +14,12 @@ from rooftune.engines.config import EngineConfig
 from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
+from rooftune.simulator.kernels import attention_backend, kv_bytes, linear_kernel, quantization_of
 
 GIB = 1024**3
+NEEDS_BFLOAT16 = ("Gemma2", "Gemma3", "Glm4")
+"""Architectures that vLLM refuses to run in float16."""
+ASYNC_SPECULATION = ("eagle", "eagle3", "mtp", "draft_model", "ngram_gpu", "dspark", "dflash")
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ class Resolved:
     dtype: str
     quantization: str | None
     kernel: str
-    """gemm_16bit, marlin, awq_gemm, fp8 or int8."""
+    """gemm_16bit, marlin, machete, exllama, awq_gemm, fp8 or int8."""
     attention: str
-    """flashinfer, flash_attention or triton."""
+    """flashinfer, flash_attention, triton or cpu."""
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -44,6 +48,10 @@ class Resolved:
     speculative_method: str | None
     speculative_tokens: int
     notes: tuple[str, ...] = ()
+    kv_cache_memory_bytes: int | None = None
+    kv_blocks_override: int | None = None
+    small_graph_steps: bool = False
+    """performance_mode=interactivity: every size from 1 to 32 is captured."""
 
     @property
     def modern(self) -> bool:
@@ -59,144 +67,157 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     """
     version = Version(engine_version)
     cc = gpu.compute_capability or (9, 0)
-    quantization = _quantization(facts, config)
-    dtype = _dtype(gpu, facts, config, cc)
-    kernel, forced = _kernel(config, quantization, cc, version)
-    budget, seqs = _batch_defaults(gpu, config)
+    _check_wheel(gpu, cc, version)
+    quantization = quantization_of(facts, config, cc)
+    dtype = _dtype(gpu, facts, config, cc, quantization)
+    kernel, forced = linear_kernel(facts, config, quantization, cc, version)
+    length = _length(facts, config)
+    budget, seqs = _batch_defaults(gpu, config, length)
     chunked = config.enable_chunked_prefill is not False
-    length = config.max_model_len or facts.max_position
-    if length > facts.max_position:
-        raise EngineError(
-            f"User-specified max_model_len ({length}) is greater than the derived max_model_len "
-            f"(max_position_embeddings={facts.max_position})",
-            "max_model_len",
-        )
     if not chunked and config.max_num_batched_tokens is None:
         budget = max(budget, length)
     _check_budget(budget, seqs, length, chunked)
     spec = config.speculative_config or {}
-    eager, cudagraph_only = bool(config.enforce_eager), _graphs_without_compile(config)
-    graphs = not eager and (config.compilation_config or {}).get("cudagraph_mode") != "NONE"
+    graphs, compiled = _graphs(gpu, config)
     return Resolved(
         version=version,
         dtype=dtype,
         quantization=quantization,
         kernel=kernel,
-        attention=_attention(config, cc, version),
+        attention=attention_backend(gpu, config, cc, version),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=budget,
         chunked_prefill=chunked,
         prefix_caching=config.enable_prefix_caching is not False,
-        async_scheduling=_async(config, spec),
+        async_scheduling=_async(config, spec, version),
         cuda_graphs=graphs,
-        awq_graph_trap=forced and graphs and not cudagraph_only and budget >= 256,
+        awq_graph_trap=forced and compiled and budget >= 256,
         gpu_memory_utilization=config.gpu_memory_utilization or (0.92 if version >= Version("0.20") else 0.9),
-        kv_bytes_per_value=_kv_bytes(config, cc, version),
+        kv_bytes_per_value=kv_bytes(config, gpu, cc, version),
         tensor_parallel=_tensor_parallel(facts, config),
         speculative_method=spec.get("method"),
         speculative_tokens=int(spec.get("num_speculative_tokens") or 0),
+        kv_cache_memory_bytes=config.kv_cache_memory_bytes,
+        kv_blocks_override=_blocks_override(config),
+        small_graph_steps=config.performance_mode == "interactivity",
     )
 
 
-def _quantization(facts: ModelFacts, config: EngineConfig) -> str | None:
-    asked = config.quantization
-    if asked in (None, "none"):
-        return facts.quantization
-    return {"awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq"}.get(asked, asked)
+def capture_sizes(r: Resolved) -> list[int]:
+    """Batch sizes that a CUDA graph was captured for; a decode step is padded to the next. Empty without graphs."""
+    if not r.cuda_graphs:
+        return []
+    top = min(2 * r.max_num_seqs * (1 + r.speculative_tokens), 512, r.max_num_batched_tokens)
+    low = list(range(1, 33)) if r.small_graph_steps else [1, 2, 4]
+    sizes = [*low, *range(8, 256, 8), *range(256, 513, 16)]
+    return sorted({n for n in sizes if n <= top})
 
 
-def _dtype(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, cc: tuple[int, int]) -> str:
-    asked = {"half": "float16", "auto": None}.get(config.dtype or "auto", config.dtype)
+def _check_wheel(gpu: Accelerator, cc: tuple[int, int], version: Version) -> None:
+    if gpu.kind == "cuda" and (cc < (7, 0) or (cc < (7, 5) and version >= Version("0.21"))):
+        raise EngineError(
+            f"CUDA error: no kernel image is available for execution on the device ({gpu.name}, compute capability "
+            f"{cc[0]}.{cc[1]}, is not built into the default wheels of vLLM {version}).",
+            "driver",
+        )
+
+
+def _dtype(
+    gpu: Accelerator, facts: ModelFacts, config: EngineConfig, cc: tuple[int, int], quantization: str | None
+) -> str:
+    asked = {"half": "float16", "auto": None, "float": "float32"}.get(config.dtype or "auto", config.dtype)
     if asked == "bfloat16" and cc < (8, 0):
         raise EngineError(
             "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
             f"Your {gpu.name} GPU has compute capability {cc[0]}.{cc[1]}. You can use float16 instead by explicitly "
             "setting the `dtype` flag in CLI, for example: --dtype=half.",
-            "bf16",
+            "dtype",
         )
-    if asked:
-        return asked
-    return "float16" if cc < (8, 0) or facts.quantization == "awq" else facts.dtype
+    dtype = asked or ("float16" if cc < (8, 0) or quantization == "awq" else facts.dtype)
+    if dtype == "float16" and facts.architecture.startswith(NEEDS_BFLOAT16):
+        family = facts.architecture.removesuffix("ForCausalLM").lower()
+        raise EngineError(
+            f"The model type '{family}' does not support float16. Reason: Numerical instability. Please use bfloat16 or "
+            "float32 instead.",
+            "dtype",
+        )
+    return dtype
 
 
-def _kernel(config: EngineConfig, quantization: str | None, cc: tuple[int, int], version: Version) -> tuple[str, bool]:
-    if quantization == "awq":
-        forced = config.quantization == "awq" and version < Version("0.24")
-        return ("awq_gemm", True) if forced or cc < (7, 5) else ("marlin", False)
-    if quantization == "gptq":
-        return "marlin", False
-    if quantization == "fp8":
-        return ("fp8" if cc >= (8, 9) else "marlin"), False
-    return ("int8" if quantization == "int8" else "gemm_16bit"), False
+def _length(facts: ModelFacts, config: EngineConfig) -> int:
+    asked = config.max_model_len
+    if asked is None or asked < 0:
+        return facts.max_position
+    if asked > facts.max_position:
+        raise EngineError(
+            f"User-specified max_model_len ({asked}) is greater than the derived max_model_len "
+            f"(max_position_embeddings={facts.max_position} or model_max_length=None in model's config.json).",
+            "max_model_len",
+        )
+    return asked
 
 
-def _batch_defaults(gpu: Accelerator, config: EngineConfig) -> tuple[int, int]:
+def _batch_defaults(gpu: Accelerator, config: EngineConfig, length: int) -> tuple[int, int]:
     memory = gpu.memory_bytes / GIB
-    small = memory < 70 or "a100" in gpu.name.lower()
-    budget = config.max_num_batched_tokens or (2048 if small else 8192 if memory < 160 else 16384)
-    seqs = config.max_num_seqs or (256 if small else 1024)
-    if config.max_num_seqs is None and config.max_num_batched_tokens is not None:
-        seqs = min(seqs, budget)
-    return budget, seqs
+    if gpu.kind == "cpu":
+        budget, seqs = 2048, 128
+    elif memory < 70 or "a100" in gpu.name.lower():
+        budget, seqs = 2048, 256
+    else:
+        budget, seqs = (8192 if memory < 160 else 16384), 1024
+    double = 2 if config.performance_mode == "throughput" else 1
+    seqs = config.max_num_seqs or seqs * double
+    if config.max_num_batched_tokens is None:
+        return max(min(budget * double, seqs * length), seqs), seqs
+    budget = config.max_num_batched_tokens
+    return budget, (seqs if config.max_num_seqs else min(seqs, budget))
 
 
 def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
+    if not chunked and budget < length:
+        raise EngineError(
+            f"max_num_batched_tokens ({budget}) is smaller than max_model_len ({length}). This effectively limits the "
+            "maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please increase "
+            "max_num_batched_tokens or decrease max_model_len.",
+            "budget",
+        )
     if budget < seqs:
         raise EngineError(
             f"max_num_batched_tokens ({budget}) must be greater than or equal to max_num_seqs ({seqs}).", "budget"
         )
-    if not chunked and budget < length:
-        raise EngineError(
-            f"max_num_batched_tokens ({budget}) is smaller than max_model_len ({length}). This effectively limits the "
-            "maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences.",
-            "budget",
-        )
 
 
-def _attention(config: EngineConfig, cc: tuple[int, int], version: Version) -> str:
-    flashinfer = cc >= (8, 0) or (cc >= (7, 5) and version < Version("0.24"))
-    available = {"TRITON_ATTN": True, "FLASHINFER": flashinfer, "FLASH_ATTN": cc >= (8, 0)}
-    asked = (config.attention_backend or "").upper()
-    if asked:
-        if not available.get(asked, False):
-            raise EngineError(
-                f"Selected backend {asked} is not valid for this configuration. Reason: "
-                "['compute capability not supported']",
-                "attention backend",
-            )
-        return {"TRITON_ATTN": "triton", "FLASHINFER": "flashinfer", "FLASH_ATTN": "flash_attention"}[asked]
-    return "flash_attention" if cc >= (8, 0) else "flashinfer" if flashinfer else "triton"
+def _graphs(gpu: Accelerator, config: EngineConfig) -> tuple[bool, bool]:
+    """(CUDA graphs are replayed, torch.compile traced the model)."""
+    cc = config.compilation_config or {}
+    level = config.extra.get("optimization_level")
+    if config.enforce_eager or gpu.kind == "cpu" or str(level) == "0":
+        return False, False
+    compiled = str(cc.get("mode", cc.get("level", 3))).lower() not in ("0", "none")
+    mode = str(cc.get("cudagraph_mode", "FULL_AND_PIECEWISE")).upper()
+    return mode != "NONE" and (compiled or mode.startswith("FULL")), compiled
 
 
-def _async(config: EngineConfig, spec: dict[str, object]) -> bool:
-    if spec.get("method") in ("ngram", "suffix", "medusa"):
+def _async(config: EngineConfig, spec: dict[str, object], version: Version) -> bool:
+    method = str(spec.get("method", ""))
+    if spec and method not in ASYNC_SPECULATION:
         return False
-    return config.async_scheduling is not False
+    if config.async_scheduling is None:
+        return version >= Version("0.14")
+    return config.async_scheduling
 
 
-def _graphs_without_compile(config: EngineConfig) -> bool:
-    return str((config.compilation_config or {}).get("mode", "")).lower() in ("0", "none")
-
-
-def _kv_bytes(config: EngineConfig, cc: tuple[int, int], version: Version) -> float:
-    kind = config.kv_cache_dtype or "auto"
-    if kind.startswith("fp8"):
-        if cc < (8, 0) and (cc < (7, 5) or version >= Version("0.24")):
-            raise EngineError(
-                "No valid attention backend found for cuda with kv_cache_dtype=fp8. Reasons: {FLASHINFER: [compute capability "
-                "not supported], TRITON_ATTN: [FP8 KV cache is not supported by the Triton attention backend on this GPU: "
-                "native FP8 (fp8e4nv) requires SM89+]}",
-                "fp8 KV cache",
-            )
-        return 1.0
-    return 1.0 if kind.startswith("int8") else 0.5 if kind.startswith("int4") else 2.0
+def _blocks_override(config: EngineConfig) -> int | None:
+    value = config.extra.get("num_gpu_blocks_override")
+    return int(value) if isinstance(value, (int, float, str)) else None
 
 
 def _tensor_parallel(facts: ModelFacts, config: EngineConfig) -> int:
     n = config.tensor_parallel_size or 1
     if facts.heads % n:
         raise EngineError(
-            f"Total number of attention heads ({facts.heads}) must be divisible by tensor parallel size ({n}).", "TP"
+            f"Total number of attention heads ({facts.heads}) must be divisible by tensor parallel size ({n}).",
+            "tensor parallel",
         )
     return n

@@ -1,124 +1,149 @@
 """How long one engine step takes: by kernel family, from the catalogue's ceilings and fitted efficiencies.
 
-A step is host work, then linear layers, attention and the LM head one after another. With asynchronous scheduling the
-scheduler's own time is hidden behind the GPU's. All constants stand in ``data/kernels.yaml`` with their source.
+A step's GPU work is linear layers, attention and the LM head one after another; the host launches it meanwhile, so the
+longer of the two counts, plus what of the host's work cannot overlap. With asynchronous scheduling the scheduler's own time
+is hidden. All constants stand in ``data/kernels.yaml`` with their source; a calibration replaces them.
 """
 
 from __future__ import annotations
 
-import math
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from ruamel.yaml import YAML
+import numpy as np
+import numpy.typing as npt
 
+from rooftune.engines.config import EngineConfig
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.models.costs import attention_flops, linear_bytes, lm_head_bytes
+from rooftune.models.costs import attention_flops, lm_head_bytes
 from rooftune.models.facts import ModelFacts
-from rooftune.simulator.resolve import Resolved
+from rooftune.simulator.constants import Constants, constants_for
+from rooftune.simulator.kernel import step_seconds
+from rooftune.simulator.linear import linear_seconds, matrix_seconds
+from rooftune.simulator.resolve import Resolved, capture_sizes, resolve
 from rooftune.simulator.shape import StepShape
 
-
-@cache
-def constants() -> dict[str, Any]:
-    """Content of ``data/kernels.yaml``."""
-    text = files("rooftune.simulator").joinpath("data/kernels.yaml").read_text(encoding="utf-8")
-    value: dict[str, Any] = YAML(typ="safe").load(text)
-    return value
+Floats = npt.NDArray[np.float64]
 
 
 class StepTime:
-    """Duration of steps of one model on one GPU under one configuration."""
+    """Duration of steps of one model on one accelerator under one configuration, in seconds.
+
+    The cost of linear layers, LM head and host is tabled by rows and by sequences; attention is linear in the context, so that
+    the duration of a fixed decoding batch is a maximum of two straight lines in ``decode_context``.
+    """
 
     def __init__(
-        self, gpu: Accelerator, facts: ModelFacts, resolved: Resolved, overrides: dict[str, float] | None = None
-    ):
-        self.gpu, self.facts, self.r = gpu, facts, resolved
-        table = constants()
-        self.kernel = {**table["kernels"][resolved.kernel], **(overrides or {})}
-        self.attention = table["attention"][resolved.attention]
-        self.host = table["host"]
-        self.bandwidth = gpu.bandwidth_bytes_per_s
-        kind = {"fp8": "fp8", "int8": "int8"}.get(resolved.kernel, "bf16" if resolved.dtype == "bfloat16" else "fp16")
-        self.rate = gpu.flops_per_s.get(kind) or gpu.flops_per_s.get("fp16") or gpu.flops_per_s["fp32"]
-        self.rate16 = gpu.flops_per_s.get("fp16") or gpu.flops_per_s["fp32"]
-        self.linear_bytes = linear_bytes(facts)
-        self.linear_flops = 2.0 * facts.active_linear_parameters
-        self.kv_bytes = facts.kv_bytes_per_token(resolved.kv_bytes_per_value)
+        self,
+        gpu: Accelerator,
+        facts: ModelFacts,
+        config: EngineConfig | Resolved,
+        engine_version: str | None = None,
+        *,
+        constants: Constants | None = None,
+    ) -> None:
+        if isinstance(config, EngineConfig):
+            config = resolve(gpu, facts, config, engine_version or "0.32.0")
+        self.gpu, self.facts, self.r = gpu, facts, config
+        self.k = constants or constants_for(gpu.name)
+        self.host = self.k.host
+        r, n = config, config.tensor_parallel
+        self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)
+        rows = np.arange(r.max_num_batched_tokens + 1)
+        self.linear_mixed = self._linear(rows, decode=False)
+        self.linear_decode = self._linear(_padded(rows, capture_sizes(r)), decode=True)
+        self.head = self._head(np.arange(max(r.max_num_seqs, 1) + 1))
+        self.host_decode, self.host_mixed = self._host(np.arange(r.max_num_seqs + 1))
+        self.cost = self._scalars()
 
     def seconds(self, shape: StepShape) -> float:
         """Duration of a step in seconds."""
-        if not shape.tokens:
-            return 0.0
-        tp = self.r.tensor_parallel
-        gpu = (self.linear_s(shape) + self.attention_s(shape) + self.head_s(shape.sampled)) / tp
-        gpu += self.all_reduce_s(shape.tokens)
-        return gpu + self.host_s(shape)
+        s = shape
+        return float(
+            step_seconds(
+                self.linear_decode, self.linear_mixed, self.head, self.host_decode, self.host_mixed, self.cost,
+                s.decode_seqs, s.decode_tokens, s.decode_context, s.prefill_tokens, s.prefill_pairs, s.prefill_context, s.sampled,
+            )
+        )  # fmt: skip
 
-    def linear_s(self, shape: StepShape) -> float:
-        """Time of all matrices of all layers for the step's rows, on one GPU."""
-        rows, k = shape.tokens, self.kernel
-        if self.r.kernel == "awq_gemm":
-            dequantising = rows >= k["dequantise_from"] or (self.r.awq_graph_trap and not shape.prefill_tokens)
-            return self._dequantised_s(rows) if dequantising else self._tiled_s(rows)
-        stream = self._streamed_bytes(rows) / (self.bandwidth * k["memory"])
-        passes = math.ceil(rows / k["tile"]) if "tile" in k and rows <= 256 else 1
-        compute = rows * self.linear_flops / (self.rate * k["compute"])
-        if self.r.kernel == "marlin":
-            ramp = 1 + 0.0125 * max(0, min(rows, 64) - 16)  # inside a tile: flat to 16 rows, then growing
-            return max(stream * ramp * min(passes, 2), compute)
-        return math.hypot(stream, compute) if compute < 2 * stream else max(stream, compute)
+    def parts(self, shape: StepShape) -> dict[str, float]:
+        """The GPU's seconds by part, and the host's: where the time of a step goes."""
+        mixed = shape.prefill_tokens > 0
+        linear = self.linear_mixed[shape.tokens] if mixed else self.linear_decode[shape.decode_tokens]
+        head = float(self.head[shape.sampled])
+        host = float(self.host_mixed[shape.sampled] if mixed else self.host_decode[shape.decode_seqs])
+        attention = self.seconds(shape) - self.cost[5] - float(linear) - head
+        bound = host > float(linear) + max(attention, 0.0) + head - 1e-12
+        if bound:
+            attention = min(max(attention, 0.0), self.cost[0] * shape.decode_context)
+        return {"linear": float(linear), "attention": attention, "head": head, "host": host, "exposed": self.cost[5]}
 
-    def _tiled_s(self, rows: int) -> float:
-        k = self.kernel
-        stream = self.linear_bytes / (self.bandwidth * k["memory"])
-        return stream * math.ceil(rows / k["tile"]) + rows * self.linear_flops / (self.rate16 * k["row_flops"])
+    def _linear(self, rows: npt.NDArray[np.int64], decode: bool) -> Floats:
+        """Seconds of all matrices of all layers on one GPU, with the all-reduces, by rows."""
+        unique, back = np.unique(rows, return_inverse=True)
+        seconds = linear_seconds(self.gpu, self.facts, self.r, self.k, unique, decode=decode)
+        seconds = seconds + self._all_reduce(unique) + self.host["kernel_floor_per_layer_ms"] / 1000 * self.facts.layers
+        seconds[unique == 0] = 0.0
+        out: Floats = seconds[back]
+        return out
 
-    def _dequantised_s(self, rows: int) -> float:
-        full = 2.0 * self.facts.linear_parameters
-        traffic = (self.linear_bytes + 2 * full) / (self.bandwidth * 0.8)
-        return traffic + rows * self.linear_flops / (self.rate16 * 0.42)
-
-    def _streamed_bytes(self, rows: int) -> float:
-        f = self.facts
-        if f.experts == 1:
-            return self.linear_bytes
-        touched = 1 - (1 - f.experts_per_token / f.experts) ** rows
-        share = f.attention_parameters / f.linear_parameters
-        return self.linear_bytes * (share + (1 - share) * touched)
-
-    def attention_s(self, shape: StepShape) -> float:
-        """Time of attention: KV reads of decodes, and the larger of reads and products of prefills."""
-        a = self.attention
-        window = self.facts.sliding_window
-        context = shape.decode_context
-        if window and shape.decode_seqs:
-            context = min(context, window * shape.decode_seqs)
-        read = self.bandwidth * a["memory"]
-        decode = context * self.kv_bytes / read
-        compute = attention_flops(self.facts, shape.prefill_pairs) / (self.rate16 * a["compute"])
-        return decode + max(compute, shape.prefill_context * self.kv_bytes / read)
-
-    def head_s(self, rows: int) -> float:
-        """Time of the LM head and sampling for so many rows."""
-        stream = lm_head_bytes(self.facts) / (self.bandwidth * 0.85)
-        compute = rows * 2.0 * self.facts.embedding_parameters / (self.rate16 * 0.5)
-        return max(stream, compute)
-
-    def host_s(self, shape: StepShape) -> float:
-        """Launches and Python on the critical path."""
-        h = self.host
-        replayed = self.r.cuda_graphs and not shape.prefill_tokens
-        launch = h["graph_step"] if replayed else h["eager_per_layer"] * self.facts.layers
-        scheduler = 0.0 if self.r.async_scheduling else h["scheduler_step"] + 0.01 * shape.sampled
-        return (launch + scheduler + h["per_sequence"] * shape.sampled) / 1000
-
-    def all_reduce_s(self, rows: int) -> float:
-        """Two ring all-reduces a layer: 2 (n - 1) / n of the hidden states over the slowest link, and a latency."""
+    def _all_reduce(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Two ring all-reduces a layer: 2 (n - 1) / n of the hidden states over the link, and a latency."""
         n = self.r.tensor_parallel
         if n == 1:
-            return 0.0
+            return np.zeros(len(rows))
         link = self.gpu.interconnect_bytes_per_s or 12e9
         size = rows * self.facts.hidden_size * 2.0
-        return 2 * self.facts.layers * (2 * (n - 1) / n * size / link + 10e-6)
+        latency = self.host["all_reduce_latency_ms"] / 1000
+        return np.asarray(2 * self.facts.layers * (2 * (n - 1) / n * size / link + latency))
+
+    def _head(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """LM head (16 bits) and sampling by rows."""
+        n, f = self.r.tensor_parallel, self.facts
+        product = matrix_seconds(
+            self.gpu,
+            self.k.linear["gemm_16bit"],
+            self.r.dtype,
+            rows,
+            lm_head_bytes(f) / n,
+            2.0 * f.embedding_parameters / n,
+        )
+        sampling = rows * f.vocab_size * self.host["sampler_bytes_per_logit"] / self.gpu.bandwidth_bytes_per_s
+        out = np.asarray(product + sampling)
+        out[0] = 0.0
+        return out
+
+    def _host(self, seqs: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """(decode steps, steps with prefill): the host's seconds by sequences that overlap with the GPU."""
+        h, layers = self.host, self.facts.layers
+        eager = h["eager_per_layer_ms"] * layers + h["per_sequence_ms"] * seqs
+        graph = h["graph_step_ms"] + h["per_sequence_ms"] * seqs
+        decode = np.where(seqs <= max(capture_sizes(self.r), default=0), graph, eager)
+        return decode / 1000, eager / 1000
+
+    def _scalars(self) -> list[float]:
+        gpu, r, a = self.gpu, self.r, self.k.attention[self.r.attention]
+        read = self.kv_bytes / (gpu.bandwidth_bytes_per_s * a["memory"])
+        rate = gpu.flops_per_s.get("fp16") or gpu.flops_per_s.get("bf16") or gpu.flops_per_s["fp32"]
+        pair = attention_flops(self.facts, 1.0) / r.tensor_parallel / (rate * a["compute"])
+        exposed = self.host["exposed_ms"] + (0.0 if r.async_scheduling else self.host["scheduler_ms"])
+        return [read, a.get("floor_ms", 0.0) / 1000, float(self.facts.sliding_window or 0), pair, read, exposed / 1000]
+
+
+def _padded(rows: npt.NDArray[np.int64], sizes: list[int]) -> npt.NDArray[np.int64]:
+    """Rows padded to the next captured size; beyond the largest, and without graphs, as they are."""
+    if not sizes:
+        return rows
+    at = np.searchsorted(sizes, rows)
+    return np.where(at < len(sizes), np.asarray([*sizes, 0])[at], rows)
+
+
+def parameters(step: StepTime) -> dict[str, Any]:
+    """The tables and scalars that the fast path takes."""
+    return {
+        "linear_decode": step.linear_decode,
+        "linear_mixed": step.linear_mixed,
+        "head": step.head,
+        "host_decode": step.host_decode,
+        "host_mixed": step.host_mixed,
+        "cost": np.asarray(step.cost),
+    }

@@ -18,4 +18,25 @@ def piece_of(position: int) -> str:
     return _WORDS[position % len(_WORDS)]
 
 
-_WORDS = [f" {w}" for w in ["the", "road", "goes", "ever", "on", "and", "each", "step", "has", "its", "own", "time", "while", "the", "lamp", "burns", "low"]]
+_WORDS = [
+    f" {w}"
+    for w in [
+        "the",
+        "road",
+        "goes",
+        "ever",
+        "on",
+        "and",
+        "each",
+        "step",
+        "has",
+        "its",
+        "own",
+        "time",
+        "while",
+        "the",
+        "lamp",
+        "burns",
+        "low",
+    ]
+]

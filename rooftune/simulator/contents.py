@@ -1,0 +1,76 @@
+"""Which prompts begin with the same text, block by block: the identities that the prefix cache works with.
+
+A block's content is named by a chain and its place in it. The blocks of a shared prefix are in the prefix's chain; the rest of a
+prompt is in the chain of its seed, which a repeated prompt and the turns of a conversation have in common; what a
+request generates is in a chain of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rooftune.workloads.requests import RequestPlan
+
+Ints = npt.NDArray[np.int64]
+BLOCK_TOKENS = 16
+CHAIN = 1 << 20
+"""Blocks that one chain may have: the name of block i of chain c is c * CHAIN + i."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Chains of all requests of a plan; chain r < n is what request r generates."""
+
+    prefix_chain: Ints
+    prefix_blocks: Ints
+    prompt_chain: Ints
+    shared: Ints
+    """1: another request may hold the same blocks."""
+
+    def names(self, r: int, blocks: int) -> list[int]:
+        """Names of the first ``blocks`` blocks of the prompt of request ``r``."""
+        within = int(self.prefix_blocks[r])
+        prefix, prompt = int(self.prefix_chain[r]) * CHAIN, int(self.prompt_chain[r]) * CHAIN
+        return [(prefix if i < within else prompt) + i for i in range(blocks)]
+
+
+def contents(plan: RequestPlan) -> Contents:
+    """Chains of a plan. Only full blocks count; equal seeds under equal prefixes are equal text."""
+    n = len(plan)
+    first_turn = np.arange(n) - plan.turn
+    seed = np.where(plan.conversation >= 0, plan.prompt_seed[first_turn], plan.prompt_seed)
+    prefix = np.where(plan.prefix_tokens > 0, plan.prefix_id, -1).astype(np.int64)
+    ordered = np.lexsort((plan.prefix_tokens, prefix, seed))
+    changed = np.zeros(n, dtype=bool)
+    for column in (seed, prefix, plan.prefix_tokens):
+        changed[1:] |= column[ordered][1:] != column[ordered][:-1]
+    group = np.empty(n, np.int64)
+    group[ordered] = np.cumsum(changed)
+    sizes = np.bincount(group, minlength=1) if n else np.zeros(1, np.int64)
+    prefix_blocks = np.where(prefix >= 0, plan.prefix_tokens // BLOCK_TOKENS, 0).astype(np.int64)
+    groups = int(group.max()) + 1 if n else 0
+    return Contents(
+        prefix_chain=n + groups + np.maximum(prefix, 0),
+        prefix_blocks=prefix_blocks,
+        prompt_chain=n + group,
+        shared=((sizes[group] > 1) | (prefix_blocks > 0)).astype(np.int64),
+    )
+
+
+def next_turns(plan: RequestPlan) -> Ints:
+    """Index of the request that follows each one in its conversation; -1 = none. Turns of a conversation lie side by side."""
+    n = len(plan)
+    after = np.full(n, -1, np.int64)
+    if n > 1:
+        same = (plan.conversation[1:] >= 0) & (plan.conversation[1:] == plan.conversation[:-1])
+        after[:-1] = np.where(same, np.arange(1, n), -1)
+    return after
+
+
+def openings(plan: RequestPlan) -> Ints:
+    """Requests that wait for no earlier turn, in order of arrival."""
+    first = np.flatnonzero(plan.turn == 0)
+    return first[np.argsort(plan.arrival_s[first], kind="stable")].astype(np.int64)

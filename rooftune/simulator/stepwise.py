@@ -1,0 +1,125 @@
+"""Runs a plan through the plain scheduler, one step after another: slow, readable, and what the fast path must equal."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import numpy as np
+
+from rooftune.simulator.contents import BLOCK_TOKENS, contents, next_turns, openings
+from rooftune.simulator.fast import acceptances, accepted_at
+from rooftune.simulator.outcome import Session
+from rooftune.simulator.scheduler import Limits, Scheduler, Sequence_
+from rooftune.simulator.steptime import StepTime
+from rooftune.workloads.requests import RequestPlan
+
+
+class Client:
+    """Sends requests when they are due, as far as connections are free."""
+
+    def __init__(self, plan: RequestPlan, session: Session) -> None:
+        self.plan, self.session = plan, session
+        self.pending = [(float(plan.arrival_s[r]), at, int(r)) for at, r in enumerate(openings(plan))]
+        heapq.heapify(self.pending)
+        self.after = next_turns(plan)
+        self.in_flight = 0
+        self.due_s = plan.arrival_s.astype(np.float64).copy()
+        self.sent_s = np.full(len(plan), np.nan)
+
+    def next_due(self) -> float:
+        """When the next request is sent if none ends before."""
+        full = self.session.connections is not None and self.in_flight >= self.session.connections
+        due = self.pending[0][0] if self.pending and not full else float("inf")
+        return due if due < self.session.send_until_s else float("inf")
+
+    def send(self, now: float, *, freed: bool) -> list[int]:
+        """Requests that are sent up to now; with ``freed``, on connections that became free just now."""
+        sent = []
+        while self.next_due() <= now:
+            due, _, r = heapq.heappop(self.pending)
+            self.due_s[r] = due
+            self.sent_s[r] = now if freed else due
+            self.in_flight += 1
+            sent.append(r)
+        return sent
+
+    def ended(self, r: int, now: float) -> None:
+        """A request ended: its connection is free, and its conversation goes on after the think time."""
+        self.in_flight -= 1
+        following = int(self.after[r])
+        if following >= 0:
+            heapq.heappush(self.pending, (now + float(self.plan.think_s[following]), -1 - following, following))
+
+
+def run_stepwise(
+    plan: RequestPlan,
+    step_time: StepTime,
+    limits: Limits,
+    session: Session,
+    *,
+    early: bool,
+    acceptance: float = 0.6,
+) -> dict[str, Any]:
+    """Run the plan; the same arguments as ``run_fast``. Returns the columns that the two have in common."""
+    n, same = len(plan), contents(plan)
+    scheduler, client = Scheduler(limits), Client(plan, session)
+    table = acceptances(limits.speculative_tokens, acceptance)
+    draw = (lambda s: accepted_at(table, s.id, s.generated)) if limits.speculative_tokens else None
+    admitted, first, last = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    sequences = [_sequence(plan, r, same.names(r, int(plan.prompt_tokens[r]) // BLOCK_TOKENS)) for r in range(n)]
+    inbox: list[int] = []
+    clock, steps, durations = 0.0, 0, []
+    while clock < session.end_s:
+        if scheduler.idle and not inbox:
+            due = client.next_due()
+            if due >= session.end_s:
+                break
+            clock = max(clock, due)
+            inbox += client.send(clock, freed=False)
+        late = early and not scheduler.idle
+        if not late:
+            _add(scheduler, sequences, inbox)
+        step = scheduler.schedule()
+        if late:
+            _add(scheduler, sequences, inbox)
+        if not step.scheduled:
+            raise RuntimeError("the first waiting request can never be admitted")
+        for s in step.admitted:
+            admitted[s.id] = clock if np.isnan(admitted[s.id]) else admitted[s.id]
+        seconds = step_time.seconds(step.shape)
+        clock += seconds
+        steps += 1
+        durations.append(seconds)
+        inbox += client.send(clock, freed=False)
+        for s, _new in scheduler.advance(step, draw):
+            first[s.id] = clock if np.isnan(first[s.id]) else first[s.id]
+            last[s.id] = clock
+            if s.finished:
+                client.ended(s.id, clock)
+        inbox += client.send(clock, freed=True)
+    return {
+        "due_s": client.due_s,
+        "sent_s": client.sent_s,
+        "admitted_s": admitted,
+        "first_s": first,
+        "last_s": last,
+        "generated": np.array([s.generated for s in sequences], np.int64),
+        "preempted": np.array([s.preemptions for s in sequences], np.int64),
+        "cached": np.array([s.cached for s in sequences], np.int64),
+        "steps": steps,
+        "end_s": clock,
+        "prefix_queries": scheduler.prefix_queries,
+        "prefix_hits": scheduler.prefix_hits,
+        "durations": durations,
+    }
+
+
+def _sequence(plan: RequestPlan, r: int, hashes: list[int]) -> Sequence_:
+    return Sequence_(r, int(plan.prompt_tokens[r]), int(plan.output_tokens[r]), hashes)
+
+
+def _add(scheduler: Scheduler, sequences: list[Sequence_], inbox: list[int]) -> None:
+    for r in inbox:
+        scheduler.add(sequences[r])
+    inbox.clear()
