@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rooftune.engines.command import shown
+from rooftune.evidence.compare import SMALLEST_EFFECT
 from rooftune.report.contents import Contents
 from rooftune.report.text import code, joined, number, plain_change, sentence, table
 from rooftune.tuning.judge import WORDS, judge, span
@@ -82,14 +83,16 @@ def _best(c: Contents, scenario: str, metric: str) -> list[str]:
 
 
 def _beyond_doubt(c: Contents, name: str, other: str, metric: str) -> bool:
-    """Whether a configuration's figure is better than another's with an interval that says so."""
+    """Whether a configuration's figure is better than another's: the interval says so, and by enough to matter."""
     ours, theirs = c.of(name), c.of(other)
     if len(ours) < 2 or len(theirs) < 2:
         return False
     found = judge(ours, theirs, c.plan.objective, other, 1).ratios.get(metric)
     if found is None:
         return False
-    return found.high < 1 if metric.endswith("_ms") else found.low > 1
+    lower = metric.endswith("_ms")
+    gain = 1 / found.estimate if lower else found.estimate
+    return gain >= 1 + SMALLEST_EFFECT and (found.high < 1 if lower else found.low > 1)
 
 
 def _evidence(c: Contents, name: str, *metrics: str) -> str:

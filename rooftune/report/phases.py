@@ -132,7 +132,15 @@ def reason_words(c: Contents, p: Candidate, v: Verdict) -> str:
     rest = v.reason
     if found is not None and rest.startswith(f"{WORDS.get(v.metric, v.metric)} {change(found)}"):
         rest = rest.removeprefix(f"{WORDS.get(v.metric, v.metric)} {change(found)}").strip()
-    return " ".join(x for x in (sentence(rest), sentence(evidence(c, p))) if x)
+    return " ".join(x for x in (sentence(rest), sentence(trials_words(v)), sentence(evidence(c, p))) if x)
+
+
+def trials_words(v: Verdict) -> str:
+    """How many trials the verdict rests on, and why there were no more."""
+    ours, theirs = len(v.trials), len(v.against_trials)
+    if not ours:
+        return ""
+    return f"{ours} trials against {theirs}" + (f"; stopped since {v.stopped_because}" if v.stopped_because else "")
 
 
 def expected_words(p: Candidate) -> str:

@@ -9,6 +9,8 @@ from rooftune.tuning.judge import percent, span
 from rooftune.tuning.plan import Interval, Verdict
 
 MINUS = "−"
+NAMES = ("vLLM", "rooftune")
+"""Names that are written small also at the start of a sentence."""
 
 
 @dataclass
@@ -86,11 +88,12 @@ def plain_change(ratio: float | None) -> str:
 
 
 def sentence(text: str) -> str:
-    """Text with a capital at its start and a full stop at its end."""
+    """Text with a capital at its start (names keep their spelling) and a full stop at its end."""
     text = text.strip()
     if not text:
         return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", ":", "?", "!")) else ".")
+    first = text[0] if text.startswith(NAMES) else text[0].upper()
+    return first + text[1:] + ("" if text.endswith((".", ":", "?", "!")) else ".")
 
 
 def joined(items: list[str]) -> str:

@@ -95,7 +95,9 @@ def judge(
     words = f"{WORDS.get(metric, metric)} {span(interval)} against {against}"
     ruled = _by_service(candidate, incumbent, objective, words, against)
     if ruled is not None:
-        return Judgement(ruled[0], ruled[1], metric, ratios, "the asked rate or the SLO decides")
+        return Judgement(
+            ruled[0], ruled[1], metric, ratios, "the asked rate or the SLO decides, and no more trials change that"
+        )
     name, reason = _by_metric(found, words)
     return Judgement(name, reason, metric, ratios, found.reason, undecided=found.answer == "more trials needed")
 
