@@ -173,6 +173,15 @@ def test_an_import_that_is_only_warned_of_is_not_the_reason() -> None:
     assert "KeyError: 'rope'" in str(classify(log, 1))
 
 
+def test_kernels_that_vllm_ships_apart_are_told_and_are_no_reason_to_fail() -> None:
+    log = (
+        "WARNING FlashInfer's precompiled kernels are missing or do not match flashinfer-python 0.7.0 (...). FlashInfer then "
+        "downloads and compiles kernels at startup. Run `vllm download-kernels` in this Python environment to install them.\n"
+    )
+    assert any("vllm download-kernels" in sentence for sentence in read_effective(log).warnings)
+    assert "KeyError" in str(classify(log + WRAPPER.format("KeyError: 'rope'"), 1))
+
+
 def test_the_wrapper_is_never_the_reason() -> None:
     log = WRAPPER.format("MysteryError: the moon was in the wrong place")
     assert last_exception(log) == "MysteryError: the moon was in the wrong place"
