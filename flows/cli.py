@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import terminal
-from flows.commands import foresee, look, measure, tune
+from flows.commands import foresee, look, measure, serve, tune
 from rooftune.errors import RooftuneError
 
 INTERRUPTED = 130
@@ -57,6 +57,7 @@ tune.register(app)
 measure.register(app)
 foresee.register(app)
 look.register(app)
+serve.register(app)
 
 
 def main(words: list[str] | None = None) -> int:

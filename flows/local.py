@@ -32,6 +32,7 @@ def environment() -> dict[str, str]:
     """Prefect's settings as rooftune wants them; what the user has set in the environment stays."""
     wanted = {
         "PREFECT_HOME": str(prefect_home()),
+        "PREFECT_PROFILES_PATH": str(prefect_home() / "profiles.toml"),
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -98,7 +99,7 @@ def _own() -> Iterator[str]:
     if log.is_file() and log.stat().st_size > 2**22:
         log.unlink()
     with contextlib.ExitStack() as stack:
-        with _alone():
+        with alone():
             port = free_port()
             api = f"http://127.0.0.1:{port}/api"
             process = spawn(_command(port), log, {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"})
@@ -143,7 +144,7 @@ def _wait(api: str, process: Any, log: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One at a time makes or migrates the database."""
     import fcntl
 

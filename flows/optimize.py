@@ -22,7 +22,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import inputs, story
-from tasks.labels import tag_run
+from tasks.labels import label_run
 from tasks.load import real_seconds
 from tasks.machine import machine
 from tasks.refs import Outcome
@@ -100,7 +100,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
     """All phases on one run folder."""
     target, spec, run = inputs.target_of(folder), inputs.workload_of(folder), inputs.short(folder.path)
     story.listener().phase("run", run)
-    await tag_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
+    await label_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
     async with machine(target, run):
         if not folder.hardware_json.is_file():
             await probe(run)

@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Say = Callable[[str], None]
+"""Told in a few words what is being done now."""
 DEBUG = "ROOFTUNE_DEBUG"
 """Set to 1, a traceback is shown with an error that nobody foresaw."""
 

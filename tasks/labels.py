@@ -1,15 +1,21 @@
-"""Tags on a flow run, for filters in the UI."""
+"""What a flow run says of itself to the UI: tags to filter by, and the process that it runs in."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from tasks.orphans import this_process
 
-async def tag_run(names: Iterable[str]) -> None:
-    """Add tags to the flow run that calls, and to it alone.
+STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"
+"""Set by Prefect's worker, which writes down the process by itself."""
+
+
+async def label_run(names: Iterable[str]) -> None:
+    """Add tags to the flow run that calls, and to it alone; without a worker, also the process that it runs in.
 
     Prefect's ``tags()`` would hand them down to every task, each of which would then ask the server for a slot per tag.
     """
@@ -17,4 +23,5 @@ async def tag_run(names: Iterable[str]) -> None:
         return
     wanted = sorted({*names, *(flow_run.tags or [])})
     async with get_client() as client:
-        await client.update_flow_run(flow_run.id, tags=wanted)
+        pid = None if STARTED_BY_WORKER in os.environ or flow_run.parent_flow_run_id else this_process()
+        await client.update_flow_run(flow_run.id, tags=wanted, infrastructure_pid=pid)

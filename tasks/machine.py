@@ -40,6 +40,13 @@ def devices(target: Target) -> list[str]:
     return sorted(f"gpu-{name.strip()}" for name in names if name.strip()) or ["host"]
 
 
+def here() -> list[str]:
+    """All devices of this host that a run may keep for itself."""
+    from rooftune.hardware import nvml
+
+    return ["host", *(f"gpu-{i}" for i in range(len(nvml.gpus())))]
+
+
 def limit_name(device: str) -> str:
     """Name of Prefect's global concurrency limit of a device of this host."""
     return f"{socket.gethostname()}:{device}"

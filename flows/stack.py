@@ -1,0 +1,77 @@
+"""Processes that stay when the command that started them ends: Prefect's server and worker of ``make up``. Ended by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+GRACE_S = 10.0
+
+
+class Daemon(BaseModel):
+    """A process that we started; its start time tells it from a later one with the same number."""
+
+    model_config = ConfigDict(frozen=True)
+    pid: int
+    created: float
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process() is not None
+
+    def _process(self) -> object | None:
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if same else None
+
+
+def launch(command: list[str], log: Path, environment: dict[str, str]) -> Daemon:
+    """Start a process in a session of its own, with all its output in ``log`` and Ctrl-C not ignored.
+
+    A shell without job control lets its background jobs ignore SIGINT; a Prefect worker that inherits this swallows SIGTERM.
+    """
+    import psutil
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return Daemon(pid=process.pid, created=psutil.Process(process.pid).create_time())
+
+
+def end(daemon: Daemon, grace_s: float = GRACE_S) -> bool:
+    """End a process and everything below it: SIGTERM, after the grace SIGKILL. False when it was gone already."""
+    import psutil
+
+    process = daemon._process()
+    if not isinstance(process, psutil.Process):
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+        _, left = psutil.wait_procs(family, timeout=grace_s)
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, timeout=grace_s)
+    return True
