@@ -5,7 +5,8 @@ independent witnesses. A trial gives one logarithm of the metric. These are fitt
 of each seed that both sides drew (a paired analysis), and a linear drift over the order when there are enough trials.
 With two trials a side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
 within the trials, other configurations of the run, and replicates made elsewhere lead one to expect (Smyth 2004, Stat.
-Appl. Genet. Mol. Biol. 3:3). Looking after 2, 4, 6 trials is paid for by error spending, many candidates by Bonferroni.
+Appl. Genet. Mol. Biol. 3:3). Looking after 2, 4, 6 … trials is paid for by error spending, many candidates by Bonferroni.
+``benchmarks/validity.py`` shows the error rates that come of it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,31 @@ from rooftune.evidence.trial import TrialResult
 
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
-MOST_TRIALS = 6
-BETWEEN_TRIALS = {"ttft_ms": 0.03, "e2el_ms": 0.02}
-"""Standard deviation from trial to trial that is expected before any is seen, by the end of the metric's name."""
-BETWEEN = 0.012
-"""The same for all other metrics. Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT,
-2026-02-11) printed 206.8 and 202.6 tok/s: a standard deviation of 1.4 % a run, of which part is within the run."""
-BETWEEN_FREEDOM = 3.0
-"""Degrees of freedom that this expectation weighs: it is soon outvoted by trials."""
+MOST_TRIALS = 10
+"""Trials a side at which a comparison ends at the latest: enough to find 5 % among ten candidates at the T4's noise."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of the spread from trial to trial before any is seen."""
+
+    rates: float
+    """Standard deviation of ln(metric) of throughput and goodput, beyond what blocks within a trial show."""
+    times: float
+    """The same of TTFT and E2EL, which queueing spreads wider."""
+    freedom: float
+    """Degrees of freedom that this expectation weighs: it is soon outvoted by trials."""
+
+    def of(self, metric: str) -> float:
+        """Standard deviation of ln(metric)."""
+        return self.times if metric.endswith(("ttft_ms", "e2el_ms")) else self.rates
+
+
+REAL = Prior(rates=0.010, times=0.02, freedom=3.0)
+"""Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and
+202.6 tok/s: a standard deviation of 1.4 % a run, of which 1.0 % is what 10 s blocks within a run show."""
+SIMULATED = Prior(rates=0.004, times=0.02, freedom=6.0)
+"""A simulated engine has no heat and no neighbours on its card, only the jitter of this machine's scheduler."""
 LEAST_TRUST = 0.1
 """What is left of that weight when other configurations of the run have told more."""
 OTHERS_FREEDOM = 12.0
@@ -74,6 +92,7 @@ class Arm:
     positions: Floats
     jackknife: tuple[Floats | None, ...] = ()
     """ln(metric) with one block of the window left out, for each block."""
+    simulated: bool = False
 
     def __len__(self) -> int:
         return len(self.logs)
@@ -137,6 +156,7 @@ def arm(trials: Sequence[TrialResult], metric: str) -> Arm:
         seeds=tuple(t.seed for t in kept),
         positions=np.array([t.position for t in kept], dtype=np.float64),
         jackknife=tuple(np.asarray(x, dtype=np.float64) if x else None for x in blocks),
+        simulated=bool(kept) and all(t.simulated for t in kept),
     )
 
 
@@ -154,7 +174,9 @@ def compare_arms(
     """The comparison of :func:`compare` on plain numbers."""
     found = fit(a, b)
     together = fit(a, b, others) if others else None
-    variance, freedom = moderated(found, expected_variance(a, b, metric, found.paired), together)
+    prior = SIMULATED if a.simulated and b.simulated else REAL
+    expected = prior.of(metric) ** 2 + within_variance(a, b, found.paired)
+    variance, freedom = moderated(found, expected, prior.freedom, together)
     error = math.sqrt(found.scale * variance)
     look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
     sign = -1.0 if metric.endswith("_ms") else 1.0
@@ -221,12 +243,6 @@ def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> Fit:
     return Fit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
 
 
-def expected_variance(a: Arm, b: Arm, metric: str, paired: bool) -> float:
-    """Variance of one trial that blocks within the trials and replicates elsewhere lead one to expect."""
-    between = next((v for end, v in BETWEEN_TRIALS.items() if metric.endswith(end)), BETWEEN)
-    return between**2 + within_variance(a, b, paired)
-
-
 def within_variance(a: Arm, b: Arm, paired: bool) -> float:
     """Variance of one trial's logarithm by the jackknife over blocks; where sides share requests, of what they do not share."""
     if paired:
@@ -243,19 +259,20 @@ def _jackknife(values: Floats) -> float:
     return (m - 1) / m * float(((values - values.mean()) ** 2).sum()) if m > 1 else 0.0
 
 
-def moderated(found: Fit, expected: float, together: Fit | None = None) -> tuple[float, float]:
+def moderated(found: Fit, expected: float, trust: float, together: Fit | None = None) -> tuple[float, float]:
     """Variance of a trial and its degrees of freedom, from residuals, expectation and other configurations.
 
+    ``trust`` is the weight of the expectation in degrees of freedom.
     ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. Where
     they say enough, the expectation from elsewhere hardly counts.
     """
-    squares, freedom, trust = found.squares, float(found.freedom), BETWEEN_FREEDOM
+    squares, freedom = found.squares, float(found.freedom)
     if together is not None and together.freedom > found.freedom:
         own = max(together.squares - found.squares, 0.0)
         more = together.freedom - found.freedom
         weight = min(1.0, OTHERS_FREEDOM / more)
         squares, freedom = squares + weight * own, freedom + weight * more
-        trust = max(BETWEEN_FREEDOM - more, LEAST_TRUST)
+        trust = max(trust - more, LEAST_TRUST)
     return (squares + trust * expected) / (freedom + trust), freedom + trust
 
 

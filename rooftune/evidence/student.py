@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 
 _NORMAL = NormalDist()
-SPENDING_POWER = 1.5
+SPENDING_POWER = 1.0
 """1 spends the error rate evenly over the trials; more keeps it for the last look."""
 _MANY = 400.0
 """Degrees of freedom above which t is taken for normal."""

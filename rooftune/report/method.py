@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from rooftune.evidence.compare import MOST_TRIALS
 from rooftune.report.contents import Contents
 from rooftune.report.text import joined, number, plain_change, sentence, table
 
@@ -26,8 +27,8 @@ def measured(c: Contents) -> list[str]:
     runnable = sum(1 for p in c.plan.candidates[1:] if p.runnable)
     lines.append(
         f"- Verdicts: intervals shown are 95 %. A verdict needs more than that: the level that decides is corrected for "
-        f"{runnable} candidates and for looking after 2, 4 and 6 trials, and a difference below 2 % counts as none. The "
-        "unit is the trial, since requests of one trial share server and queue."
+        f"{runnable} candidates and for looking after every second trial up to {MOST_TRIALS}, and a difference below 2 % "
+        "counts as none. The unit is the trial, since requests of one trial share server and queue."
     )
     if c.simulated:
         scale = max((t.time_scale for t in c.trials), default=1.0)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rooftune.evidence.compare import Comparison, compare
+from rooftune.evidence.compare import MOST_TRIALS, Comparison, compare
 from rooftune.evidence.trial import TrialResult
 from rooftune.tuning.objective import metric_between, slo_broken
 from rooftune.tuning.plan import Interval, Objective, VerdictName
 
-MOST_TRIALS = 6
-"""Trials of each side at which a comparison ends at the latest."""
 SHOWN = (
     "output_throughput",
     "request_throughput",

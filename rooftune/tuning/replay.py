@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rooftune.engines.config import EngineConfig
+from rooftune.evidence.compare import MOST_TRIALS
 from rooftune.evidence.trial import TrialResult
 from rooftune.tuning.configuration import apply, command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
-from rooftune.tuning.judge import MOST_TRIALS, Judgement, judge
+from rooftune.tuning.judge import Judgement, judge
 from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
 from rooftune.tuning.state import Block, Search
 
@@ -98,7 +99,7 @@ def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
     rounds = 0
     while rounds < MOST_TRIALS:
         asked = [c.id for c in open_ones] if rounds == 0 else _undecided(search, block, rounds, against)
-        if rounds >= 2 and (not asked or not _extends(search, block, asked, rounds)):
+        if rounds >= 2 and (not asked or not _extends(search, block, asked, rounds, against)):
             break
         order = _round(search, block, asked, rounds, against)
         if order is not None or search.stopped:
@@ -121,13 +122,13 @@ def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[
     return [c for c in alive if len(block.members[c]) == rounds and _judged(search, block, c, against).undecided]
 
 
-def _extends(search: Search, block: Block, asked: list[str], rounds: int) -> bool:
+def _extends(search: Search, block: Block, asked: list[str], rounds: int, against: str) -> bool:
     """Whether two more rounds were run, or may be: what is left must still hold the candidates not yet tried.
 
     Rounds beyond the second draw requests with seeds of their own, by which their trials are known.
     """
     seed = search.plan.objective.seed + rounds
-    begun = [found for c in asked if (found := search.peek(c)) is not None]
+    begun = [found for c in (*asked, against) if (found := search.peek(c)) is not None]
     if rounds % 2 == 1 or any(found.seed == seed for found in begun):
         return True
     if search.pending:
