@@ -91,6 +91,7 @@ def _sentence(path: Path, tree: Any, error: ValidationError) -> str:
         expected = str(context.get("expected_tags", "")).replace("'", "")
         found = context.get("tag")
         discriminator = str(context.get("discriminator", "")).strip("'")
+        line = _line(tree, [*keys, discriminator])
         near = nearest(str(found), expected.split(", ")) if found else ""
         said = f"{discriminator} {found!r} is unknown{near}" if found else f"{discriminator} is missing"
         return f"{path}, line {line}: {where}: {said}; it takes {expected}."
