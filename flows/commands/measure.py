@@ -89,7 +89,6 @@ async def _measure(
     from rooftune.engines.launch import connect
     from rooftune.engines.target import Target
     from rooftune.evidence.aggregate import aggregate
-    from rooftune.loadgen.client import run_load
     from rooftune.loadgen.summary import LoadOptions
     from rooftune.runfolder import TrialFolder
     from rooftune.workloads.draw import draw
@@ -111,6 +110,7 @@ async def _measure(
         }
     )
     from flows.progress import load_bar
+    from rooftune.loadgen.client import run_load
 
     plan = draw(spec)
     with load_bar(f"loading {server.url}") as shown:

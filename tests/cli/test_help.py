@@ -1,0 +1,56 @@
+"""The help teaches: what a command does, an example that works, every option in a sentence."""
+
+from __future__ import annotations
+
+import click
+import pytest
+import typer
+
+from flows.cli import app
+
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_all_commands_are_there() -> None:
+    wanted = {"probe", "plan", "optimize", "load", "predict", "steptime", "simulate"}
+    wanted |= {"report", "compare", "history", "audit", "up", "down"}
+    assert wanted <= set(COMMANDS)
+
+
+def test_without_a_command_the_help_is_shown(rooftune) -> None:
+    ended = rooftune()
+    assert ended.code == 2
+    assert "rooftune optimize chat-medium" in ended.out
+    assert ended.err == ""
+
+
+def test_version(rooftune) -> None:
+    from rooftune import __version__
+
+    assert rooftune("--version").out == f"rooftune {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command(rooftune, name: str) -> None:
+    ended = rooftune(name, "--help")
+    assert ended.code == 0
+    assert "Example" in ended.out
+    assert f"rooftune {name}" in ended.out.partition("Example")[2], "an example shows the command itself"
+    assert "--json" in ended.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    unexplained = [p.name for p in command.params if not getattr(p, "help", None) and p.name != "help"]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_name_options_that_exist(name: str) -> None:
+    """Every option in an example is one of the command's own."""
+    command: click.Command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    lines = [line for line in (command.help or "").splitlines() if line.strip().startswith(f"rooftune {name}")]
+    used = {word for line in lines for word in line.split() if word.startswith("--")}
+    assert used <= known
