@@ -26,6 +26,14 @@ SHAPE: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
+SMALL: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+}
+"""On top of ``SHAPE``: 82 million parameters, so that a step on a CPU costs more than its bookkeeping."""
 SPECIAL = ["<s>", "</s>", "<pad>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -33,8 +41,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tiny_model(folder: Path, vllm_python: str) -> Path:
+def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | None = None) -> Path:
     """Write config, weights (about 8 MB, bfloat16) and tokenizer into ``folder``; nothing is done if they are there.
+
+    Args:
+        changes: on top of ``SHAPE``, for example ``SMALL``.
 
     Raises:
         RooftuneError: the interpreter lacks transformers or tokenizers, or it failed; the message holds its last line.
@@ -43,9 +54,8 @@ def make_tiny_model(folder: Path, vllm_python: str) -> Path:
 
     if (folder / "complete").is_file():
         return folder
-    done = subprocess.run(
-        [vllm_python, str(Path(__file__).resolve()), str(folder)], capture_output=True, text=True, check=False
-    )
+    command = [vllm_python, str(Path(__file__).resolve()), str(folder), json.dumps(changes or {})]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RooftuneError(f"the tiny model could not be made with {vllm_python}: {last}")
@@ -79,22 +89,25 @@ def _tokenizer(folder: Path) -> None:
     wrapped.save_pretrained(folder)
 
 
-def _model(folder: Path) -> None:
+def _model(folder: Path, shape: dict[str, Any]) -> None:
     import torch  # type: ignore[import-not-found,unused-ignore]
     from transformers import LlamaConfig, LlamaForCausalLM  # type: ignore[import-not-found,unused-ignore]
 
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SHAPE)).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16).save_pretrained(folder)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, changes: dict[str, Any]) -> None:
     """Entry point in the interpreter that has vLLM."""
     folder.mkdir(parents=True, exist_ok=True)
+    shape = {**SHAPE, **changes}
+    if "head_dim" not in changes:
+        shape["head_dim"] = shape["hidden_size"] // shape["num_attention_heads"]
     _tokenizer(folder)
-    _model(folder)
-    (folder / "complete").write_text(json.dumps(SHAPE) + "\n", encoding="utf-8")
+    _model(folder, shape)
+    (folder / "complete").write_text(json.dumps(shape) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder of this file, whose names could hide those of libraries
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
