@@ -15,7 +15,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 SHARPNESS = 4
 """A product takes (memory^p + compute^p)^(1/p): the longer of the two, a little more where they meet."""
-MARLIN_TILE = 64
+AWQ_TILE = 16
+"""Rows of a tile of the old AWQ kernel (csrc/quantization/awq/gemm_kernels.cu)."""
 
 
 def linear_seconds(
@@ -28,8 +29,6 @@ def linear_seconds(
     if r.kernel == "awq_gemm":
         return _awq(gpu, facts, r, c, rows, flops, decode=decode)
     streamed = _streamed_bytes(facts, rows) / n
-    if r.kernel in ("marlin", "machete", "exllama"):
-        return _marlin(gpu, r, c, rows, streamed, flops)
     return matrix_seconds(gpu, c, _rate_of(r), rows, streamed, flops)
 
 
@@ -65,34 +64,22 @@ def _streamed_bytes(facts: ModelFacts, rows: Ints) -> float | Floats:
     return np.asarray(total * (share + (1 - share) * touched))
 
 
-def _marlin(
-    gpu: Accelerator, r: Resolved, c: dict[str, float], rows: Ints, stream: float | Floats, flops: float
-) -> Floats:
-    """Weights stream once for each 64 rows; within a tile flat to 16 rows, then growing with the products."""
-    memory = stream / (gpu.bandwidth_bytes_per_s * c["memory"])
-    compute = rows * flops / (rate(gpu, r.dtype) * c["compute"])
-    ramp = 1 + c.get("ramp", 0.0125) * np.clip(rows - 16, 0, MARLIN_TILE - 16)
-    return np.asarray(np.maximum(memory * ramp, compute))
-
-
 def _awq(
     gpu: Accelerator, facts: ModelFacts, r: Resolved, c: dict[str, float], rows: Ints, flops: float, *, decode: bool
 ) -> Floats:
-    """The old AWQ kernel: a pass over all weights for each 16 rows, or dequantisation and a 16-bit product."""
+    """The old AWQ kernel: a pass over all weights for each 16 rows, or dequantisation and a 16-bit product.
+
+    A pass streams and unpacks the weights; each row adds its products and its eight partial sums (split-K), which the kernel
+    does not overlap with the unpacking. From ``dequantise_from`` rows on the weights are written out in 16 bits first.
+    """
     n, bandwidth = r.tensor_parallel, gpu.bandwidth_bytes_per_s
     weights = linear_bytes(facts) / n
-    passes = np.ceil(rows / 16) * weights / (bandwidth * c["pass_memory"])
-    partial = rows * (c["split_k"] * 2 * 2.0 * _output_columns(facts) / n) / bandwidth
-    tiled = passes + partial
+    half = rate(gpu, "fp16")
+    tiled = np.ceil(rows / AWQ_TILE) * weights / (bandwidth * c["pass_memory"]) + rows * flops / (
+        half * c["pass_compute"]
+    )
     full = 2.0 * facts.linear_parameters / n
     traffic = (weights + 2 * full) / (bandwidth * c["dequantise_memory"])
-    dequantised = traffic + rows * flops / (rate(gpu, "fp16") * c["compute"])
+    dequantised = traffic + rows * flops / (half * c["compute"])
     always = r.awq_graph_trap and decode
     return np.asarray(dequantised if always else np.where(rows >= c["dequantise_from"], dequantised, tiled))
-
-
-def _output_columns(facts: ModelFacts) -> float:
-    """Output columns of all matrices of all layers."""
-    attention = (facts.heads + 2 * facts.kv_heads) * facts.head_dim + facts.hidden_size
-    mlp = (2 if facts.gated_mlp else 1) * facts.intermediate_size + facts.hidden_size
-    return float(facts.layers * (attention + mlp * facts.experts_per_token))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from packaging.version import Version
 
 from rooftune.engines.config import EngineConfig
 from rooftune.hardware.accelerator import Accelerator
@@ -23,6 +24,8 @@ from rooftune.simulator.resolve import Resolved, capture_sizes, resolve
 from rooftune.simulator.shape import StepShape
 
 Floats = npt.NDArray[np.float64]
+SECOND_ENGINE = Version("0.8")
+"""From here on vLLM's V1 engine is the default; the one before did more on the host between two steps."""
 
 
 class StepTime:
@@ -44,7 +47,7 @@ class StepTime:
         if isinstance(config, EngineConfig):
             config = resolve(gpu, facts, config, engine_version or "0.32.0")
         self.gpu, self.facts, self.r = gpu, facts, config
-        self.k = constants or constants_for(gpu.name)
+        self.k = constants or constants_for(gpu)
         self.host = self.k.host
         r, n = config, config.tensor_parallel
         self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)
@@ -81,7 +84,8 @@ class StepTime:
         """Seconds of all matrices of all layers on one GPU, with the all-reduces, by rows."""
         unique, back = np.unique(rows, return_inverse=True)
         seconds = linear_seconds(self.gpu, self.facts, self.r, self.k, unique, decode=decode)
-        seconds = seconds + self._all_reduce(unique) + self.host["kernel_floor_per_layer_ms"] / 1000 * self.facts.layers
+        small = self.k.linear[self.r.kernel]["kernels"] * self.host["kernel_us"] * 1e-6 * self.facts.layers
+        seconds = seconds + self._all_reduce(unique) + small
         seconds[unique == 0] = 0.0
         out: Floats = seconds[back]
         return out
@@ -126,6 +130,7 @@ class StepTime:
         rate = gpu.flops_per_s.get("fp16") or gpu.flops_per_s.get("bf16") or gpu.flops_per_s["fp32"]
         pair = attention_flops(self.facts, 1.0) / r.tensor_parallel / (rate * a["compute"])
         exposed = self.host["exposed_ms"] + (0.0 if r.async_scheduling else self.host["scheduler_ms"])
+        exposed += self.host["first_engine_ms"] if r.version < SECOND_ENGINE else 0.0
         return [read, a.get("floor_ms", 0.0) / 1000, float(self.facts.sliding_window or 0), pair, read, exposed / 1000]
 
 
