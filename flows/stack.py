@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,9 +71,25 @@ def end(daemon: Daemon, grace_s: float = GRACE_S) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [process, *process.children(recursive=True)]
         process.terminate()
-        _, left = psutil.wait_procs(family, timeout=grace_s)
-        for one in left:
+        for one in _left(family, grace_s):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        psutil.wait_procs(left, timeout=grace_s)
+        _left(family, grace_s)
     return True
+
+
+def _left(family: list[Any], within_s: float) -> list[Any]:
+    """Wait until all have ended (a zombie has, whoever ought to collect it); returns those that have not."""
+    deadline = time.monotonic() + within_s
+    while (living := [p for p in family if _lives(p)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return living
+
+
+def _lives(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,68 @@
+"""What a user names: runs, lengths of time, targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.runs import find_run
+from flows.targets import seconds, target_of, workload_with
+from rooftune.errors import InputError
+from rooftune.files import write_json
+from rooftune.runfolder import FORMAT, RunFolder
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("10m", 600), ("90s", 90), ("1h30m", 5400), ("240", 240), ("1.5h", 5400), ("2 min", 120)]
+)
+def test_lengths_of_time(text: str, found: float) -> None:
+    assert seconds(text) == found
+
+
+@given(st.integers(0, 50), st.integers(0, 59), st.integers(1, 59))
+def test_lengths_of_time_add_up(h: int, m: int, s: int) -> None:
+    assert seconds(f"{h}h{m}m{s}s") == 3600 * h + 60 * m + s
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "m", "1m1h"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(InputError, match="10m, 90s or 1h30m"):
+        seconds(text)
+
+
+def test_runs_by_every_name(tmp_path: Path) -> None:
+    old = RunFolder(tmp_path / "chat-low" / "20260101-000000-aaaa")
+    new = RunFolder(tmp_path / "chat-low" / "20260102-000000-aaaa")
+    for folder in (old, new):
+        write_json(folder.run_json, {"format": FORMAT})
+    for name in ("latest", "chat-low/latest", "chat-low", str(new.path), "chat-low/20260102-000000-aaaa"):
+        assert find_run(name, tmp_path).path == new.path
+    assert find_run("chat-low/20260101-000000-aaaa", tmp_path).path == old.path
+
+
+def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "w" / "r" / "run.json", {"format": FORMAT + 1})
+    with pytest.raises(InputError, match=f"format {FORMAT + 1}, this rooftune reads format {FORMAT}"):
+        find_run("w/latest", tmp_path)
+
+
+async def test_the_default_is_the_published_case() -> None:
+    target = await target_of()
+    assert (target.engine, target.gpu, target.engine_version) == ("simulated", "T4", "0.15.1")
+    assert target.base_flags["quantization"] == "awq"
+    assert target.simulated
+
+
+async def test_names_are_brought_to_the_catalogues_form() -> None:
+    target = await target_of(gpu="a100 80", model="llama-3.1-8b", sets=["max_num_seqs=64"])
+    assert target.gpu == "A100-80"
+    assert target.base_flags["max_num_seqs"] == 64
+
+
+def test_a_workload_with_changes() -> None:
+    found = workload_with("chat-low", duration_s=5.0, warmup_s=0.0, rate_per_s=3.0, seed=9)
+    assert (found.duration_s, found.warmup_s, found.arrivals.rate_per_s, found.seed) == (5.0, 0.0, 3.0, 9)
+    assert workload_with("chat-low").duration_s != 5.0
