@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 
@@ -111,8 +110,7 @@ def _unforeseen(error: Exception) -> int:
     if os.environ.get(terminal.DEBUG):
         raise error
     try:
-        terminal.keep_log()
-        logging.getLogger("rooftune").error("command failed: %s", sys.argv[1:], exc_info=error)
+        terminal.to_log(f"command failed: {sys.argv[1:]}", error)
         where = f"the traceback is in {terminal.log_file()}"
     except OSError:
         where = f"set {terminal.DEBUG}=1 to see the traceback"

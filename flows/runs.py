@@ -19,13 +19,20 @@ def find_run(name: str, artifacts: Path = Path("artifacts")) -> RunFolder:
         return RunFolder.open(given.resolve())
     if (artifacts / given / "run.json").is_file():
         return RunFolder.open((artifacts / given).resolve())
-    plain = name.strip("/")
-    if plain == "latest" or plain.endswith("/latest") or (artifacts / plain).is_dir():
-        workload = plain.removesuffix("latest").strip("/") or "*"
-        found = sorted(artifacts.glob(f"{workload}/*/run.json"), key=lambda p: p.parent.name)
-        if found:
-            return RunFolder.open(found[-1].parent.resolve())
-        raise InputError(f"{artifacts}/{workload} holds no run yet; make one with `rooftune optimize`.")
+    if name == "latest":
+        return _newest(artifacts, "*/*", name)
+    folder = given.parent if given.name == "latest" else given
+    for path in (folder, artifacts / folder):
+        if path.is_dir() and not (path / "trials").is_dir():
+            return _newest(path, "*", name)
     if given.is_dir():
         return RunFolder.open(given)
     raise InputError(f"there is no run {name!r}; give a folder artifacts/<workload>/<run_id>, or <workload>/latest.")
+
+
+def _newest(root: Path, pattern: str, name: str) -> RunFolder:
+    """The run that was begun last: run folders are named by their time."""
+    found = sorted(root.glob(f"{pattern}/run.json"), key=lambda p: p.parent.name)
+    if not found:
+        raise InputError(f"{root} holds no run yet ({name!r} was asked for); make one with `rooftune optimize`.")
+    return RunFolder.open(found[-1].parent.resolve())

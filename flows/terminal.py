@@ -28,14 +28,28 @@ def log_file() -> Path:
 
 def keep_log() -> None:
     """Send the records of all loggers to :func:`log_file` (and nowhere else, until something else is set up)."""
+    root = logging.getLogger()
+    root.addHandler(_handler())
+    root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def to_log(sentence: str, error: BaseException) -> None:
+    """An error with its traceback to :func:`log_file` and nowhere else, whatever logging has been set up by then."""
+    record = logging.LogRecord(
+        "rooftune", logging.ERROR, "", 0, sentence, None, (type(error), error, error.__traceback__)
+    )
+    handler = _handler()
+    handler.emit(record)
+    handler.close()
+
+
+def _handler() -> logging.Handler:
     path = log_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return handler
 
 
 def print_json(value: Any) -> None:

@@ -38,7 +38,8 @@ def test_runs_by_every_name(tmp_path: Path) -> None:
     new = RunFolder(tmp_path / "chat-low" / "20260102-000000-aaaa")
     for folder in (old, new):
         write_json(folder.run_json, {"format": FORMAT})
-    for name in ("latest", "chat-low/latest", "chat-low", str(new.path), "chat-low/20260102-000000-aaaa"):
+    by_path = [str(new.path), f"{tmp_path}/chat-low", f"{tmp_path}/chat-low/latest"]
+    for name in ("latest", "chat-low/latest", "chat-low", "chat-low/20260102-000000-aaaa", *by_path):
         assert find_run(name, tmp_path).path == new.path
     assert find_run("chat-low/20260101-000000-aaaa", tmp_path).path == old.path
 

@@ -1,0 +1,59 @@
+"""probe and plan: dry, quick, with a reason for everything; quiet in a pipe."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_probe_of_a_catalogue_gpu(rooftune) -> None:
+    ended = rooftune("probe", "--gpu", "T4", "--engine-version", "0.15.1")
+    assert ended.code == 0
+    assert ended.err == ""
+    assert "simulated" in ended.out.splitlines()[0]
+    found = rooftune("probe", "--gpu", "T4", "--engine-version", "0.15.1", "--json").json
+    assert found["simulated"] is True
+    assert all(c["reason"] for c in found["capabilities"])
+    by_name = {c["name"]: c["available"] for c in found["capabilities"]}
+    assert False in by_name.values()
+    assert True in by_name.values()
+
+
+def test_probe_of_this_machine_without_measuring(rooftune) -> None:
+    found = rooftune("probe", "--gpu", "cpu", "--no-measure", "--json").json
+    assert found["simulated"] is False
+    assert found["accelerator"]["memory_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    "workload", ["chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"]
+)
+def test_plan_of_every_workload(rooftune, workload: str) -> None:
+    found = rooftune("plan", workload, "--json").json
+    assert found["workload"] == workload
+    assert found["candidates"][0]["id"] == "baseline"
+    assert len(found["candidates"]) > 5
+    for candidate in found["candidates"]:
+        assert candidate["hypothesis"]
+        assert candidate["command"].startswith("python -m vllm")
+
+
+def test_plan_on_another_gpu_changes_what_is_possible(rooftune) -> None:
+    def states(gpu: str) -> dict[str, bool]:
+        found = rooftune("plan", "chat-low", "--gpu", gpu, "--model", "llama-3.1-8b", "--json").json
+        return {c["id"]: all(g["verdict"] in ("open", "trap") for g in c["gates"]) for c in found["candidates"]}
+
+    assert states("H100")["fp8-kv"] != states("T4")["fp8-kv"]
+
+
+def test_plan_takes_a_candidate_of_ones_own(rooftune) -> None:
+    found = rooftune("plan", "chat-low", "--candidate", "tiny=max_num_seqs=2,enforce_eager=true", "--json").json
+    mine = next(c for c in found["candidates"] if c["id"] == "tiny")
+    assert mine["change"]["max_num_seqs"] == 2
+
+
+def test_plan_reads_as_a_table(rooftune) -> None:
+    ended = rooftune("plan", "chat-medium")
+    assert ended.err == ""
+    assert "(simulated)" in ended.out
+    assert "to measure" in ended.out
+    assert "\x1b" not in ended.out, "no colours in a pipe"
