@@ -166,7 +166,7 @@ def _checked(target: Target) -> Target:
     """The target itself, once model and flags are found to be known and to fit together."""
     from rooftune.engines.config import EngineConfig
     from rooftune.engines.flags import validate
-    from rooftune.models.catalogue import model_facts
+    from rooftune.models.catalogue import may_be_served, model_facts
 
     if target.engine == "endpoint":
         return target
@@ -176,7 +176,7 @@ def _checked(target: Target) -> Target:
         model_facts(target.model, quantization=str(quantization) if quantization else None)
         del facts
     except RooftuneError:
-        if target.simulated or "/" not in target.model:
+        if target.simulated or not may_be_served(target.model):
             raise
     validate(EngineConfig(model=target.model).with_flags(dict(target.base_flags)), target.engine_version)
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ QUANTIZATIONS |= {"int8": "int8", "experts_int8": "int8", "mxfp4": "mxfp4", "non
 OF_THE_CHECKPOINT = ("compressed-tensors", "modelopt", "moe_wna16", "torchao")
 """Names of methods that say how weights are stored and not which: the checkpoint's own kind stays."""
 
-__all__ = ["from_config", "hub_id", "model_facts", "model_names"]
+__all__ = ["from_config", "hub_id", "may_be_served", "model_facts", "model_names"]
 
 
 def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
@@ -54,6 +55,14 @@ def model_names() -> list[str]:
 def hub_id(facts: ModelFacts) -> str:
     """The hub id of these weights, or the name when the catalogue knows none."""
     return facts.hub_ids.get(facts.quantization or "none", facts.name)
+
+
+def may_be_served(name: str) -> bool:
+    """Whether an engine may know a model that ``model_facts`` does not: OWNER/NAME on the hub, or a folder with a config.json."""
+    place = Path(name).expanduser()
+    if place.exists():
+        return (place / "config.json").is_file()
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
 def _find(name: str) -> ModelFacts:

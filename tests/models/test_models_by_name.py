@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.models.catalogue import hub_id, model_facts, model_names
+from rooftune.models.catalogue import hub_id, may_be_served, model_facts, model_names
 
 PUBLISHED = {
     "llama-2-7b": 6.738e9,
@@ -117,3 +117,19 @@ def test_a_hub_id_of_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (snapshots / "refs" / "main").write_text("aaa")
     found = model_facts("someone/thing")
     assert (found.name, found.layers) == ("someone/thing", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [("a-lab/New-9B", True), ("/nowhere", False), ("./nowhere", False), ("a/b/c", False), ("~/x", False), ("x", False)],
+)
+def test_what_an_engine_may_know(name: str, may: bool) -> None:
+    assert may_be_served(name) is may
+
+
+def test_a_folder_may_be_served_when_it_holds_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "new").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert not may_be_served("models/new")
+    (tmp_path / "models" / "new" / "config.json").write_text("{}")
+    assert may_be_served("models/new")
