@@ -114,7 +114,7 @@ def audit(
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="OURS=THEIRS", help="Name of a CSV's column: --map ttft_ms=first_token. May be repeated."
+            "--map", metavar="OURS=THEIRS", help="Name of a CSV's column: --map first_token_s=t_first. May be repeated."
         ),
     ] = None,
     as_json: options.Json = False,
@@ -156,7 +156,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, theirs = pair.partition("=")
         if not equals or not name or not theirs:
-            raise InputError(f"--map {pair!r} is not understood; write OURS=THEIRS, for example ttft_ms=first_token.")
+            raise InputError(f"--map {pair!r} is not understood; write OURS=THEIRS, for example first_token_s=t_first.")
         found[name] = theirs
     return found
 
@@ -171,10 +171,10 @@ def _show_checks(path: Path, checks: list[Any]) -> None:
     failed = sum(1 for c in checks if c.status == "fail")
     blind = sum(1 for c in checks if c.status == "no data")
     looked = len(checks) - blind
-    verdict = (
-        f"{failed} of {looked} checks failed: do not believe these figures" if failed else f"all {looked} checks passed"
-    )
-    print(f"\n{verdict}" + (f"; {blind} had no data." if blind else "."))
+    doubts = sum(1 for c in checks if c.status == "warn")
+    verdict = f"{failed} of {looked} checks failed: do not believe these figures" if failed else "No check failed"
+    told = [f"{looked - failed - doubts} passed", f"{doubts} with a warning" if doubts else "", f"{blind} had no data"]
+    print(f"\n{verdict}; {', '.join(t for t in told if t)}.")
 
 
 def register(app: typer.Typer) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from rooftune.evidence import concurrency
 from rooftune.evidence.findings import failed, no_data, passed, warned
+from rooftune.evidence.quantiles import quantile
 from rooftune.evidence.source import Evidence
 from rooftune.evidence.trial import Check
 
 LAG_MS = 20.0
 """A send lag (p99) that never matters."""
+ANSWERED_SHARE = 0.75
+"""Share of the asked rate that must have been answered, over a duration that includes the last answers."""
+HELD_SHARE = 0.8
+"""Mean of requests in flight as a share of the cap, filling up and draining included, from which the cap was at work."""
 CLIENT_DEFAULTS = {
     100: "100 is the default connection limit of aiohttp and httpx",
     10: "10 is the default pool of urllib3 and requests",
@@ -23,16 +30,25 @@ CLIENT_DEFAULTS = {
 def send_lag(e: Evidence) -> Check:
     """How late requests left, against the figures that count from the schedule."""
     name = "send-lag"
-    if e.load is None:
+    lags = _lags(e)
+    if lags is None:
         return no_data(name, "The file does not tell when a request was due, only when it was sent.")
-    lag = e.load.send_lag_p99_ms
-    figures = {"p50_ms": e.load.send_lag_p50_ms, "p99_ms": lag, "max_ms": e.load.send_lag_max_ms}
-    scale = e.load.time_scale
+    p50, p99, most = lags
+    figures = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(most, 3)}
+    if _closed(e) and e.concurrency is not None:
+        return passed(name, f"A closed loop: a request is due when another ended; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
     quoted = e.figures.get("p99_ttft_ms")
-    sentence = f"99 % of the requests left at most {lag:.1f} ms after they were due."
-    if lag <= LAG_MS * scale or quoted is None:
+    sentence = f"99 % of the requests left at most {p99:.1f} ms after they were due."
+    scale = e.load.time_scale if e.load is not None else 1.0
+    if p99 <= LAG_MS * scale:
         return passed(name, sentence, figures)
-    share = lag / quoted
+    if not e.ours:
+        told = f"{sentence} The tool counts its latencies from the sending, so this wait is in none of them."
+        remedy = "Remove what holds requests back in the client (its concurrency limit, too few processes), or quote times from the schedule."  # fmt: skip
+        return failed(name, told, remedy, figures) if p99 > 0.1 * (quoted or 0.0) else warned(name, told, remedy, figures)  # fmt: skip
+    if quoted is None:
+        return passed(name, sentence, figures)
+    share = p99 / quoted
     remedy = "Use more client processes (--client-processes), or free cores for the client; times count from the schedule, so this lag is in them."  # fmt: skip
     told = f"{sentence} That is {100 * share:.0f} % of the p99 TTFT that was measured."
     if share > 0.5:
@@ -40,11 +56,24 @@ def send_lag(e: Evidence) -> Check:
     return warned(name, told, remedy, figures) if share > 0.1 else passed(name, sentence, figures)
 
 
+def _lags(e: Evidence) -> tuple[float, float, float] | None:
+    """Median, p99 and largest send lag in milliseconds; None when the source knows only one of the two times."""
+    if e.load is not None:
+        return e.load.send_lag_p50_ms, e.load.send_lag_p99_ms, e.load.send_lag_max_ms
+    if e.requests is None:
+        return None
+    late = (e.requests.sent_s - e.requests.scheduled_s) * 1000
+    late = late[np.isfinite(late)]
+    if len(late) == 0 or not (late != 0).any():
+        return None
+    return quantile(late, 0.5), quantile(late, 0.99), float(late.max())
+
+
 def delivered(e: Evidence) -> Check:
     """Scheduled against sent, or asked rate against the rate of sends."""
     name = "load-delivered"
     if e.requests is None or len(e.requests) < 2:
-        return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
+        return _delivered_by_summary(e, name)
     r = e.requests
     sent = np.isfinite(r.sent_s)
     remedy = "Raise the limits of the client (connections, file descriptors, processes) until the asked rate is sent."
@@ -71,6 +100,22 @@ def delivered(e: Evidence) -> Check:
     return passed(name, sentence, rates)
 
 
+def _delivered_by_summary(e: Evidence, name: str) -> Check:
+    """Without single requests: the rate of answers against the rate that was asked."""
+    asked, served = e.figures.get("request_rate"), e.figures.get("request_throughput")
+    if not _finite(asked) or not _finite(served):
+        return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
+    figures = {"asked_rate_per_s": asked, "request_throughput": round(served, 3)}
+    told = f"{asked:g} requests a second were asked for, {served:.2f} were answered."
+    if served < ANSWERED_SHARE * asked:
+        return warned(name, f"{told} Either the server was overloaded or the client held requests back; this file does not tell which.", "Save single requests (--save-detailed) and audit that file.", figures)  # fmt: skip
+    return passed(name, told, figures)
+
+
+def _finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def connections(e: Evidence) -> Check:
     """File descriptors and connections that ran out."""
     name = "connections"
@@ -94,7 +139,7 @@ def plateau(e: Evidence) -> Check:
     """Requests in flight that stand at one number which no limit of the server explains."""
     name = "in-flight-plateau"
     if e.requests is None or e.window is None or len(e.requests) < 10:
-        return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
+        return _plateau_by_summary(e, name)
     sent, answered = concurrency.in_flight(e.requests, e.window), concurrency.streams(e.requests, e.window)
     if e.concurrency is not None and max(sent.level, answered.level) <= e.concurrency and _closed(e):
         return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
@@ -106,6 +151,33 @@ def plateau(e: Evidence) -> Check:
     if between is not None:
         return between
     return passed(name, f"Requests in flight moved freely, up to {max(sent.level, answered.level):,}; nothing held them at one number.", answered.figures())  # fmt: skip
+
+
+def _plateau_by_summary(e: Evidence, name: str) -> Check:
+    """Without single requests: requests in flight by Little's law (rate x time) against the client's cap."""
+    cap, rate, asked = (e.figures.get(k) for k in ("max_concurrency", "request_throughput", "request_rate"))
+    spent = _mean_latency_s(e.figures)
+    if not _finite(cap) or not _finite(rate) or spent is None:
+        return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
+    mean = rate * spent
+    figures = {"max_concurrency": cap, "mean_in_flight": round(mean, 2)}
+    told = f"By rate times latency {mean:.1f} requests were in flight on average, and --max-concurrency is {cap:g}"
+    if not _finite(asked):
+        return passed(name, f"{told}: a closed loop.", figures)
+    if mean >= HELD_SHARE * cap and rate < asked:
+        return failed(name, f"{told}: the cap held requests back, so the asked {asked:g} requests a second never reached the server.", "Remove --max-concurrency, or raise it well above what the rate needs.", figures)  # fmt: skip
+    return passed(name, f"{told}: the cap was not reached.", figures)
+
+
+def _mean_latency_s(figures: Mapping[str, Any]) -> float | None:
+    """Mean E2EL of a summary, from its own figure or from TTFT + (tokens - 1) x TPOT."""
+    whole = figures.get("mean_e2el_ms")
+    if _finite(whole):
+        return whole / 1000
+    ttft, tpot, tokens, done = (figures.get(k) for k in ("mean_ttft_ms", "mean_tpot_ms", "total_output_tokens", "completed"))  # fmt: skip
+    if _finite(ttft) and _finite(tpot) and _finite(tokens) and _finite(done) and done > 0:
+        return (ttft + max(tokens / done - 1, 0) * tpot) / 1000
+    return None
 
 
 def _closed(e: Evidence) -> bool:

@@ -15,6 +15,8 @@ from rooftune.evidence.trial import Check, Window
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
 """Relative tolerance of Little's law, and requests that are always allowed (sampling once a second)."""
 HEAT = {0x08: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}  # fmt: skip
+KV_FULL = 0.9
+"""Usage of the KV cache from which the scheduler may not admit another request."""
 POWER_CAP = 0x04
 """NVML clocks event reasons (nvml.h, nvmlClocksEventReasons)."""
 DEADLY = re.compile(r"EngineDeadError|CUDA error|out of memory|OutOfMemoryError|Segmentation fault|NCCL error")
@@ -44,6 +46,28 @@ def little(e: Evidence) -> Check:
     if share > LITTLE_FAIL:
         return failed(name, f"{sentence}: {reason}.", remedy, figures)
     return warned(name, f"{sentence}: {reason}.", remedy, figures)
+
+
+def queue(e: Evidence) -> Check:
+    """Requests that wait at the server wait for something: its limit of sequences, its KV cache, or a burst of prompts."""
+    name = "queue-explained"
+    running, waiting, usage = (e.samples(n) for n in ("running", "waiting", "kv_usage"))
+    if running is None or waiting is None or len(waiting) < 5:
+        return no_data(name, "There are too few samples of the server's running and waiting requests.")
+    figures = {"running_mean": round(float(running.mean()), 2), "waiting_mean": round(float(waiting.mean()), 2)}
+    if usage is not None:
+        figures["kv_usage_max"] = round(float(usage.max()), 3)
+    if float(np.mean(waiting >= 1)) < 0.5:
+        return passed(name, f"The server had {figures['running_mean']:g} requests running on average and held hardly any back.", figures)  # fmt: skip
+    limit = e.trial.effective.max_num_seqs if e.trial is not None else None
+    told = f"{figures['waiting_mean']:g} requests waited at the server on average"
+    if limit is not None and float(running.max()) >= 0.95 * limit:
+        return passed(name, f"{told}: it runs at most max_num_seqs = {limit}.", figures)
+    if usage is not None and float(np.quantile(usage, 0.9)) >= KV_FULL:
+        return passed(name, f"{told}: its KV cache is full ({100 * float(usage.max()):.0f} %).", figures)
+    if limit is None or usage is None or len(running) != len(waiting):
+        return no_data(name, f"{told}, and the server does not tell its limits.")
+    return warned(name, f"{told} although it runs {running.max():.0f} of at most {limit} and its KV cache is at {100 * float(usage.max()):.0f} %: prompts are read slower than they come, or something else holds them.", "Look at max_num_batched_tokens, at the time that prefill takes, and at other users of the server.", figures)  # fmt: skip
 
 
 def overload(e: Evidence) -> Check:
@@ -216,4 +240,4 @@ def simulated_clock(e: Evidence) -> Check:
     return warned(name, f"{told}.", remedy, figures) if behind > 0.2 else passed(name, f"{told}.", figures)
 
 
-ALL = (overload, little, preemptions, prefix_hits, throttling, drift, restarts, log, simulated_clock)
+ALL = (overload, little, queue, preemptions, prefix_hits, throttling, drift, restarts, log, simulated_clock)
