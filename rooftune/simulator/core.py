@@ -119,7 +119,7 @@ def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
         max_num_seqs=r.max_num_seqs,
         max_num_batched_tokens=r.max_num_batched_tokens,
         max_model_len=r.max_model_len,
-        kv_blocks=kv_tokens // BLOCK_TOKENS,
+        kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never given out
         long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
         enable_chunked_prefill=r.chunked_prefill,
         enable_prefix_caching=r.prefix_caching,
@@ -127,4 +127,5 @@ def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
         watermark=config.watermark or 0.0,
         priority=config.scheduling_policy == "priority",
         speculative_tokens=r.speculative_tokens,
+        async_scheduling=r.async_scheduling,
     )

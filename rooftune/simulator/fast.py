@@ -26,19 +26,17 @@ def run_fast(
     limits: Limits,
     session: Session,
     *,
-    early: bool,
     acceptance: float = 0.6,
     compile: bool | None = None,
 ) -> Outcome:
     """Run every request of ``plan`` to its end, or to ``session.end_s``.
 
     Args:
-        early: asynchronous scheduling: a step is scheduled before the one ahead of it has ended.
         acceptance: share of speculative tokens that are accepted, each after the one before it.
         compile: True and False force the compiled and the plain form; None chooses by size.
     """
     module, compiled = kernel() if (compile is None and len(plan) > FEW) or compile else (_plain(), False)
-    state = _state(module, plan, contents(plan), step_time, limits, session, early=early, acceptance=acceptance)
+    state = _state(module, plan, contents(plan), step_time, limits, session, acceptance=acceptance)
     if not compiled:
         state = state._replace(**{k: v.tolist() for k, v in state._asdict().items() if isinstance(v, np.ndarray)})
     module.run(state)
@@ -59,7 +57,6 @@ def _state(
     limits: Limits,
     session: Session,
     *,
-    early: bool,
     acceptance: float,
 ) -> Any:
     n, blocks = len(plan), limits.kv_blocks
@@ -69,8 +66,11 @@ def _state(
     table = 2 * blocks + 8
     ring = np.arange(blocks + 1, dtype=np.int64)
     marks = np.asarray(session.marks_s, np.float64)
+    window = session.window_s
+    if not all(edge in session.marks_s or np.isinf(edge) for edge in window):
+        raise ValueError("the edges of the window must be among the marks")
     values = _requests(plan, same) | parameters(step_time)
-    counters, clock = np.zeros(16, np.int64), np.zeros(4, np.float64)
+    counters, clock = np.zeros(k.COUNTERS, np.int64), np.zeros(4, np.float64)
     counters[k.FREE], counters[k.SLOTS] = blocks, slots
     return k.State(
         **values,
@@ -103,11 +103,13 @@ def _state(
         caching=int(limits.enable_prefix_caching),
         whole=int(limits.whole_prompt_must_fit),
         spare=int(limits.watermark * blocks),
-        early=int(early),
+        early=int(limits.async_scheduling),
         spec=limits.speculative_tokens,
         connections=session.connections or 0,
-        send_until=float(session.send_until_s),
-        end=float(session.end_s),
+        send_until=min(session.send_until_s, k.FAR),
+        end=min(session.end_s, k.FAR),
+        window_from=window[0],
+        window_to=window[1],
     )
 
 
@@ -126,8 +128,11 @@ def _requests(plan: RequestPlan, same: Contents) -> dict[str, Any]:
         "shared": same.shared.copy(),
         "next_turn": next_turns(plan),
         "think": plan.think_s.astype(np.float64),
-        **{name: never.copy() for name in ("sent", "admitted", "first", "last")},
-        **{name: zeros.copy() for name in ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk")},
+        **{name: never.copy() for name in ("sent", "admitted", "first", "last", "stream_first", "stream_last")},
+        **{
+            name: zeros.copy()
+            for name in ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk", "stream_tokens")
+        },
     }
 
 
@@ -175,6 +180,10 @@ def _outcome(k: Any, state: Any) -> Outcome:
         kv_usage_s=levels[:, k.KV_S],
         busy_s=levels[:, k.BUSY_S],
         gaps=column("gaps"),
+        stream_first_s=_or_nan(column("stream_first")),
+        stream_last_s=_or_nan(column("stream_last")),
+        stream_tokens=column("stream_tokens", np.int64),
+        extra_tokens=int(state.c[k.EXTRA]),
         mixed_steps=int(state.c[k.MIXED_STEPS]),
         mixed_s=float(state.x[k.MIXED]),
         decoded=int(state.c[k.DECODED]),

@@ -210,7 +210,7 @@ class Server:
         }
         info = {
             "block_size": 16,
-            "num_gpu_blocks": s.pool.total,
+            "num_gpu_blocks": s.pool.total + 1,
             "enable_prefix_caching": core.resolved.prefix_caching,
             "gpu_memory_utilization": core.resolved.gpu_memory_utilization,
             "cache_dtype": core.config.kv_cache_dtype or "auto",

@@ -17,27 +17,12 @@ BLOCK = 16
 CHAIN = 1 << 20
 """Blocks that one chain of block contents may have; the key of block i of chain c is c * CHAIN + i."""
 
-(
-    N_RUN,
-    HEAD,
-    TAIL,
-    INBOX,
-    FREE,
-    CURSOR,
-    HEAP,
-    FLIGHT,
-    MARK,
-    SLOTS,
-    PREEMPTED,
-    QUERIES,
-    HITS,
-    STEPS,
-    MIXED_STEPS,
-    DECODED,
-) = range(16)
+N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, FLIGHT, MARK, SLOTS = range(10)
+PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, COUNTERS = range(10, 19)
 """Places in ``State.c``: running; the waiting queue's head and tail, and the end of the inbox behind it; free blocks; next opening
 request; later turns in the heap; requests in flight; current interval; free slots; preemptions; prefix queries and hits in
-tokens; steps; steps with prefill; sequences decoded, summed over steps."""
+tokens; steps; steps with prefill; sequences decoded, summed over steps; running ones that have ended but still hold their
+places; tokens that came together with another (speculative decoding)."""
 CLOCK, BUSY, MIXED, CONTEXT = range(4)
 """Places in ``State.x``: time now; seconds of all steps, of those with prefill; decode context summed over steps."""
 OUT, PROMPT, COMPUTED, ENDED, IN_QUERIES, IN_HITS, IN_PREEMPTED, IN_STEPS, KINDS = range(9)
@@ -95,7 +80,12 @@ class State(NamedTuple):
     counts: Any
     levels: Any
     gaps: Any
-    """Histogram of gaps between tokens, logarithmic."""
+    """Histogram of gaps between tokens inside the window, logarithmic."""
+    stream_first: Any
+    """First token inside the window; -1: none."""
+    stream_last: Any
+    stream_tokens: Any
+    """Tokens inside the window after those of the first moment."""
     linear_decode: Any
     linear_mixed: Any
     head: Any
@@ -122,6 +112,8 @@ class State(NamedTuple):
     connections: int
     send_until: float
     end: float
+    window_from: float
+    window_to: float
 
 
 @compiled
@@ -338,7 +330,7 @@ def need_of(s: Any, r: int, n: int, budget: int) -> int:
         need += s.spec
     if s.threshold > 0 and n + s.c[TAIL] - s.c[HEAD] > 1:
         need = min(need, s.threshold)
-    return int(min(need, budget, s.max_len - s.computed[r]))
+    return int(min(need, budget, s.max_len - 1 - s.computed[r]))
 
 
 @compiled
@@ -350,24 +342,43 @@ def schedule_running(s: Any) -> tuple[int, bool]:
     while i < s.c[N_RUN] and budget > 0:
         r = s.running[i]
         i += 1
-        need = need_of(s, r, s.c[N_RUN], budget)
+        need = 0 if complete(s, r) else need_of(s, r, s.c[N_RUN], budget)
         if need <= 0:
             continue
         while not reserve(s, r, need):
-            victim = s.running[s.c[N_RUN] - 1]
-            preempt(s, victim)
+            victim = preempt_last(s)
             preempted = True
             if victim == r:
                 return budget, True
-        s.chunk[r] = need
+        give(s, r, need)
         budget -= need
     return budget, preempted
 
 
 @compiled
-def preempt(s: Any, victim: int) -> None:
-    """Free the last running sequence's blocks and put it at the head of the waiting queue."""
+def complete(s: Any, r: int) -> bool:
+    """Whether a request has all its tokens."""
+    return bool(s.generated[r] >= s.output[r] or s.prompt[r] + s.generated[r] >= s.max_len)
+
+
+@compiled
+def give(s: Any, r: int, tokens: int) -> None:
+    """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
+    s.chunk[r] = tokens
+    done = s.computed[r]
+    name_blocks(s, r, done // BLOCK, min(done + tokens, s.prompt[r] + s.generated[r]) // BLOCK)
+
+
+@compiled
+def preempt_last(s: Any) -> int:
+    """Free the blocks of the last running sequence that has not ended and put it at the head of the waiting queue."""
+    at = s.c[N_RUN] - 1
+    while complete(s, s.running[at]):
+        at -= 1
+    victim = s.running[at]
     s.c[N_RUN] -= 1
+    for i in range(at, s.c[N_RUN]):
+        s.running[i] = s.running[i + 1]
     give_back(s, victim, True)
     s.computed[victim] = 0
     s.preemptions[victim] += 1
@@ -375,6 +386,22 @@ def preempt(s: Any, victim: int) -> None:
     s.counts[s.c[MARK] * KINDS + IN_PREEMPTED] += 1
     s.c[HEAD] -= 1
     s.waiting[s.c[HEAD]] = victim
+    return int(victim)
+
+
+@compiled
+def release_ended(s: Any) -> None:
+    """Sequences that ended in the step before give back their blocks and places."""
+    kept = 0
+    for i in range(s.c[N_RUN]):
+        r = s.running[i]
+        if complete(s, r):
+            give_back(s, r, False)
+        else:
+            s.running[kept] = r
+            kept += 1
+    s.c[N_RUN] = kept
+    s.c[ENDING] = 0
 
 
 @compiled
@@ -407,12 +434,12 @@ def head_of_line(s: Any, budget: int) -> tuple[int, int]:
 
 
 @compiled
-def schedule_waiting(s: Any, budget: int) -> None:
-    """Admit waiting requests while they fit."""
+def schedule_waiting(s: Any, budget: int) -> int:
+    """Admit waiting requests while they fit; the budget that is left."""
     while True:
         hits, need = head_of_line(s, budget)
         if need == 0:
-            return
+            return budget
         r = s.waiting[s.c[HEAD]]
         s.c[HEAD] += 1
         s.c[SLOTS] -= 1
@@ -426,7 +453,7 @@ def schedule_waiting(s: Any, budget: int) -> None:
             s.admitted[r] = s.x[CLOCK]
         s.running[s.c[N_RUN]] = r
         s.c[N_RUN] += 1
-        s.chunk[r] = need
+        give(s, r, need)
         budget -= need
 
 
@@ -455,14 +482,25 @@ def share(s: Any, r: int, hits: int) -> None:
 
 
 @compiled
+def schedule(s: Any) -> bool:
+    """Running sequences first, then waiting ones unless one was preempted; whether anything was scheduled."""
+    budget, preempted = schedule_running(s)
+    if not preempted:
+        budget = schedule_waiting(s, budget)
+    return bool(budget < s.budget)
+
+
+@compiled
 def one_step(s: Any) -> bool:
     """Schedule, run and finish one step; False when nothing could be scheduled."""
     early = s.early and (s.c[N_RUN] > 0 or s.c[TAIL] > s.c[HEAD])
     if not early:
         s.c[TAIL] = s.c[INBOX]
-    budget, preempted = schedule_running(s)
-    if not preempted:
-        schedule_waiting(s, budget)
+    some = schedule(s)
+    if s.c[ENDING] > 0:
+        release_ended(s)
+        if not some:
+            schedule(s)
     s.c[TAIL] = s.c[INBOX]
     seqs = tokens = p_tokens = p_context = sampled = scheduled = 0
     context, pairs = 0, 0.0
@@ -479,7 +517,6 @@ def one_step(s: Any) -> bool:
             s.counts[s.c[MARK] * KINDS + COMPUTED] += q
         sampled += 1 if done + q >= known else 0
         s.computed[r] = min(done + q, known)
-        name_blocks(s, r, done // BLOCK, s.computed[r] // BLOCK)
     seconds = step_seconds(
         s.linear_decode, s.linear_mixed, s.head, s.host_decode, s.host_mixed, s.cost,
         seqs, tokens, context, p_tokens, pairs, p_context, sampled,
@@ -526,30 +563,45 @@ def give_tokens(s: Any) -> None:
         room = min(s.output[r] - s.generated[r], s.max_len - known)
         new = 1
         if s.spec > 0 and s.generated[r] > 0:
-            new += s.accept[(r * 7919 + s.generated[r]) % len(s.accept)]
+            new += min(s.accept[(r * 7919 + s.generated[r]) % len(s.accept)], s.chunk[r] - 1)
         new = min(new, room)
+        s.c[EXTRA] += new - 1
         if s.generated[r] == 0:
             s.first[r] = s.x[CLOCK]
             s.counts[at + PROMPT] += s.prompt[r]
-        else:
-            note_gap(s, s.x[CLOCK] - s.last[r], 1)
-        if new > 1:
-            note_gap(s, LEAST_GAP, new - 1)
-        s.last[r] = s.x[CLOCK]
+        note_token(s, r, s.x[CLOCK], new)
         s.generated[r] += new
         s.computed[r] += new - 1
         s.counts[at + OUT] += new
         if new >= room:
             end_request(s, r)
-            kept -= 1
+            if not s.early:
+                give_back(s, r, False)
+                kept -= 1
     s.c[N_RUN] = kept
+    if s.c[ENDING] > 0 and s.c[ENDING] == kept and s.c[TAIL] == s.c[HEAD]:
+        release_ended(s)
     send(s, True)
 
 
 @compiled
+def note_token(s: Any, r: int, now: float, new: int) -> None:
+    """Tokens of one request at one moment: its gap and its stream inside the window."""
+    if s.window_from <= now < s.window_to:
+        if s.generated[r] > 0 and s.last[r] >= s.window_from:
+            note_gap(s, now - s.last[r], 1)
+        if s.stream_first[r] < 0:
+            s.stream_first[r] = now
+        else:
+            s.stream_tokens[r] += new
+        s.stream_last[r] = now
+    s.last[r] = now
+
+
+@compiled
 def end_request(s: Any, r: int) -> None:
-    """A request is complete: free its blocks and its connection; its next turn becomes due after the think time."""
-    give_back(s, r, False)
+    """A request is complete: its connection is free, and its next turn becomes due after the think time."""
+    s.c[ENDING] += s.early
     s.counts[s.c[MARK] * KINDS + ENDED] += 1
     s.c[FLIGHT] -= 1
     after = s.next_turn[r]
@@ -587,22 +639,44 @@ def blocks_wanted(s: Any, steps: int) -> int:
     wanted = 0
     for i in range(s.c[N_RUN]):
         r = s.running[i]
+        if complete(s, r):
+            continue
         wanted += (s.computed[r] + steps + BLOCK - 1) // BLOCK - s.held[r]
     return wanted
 
 
 @compiled
-def skip(s: Any) -> bool:
-    """Take all steps up to the next event at once; False when the next step is one that changes more than counters."""
-    n = s.c[N_RUN]
+def only_decodes(s: Any) -> bool:
+    """Whether the next step decodes all running sequences by one token and nothing else can happen in it.
+
+    What ended in the step before gives its blocks back here, after the next step's blocks are taken.
+    """
+    n = s.c[N_RUN] - s.c[ENDING]
     if n == 0 or n > s.budget or s.spec > 0 or s.c[INBOX] > s.c[TAIL] or head_of_line(s, s.budget - n)[1] > 0:
         return False
-    context, most = 0, 1 << 40
+    if s.c[ENDING] > 0 and (s.c[TAIL] > s.c[HEAD] or blocks_wanted(s, 1) > s.c[FREE]):
+        return False
+    for i in range(s.c[N_RUN]):
+        r = s.running[i]
+        if s.generated[r] == 0 or s.prompt[r] + s.generated[r] - s.computed[r] != 1:
+            return False
+    if s.c[ENDING] > 0:
+        for i in range(s.c[N_RUN]):
+            if not complete(s, s.running[i]):
+                reserve(s, s.running[i], 1)
+        release_ended(s)
+    return True
+
+
+@compiled
+def skip(s: Any) -> bool:
+    """Take all steps up to the next event at once; False when the next step is one that changes more than counters."""
+    if not only_decodes(s):
+        return False
+    n, context, most = s.c[N_RUN], 0, 1 << 40
     for i in range(n):
         r = s.running[i]
         known = s.prompt[r] + s.generated[r]
-        if s.generated[r] == 0 or known - s.computed[r] != 1:
-            return False
         context += known
         most = min(most, s.output[r] - s.generated[r], s.max_len - known)
     if n * (most // BLOCK + 1) > s.c[FREE] and blocks_wanted(s, most) > s.c[FREE]:
@@ -632,23 +706,25 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float) -> None:
     """So many decode steps of all running sequences, in closed form; the last is told apart for it may end an interval."""
     n, now = s.c[N_RUN], s.x[CLOCK]
     first, last = a + b * context, a + b * (context + n * (steps - 1))
+    before_last = now + (steps - 1) * first + b * n * (steps - 1) * (steps - 2) / 2
     for i in range(n):
         r = s.running[i]
         if steps > 1:
-            note_gap(s, now + first - s.last[r], 1)
-            s.last[r] = now + (steps - 1) * first + b * n * (steps - 1) * (steps - 2) / 2
+            note_token(s, r, now + first, 1)
+            note_stream(s, r, before_last, steps - 2)
         done = s.computed[r]
         reserve(s, r, steps)
         s.computed[r] = done + steps - 1
         s.generated[r] += steps - 1
         s.chunk[r] = 1
         name_blocks(s, r, done // BLOCK, (done + steps - 1) // BLOCK)
-    spread_gaps(s, first + b * n, last - b * n, (steps - 2) * n)
+    if s.window_from <= now + first < s.window_to:
+        spread_gaps(s, first + b * n, last - b * n, (steps - 2) * n)
     s.counts[s.c[MARK] * KINDS + OUT] += n * (steps - 1)
     s.x[CONTEXT] += steps * context + n * steps * (steps - 1) / 2
     s.c[DECODED] += n * steps
     if steps > 1:
-        elapse(s, (steps - 1) * first + b * n * (steps - 1) * (steps - 2) / 2, steps - 1)
+        elapse(s, before_last - now, steps - 1)
     for i in range(n):
         r = s.running[i]
         done = s.computed[r]
@@ -656,6 +732,15 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float) -> None:
         name_blocks(s, r, done // BLOCK, (done + 1) // BLOCK)
     elapse(s, last, 1)
     give_tokens(s)
+
+
+@compiled
+def note_stream(s: Any, r: int, now: float, tokens: int) -> None:
+    """So many more tokens up to now; all moments of one closed form lie on the same side of the window's edges."""
+    if tokens > 0 and s.window_from <= now < s.window_to:
+        s.stream_tokens[r] += tokens
+        s.stream_last[r] = now
+    s.last[r] = now
 
 
 @compiled

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+COLUMNS = (
+    "due_s", "sent_s", "admitted_s", "first_s", "last_s", "generated", "ended", "cached", "preempted", "stream_first_s",
+    "stream_last_s", "stream_tokens",
+)  # fmt: skip
+"""Fields of an outcome with one entry a request."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Session:
     """The run is cut here."""
     marks_s: tuple[float, ...] = ()
     """Edges of the intervals that totals are kept for: before the first, between, after the last."""
+    window_s: tuple[float, float] = (float("-inf"), float("inf"))
+    """Gaps and streams are kept of tokens from the first of these moments, before the second; both are marks or infinite."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,30 @@ class Outcome:
     kv_usage_s: Floats
     busy_s: Floats
     gaps: Floats
-    """Counts of gaps between tokens by logarithmic bin."""
+    """Counts of gaps between moments with tokens of one request, both in the window, by logarithmic bin."""
+    stream_first_s: Floats
+    """First and last token of each request in the window, and its tokens there after the first moment."""
+    stream_last_s: Floats
+    stream_tokens: Ints
+    extra_tokens: int = 0
+    """Tokens that came together with another (speculative decoding)."""
     mixed_steps: int = 0
     mixed_s: float = 0.0
     decoded: int = 0
     context: float = 0.0
     """Decoding sequences, and their context, summed over steps."""
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Outcome:
+        """The columns of some of the requests; totals stay."""
+        columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in COLUMNS}
+        return replace(self, **columns)
+
+    def followed_by_nothing(self, count: int) -> Outcome:
+        """The columns with so many requests more to which nothing happened."""
+        if not count:
+            return self
+        columns: dict[str, Any] = {name: _longer(getattr(self, name), count) for name in COLUMNS}
+        return replace(self, **columns)
 
     def gap_quantile(self, q: float) -> float:
         """Quantile of the gaps between tokens in seconds; NaN without gaps. Exact to 0.1 %."""
@@ -73,10 +99,18 @@ class Outcome:
         at = int(np.searchsorted(np.cumsum(self.gaps), q * total))
         return float(LEAST_GAP * np.exp((min(at, len(self.gaps) - 1) + 0.5) * GAP_STEP))
 
-    def gap_mean(self) -> float:
-        """Mean gap between tokens in seconds; NaN without gaps."""
+    def gap_moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the gaps between tokens in seconds; NaN without gaps."""
         from rooftune.simulator.kernel import GAP_STEP, LEAST_GAP
 
         total = self.gaps.sum()
+        if total <= 0:
+            return float("nan"), float("nan")
         middles = LEAST_GAP * np.exp((np.arange(len(self.gaps)) + 0.5) * GAP_STEP)
-        return float((self.gaps * middles).sum() / total) if total > 0 else float("nan")
+        mean = float((self.gaps * middles).sum() / total)
+        return mean, float(np.sqrt((self.gaps * (middles - mean) ** 2).sum() / total))
+
+
+def _longer(column: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    nothing = np.nan if column.dtype.kind == "f" else 0
+    return np.concatenate([column, np.full(count, nothing).astype(column.dtype)])

@@ -30,6 +30,8 @@ class Limits:
     watermark: float = 0.0
     priority: bool = False
     speculative_tokens: int = 0
+    async_scheduling: bool = False
+    """A step is scheduled while the one before it runs: what that one frees is free one step later."""
 
 
 @dataclass(eq=False)
@@ -48,6 +50,13 @@ class Sequence_:
     blocks: list[int] = field(default_factory=list)
     preemptions: int = 0
     finished: str | None = None
+    place: int = 0
+    """Order of arrival at the scheduler."""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Order under the priority policy: the lower goes first."""
+        return self.priority, self.place
 
     @property
     def known(self) -> int:
@@ -76,49 +85,62 @@ class Scheduler:
         self.pool = BlockPool(limits.kv_blocks, limits.enable_prefix_caching)
         self.running: list[Sequence_] = []
         self.waiting: deque[Sequence_] = deque()
+        self.ending: list[Sequence_] = []
+        """Finished in the step before, and still holding their blocks and places while the next one is scheduled."""
+        self.arrivals = 0
         self.preemptions = 0
         self.prefix_queries = 0
         self.prefix_hits = 0
 
     def add(self, sequence: Sequence_) -> None:
         """A request arrives."""
+        self.arrivals += 1
+        sequence.place = self.arrivals
         self.waiting.append(sequence)
         if self.limits.priority:
-            self.waiting = deque(sorted(self.waiting, key=lambda s: (s.priority, s.id)))
+            self.waiting = deque(sorted(self.waiting, key=lambda s: s.rank))
 
     def abort(self, sequence: Sequence_) -> None:
         """A client went away."""
+        if sequence.finished:
+            return
         if sequence in self.running:
-            self.running.remove(sequence)
-            self.pool.give_back(sequence.blocks)
-            sequence.blocks = []
+            self._release(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
         sequence.finished = "abort"
 
     @property
     def idle(self) -> bool:
-        return not self.running and not self.waiting
+        return len(self.running) == len(self.ending) and not self.waiting
 
     def schedule(self) -> Step:
         """Choose what the next step computes: running sequences first, then waiting ones while they fit."""
         step = Step()
+        self._choose(step)
+        if self.ending:
+            self._release_ended()
+            if not step.scheduled:
+                self._choose(step)
+        step.shape = self._shape(step)
+        for sequence, tokens in step.scheduled:
+            sequence.computed = min(sequence.computed + tokens, sequence.known)
+        return step
+
+    def _choose(self, step: Step) -> None:
         budget = self._schedule_running(step, self.limits.max_num_batched_tokens)
         if not step.preempted:
             self._schedule_waiting(step, budget)
-        step.shape = self._shape(step)
-        for sequence, tokens in step.scheduled:
-            self._compute(sequence, tokens)
-        return step
 
     def advance(self, step: Step, draw: Callable[[Sequence_], int] | None = None) -> list[tuple[Sequence_, int]]:
         """Give tokens to each sequence whose known tokens are all computed; return (sequence, new tokens)."""
         out = []
-        for sequence, _tokens in step.scheduled:
+        for sequence, tokens in step.scheduled:
             if sequence.finished or sequence.computed < sequence.known:
                 continue
             room = min(sequence.max_tokens - sequence.generated, self.limits.max_model_len - sequence.known)
-            new = min(room, 1 + (draw(sequence) if draw and sequence.generated else 0))
+            drafts = min(draw(sequence), tokens - 1) if draw and sequence.generated else 0
+            new = min(room, 1 + drafts)
             sequence.generated += new
             sequence.computed += new - 1
             out.append((sequence, new))
@@ -127,20 +149,20 @@ class Scheduler:
         return out
 
     def _schedule_running(self, step: Step, budget: int) -> int:
-        limits, i = self.limits, 0
+        i = 0
         while i < len(self.running) and budget > 0:
             sequence = self.running[i]
             i += 1
-            need = self._need(sequence, budget)
+            need = 0 if sequence.finished else self._need(sequence, budget)
             if need <= 0:
                 continue
             while not self._reserve(sequence, need):
-                victim = max(self.running, key=lambda s: (s.priority, s.id)) if limits.priority else self.running[-1]
+                victim = self._victim()
                 budget += self._preempt(victim, step)
                 if victim is sequence:
                     return budget
-                i = min(i, self.running.index(sequence) + 1)
-            step.scheduled.append((sequence, need))
+                i = self.running.index(sequence) + 1
+            self._give(step, sequence, need)
             budget -= need
         return budget
 
@@ -173,8 +195,19 @@ class Scheduler:
             self._reserve(sequence, need)
             self.running.append(sequence)
             step.admitted.append(sequence)
-            step.scheduled.append((sequence, need))
+            self._give(step, sequence, need)
             budget -= need
+
+    def _give(self, step: Step, sequence: Sequence_, tokens: int) -> None:
+        """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
+        step.scheduled.append((sequence, tokens))
+        upto = min(sequence.computed + tokens, sequence.known)
+        for i in range(sequence.computed // BLOCK_TOKENS, upto // BLOCK_TOKENS):
+            self.pool.name(sequence.blocks[i], sequence.block_hash(i))
+
+    def _victim(self) -> Sequence_:
+        alive = [s for s in self.running if not s.finished]
+        return max(alive, key=lambda s: s.rank) if self.limits.priority else alive[-1]
 
     def _need(self, sequence: Sequence_, budget: int) -> int:
         need = sequence.known - sequence.computed
@@ -183,7 +216,7 @@ class Scheduler:
         threshold = self.limits.long_prefill_token_threshold
         if threshold and len(self.running) + len(self.waiting) > 1:
             need = min(need, threshold)
-        return min(need, budget, self.limits.max_model_len - sequence.computed)
+        return min(need, budget, self.limits.max_model_len - 1 - sequence.computed)
 
     def _reserve(self, sequence: Sequence_, tokens: int) -> bool:
         missing = blocks_for(sequence.computed + tokens) - len(sequence.blocks)
@@ -192,12 +225,6 @@ class Scheduler:
         if missing > 0:
             sequence.blocks += self.pool.take(missing)
         return True
-
-    def _compute(self, sequence: Sequence_, tokens: int) -> None:
-        before = sequence.computed // BLOCK_TOKENS
-        sequence.computed = min(sequence.computed + tokens, sequence.known)
-        for i in range(before, sequence.computed // BLOCK_TOKENS):
-            self.pool.name(sequence.blocks[i], sequence.block_hash(i))
 
     def _preempt(self, victim: Sequence_, step: Step) -> int:
         self.running.remove(victim)
@@ -213,6 +240,16 @@ class Scheduler:
 
     def _finish(self, sequence: Sequence_) -> None:
         sequence.finished = "length"
+        self.ending.append(sequence)
+        if not self.limits.async_scheduling or self.idle:
+            self._release_ended()
+
+    def _release_ended(self) -> None:
+        for sequence in self.ending:
+            self._release(sequence)
+        self.ending.clear()
+
+    def _release(self, sequence: Sequence_) -> None:
         self.running.remove(sequence)
         self.pool.give_back(sequence.blocks)
         sequence.blocks = []

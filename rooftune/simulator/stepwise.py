@@ -58,7 +58,6 @@ def run_stepwise(
     limits: Limits,
     session: Session,
     *,
-    early: bool,
     acceptance: float = 0.6,
 ) -> dict[str, Any]:
     """Run the plan; the same arguments as ``run_fast``. Returns the columns that the two have in common."""
@@ -69,7 +68,8 @@ def run_stepwise(
     admitted, first, last = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
     sequences = [_sequence(plan, r, same.names(r, int(plan.prompt_tokens[r]) // BLOCK_TOKENS)) for r in range(n)]
     inbox: list[int] = []
-    clock, steps, durations = 0.0, 0, []
+    clock, durations = 0.0, []
+    tokens: list[tuple[float, int, int]] = []
     while clock < session.end_s:
         if scheduler.idle and not inbox:
             due = client.next_due()
@@ -77,7 +77,7 @@ def run_stepwise(
                 break
             clock = max(clock, due)
             inbox += client.send(clock, freed=False)
-        late = early and not scheduler.idle
+        late = limits.async_scheduling and not scheduler.idle
         if not late:
             _add(scheduler, sequences, inbox)
         step = scheduler.schedule()
@@ -89,10 +89,10 @@ def run_stepwise(
             admitted[s.id] = clock if np.isnan(admitted[s.id]) else admitted[s.id]
         seconds = step_time.seconds(step.shape)
         clock += seconds
-        steps += 1
         durations.append(seconds)
         inbox += client.send(clock, freed=False)
-        for s, _new in scheduler.advance(step, draw):
+        for s, new in scheduler.advance(step, draw):
+            tokens.append((clock, s.id, new))
             first[s.id] = clock if np.isnan(first[s.id]) else first[s.id]
             last[s.id] = clock
             if s.finished:
@@ -107,11 +107,12 @@ def run_stepwise(
         "generated": np.array([s.generated for s in sequences], np.int64),
         "preempted": np.array([s.preemptions for s in sequences], np.int64),
         "cached": np.array([s.cached for s in sequences], np.int64),
-        "steps": steps,
+        "steps": len(durations),
         "end_s": clock,
         "prefix_queries": scheduler.prefix_queries,
         "prefix_hits": scheduler.prefix_hits,
         "durations": durations,
+        "tokens": tokens,
     }
 
 
