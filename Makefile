@@ -42,7 +42,14 @@ optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (defaul
 test: $(VENV)/.installed-test ## run the tests (no GPU, no vLLM, no browser)
 	@$(BIN)/python -m pytest -m "not real_vllm and not browser" $(ARGS)
 
-test-browser: $(VENV)/.installed-test ## look at the Prefect UI in headless Chromium (needs Chromium)
+$(VENV)/.installed-browser: $(VENV)/.installed-test
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		{ echo "test-browser needs Chromium; on Debian and Ubuntu: sudo apt-get install chromium" >&2; exit 2; }
+	@echo "installing what drives the browser"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test,browser]'
+	@touch $@
+
+test-browser: $(VENV)/.installed-browser ## look at the Prefect UI in headless Chromium (needs Chromium)
 	@$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 check: $(VENV)/.installed-check ## lint, format, types, direction of dependencies
