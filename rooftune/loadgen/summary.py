@@ -21,6 +21,10 @@ class LoadOptions(BaseModel):
     request_timeout_s: float = 600.0
     api_key_env: str = "OPENAI_API_KEY"
     stream: bool = True
+    continuous_usage: bool = Field(
+        default=False,
+        description="ask for usage with every chunk (vLLM), which tells the tokens in each; costs the server",
+    )
 
 
 class LoadSummary(BaseModel):

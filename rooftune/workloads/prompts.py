@@ -66,6 +66,11 @@ def said_text(plan: RequestPlan, i: int) -> str:
     return _words(_numbers(int(plan.prompt_seed[i]), said, 0, len(WORDS)))
 
 
+def answer_text(plan: RequestPlan, i: int) -> str:
+    """Words in the place of the answer to request i, as many as were asked for."""
+    return _words(_numbers(int(plan.prompt_seed[i]), int(plan.output_tokens[i]), 0, len(WORDS), 1 + plan.seed))
+
+
 def _of_blocks(plan: RequestPlan, i: int, low: int, high: int) -> list[int]:
     assert plan.blocks is not None
     n, found = int(plan.prompt_tokens[i]), list[int]()

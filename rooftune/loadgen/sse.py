@@ -1,0 +1,211 @@
+"""Takes the body of a streamed answer apart: HTTP chunks, then server-sent events, each with the time at which it was whole.
+
+Pieces come as they were read from the socket. A piece that is exactly one HTTP chunk with one event, which is what vLLM
+sends token by token, takes a short way; every other cut takes the long way with the same result.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_EVENT = 4 * 2**20
+"""Bytes of one event beyond which a stream is given up; vLLM's events have a few hundred."""
+MAX_LINE = 4096
+"""Bytes of the line that states the size of a chunk, extensions included."""
+_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+class BadFrame(Exception):
+    """The bytes are no HTTP chunks, or an event is larger than we take. The first argument is the error class."""
+
+
+class Chunks:
+    """The payload of a body in chunked transfer coding."""
+
+    __slots__ = ("_left", "_state", "line", "over")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._state = "size"
+        self.line = b""
+        self.over = False
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the next byte begins a chunk."""
+        return self._state == "size" and not self.line
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Payload in these bytes, and what follows the end of the body.
+
+        Raises:
+            BadFrame: no chunked coding.
+        """
+        found: list[bytes] = []
+        at, size = 0, len(data)
+        while at < size and not self.over:
+            if self._state == "data":
+                taken = data[at : at + self._left]
+                found.append(taken)
+                at += len(taken)
+                self._left -= len(taken)
+                if self._left == 0:
+                    self._state = "after"
+                continue
+            stop = data.find(b"\n", at)
+            if stop < 0:
+                self.line += data[at:]
+                at = size
+                if len(self.line) > MAX_LINE:
+                    raise BadFrame("protocol", "the line with the size of a chunk does not end")
+                break
+            line = (self.line + data[at:stop]).rstrip(b"\r")
+            self.line, at = b"", stop + 1
+            self._take(line)
+        return b"".join(found), data[at:]
+
+    def _take(self, line: bytes) -> None:
+        """One line between the chunks."""
+        if self._state == "after":
+            if line:
+                raise BadFrame("protocol", "a chunk is longer than it says")
+            self._state = "size"
+        elif self._state == "trailer":
+            self.over = not line
+        else:
+            try:
+                self._left = int(line.split(b";", 1)[0], 16)
+            except ValueError:
+                raise BadFrame("protocol", f"no size of a chunk: {line[:40]!r}") from None
+            if self._left < 0:
+                raise BadFrame("protocol", "a chunk of negative size")
+            self._state = "data" if self._left else "trailer"
+
+
+class Events:
+    """Server-sent events out of pieces of text."""
+
+    __slots__ = ("_buffer", "_scanned")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether no event has begun."""
+        return not self._buffer
+
+    @property
+    def rest(self) -> bytes:
+        """What has come of an event that is not whole."""
+        return bytes(self._buffer)
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Name (``event:``, mostly empty) and data of every event that is whole now; events without data are left out.
+
+        Raises:
+            BadFrame: an event grows beyond ``MAX_EVENT``.
+        """
+        self._buffer += data
+        found = []
+        at = 0
+        while (end := _END.search(self._buffer, max(at, self._scanned - 3))) is not None:
+            event = _fields(bytes(self._buffer[at : end.start()]))
+            at = self._scanned = end.end()
+            if event is not None:
+                found.append(event)
+        if at:
+            del self._buffer[:at]
+        self._scanned = len(self._buffer)
+        if self._scanned > MAX_EVENT:
+            raise BadFrame("too_large", f"an event of more than {MAX_EVENT // 2**20} MiB")
+        return found
+
+
+def _fields(text: bytes) -> tuple[bytes, bytes] | None:
+    """Name and data of one event; None for comments and blank lines."""
+    if len(text) > MAX_EVENT:
+        raise BadFrame("too_large", f"an event of more than {MAX_EVENT // 2**20} MiB")
+    if text.startswith(b"data: ") and b"\n" not in text and b"\r" not in text:
+        return b"", text[6:]
+    name, data = b"", []
+    for line in _LINE.split(text.removeprefix(b"\xef\xbb\xbf")):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return (name, b"\n".join(data)) if data else None
+
+
+class Stream:
+    """Events of one answer with their times. ``chunked``: the body has HTTP chunks; else it is plain."""
+
+    __slots__ = ("_chunks", "_events", "names", "payloads", "surplus", "times")
+
+    def __init__(self, chunked: bool) -> None:
+        self._chunks = Chunks() if chunked else None
+        self._events = Events()
+        self.payloads: list[bytes] = []
+        self.times: list[float] = []
+        self.names: dict[int, bytes] = {}
+        """Index of an event in ``payloads`` -> its name, where it has one."""
+        self.surplus = False
+        """Bytes came after the end."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the last chunk has come."""
+        return self._chunks is not None and self._chunks.over
+
+    @property
+    def rest(self) -> bytes:
+        """Text of an event that never became whole."""
+        return self._events.rest
+
+    def feed(self, pieces: list[bytes], times: list[float]) -> None:
+        """Take pieces that were read at these times. Raises BadFrame."""
+        chunks, events = self._chunks, self._events
+        payloads, at = self.payloads.append, self.times.append
+        clean = chunks is not None and events.empty and chunks.at_boundary
+        for piece, time in zip(pieces, times, strict=True):
+            if clean and piece[-4:] == b"\n\n\r\n":
+                start = piece.find(b"\r\ndata: ", 1, 18)
+                size = len(piece)
+                if (
+                    start > 0
+                    and piece.find(b"\r", start + 2) == size - 2
+                    and piece.find(b"\n", start + 2) == size - 4
+                    and _hex(piece[:start]) == size - start - 4
+                ):
+                    payloads(piece[start + 8 : -4])
+                    at(time)
+                    continue
+            self._long_way(piece, time)
+            clean = chunks is not None and events.empty and chunks.at_boundary and not chunks.over
+
+    def _long_way(self, piece: bytes, time: float) -> None:
+        if self._chunks is not None:
+            piece, after = self._chunks.feed(piece)
+            self.surplus = self.surplus or bool(after)
+        for name, data in self._events.feed(piece):
+            if name:
+                self.names[len(self.payloads)] = name
+            self.payloads.append(data)
+            self.times.append(time)
+
+    def clear(self) -> None:
+        """Forget the events that were taken."""
+        self.payloads.clear()
+        self.times.clear()
+        self.names.clear()
+
+
+def _hex(digits: bytes) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return -1

@@ -1,0 +1,104 @@
+"""One sample of server, client and machine each second, in a thread of the parent process, so that no event loop delays it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rooftune.engines import metrics
+from rooftune.errors import RooftuneError
+from rooftune.loadgen.spill import write_part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAST_REAL_S = 0.1
+"""Real seconds between samples at least, however fast the simulated clock runs."""
+AFTER_S = 0.03
+"""A sample is taken so long after the client processes reported, so that both speak of the same moment."""
+TIMEOUT_S = 5.0
+
+
+def interval_s(scale: float) -> float:
+    """Workload seconds between two samples."""
+    return max(1.0, LEAST_REAL_S * scale)
+
+
+class Ticks:
+    """Samples from ``start`` to ``stop``; parts go to ``folder`` as they come."""
+
+    def __init__(self, url: str, folder: Path, scale: float, client: Callable[[], dict[str, float]]) -> None:
+        self._url, self._folder, self._scale, self._client = url, folder, scale, client
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._numbers = 0
+        self._gpu: Callable[[], dict[str, Any]] | None = None
+        self.error: RooftuneError | None = None
+        self.began = 0.0
+
+    def prepare(self) -> None:
+        """Find out what can be sampled. A GPU of this machine tells something only of a real server that runs here."""
+        import psutil
+        import pyarrow.parquet  # noqa: F401
+
+        psutil.cpu_percent(None)
+        page = metrics.scrape_once(self._url, timeout_s=2.0)
+        local = any(name in self._url for name in ("//127.", "//localhost", "//[::1]"))
+        if local and not (page and "rooftune:simulated" in page):
+            from rooftune.hardware.sampler import gpu_sampler
+
+            self._gpu = gpu_sampler()
+
+    def start(self, began: float) -> None:
+        """Sample from this time of the monotonic clock on."""
+        self.began = began
+        self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after a last sample. Blocks for some seconds at most."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(2 * TIMEOUT_S)
+
+    def _run(self) -> None:
+        step, number = interval_s(self._scale) / self._scale, 0
+        while True:
+            due = self.began + number * step + AFTER_S
+            last = self._over.wait(max(0.0, due - time.monotonic()))
+            try:
+                self._write([self.sample()])
+            except RooftuneError as error:
+                self.error = error
+                return
+            if last:
+                return
+            number = max(number + 1, int((time.monotonic() - self.began - AFTER_S) / step) + 1)
+
+    def sample(self) -> dict[str, Any]:
+        """A row of ``schema.TICKS``."""
+        import psutil
+
+        asked = time.monotonic()
+        page = metrics.scrape_once(self._url, timeout_s=TIMEOUT_S)
+        answered = time.monotonic()
+        row: dict[str, Any] = {"t_s": ((asked + answered) / 2 - self.began) * self._scale, "up": page is not None}
+        row |= metrics.parse(page) if page else {}
+        row |= self._client()
+        row |= {"host_cpu_share": psutil.cpu_percent(None) / 100, "host_swap_bytes": float(psutil.swap_memory().used)}
+        return row | (self._gpu() if self._gpu else {})
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._numbers += 1
+        write_part(_table(rows), self._folder, f"ticks-{self._numbers:07}.parquet")
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    from rooftune.loadgen.schema import TICKS
+
+    return pa.Table.from_pylist([{name: row.get(name) for name in TICKS.names} for row in rows], schema=TICKS)

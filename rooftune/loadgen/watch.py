@@ -1,0 +1,95 @@
+"""What a client process sees of itself: lateness of its event loop, pauses of its garbage collector, CPU time, descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import time
+from array import array
+
+from rooftune.loadgen.alarm import Alarm
+
+EVERY_S = 0.02
+YOUNG_EVERY_S, OLDER_EVERY_S = 5.0, 60.0
+"""The collector is off during the load; so often we look for cycles among young and older objects ourselves."""
+
+
+def raise_descriptor_limit() -> int | None:
+    """Raise the soft limit of open files to the hard one; returns it, or None where there is no such limit."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+class Watch:
+    """Watches from ``begin`` to ``end``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._late = array("f")
+        self._next = 0.0
+        self._alarm = Alarm(loop, self._beat)
+        self._cpu = self._wall = 0.0
+        self._young = self._older = 0.0
+        self.gc_pause_s = 0.0
+        self.cpu_share = 0.0
+        self.descriptors_limit = raise_descriptor_limit()
+        self.descriptors_used = _open_descriptors()
+        """Without connections."""
+
+    def begin(self, at: float) -> None:
+        """The load begins at this time; from now on the garbage collector waits until it is asked."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._next, self._wall, self._cpu = at + EVERY_S, at, time.process_time()
+        self._young = self._older = at
+        self._alarm.at(self._next)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        self._late.append(max(0.0, now - self._next))
+        self._next = now + EVERY_S
+        self._alarm.at(self._next)
+
+    def tidy(self, now: float) -> None:
+        """Collect cycles now and then, and time it."""
+        if now - self._young < YOUNG_EVERY_S:
+            return
+        self._young = now
+        older = now - self._older >= OLDER_EVERY_S
+        if older:
+            self._older = now
+        gc.collect(1 if older else 0)
+        self.gc_pause_s = max(self.gc_pause_s, time.monotonic() - now)
+
+    def end(self) -> None:
+        """The last request was sent; lateness and CPU time count up to here."""
+        wall = time.monotonic() - self._wall
+        self.cpu_share = (time.process_time() - self._cpu) / wall if wall > 0 else 0.0
+        self._alarm.close()
+
+    def close(self) -> None:
+        """The garbage collector works by itself again."""
+        gc.enable()
+        gc.unfreeze()
+
+    @property
+    def loop_lag_p99_s(self) -> float | None:
+        """99 % of the loop's beats came at most so late."""
+        late = sorted(self._late)
+        return late[min(len(late) - 1, int(0.99 * len(late)))] if late else None
+
+
+def _open_descriptors() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0

@@ -1,0 +1,112 @@
+"""``python -m rooftune.loadgen.worker``: one client process. Started by ``client.py`` only.
+
+Standard input: eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the monotonic clock) and
+perhaps ``stop``. Its end means that the parent is gone: what was recorded is written and the process ends. Standard output: a
+line of JSON each second, ``{"ready": true}`` first and ``{"done": ...}`` or ``{"failed": ...}`` last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from rooftune.errors import RooftuneError
+from rooftune.loadgen.bodies import head
+from rooftune.loadgen.job import Job
+from rooftune.loadgen.route import direct, path_of
+from rooftune.loadgen.runner import Runner
+
+
+def main() -> int:
+    """Read the job, wait for the start, load, report."""
+    size = int.from_bytes(_read(8), "big")
+    job: Job = pickle.loads(_read(size))
+    import pyarrow.parquet  # noqa: F401 - now, not during the load
+
+    try:
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    except ImportError:
+        pass
+    try:
+        asyncio.run(_work(job))
+    except RooftuneError as error:
+        _tell({"failed": str(error)}, wait=True)
+        return 1
+    return 0
+
+
+async def _work(job: Job) -> None:
+    loop = asyncio.get_running_loop()
+    key = os.environ.get(job.options.api_key_env) or None
+    url = urlsplit(job.options.url)
+    runner = Runner(job, head(url, path_of(job.options), key))
+    if direct(job.options.url):
+        from rooftune.loadgen.wire import Pool, resolve
+
+        sender: Any = Pool(loop, resolve(url.hostname or "", url.port or 80), runner.ended)
+    else:
+        from rooftune.loadgen.through_aiohttp import AiohttpSender
+
+        sender = AiohttpSender(job.options, key, runner.ended)
+        await sender.open()
+    runner.prepare(loop, sender)
+    began, stop = loop.create_future(), asyncio.Event()
+    orders = bytearray()
+
+    def order() -> None:
+        data = os.read(0, 65536)
+        orders.extend(data)
+        for line in orders.splitlines():
+            if line.startswith(b"start ") and not began.done():
+                began.set_result(float(line[6:]))
+            elif line == b"stop":
+                stop.set()
+        if not data:
+            loop.remove_reader(0)
+            stop.set()
+            if not began.done():
+                began.cancel()
+
+    loop.add_reader(0, order)
+    os.set_blocking(1, False)
+    _tell({"ready": True}, wait=True)
+    try:
+        at = await began
+    except asyncio.CancelledError:
+        return
+    await runner.run(at, stop, lambda: _tell({"t": time.monotonic() - at, **runner.status()}))
+    _tell({"done": runner.report()}, wait=True)
+
+
+def _read(size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = os.read(0, min(size - len(found), 1 << 20))
+        if not more:
+            raise SystemExit(1)
+        found += more
+    return found
+
+
+def _tell(line: dict[str, Any], *, wait: bool = False) -> None:
+    """One line to the parent; dropped when it does not read, unless it matters."""
+    if wait:
+        os.set_blocking(1, True)
+    try:
+        os.write(1, json.dumps(line).encode() + b"\n")
+    except (BlockingIOError, BrokenPipeError):
+        pass
+    if wait:
+        os.set_blocking(1, False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
