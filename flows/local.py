@@ -79,7 +79,7 @@ def server(*, quiet: bool = True) -> Iterator[str]:
     given = os.environ.get("PREFECT_API_URL")
     there = None if given else running()
     if not given and there is None:
-        with _own() as api:
+        with own_server() as api:
             yield api
         return
     api = given or str(there and there["api"])
@@ -90,7 +90,7 @@ def server(*, quiet: bool = True) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _own() -> Iterator[str]:
+def own_server() -> Iterator[str]:
     from rooftune.engines.process import spawn
 
     log = terminal.home() / "logs" / "prefect-server.log"

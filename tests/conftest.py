@@ -24,3 +24,41 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no small disk could be mounted: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of one Prefect server for the whole session, on a database of its own; it takes some seconds to start."""
+    from flows import local
+
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "PREFECT_PROFILES_PATH", "PREFECT_HOME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("ROOFTUNE_HOME", str(home))
+        for name, value in local.environment().items():
+            patch.setenv(name, value)
+        started = local.own_server()
+        api = started.__enter__()
+        for name in ("PREFECT_API_URL", local.OWN_SERVER):
+            patch.delenv(name)
+    yield api
+    started.__exit__(None, None, None)
+
+
+@pytest.fixture
+def prefect(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Flows of this test, in this process and in those that it starts, use that server; files lie in a folder of the test."""
+    from prefect.settings import temporary_settings
+
+    from flows import local
+
+    monkeypatch.setenv("ROOFTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ROOFTUNE_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setenv("PREFECT_LOGGING_TO_CONSOLE", "false")
+    for name, value in local.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+    updates = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(tmp_path / "home" / "prefect")}
+    with temporary_settings({**updates, "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "home" / "results")}):
+        yield prefect_api
