@@ -52,7 +52,7 @@ async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> L
             )
         except asyncio.TimeoutError:
             raise EngineError(f"the load did not end within {limit:.0f} s; the server stalls.", "stall") from None
-    dead = launch.died(server, folder) if server.engine != "endpoint" else None
+    dead = await launch.gone(server, folder)
     if dead is not None:
         raise dead
     return summary

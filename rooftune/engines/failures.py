@@ -14,6 +14,10 @@ from rooftune.errors import EngineError
 
 _EXCEPTION = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|CRITICAL) [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
 _VALUE_ERROR = re.compile(r"^\s*(?:Value|Assertion) error, (.+?)(?: \[type=\w+, input_value=|$)")
+_CORE_DIED = re.compile(r"EngineDeadError|(?:Worker|Engine core) proc .{0,80}died unexpectedly")
+CORE_DIED = (
+    "one of its processes died without a word; on Linux the kernel often does that when the host runs out of memory"
+)
 _MOST = 240
 """Longest quotation of a log line, in characters."""
 
@@ -54,11 +58,13 @@ def classify(log_text: str, exit_code: int | None) -> EngineError | None:
 
 def death(log_text: str, exit_code: int) -> EngineError:
     """The same for a server that had been ready and died under load."""
-    found = classify(_after_ready(log_text), exit_code if exit_code else 1)
+    said = _after_ready(log_text)
+    found = classify(said, exit_code if exit_code else 1)
     if found is None or found.kind in ("died", "port"):
-        last = last_exception(_after_ready(log_text))
-        why = f": {last}" if last else ""
-        evidence = (last,) if last else ()
+        last = last_exception(said)
+        shown = last or _line(_CORE_DIED, said)
+        why = f": {last}" if last else f": {CORE_DIED}" if shown else ""
+        evidence = (shown,) if shown else ()
         return EngineError(
             f"the engine {_ended(exit_code)} under load{why}; see the end of server.log.", "died", evidence
         )
@@ -109,6 +115,11 @@ def _fill(template: str, found: re.Match[str]) -> str:
         return str(int(float(text))) if name[2] and text != "?" else text
 
     return re.sub(r"\{(\d)(:int)?\}", group, template)
+
+
+def _line(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.search(text)
+    return _line_at(text, found.start()) if found else None
 
 
 def _line_at(text: str, position: int) -> str:

@@ -26,6 +26,8 @@ READY_TIMEOUT_S = {"simulated": 60.0, "vllm": 1200.0}
 QUIET_S = 300.0
 """No line in the log and no CPU time used for so long means that the server hangs."""
 WARM_UP_TIMEOUT_S = 180.0
+DYING_S = 10.0
+"""From the death of its core to the end of vLLM's front: 3.6 s (0.32.0, measured)."""
 Said = Callable[[str], None]
 """Told a short text now and then while a server starts."""
 _ours: dict[int, ServerProcess] = {}
@@ -145,6 +147,18 @@ def died(server: ServerInfo, folder: TrialFolder | None = None) -> EngineError |
     if process is None or code is None:
         return None
     return failures.death(_read(folder.server_log if folder else process.log), code)
+
+
+async def gone(server: ServerInfo, folder: TrialFolder | None = None) -> EngineError | None:
+    """As ``died``, but a server that is about to go counts too: vLLM's front lives on for seconds after its core died."""
+    if server.supervisor_pid not in _ours:
+        return None
+    until = time.monotonic() + DYING_S
+    while (found := died(server, folder)) is None and time.monotonic() < until:
+        if (await ask(server.url, "/health", timeout_s=5.0)).status == 200:
+            return None
+        await asyncio.sleep(0.2)
+    return found
 
 
 @contextlib.asynccontextmanager

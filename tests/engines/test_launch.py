@@ -17,7 +17,7 @@ from rooftune.engines import launch
 from rooftune.engines.ask import ask, base_url
 from rooftune.engines.config import EngineConfig
 from rooftune.engines.interpreter import installed
-from rooftune.engines.launch import connect, died, running, start, stop
+from rooftune.engines.launch import connect, died, gone, running, start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError, InputError
@@ -90,11 +90,12 @@ async def test_a_server_that_dies_later_is_noticed(tmp_path: Path, monkeypatch: 
         if died(server, folder):
             break
         await asyncio.sleep(0.05)
-    found = died(server, folder)
+    found = await gone(server, folder)
     assert found is not None
     assert "under load" in str(found)
     await stop(server)
     assert died(server) is None
+    assert await gone(server) is None
 
 
 async def test_an_endpoint_cannot_be_started(tmp_path: Path) -> None:

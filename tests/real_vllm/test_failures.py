@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from rooftune.engines.config import EngineConfig
-from rooftune.engines.launch import start
+from rooftune.engines.launch import gone, start, stop
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.runfolder import TrialFolder
@@ -38,12 +39,29 @@ async def test_a_start_that_fails_is_explained(
     assert not psutil.Process().children()
 
 
+async def test_a_core_that_is_killed_is_noticed_and_told(target: Target, tmp_path: Path) -> None:
+    """As the kernel does when memory runs out; vLLM's front then lives on for seconds and ends with exit code 0."""
+    folder = TrialFolder(tmp_path)
+    server = await start(target, EngineConfig(model=target.model, enforce_eager=True, max_model_len=1024), folder)
+    assert await gone(server, folder) is None
+    family = psutil.Process(server.supervisor_pid).children(recursive=True)
+    next(p for p in family if "EngineCore" in p.name()).kill()
+    found, tries = None, 0
+    while found is None and (tries := tries + 1) < 50:
+        await asyncio.sleep(0.2)
+        found = await gone(server, folder)
+    await stop(server)
+    assert found is not None
+    assert "one of its processes died" in str(found)
+    assert not [p for p in family if alive(p)]
+
+
 OWNER = textwrap.dedent(
     """
     import asyncio, sys, time
     from pathlib import Path
     from rooftune.engines.config import EngineConfig
-    from rooftune.engines.launch import start
+    from rooftune.engines.launch import gone, start, stop
     from rooftune.engines.target import Target
     from rooftune.runfolder import TrialFolder
 
