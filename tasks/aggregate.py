@@ -68,7 +68,7 @@ def _collect(run: RunFolder, trial: TrialResult) -> None:
     from rooftune.evidence.history import append
 
     write_metrics(run)
-    append(run.path.parent.parent / "history", trial)
+    append(run.path.parent.parent / "history", trial, run.path.name)
 
 
 def sentence(trial: TrialResult) -> str:

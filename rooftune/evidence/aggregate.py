@@ -51,7 +51,7 @@ def aggregate(
     ticks = read_ticks(folder.ticks) if folder.ticks.is_file() else {}
     server = typed(folder.server_json, ServerInfo) if folder.server_json.is_file() else None
     trial = _about(workload, candidate, n, position, target, flags, server)
-    trial = trial.model_copy(update=_figures(requests, ticks, load, workload))
+    trial = trial.model_copy(update=figures(requests, ticks, load, workload))
     log = folder.server_log.read_text(errors="replace") if folder.server_log.is_file() else None
     evidence = Evidence.of_trial(requests, ticks, load, workload, trial, log)
     trial = trial.model_copy(update={"checks": audit(evidence)})
@@ -106,7 +106,7 @@ def write_metrics(run: RunFolder) -> Path:
     from rooftune.files import replacing
 
     trials = [read_trial(f) for _, _, f in run.trials() if f.trial_json.is_file()]
-    rows = [row(t) for t in sorted(trials, key=lambda t: t.position)]
+    rows = [row(t, run.path.name) for t in sorted(trials, key=lambda t: t.position)]
     if not rows:
         raise RooftuneError(f"{run.path} has no trial yet; run the load phase first.")
     names = dict.fromkeys(name for r in rows for name in r)
@@ -146,7 +146,7 @@ def _about(
     )
 
 
-def _figures(r: Requests, ticks: dict[str, Floats], load: LoadSummary, workload: Workload) -> dict[str, Any]:
+def figures(r: Requests, ticks: dict[str, Floats], load: LoadSummary, workload: Workload) -> dict[str, Any]:
     """Window, census, metrics and gauges."""
     window = Window(start_s=load.window_start_s, end_s=load.window_end_s)
     closed = isinstance(workload.arrivals, Closed) or load.concurrency is not None

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rooftune.evidence.history import changes
 from rooftune.report.text import number, plain_change, table
 
 COLUMNS = {
@@ -44,7 +45,22 @@ def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> st
         if len(lines) > len(kept)
         else f"All {len(lines)} trials of {workload}."
     )
-    return "\n".join([note, "", *table(head, kept, right=3)]) + "\n"
+    return "\n".join([note, "", *table(head, kept, right=3), *_changes(rows)]) + "\n"
+
+
+def _changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The newest run of each configuration against the one before, with intervals."""
+    found = changes(rows)
+    if not found:
+        return []
+    lines = []
+    for c in found:
+        k = c.comparison
+        span = f"{plain_change(k.low)} to {plain_change(k.high)}"
+        versions = " (another engine version)" if c.engine_versions[0] != c.engine_versions[1] else ""
+        lines.append([c.configuration + versions, plain_change(k.estimate), span, f"{k.trials_a} and {k.trials_b}", k.answer])  # fmt: skip
+    head = ["Configuration", "Output throughput", "95 % interval", "Trials", "Answer"]
+    return ["", "The newest run of each configuration against the run of it before:", "", *table(head, lines, right=1)]
 
 
 def _about(row: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rooftune.engines.server import EffectiveConfig
+from rooftune.evidence.aggregate import figures
+from rooftune.evidence.records import requests_of
 from rooftune.evidence.schema import REQUESTS, TICKS
+from rooftune.evidence.source import Evidence
+from rooftune.evidence.trial import TrialResult
 from rooftune.files import write_json
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import TrialFolder
@@ -85,18 +90,43 @@ def ticks(rows: list[dict[str, Any]], until: float, slots: int) -> list[dict[str
     return found
 
 
-def write(folder: TrialFolder, load: Workload, rows: list[dict[str, Any]], slots: int, **summary: Any) -> None:
-    """The files that the load phase leaves."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=REQUESTS), folder.requests)
-    samples = ticks(rows, load.total_s + load.drain_s, slots)
-    pq.write_table(pa.Table.from_pylist(samples, schema=TICKS), folder.ticks)
+def evidence(rate: float = 10.0, slots: int = 64, tpot_s: float = 0.02, *, rows: list[dict[str, Any]] | None = None, samples: dict[str, Any] | None = None, log: str | None = "", **summary: Any) -> Evidence:  # fmt: skip
+    """What the audit sees of such a load.
+
+    ``rows`` replaces the records, ``samples`` columns of the ticks (a value, or one a second), ``summary`` fields of load.json.
+    """
+    load = workload(rate)
+    rows = serve(rate, load.total_s, slots=slots, tpot_s=tpot_s) if rows is None else rows
+    requests = requests_of(pa.Table.from_pylist(rows, schema=REQUESTS))
+    columns = pa.Table.from_pylist(ticks(rows, load.total_s + load.drain_s, slots), schema=TICKS)
+    sampled = {n: columns.column(n).cast(pa.float64()).to_numpy() for n in columns.column_names}
+    sampled |= {n: np.broadcast_to(np.asarray(v, dtype=float), sampled["t_s"].shape) for n, v in (samples or {}).items()}  # fmt: skip
+    told = LoadSummary.model_validate(described(load, rows, **summary))
+    effective = EffectiveConfig(max_num_seqs=slots)
+    about = TrialResult(
+        candidate="baseline", n=1, status="measured", workload=load.name, workload_hash="0", seed=3, position=0,
+        engine="vllm", gpu="T4", effective=effective, **figures(requests, sampled, told, load),
+    )  # fmt: skip
+    return Evidence.of_trial(requests, sampled, told, load, about, log)
+
+
+def described(load: Workload, rows: list[dict[str, Any]], **summary: Any) -> dict[str, Any]:
+    """The content of load.json."""
     inside = [r for r in rows if load.warmup_s <= r["scheduled_s"] < load.total_s]
-    value = {
+    return {
         "workload": load.name, "seed": 3, "started_at": 1.7e9, "window_start_s": load.warmup_s,
         "window_end_s": load.total_s, "drain_s": load.drain_s, "drained_after_s": load.total_s + load.drain_s,
         "scheduled": len(rows), "asked_rate_per_s": len(inside) / load.duration_s, "send_lag_p50_ms": 0.3,
         "send_lag_p99_ms": 1.0, "send_lag_max_ms": 4.0, "client_cpu_share": 0.2, "loop_lag_p99_ms": 1.0,
         "gc_pause_max_ms": 2.0, "descriptors_limit": 4096, "descriptors_peak": 200, "connections_peak": 100, **summary,
     }  # fmt: skip
+
+
+def write(folder: TrialFolder, load: Workload, rows: list[dict[str, Any]], slots: int, **summary: Any) -> None:
+    """The files that the load phase leaves."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=REQUESTS), folder.requests)
+    samples = ticks(rows, load.total_s + load.drain_s, slots)
+    pq.write_table(pa.Table.from_pylist(samples, schema=TICKS), folder.ticks)
+    value = described(load, rows, **summary)
     write_json(folder.load_json, LoadSummary.model_validate(value).model_dump(mode="json"))
