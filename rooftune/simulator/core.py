@@ -105,7 +105,7 @@ class EngineCore:
         return drift * (1 + max(-0.5, self._random.gauss(0.0, n.jitter))) if n.jitter else drift
 
     def _accepted(self, sequence: Sequence_) -> int:
-        k, accepted = self.resolved.speculative_tokens, 0
+        k, accepted = sequence.drafts, 0
         while accepted < k and self._random.random() < self.acceptance:
             accepted += 1
         self.drafted += k

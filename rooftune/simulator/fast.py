@@ -70,6 +70,8 @@ def _state(
     if not all(edge in session.marks_s or np.isinf(edge) for edge in window):
         raise ValueError("the edges of the window must be among the marks")
     values = _requests(plan, same) | parameters(step_time)
+    if limits.speculative_tokens:
+        values["shared"][:] = 1
     counters, clock = np.zeros(k.COUNTERS, np.int64), np.zeros(4, np.float64)
     counters[k.FREE], counters[k.SLOTS] = blocks, slots
     return k.State(

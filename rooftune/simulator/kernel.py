@@ -47,7 +47,8 @@ class State(NamedTuple):
     prefix_blocks: Any
     prompt_chain: Any
     shared: Any
-    """1: other requests may match blocks of this one."""
+    """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted matches its own;
+    with speculative tokens all are named."""
     next_turn: Any
     think: Any
     sent: Any
@@ -63,7 +64,7 @@ class State(NamedTuple):
     waiting: Any
     running: Any
     chunk: Any
-    """Tokens of the current step; -1: none."""
+    """Tokens of the current step, -1: none; once it runs, 1 and its speculative tokens."""
     slots: Any
     slot_blocks: Any
     """Blocks of the sequence in each slot, row by row."""
@@ -366,7 +367,8 @@ def give(s: Any, r: int, tokens: int) -> None:
     """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
     s.chunk[r] = tokens
     done = s.computed[r]
-    name_blocks(s, r, done // BLOCK, min(done + tokens, s.prompt[r] + s.generated[r]) // BLOCK)
+    since = max(done - s.spec, 0)
+    name_blocks(s, r, since // BLOCK, min(done + tokens, s.prompt[r] + s.generated[r]) // BLOCK)
 
 
 @compiled
@@ -517,6 +519,7 @@ def one_step(s: Any) -> bool:
             s.counts[s.c[MARK] * KINDS + COMPUTED] += q
         sampled += 1 if done + q >= known else 0
         s.computed[r] = min(done + q, known)
+        s.chunk[r] = 1 + max(done + q - known, 0)
     seconds = step_seconds(
         s.linear_decode, s.linear_mixed, s.head, s.host_decode, s.host_mixed, s.cost,
         seqs, tokens, context, p_tokens, pairs, p_context, sampled,
@@ -562,7 +565,7 @@ def give_tokens(s: Any) -> None:
             continue
         room = min(s.output[r] - s.generated[r], s.max_len - known)
         new = 1
-        if s.spec > 0 and s.generated[r] > 0:
+        if s.chunk[r] > 1:
             new += min(s.accept[(r * 7919 + s.generated[r]) % len(s.accept)], s.chunk[r] - 1)
         new = min(new, room)
         s.c[EXTRA] += new - 1

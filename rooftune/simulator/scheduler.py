@@ -47,6 +47,8 @@ class Sequence_:
     computed: int = 0
     generated: int = 0
     cached: int = 0
+    drafts: int = 0
+    """Speculative tokens among those of the current step."""
     blocks: list[int] = field(default_factory=list)
     preemptions: int = 0
     finished: str | None = None
@@ -128,19 +130,20 @@ class Scheduler:
         return step
 
     def _choose(self, step: Step) -> None:
+        before = len(step.preempted)
         budget = self._schedule_running(step, self.limits.max_num_batched_tokens)
-        if not step.preempted:
+        if len(step.preempted) == before:
             self._schedule_waiting(step, budget)
 
     def advance(self, step: Step, draw: Callable[[Sequence_], int] | None = None) -> list[tuple[Sequence_, int]]:
         """Give tokens to each sequence whose known tokens are all computed; return (sequence, new tokens)."""
         out = []
-        for sequence, tokens in step.scheduled:
+        for sequence, _tokens in step.scheduled:
             if sequence.finished or sequence.computed < sequence.known:
                 continue
             room = min(sequence.max_tokens - sequence.generated, self.limits.max_model_len - sequence.known)
-            drafts = min(draw(sequence), tokens - 1) if draw and sequence.generated else 0
-            new = min(room, 1 + drafts)
+            accepted = min(draw(sequence), sequence.drafts) if draw and sequence.drafts else 0
+            new = min(room, 1 + accepted)
             sequence.generated += new
             sequence.computed += new - 1
             out.append((sequence, new))
@@ -201,8 +204,10 @@ class Scheduler:
     def _give(self, step: Step, sequence: Sequence_, tokens: int) -> None:
         """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
         step.scheduled.append((sequence, tokens))
+        sequence.drafts = max(sequence.computed + tokens - sequence.known, 0)
         upto = min(sequence.computed + tokens, sequence.known)
-        for i in range(sequence.computed // BLOCK_TOKENS, upto // BLOCK_TOKENS):
+        since = max(sequence.computed - self.limits.speculative_tokens, 0)
+        for i in range(since // BLOCK_TOKENS, upto // BLOCK_TOKENS):
             self.pool.name(sequence.blocks[i], sequence.block_hash(i))
 
     def _victim(self) -> Sequence_:

@@ -1,0 +1,139 @@
+"""Made cases for the simulator: step times out of thin air, small engines, plans with every kind of load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from rooftune.simulator.kernel import step_seconds
+from rooftune.simulator.outcome import Session
+from rooftune.simulator.scheduler import Limits
+from rooftune.simulator.shape import StepShape
+from rooftune.workloads.requests import RequestPlan
+
+
+class MadeStepTime:
+    """A step time with tables of its own; the same interface to the fast path and to the stepwise one."""
+
+    def __init__(
+        self, budget: int, seqs: int, *, seed: int = 0, window: int = 0, floor: float = 0.0, host: float = 0.0
+    ):
+        rng = np.random.default_rng(seed)
+        self.linear_decode = 0.004 + 0.003 * rng.random(budget + 1) + 1e-4 * np.arange(budget + 1)
+        self.linear_mixed = 0.005 + 0.003 * rng.random(budget + 1) + 2e-4 * np.arange(budget + 1)
+        self.head = 1e-5 * np.arange(seqs + 1)
+        self.host_decode = host + 1e-5 * np.arange(seqs + 1)
+        self.host_mixed = host + 2e-5 * np.arange(seqs + 1)
+        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4]
+
+    def seconds(self, s: StepShape) -> float:
+        return float(
+            step_seconds(
+                self.linear_decode, self.linear_mixed, self.head, self.host_decode, self.host_mixed, self.cost,
+                s.decode_seqs, s.decode_tokens, s.decode_context, s.prefill_tokens, s.prefill_pairs, s.prefill_context, s.sampled,
+            )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plan, an engine and a client."""
+
+    plan: RequestPlan
+    limits: Limits
+    step_time: Any
+    session: Session
+    acceptance: float
+
+
+def plan_of(
+    arrival_s: Any, prompt: Any, output: Any, *, seeds: Any = None, prefix: Any = None, concurrency: int | None = None
+) -> RequestPlan:
+    """A plan of single requests; ``prefix``: (group, tokens) for each, group -1 = none."""
+    n = len(arrival_s)
+    groups = np.full(n, -1) if prefix is None else np.array([g for g, _ in prefix])
+    tokens = np.zeros(n) if prefix is None else np.array([t if g >= 0 else 0 for g, t in prefix])
+    return RequestPlan(
+        arrival_s=np.asarray(arrival_s, np.float64),
+        prompt_tokens=np.asarray(prompt, np.int32),
+        output_tokens=np.asarray(output, np.int32),
+        prefix_id=groups.astype(np.int32),
+        prefix_tokens=np.minimum(tokens, np.asarray(prompt) - 1).astype(np.int32),
+        prompt_seed=np.arange(n) if seeds is None else np.asarray(seeds, np.int64),
+        conversation=np.full(n, -1, np.int32),
+        turn=np.zeros(n, np.int32),
+        think_s=np.zeros(n),
+        part=np.zeros(n, np.int16),
+        concurrency=concurrency,
+        seed=0,
+    )
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> RequestPlan:
+    """Open and closed loops, shared prefixes, repeated prompts, conversations; arrivals apart, together and at once."""
+    n = draw(st.integers(1, 24))
+    lengths = st.integers(1, draw(st.sampled_from([12, 50, 150])))
+    gaps = draw(st.lists(st.sampled_from([0.0, 0.0, 0.001, 0.02, 0.31]), min_size=n, max_size=n))
+    prompt = draw(st.lists(lengths, min_size=n, max_size=n))
+    output = draw(st.lists(st.integers(1, 70), min_size=n, max_size=n))
+    kind = draw(st.sampled_from(["open", "closed", "conversations"]))
+    seeds = draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)) if draw(st.booleans()) else list(range(n))
+    prefix = draw(st.lists(st.tuples(st.integers(-1, 1), st.sampled_from([16, 32, 40])), min_size=n, max_size=n))
+    if kind == "conversations":
+        return _conversations(np.cumsum(gaps), prompt, output, draw(st.integers(1, 4)))
+    closed = kind == "closed"
+    arrivals = np.zeros(n) if closed else np.cumsum(gaps)
+    concurrency = draw(st.integers(1, 6)) if closed else None
+    fixed = [(g, 32 if g else 48) for g, _ in prefix]
+    return plan_of(arrivals, prompt, output, seeds=seeds, prefix=fixed, concurrency=concurrency)
+
+
+def _conversations(arrivals: Any, said: list[int], output: list[int], turns: int) -> RequestPlan:
+    n = len(said)
+    turn = np.arange(n) % turns
+    talk = np.arange(n) // turns
+    prompt = np.zeros(n, np.int64)
+    for i in range(n):
+        prompt[i] = said[i] + (prompt[i - 1] + output[i - 1] if turn[i] else 0)
+    plan = plan_of(np.asarray(arrivals)[talk * turns], prompt, output, seeds=np.arange(n))
+    think = np.where(turn > 0, 0.05 * (np.arange(n) % 3), 0.0)
+    return replace(plan, conversation=talk.astype(np.int32), turn=turn.astype(np.int32), think_s=think)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Engines of all kinds under such a plan; every request fits the model, and one alone fits the KV cache."""
+    plan = draw(plans())
+    longest = int((plan.prompt_tokens + plan.output_tokens).max())
+    spec = draw(st.sampled_from([0, 0, 0, 1, 3]))
+    least = -(-(longest + spec + 1) // 16)
+    watermark = draw(st.sampled_from([0.0, 0.0, 0.1]))
+    chunked = draw(st.booleans()) or draw(st.booleans())
+    seqs = draw(st.integers(1, 12))
+    budget = max(seqs * (1 + spec), draw(st.integers(16, 200)), 0 if chunked else longest)
+    limits = Limits(
+        max_num_seqs=seqs,
+        max_num_batched_tokens=budget,
+        max_model_len=longest + 1 + draw(st.integers(0, 50)),
+        kv_blocks=int(least * (1 + 2 * watermark)) + 1 + draw(st.integers(0, 12)),
+        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 24])) if chunked else 0,
+        enable_chunked_prefill=chunked,
+        enable_prefix_caching=draw(st.booleans()),
+        whole_prompt_must_fit=draw(st.booleans()),
+        watermark=watermark,
+        priority=draw(st.booleans()),
+        speculative_tokens=spec,
+        async_scheduling=draw(st.booleans()),
+    )
+    step_time = MadeStepTime(
+        budget, seqs, seed=draw(st.integers(0, 5)), window=draw(st.sampled_from([0, 0, 40])),
+        floor=draw(st.sampled_from([0.0, 4e-4])), host=draw(st.sampled_from([0.0, 8e-3])),
+    )  # fmt: skip
+    end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
+    marks = (0.1, 0.25, 0.4)
+    session = Session(plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, (0.1, 0.4))
+    return Case(plan, limits, step_time, session, draw(st.sampled_from([0.0, 0.6, 1.0])))

@@ -1,0 +1,135 @@
+"""The fast path equals the plain scheduler, one step after another, to a nanosecond."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from simulator_cases import Case, MadeStepTime, cases, plan_of
+
+from rooftune.simulator.compiled import kernel
+from rooftune.simulator.fast import run_fast
+from rooftune.simulator.outcome import Outcome, Session
+from rooftune.simulator.scheduler import Limits
+from rooftune.simulator.stepwise import run_stepwise
+
+TIMES = ("due_s", "sent_s", "admitted_s", "first_s", "last_s")
+COUNTS = ("generated", "preempted", "cached")
+
+
+def both(case: Case, *, compile: bool = False) -> tuple[Outcome, dict]:
+    arguments = (case.plan, case.step_time, case.limits, case.session)
+    fast = run_fast(*arguments, acceptance=case.acceptance, compile=compile)
+    return fast, run_stepwise(*arguments, acceptance=case.acceptance)
+
+
+def assert_equal(fast: Outcome, plain: dict) -> None:
+    for name in COUNTS:
+        np.testing.assert_array_equal(getattr(fast, name), plain[name], err_msg=name)
+    for name in TIMES:
+        np.testing.assert_allclose(getattr(fast, name), plain[name], rtol=0, atol=1e-9, err_msg=name)
+    assert int(fast.steps.sum()) == plain["steps"]
+    assert fast.end_s == pytest.approx(plain["end_s"], abs=1e-9)
+    assert int(fast.prefix_queries.sum()) == plain["prefix_queries"]
+    assert int(fast.prefix_hits.sum()) == plain["prefix_hits"]
+
+
+@settings(max_examples=250, deadline=None)
+@given(cases())
+def test_in_one_piece_equals_step_by_step(case: Case) -> None:
+    fast, plain = both(case)
+    assert_equal(fast, plain)
+
+
+@settings(max_examples=120, deadline=None)
+@given(cases())
+def test_totals_by_interval_and_streams_in_the_window_equal_the_tokens_one_by_one(case: Case) -> None:
+    fast, plain = both(case)
+    at = np.array([t for t, _, _ in plain["tokens"]])
+    owner = np.array([r for _, r, _ in plain["tokens"]], dtype=np.int64)
+    count = np.array([c for _, _, c in plain["tokens"]], dtype=np.int64)
+    edges = np.array([-np.inf, *case.session.marks_s, np.inf])
+    far = np.abs(at[:, None] - np.array(case.session.marks_s)).min(axis=1, initial=1.0) > 1e-9
+    if not far.all():
+        return
+    by_interval = [int(count[(at >= a) & (at < b)].sum()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    assert fast.tokens.tolist() == by_interval
+    begin, end = case.session.window_s
+    gaps = 0
+    for r in range(len(case.plan)):
+        inside = (owner == r) & (at >= begin) & (at < end)
+        if not inside.any():
+            assert np.isnan(fast.stream_first_s[r])
+            continue
+        gaps += int(inside.sum()) - 1
+        assert fast.stream_first_s[r] == pytest.approx(at[inside][0], abs=1e-9)
+        assert fast.stream_last_s[r] == pytest.approx(at[inside][-1], abs=1e-9)
+        assert fast.stream_tokens[r] == count[inside].sum() - count[inside][0]
+    assert fast.gaps.sum() == pytest.approx(gaps, abs=1e-6)
+    assert fast.extra_tokens == int((count - 1).sum())
+
+
+def test_gaps_of_a_growing_batch_are_those_of_the_steps() -> None:
+    """One request alone: every gap is the length of a step, and the histogram holds them to 0.2 %."""
+    plan = plan_of([0.0], [20], [400])
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=512, kv_blocks=64)
+    case = Case(plan, limits, MadeStepTime(64, 4), Session(), 0.6)
+    fast, plain = both(case)
+    gaps = np.array(plain["durations"][1:])
+    for q in (0.1, 0.5, 0.9, 0.99):
+        assert fast.gap_quantile(q) == pytest.approx(np.quantile(gaps, q), rel=3e-3)
+    assert fast.gap_moments()[0] == pytest.approx(gaps.mean(), rel=1e-3)
+    assert fast.gap_moments()[1] == pytest.approx(gaps.std(), rel=2e-2)
+
+
+def test_work_done_between_events_is_one_piece() -> None:
+    """Two thousand tokens of a lone request take a handful of calls, not two thousand."""
+    from rooftune.simulator import kernel as plain_kernel
+
+    calls = 0
+    step = plain_kernel.one_step
+
+    def counted(state: object) -> bool:
+        nonlocal calls
+        calls += 1
+        return step(state)
+
+    plan = plan_of([0.0], [20], [2000])
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=4096, kv_blocks=400)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_kernel, "one_step", counted)
+        run = run_fast(plan, MadeStepTime(64, 4), limits, Session(), compile=False)
+    assert run.generated.tolist() == [2000]
+    assert calls < 10
+
+
+def test_priority_without_priorities_is_first_come_first_served() -> None:
+    """Requests of a workload bear no priorities, so the fast path needs no queue by priority."""
+    plan = plan_of(np.linspace(0, 0.3, 30), [60] * 30, [40] * 30)
+    limits = Limits(
+        max_num_seqs=8, max_num_batched_tokens=64, max_model_len=128, kv_blocks=30, whole_prompt_must_fit=False
+    )
+    a = run_stepwise(plan, MadeStepTime(64, 8), limits, Session())
+    b = run_stepwise(plan, MadeStepTime(64, 8), replace(limits, priority=True), Session())
+    assert a["preempted"].sum() > 0
+    np.testing.assert_array_equal(a["last_s"], b["last_s"])
+
+
+@pytest.mark.skipif(not kernel()[1], reason="numba is not installed (extra `fast`)")
+def test_compiled_equals_plain() -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        n = 60
+        plan = plan_of(
+            np.cumsum(rng.exponential(0.02, n)), rng.integers(1, 120, n), rng.integers(1, 80, n),
+            seeds=rng.integers(0, 20, n), prefix=[(int(g), 32) for g in rng.integers(-1, 2, n)],
+        )  # fmt: skip
+        limits = Limits(
+            max_num_seqs=10, max_num_batched_tokens=128, max_model_len=256, kv_blocks=36, speculative_tokens=2 * (seed % 2),
+            whole_prompt_must_fit=seed % 3 == 0, async_scheduling=seed % 2 == 0,
+        )  # fmt: skip
+        case = Case(plan, limits, MadeStepTime(128, 10, seed=seed), Session(), 0.6)
+        fast, plain = both(case, compile=True)
+        assert_equal(fast, plain)
