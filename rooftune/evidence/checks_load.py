@@ -143,7 +143,7 @@ def plateau(e: Evidence) -> Check:
     sent, answered = concurrency.in_flight(e.requests, e.window), concurrency.streams(e.requests, e.window)
     if e.concurrency is not None and max(sent.level, answered.level) <= e.concurrency and _closed(e):
         return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
-    if sent.held and not _all_at_once(e):
+    if sent.held and not _all_at_once(e) and not _rate_kept(e):
         return _held(e, name, sent.level, sent.figures(), "Requests in flight")
     if answered.held:
         return _held(e, name, answered.level, answered.figures(), "Streams (first to last token)")
@@ -188,6 +188,11 @@ def _closed(e: Evidence) -> bool:
 
 def _all_at_once(e: Evidence) -> bool:
     return not e.ours and e.figures.get("request_rate") in ("inf", math.inf)
+
+
+def _rate_kept(e: Evidence) -> bool:
+    """The file names its rate and all requests were sent at it: a number that stands still then is a steady load."""
+    return not e.ours and _finite(e.figures.get("request_rate")) and delivered(e).status == "pass"
 
 
 def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: str) -> Check:

@@ -41,15 +41,20 @@ def warm_up(e: Evidence) -> Check:
 
 
 def steady_state(e: Evidence) -> Check:
-    """Trend of tokens per second over the window, by regression on blocks with a t test."""
+    """Trend and change point of tokens per second over the window, by t tests on blocks."""
     name = "steady-state"
     if e.requests is None or e.window is None or len(e.requests.token_s) < 10 * BLOCKS:
         return no_data(name, "There are too few times of single tokens to see a trend.")
     edges = np.linspace(e.window.start_s, e.window.end_s, BLOCKS + 1)
     rates, _ = np.histogram(e.requests.token_s, bins=edges, weights=e.requests.token_count)
     change, chance = trend(rates)
-    figures = {"change_over_window": round(change, 4), "p_value": round(chance, 5)}
+    jump, likely, place = step(rates)
+    figures = {"change_over_window": round(change, 4), "p_value": round(chance, 5), "step": round(jump, 4), "step_p_value": round(likely, 5)}  # fmt: skip
     sentence = f"Tokens per second changed by {100 * change:+.1f} % over the window"
+    if likely < chance and abs(jump) > TREND_WARN:
+        at = float(edges[place])
+        change, chance = jump, likely
+        sentence = f"Tokens per second jumped by {100 * jump:+.1f} % after {at:.0f} s"
     remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or another user of the machine."
     if e.workload is not None and e.workload.arrivals.process in UNSTEADY:
         return passed(name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures)  # fmt: skip
@@ -72,6 +77,27 @@ def trend(rates: Floats) -> tuple[float, float]:
     error = math.sqrt(float(rest @ rest) / freedom / float(((at - at.mean()) ** 2).sum()))
     change = gain * len(rates) / mean
     return change, 1.0 if error == 0 and gain == 0 else 2 * t_tail(abs(gain) / max(error, 1e-12), freedom)
+
+
+def step(rates: Floats) -> tuple[float, float, int]:
+    """Relative change at the likeliest change point, its chance without one, and the place of the first block after it.
+
+    The largest two-sample t over all splits with two blocks or more on each side, corrected for their number.
+    """
+    size, best = len(rates), (0.0, 1.0, 0)
+    if rates.mean() <= 0:
+        return best
+    for k in range(2, size - 1):
+        before, after = rates[:k], rates[k:]
+        rest = float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
+        error = math.sqrt(rest / (size - 2) * (1 / k + 1 / (size - k)))
+        gap = float(after.mean() - before.mean())
+        if gap == 0 or before.mean() <= 0:
+            continue
+        chance = min(1.0, (size - 3) * 2 * t_tail(abs(gap) / max(error, 1e-12), size - 2))
+        if chance < best[1]:
+            best = (gap / float(before.mean()), chance, k)
+    return best
 
 
 def quantiles(e: Evidence) -> Check:

@@ -15,6 +15,8 @@ AT_MOST_SHARE = 0.15
 """Share of the time that a count spends at exactly its largest value when something holds it there."""
 NEAR_SHARE = 0.5
 """Share of the time that it then spends within 10 % of it."""
+OFTEN_SHARE, ALWAYS_NEAR = 0.05, 0.95
+"""The same for a count that is hit again and again but left for moments, as a slot stands empty until its next first token."""
 WAITING_SHARE = 0.8
 """Share of the time at the ceiling during which others must be waiting, else nothing was held back."""
 
@@ -62,7 +64,9 @@ def ceiling(begin: Floats, end: Floats, window: Window, due: Floats | None = Non
     if due is None:
         return Ceiling(level, exactly, near, 0.0, exactly >= 0.5)
     waiting = inside(due, np.fmin(np.nan_to_num(begin, nan=np.inf), end), at)
-    held = exactly >= needed and near >= NEAR_SHARE and float((waiting[top] >= 1).mean()) >= WAITING_SHARE
+    stands = exactly >= needed and near >= NEAR_SHARE
+    stands |= level > 8 and exactly >= OFTEN_SHARE and near >= ALWAYS_NEAR
+    held = stands and float((waiting[top] >= 1).mean()) >= WAITING_SHARE
     return Ceiling(level, exactly, near, float(waiting[top].mean()), bool(held))
 
 

@@ -70,7 +70,7 @@ def ticks(rows: list[dict[str, Any]], until: float, slots: int) -> list[dict[str
     """Samples of that server once a second."""
     first = np.array([r["first_token_s"] or np.inf for r in rows])
     last = np.array([r["last_token_s"] if r["status"] == "completed" else np.inf for r in rows])
-    sent = np.array([r["sent_s"] for r in rows])
+    sent = np.array([np.inf if r["sent_s"] is None else r["sent_s"] for r in rows])
     tokens = np.sort(np.concatenate([np.array(r["chunk_s"]) + r["scheduled_s"] for r in rows]))
     found = []
     for t in np.arange(0.0, until + 1):
@@ -104,7 +104,7 @@ def evidence(rate: float = 10.0, slots: int = 64, tpot_s: float = 0.02, *, rows:
     told = LoadSummary.model_validate(described(load, rows, **summary))
     effective = EffectiveConfig(max_num_seqs=slots)
     about = TrialResult(
-        candidate="baseline", n=1, status="measured", workload=load.name, workload_hash="0", seed=3, position=0,
+        candidate="baseline", n=1, status="measured", workload=load.name, workload_hash="0", position=0,
         engine="vllm", gpu="T4", effective=effective, **figures(requests, sampled, told, load),
     )  # fmt: skip
     return Evidence.of_trial(requests, sampled, told, load, about, log)

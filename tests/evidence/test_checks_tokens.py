@@ -1,0 +1,89 @@
+"""Tokens and prompts: counted by the server, as long as asked, not cut, not repeated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rooftune.evidence import checks_tokens as checks
+from rooftune.evidence.source import Evidence
+from tests.evidence import made_load
+
+USUAL = made_load.evidence()
+
+
+def changed(**columns: object) -> Evidence:
+    assert USUAL.requests is not None
+    return replace(USUAL, requests=replace(USUAL.requests, **columns))  # type: ignore[arg-type]
+
+
+def column(name: str) -> np.ndarray:
+    return np.array(getattr(USUAL.requests, name))
+
+
+def test_a_usual_load_passes() -> None:
+    assert [c(USUAL).status for c in checks.ALL] == ["pass"] * 4
+    assert "the server's counter" in checks.count(USUAL).sentence
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.03, "warn"), (1.3, "fail")])
+def test_usage_and_the_clients_count_must_agree(factor: float, status: str) -> None:
+    assert checks.count(changed(streamed_tokens=column("streamed_tokens") * factor)).status == status
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.04, "warn"), (1.5, "fail")])
+def test_the_servers_counter_must_agree(factor: float, status: str) -> None:
+    """Somebody else uses the same server."""
+    total = USUAL.ticks["generation_tokens_total"] * factor
+    assert checks.count(replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})).status == status
+
+
+def test_characters_are_no_tokens() -> None:
+    found = checks.count(replace(USUAL, characters=True))
+    assert found.status == "fail"
+    assert "characters / 4" in found.sentence
+
+
+def test_without_usage_the_count_is_the_clients_own() -> None:
+    assert checks.count(changed(output_tokens=np.full(len(column("status")), np.nan))).status == "warn"
+
+
+def test_empty_answers_are_no_success() -> None:
+    tokens = column("output_tokens")
+    tokens[::20] = 0
+    found = checks.answers(changed(output_tokens=tokens))
+    assert found.status == "fail"
+    assert "empty" in found.sentence
+
+
+@pytest.mark.parametrize(("every", "status"), [(1000, "warn"), (10, "fail")])
+def test_answers_that_stopped_early(every: int, status: str) -> None:
+    tokens = column("output_tokens")
+    tokens[::every] = 3
+    assert checks.answers(changed(output_tokens=tokens)).status == status
+
+
+def test_early_stops_are_allowed_where_nobody_asked_for_lengths() -> None:
+    tokens = column("output_tokens")
+    tokens[::3] = 3
+    free = made_load.workload(10.0, ignore_eos=False)
+    assert checks.answers(replace(changed(output_tokens=tokens), workload=free)).status == "pass"
+
+
+def test_prompts_that_the_server_cut() -> None:
+    prompts = column("prompt_tokens")
+    prompts[::5] = 30
+    assert checks.prompts(changed(prompt_tokens=prompts)).status == "fail"
+
+
+def test_a_template_that_adds_tokens() -> None:
+    assert checks.prompts(changed(prompt_tokens=column("prompt_tokens") + 40)).status == "warn"
+    assert checks.prompts(changed(prompt_tokens=column("prompt_tokens") + 1)).status == "pass"
+
+
+@pytest.mark.parametrize(("distinct", "status"), [(13, "fail"), (600, "warn"), (10_000, "pass")])
+def test_the_same_few_prompts(distinct: int, status: str) -> None:
+    keys = np.array([str(i % distinct) for i in range(len(column("status")))], dtype=object)
+    assert checks.repeated(changed(prompt_key=keys)).status == status
