@@ -49,7 +49,8 @@ class Client:
         self.in_flight -= 1
         following = int(self.after[r])
         if following >= 0:
-            heapq.heappush(self.pending, (now + float(self.plan.think_s[following]), -1 - following, following))
+            due = now + float(self.plan.think_s[following])
+            heapq.heappush(self.pending, (due, len(self.plan) + following, following))
 
 
 def run_stepwise(

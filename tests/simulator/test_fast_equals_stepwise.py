@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_totals_by_interval_and_streams_in_the_window_equal_the_tokens_one_by_on
     far = np.abs(at[:, None] - np.array(case.session.marks_s)).min(axis=1, initial=1.0) > 1e-9
     if not far.all():
         return
-    by_interval = [int(count[(at >= a) & (at < b)].sum()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    by_interval = [int(count[(at >= a) & (at < b)].sum()) for a, b in itertools.pairwise(edges)]
     assert fast.tokens.tolist() == by_interval
     begin, end = case.session.window_s
     gaps = 0

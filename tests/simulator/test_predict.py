@@ -1,0 +1,201 @@
+"""Predictions judge a load by the rules that a measured trial is judged by, and tell what a user needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rooftune.errors import EngineError, InputError
+from rooftune.evidence import overload
+from rooftune.evidence.metrics import request_metrics
+from rooftune.evidence.records import Requests, requests_from
+from rooftune.evidence.trial import Window
+from rooftune.simulator.predict import Prediction, engine_of, predict, session_of
+from rooftune.simulator.stepwise import run_stepwise
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import Closed, Workload
+
+T4 = {"gpu": "T4", "model": "llama-2-7b", "engine_version": "0.15.1"}
+AWQ = {"quantization": "awq", "enforce_eager": True, "max_model_len": 2048}
+
+
+def workload(arrivals: dict[str, Any], **changes: Any) -> Workload:
+    fields = {
+        "name": "made",
+        "arrivals": arrivals,
+        "prompt_tokens": {"distribution": "lognormal", "mean": 50, "sigma": 0.5, "low": 8, "high": 200},
+        "output_tokens": {"distribution": "lognormal", "mean": 40, "sigma": 0.4, "low": 1, "high": 120},
+        "duration_s": 30,
+        "warmup_s": 10,
+        "drain_s": 10,
+        "seed": 3,
+        "slo": {"ttft_ms": 2000, "tpot_ms": 100},
+        **changes,
+    }
+    return Workload.model_validate(fields)
+
+
+def poisson(rate: float) -> dict[str, Any]:
+    return {"process": "poisson", "rate_per_s": rate}
+
+
+def records(load: Workload, flags: dict[str, Any], where: dict[str, str]) -> Requests:
+    """What the load generator would have recorded of the same run, made out of the stepwise scheduler."""
+    engine, plan = engine_of(where["gpu"], where["model"], where["engine_version"], flags), draw(load)
+    run = run_stepwise(plan, engine.step_time, engine.limits, session_of(load, plan), acceptance=0.6)
+    scheduled = run["sent_s"] if isinstance(load.arrivals, Closed) else run["due_s"]
+    sent = np.isfinite(scheduled) & (np.isfinite(run["sent_s"]) | (plan.turn == 0))
+    ended = run["generated"] >= plan.output_tokens
+    number = np.cumsum(sent) - 1
+    tokens = [(t, number[r], c) for t, r, c in run["tokens"]]
+    tokens.sort(key=lambda x: (x[1], x[0]))
+    n = int(sent.sum())
+    columns = {
+        "status": np.where(ended, "completed", "cut")[sent].astype(object),
+        "scheduled_s": scheduled[sent],
+        "sent_s": run["sent_s"][sent],
+        "first_token_s": run["first_s"][sent],
+        "last_token_s": run["last_s"][sent],
+        "end_s": np.where(ended, run["last_s"], run["end_s"])[sent],
+        "planned_prompt_tokens": plan.prompt_tokens[sent],
+        "planned_output_tokens": plan.output_tokens[sent],
+        "prompt_tokens": np.where(run["generated"] > 0, plan.prompt_tokens, np.nan)[sent],
+        "output_tokens": np.where(ended, run["generated"], np.nan)[sent],
+        "streamed_tokens": run["generated"][sent],
+    }
+    assert len(columns["status"]) == n
+    return requests_from(
+        columns,
+        token_s=np.array([t for t, _, _ in tokens]),
+        token_count=np.array([float(c) for _, _, c in tokens]),
+        token_owner=np.array([r for _, r, _ in tokens], dtype=np.int64),
+    )
+
+
+CASES = {
+    "served": (workload(poisson(4), output_tokens={"distribution": "uniform", "low": 1, "high": 60}), AWQ),
+    "overloaded": (workload(poisson(25)), AWQ),
+    "held down": (workload(poisson(12)), {**AWQ, "max_num_seqs": 8}),
+    "closed loop": (workload({"process": "closed", "concurrency": 20}), AWQ),
+    "cut short": (workload(poisson(6), drain_s=0), AWQ),
+    "conversations": (
+        workload(
+            poisson(0.7),
+            conversations={"turns": {"distribution": "fixed", "value": 3}, "think_s": 1.0},
+            prompt_tokens={"distribution": "fixed", "value": 30},
+        ),
+        AWQ,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_figures_are_those_of_the_evidence(name: str) -> None:
+    """The same run, once through the fast path and its totals, once as records of every token through the evidence."""
+    load, flags = CASES[name]
+    found, seen = predict(load, flags=flags, **T4), records(load, flags, T4)
+    window = Window(start_s=load.warmup_s, end_s=load.total_s)
+    state = overload.assess(seen, window, load.slo, closed=isinstance(load.arrivals, Closed))
+    metrics, withheld = request_metrics(seen, window, load.slo, overloaded=state.overloaded)
+    assert found.overloaded == state.overloaded == (name in ("overloaded", "held down"))
+    assert set(found.metrics) == set(metrics)
+    assert set(found.withheld) == set(withheld)
+    for metric, value in metrics.items():
+        close = 0.1 if metric == "std_itl_ms" else 3e-3 if "_itl_" in metric else 1e-6
+        assert found.metrics[metric] == pytest.approx(value, rel=close, abs=1e-9), metric
+    if state.overloaded:
+        assert found.served_rate_per_s == pytest.approx(state.served_rate_per_s, rel=1e-6)
+    if state.asked_rate_per_s is not None:
+        assert found.asked_rate_per_s == pytest.approx(state.asked_rate_per_s)
+
+
+def test_overload_is_told_with_the_rate_that_can_be_served() -> None:
+    found = predict(workload(poisson(50)), flags=AWQ, **T4)
+    assert found.overloaded
+    assert "median_ttft_ms" not in found.metrics
+    assert "queue grew" in found.withheld["median_ttft_ms"]
+    assert "request_goodput" in found.withheld
+    assert found.served_rate_per_s is not None
+    again = predict(workload(poisson(0.8 * found.served_rate_per_s)), flags=AWQ, **T4)
+    assert not again.overloaded
+    assert "request_goodput" in again.metrics
+
+
+def test_what_a_server_can_serve_is_told_also_when_it_is_not_asked_for() -> None:
+    """The capacity out of a run that is not overloaded is that of one that is."""
+    idle, busy = (predict(workload(poisson(rate)), flags=AWQ, **T4) for rate in (1, 50))
+    assert not idle.overloaded
+    assert idle.served_rate_per_s == pytest.approx(busy.served_rate_per_s, rel=0.1)
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_others() -> None:
+    load = workload(poisson(3))
+    a, b, c = (predict(load, flags=AWQ, seed=s, **T4).metrics for s in (1, 1, 2))
+    assert a == b
+    assert a != c
+
+
+def test_requests_that_do_not_fit_the_model_are_refused_and_counted() -> None:
+    load = workload(poisson(2), prompt_tokens={"distribution": "empirical", "values": [20, 20, 20, 400]})
+    found = predict(load, flags={**AWQ, "max_model_len": 256}, **T4)
+    assert found.metrics["failed"] > 0
+    assert any("max_model_len=256" in note for note in found.notes)
+    assert found.metrics["request_goodput"] <= (1 - 0.1) * (found.asked_rate_per_s or 0)
+
+
+def test_speculative_tokens_come_together_so_gaps_between_them_are_withheld() -> None:
+    flags = {**AWQ, "speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}
+    found = predict(workload(poisson(2)), flags=flags, **T4)
+    assert "median_itl_ms" not in found.metrics
+    assert "tokens a chunk" in found.withheld["median_itl_ms"]
+    assert any("0.6" in note for note in found.notes)
+
+
+def test_the_bottleneck_is_what_holds_the_batch_and_what_bounds_the_step() -> None:
+    def words(**changes: Any) -> str:
+        return predict(workload(poisson(40)), flags={**AWQ, **changes}, **T4).bottleneck
+
+    assert "max_num_seqs=4" in words(max_num_seqs=4)
+    assert "old AWQ kernel" in words(max_num_seqs=64)
+    full = predict(workload(poisson(40)), flags={**AWQ, "num_gpu_blocks_override": 160}, **T4)
+    assert "KV cache is full" in full.bottleneck
+    assert full.kv_cache_tokens == 2560
+
+
+def test_what_vllm_would_refuse_is_refused_with_its_words() -> None:
+    with pytest.raises(EngineError, match="Bfloat16 is only supported"):
+        predict(workload(poisson(1)), flags={**AWQ, "dtype": "bfloat16"}, **T4)
+    with pytest.raises(InputError, match="T5"):
+        predict(workload(poisson(1)), flags=AWQ, **{**T4, "gpu": "T5"})
+
+
+def test_nothing_arrives() -> None:
+    found: Prediction = predict(workload({"process": "constant", "rate_per_s": 0.01}, warmup_s=1), flags=AWQ, **T4)
+    assert found.metrics["output_throughput"] == 0
+    assert not found.overloaded
+
+
+def test_prefix_caching_helps_prompts_that_share_their_beginning() -> None:
+    load = workload(
+        poisson(0.5),
+        prompt_tokens={"distribution": "fixed", "value": 600},
+        shared_prefix={"share": 1.0, "tokens": 512, "groups": 2},
+    )
+    on, off = (predict(load, flags={**AWQ, "enable_prefix_caching": x}, **T4) for x in (True, False))
+    assert on.server["prefix_hit_rate"] > 0.7
+    assert off.server["prefix_hit_rate"] == 0
+    assert on.metrics["median_ttft_ms"] < off.metrics["median_ttft_ms"]
+    other = predict(load.model_copy(update={"shared_prefix": None}), flags=AWQ, **T4)
+    assert other.server["prefix_hit_rate"] == 0, "distinct prompts hit nothing by accident"
+
+
+def test_plans_are_taken_as_they_are() -> None:
+    load = workload(poisson(2))
+    plan = draw(load)
+    shorter = replace(plan, output_tokens=np.ones_like(plan.output_tokens))
+    assert predict(load, flags=AWQ, plan=shorter, **T4).metrics["total_output_tokens"] == pytest.approx(
+        ((plan.arrival_s >= 10) & (plan.arrival_s < 40)).sum(), abs=3
+    )
