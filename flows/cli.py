@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import terminal
-from flows.commands import foresee, look, measure, serve, tune
+from flows.commands import calibrate, foresee, look, measure, serve, tune
 from rooftune.errors import RooftuneError
 
 INTERRUPTED = 130
@@ -55,6 +55,7 @@ def root(
 tune.register(app)
 measure.register(app)
 foresee.register(app)
+calibrate.register(app)
 look.register(app)
 serve.register(app)
 

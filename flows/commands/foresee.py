@@ -30,6 +30,7 @@ def predict(
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
     sets: options.Sets = None,
+    calibration: options.Calibration = None,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -128,6 +129,7 @@ def steptime(
     ] = None,
     engine_version: options.EngineVersion = None,
     sets: options.Sets = None,
+    calibration: options.Calibration = None,
     batch: Annotated[str, typer.Option("--batch", help="Decoding sequences, separated by commas.")] = "1,8,32,64,128",
     context: Annotated[
         str, typer.Option("--context", help="Tokens of context of each sequence, separated by commas.")
@@ -195,6 +197,7 @@ def simulate(
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
     sets: options.Sets = None,
+    calibration: options.Calibration = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     served_model_name: Annotated[

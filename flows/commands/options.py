@@ -39,6 +39,30 @@ Sets = Annotated[
         "--set", metavar="FLAG=VALUE", help="A vLLM flag, with underscores: --set max_num_seqs=8. May be repeated."
     ),
 ]
+
+
+def _calibrated(named: str | None) -> str | None:
+    """Put the named calibration in force for this process and the servers that it starts."""
+    import os
+
+    if named is not None:
+        from rooftune.simulator.calibrations import NONE, VARIABLE, load
+
+        if named.lower() != NONE:
+            load(Path(named).expanduser())
+        os.environ[VARIABLE] = named
+    return named
+
+
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        callback=_calibrated,
+        help="Constants from rooftune calibrate; none = as shipped. [default: your newest one for that accelerator]",
+    ),
+]
 Engine = Annotated[
     str,
     typer.Option(
@@ -53,7 +77,7 @@ VllmPython = Annotated[
     typer.Option("--vllm-python", help="Interpreter that has vLLM; default: .venv-vllm, made by `make vllm`."),
 ]
 TimeScale = Annotated[
-    float | None, typer.Option("--time-scale", help="Simulated engine: its clock runs this much faster. [default: 10]")
+    float | None, typer.Option("--time-scale", help="Simulated engine: its clock runs this much faster. [default: 25]")
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of the workload; the same seed sends the same requests.")

@@ -73,8 +73,18 @@ def table() -> Table:
 
 
 def constants_for(gpu: Accelerator, of: Table | None = None) -> Constants:
-    """Constants of a GPU: the general ones, then those of its generation, then its own."""
-    return _constants(gpu.name, generation(gpu)) if of is None else _layered(of, gpu.name, generation(gpu))
+    """Constants of a GPU: the general ones, then those of its generation, then its own, then those of a calibration.
+
+    Args:
+        of: this table and no calibration; by default the shipped one and the calibration in force (``calibrations.py``).
+    """
+    if of is not None:
+        return _layered(of, gpu.name, generation(gpu))
+    shipped = _constants(gpu.name, generation(gpu))
+    from rooftune.simulator.calibrations import in_force
+
+    calibration = in_force(gpu)
+    return shipped.replaced(calibration.constants_on(gpu)) if calibration else shipped
 
 
 @cache

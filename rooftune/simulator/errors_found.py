@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from rooftune.hardware.accelerator import Accelerator
+from rooftune.simulator.calibrations import in_force
 from rooftune.simulator.constants import generation
 from rooftune.simulator.resolve import Resolved
 
@@ -31,6 +32,12 @@ def error_band(gpu: Accelerator, resolved: Resolved) -> float | str:
 
     A case is the GPU with the kernel family of the linear layers; else its generation with that family.
     """
+    calibration = in_force(gpu)
+    if calibration and calibration.kernel == resolved.kernel:
+        return (
+            f"calibrated on {calibration.engine} ({calibration.made_at[:10]}); the median error of a step was "
+            f"{calibration.error_after:.0%} on {calibration.held_back} points held back"
+        )
     if gpu.kind == "cpu":
         return "nothing was measured on a processor like this one; rooftune calibrate measures it"
     table = _table()

@@ -19,7 +19,7 @@ from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.models.costs import causal_pairs
 from rooftune.models.facts import ModelFacts
-from rooftune.simulator.constants import Constants, constants_for
+from rooftune.simulator.constants import Constants, constants_for, table
 from rooftune.simulator.core import limits
 from rooftune.simulator.fast import run_fast
 from rooftune.simulator.linear import matrix_seconds
@@ -108,7 +108,7 @@ def reason_aside(point: Point) -> str | None:
 def predicted(point: Point, constants: Constants | None = None) -> float:
     """What the model says of a point, in the unit of its metric."""
     gpu = accelerator(point.gpu)
-    constants = constants or constants_for(gpu)
+    constants = constants or constants_for(gpu, table())
     if point.kind == "gemm":
         return _gemm(point, gpu, constants)
     if point.dequantise_from is not None:

@@ -14,6 +14,7 @@ from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.bounds import decode_step
 from rooftune.simulator.core import limits
+from rooftune.simulator.errors_found import error_band
 from rooftune.simulator.fast import run_fast
 from rooftune.simulator.figures import Figures, Load, figures
 from rooftune.simulator.memory import kv_cache_tokens
@@ -53,8 +54,8 @@ class Prediction:
     kv_cache_tokens: int
     server: dict[str, float]
     """Means over the window, with the names that a measured trial gives them."""
-    error_band: float | None = None
-    """Relative error that was found for such a case: 0.1 = within 10 %; None = not known."""
+    error_band: float | str | None = None
+    """Relative error that was found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
     notes: tuple[str, ...] = ()
     window: tuple[float, float] = (0.0, 0.0)
     outcome: Outcome | None = field(default=None, repr=False)
@@ -244,5 +245,5 @@ def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _error_band(engine: Engine) -> float | None:
-    return None
+def _error_band(engine: Engine) -> float | str:
+    return error_band(engine.step_time.gpu, engine.resolved)

@@ -101,7 +101,7 @@ class StepTime:
         return np.asarray(2 * self.facts.layers * (2 * (n - 1) / n * size / link + latency))
 
     def _head(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """LM head (16 bits) and sampling by rows."""
+        """LM head (16 bits), sampling, and what else each sequence adds to a step, by rows."""
         n, f = self.r.tensor_parallel, self.facts
         product = matrix_seconds(
             self.gpu,
@@ -112,7 +112,7 @@ class StepTime:
             2.0 * f.embedding_parameters / n,
         )
         sampling = rows * f.vocab_size * self.host["sampler_bytes_per_logit"] / self.gpu.bandwidth_bytes_per_s
-        out = np.asarray(product + sampling)
+        out = np.asarray(product + sampling + rows * self.host["exposed_per_sequence_ms"] / 1000)
         out[0] = 0.0
         return out
 

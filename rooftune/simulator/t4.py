@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rooftune.engines.config import EngineConfig
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.simulator.constants import Constants
+from rooftune.simulator.constants import Constants, constants_for, table
 from rooftune.simulator.core import limits
 from rooftune.simulator.fast import run_fast
 from rooftune.simulator.memory import kv_cache_tokens
@@ -75,7 +75,7 @@ class Requests:
     def output_tokens(self) -> Ints:
         """Tokens of each answer: ``max_tokens``, or fewer where the text ends by itself."""
         ends = np.array([ENDS_BY_ITSELF.get(int(p), 1 << 30) for p in self.prompt])
-        return np.minimum(self.max_tokens, ends)
+        return np.asarray(np.minimum(self.max_tokens, ends))
 
     def until(self, seconds: float) -> Requests:
         """Only those sent before."""
@@ -171,7 +171,7 @@ def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Consta
     edges = WINDOWS[max_num_seqs][0] if max_num_seqs in WINDOWS else WINDOWS[None][0]
     end = max(edges[-1], float(load.sent_s[-1]) + LINGER_S)
     session = Session(connections=CONNECTIONS, end_s=end, marks_s=edges)
-    step = StepTime(gpu, facts, resolved, constants=constants)
+    step = StepTime(gpu, facts, resolved, constants=constants or constants_for(gpu, table()))
     outcome = run_fast(_plan(load), step, limits(resolved, tokens, config), session)
     rates = outcome.tokens[1 : len(edges)] / np.diff(edges)
     return Run(tokens, rates, outcome, load, claimed(outcome, load))
