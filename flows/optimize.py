@@ -29,7 +29,7 @@ from tasks.refs import Outcome
 from tasks.report import write_decision
 from tasks.spent import expected_s, spent_s
 
-BUDGET_S = {"simulated": 240.0, "vllm": 3600.0, "endpoint": 900.0}
+BUDGET_S = {"simulated": 330.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
 START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
 """What a server takes to start, for the cost of a trial before one has been made."""
@@ -69,14 +69,14 @@ async def optimize(
         flags: vLLM flags of the baseline as FLAG=VALUE, for example max_num_seqs=8.
         url: Address of the endpoint engine.
         vllm_python: Interpreter that has vLLM; default .venv-vllm.
-        budget: Real time for all trials together: 10m, 90s, 1h. Default 4m simulated, 15m endpoint, 1h vllm.
+        budget: Real time for all trials together: 10m, 90s, 1h. Default 5m30s simulated, 15m endpoint, 1h vllm.
         playbook: YAML file that adds to or replaces candidates of the built-in playbook.
         candidates: Configurations of your own as NAME=FLAG=VALUE,FLAG=VALUE.
         duration_s: Measured window in workload seconds, instead of the workload's.
         warmup_s: Warm-up in workload seconds, instead of the workload's.
         rate_per_s: Requests per second, instead of the workload's.
         seed: Seed of the workload.
-        time_scale: Simulated engine: its clock runs this much faster (default 10).
+        time_scale: Simulated engine: its clock runs this much faster (default 25).
         client_processes: Client processes; default as many as the rate needs.
         ready_timeout_s: Longest wait for a server to serve, in seconds.
         artifacts: Folder that runs are written to.

@@ -112,7 +112,7 @@ class World:
         """The result of one trial."""
         common = {
             "candidate": order.candidate, "n": order.n, "workload": self.plan.workload, "workload_hash": "0" * 16,
-            "seed": order.seed, "position": order.position, "simulated": True, "time_scale": 10.0,
+            "seed": order.seed, "position": order.position, "simulated": True, "time_scale": 25.0,
             "engine": "simulated", "engine_version": "0.15.1", "gpu": "T4", "model": "llama-2-7b",
             "flags": order.config.flags(),
         }  # fmt: skip

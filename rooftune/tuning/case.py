@@ -12,8 +12,8 @@ DEFAULT_VERSION = "0.15.1"
 CURRENT_VERSION = "0.32.0"
 """Engine version that is assumed when a GPU or a model is named but no version."""
 
-DEFAULT_TIME_SCALE = 10.0
-"""The simulated engine's clock runs ten times faster unless told otherwise."""
+DEFAULT_TIME_SCALE = 25.0
+"""The simulated engine's clock runs so much faster unless told otherwise: 1,000 tokens/s are then 25,000 chunks/s over HTTP."""
 
 PUBLISHED_FLAGS: dict[str, FlagValue] = {
     "dtype": "half",

@@ -29,6 +29,8 @@ class When(_Strict):
     engine: list[str] | None = None
     since: str | None = None
     until: str | None = None
+    prompt_tokens_from: int | None = None
+    """Prompts of the workload have so many tokens or more on average."""
 
 
 class Trap(_Strict):

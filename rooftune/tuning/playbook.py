@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rooftune.engines.config import EngineConfig
@@ -38,7 +39,8 @@ def build_plan(
     book = playbook or default_playbook()
     base = base_config(target, facts)
     effective = rules.predicted_effective(base, hardware, target.engine_version)
-    entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts)]
+    prompt = mean_prompt_tokens(workload)
+    entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts, prompt)]
     if target.engine == "endpoint":
         entries = []
     configs = {"baseline": base, **{e.id: apply(base, _change(e, book)) for e in entries}}
@@ -70,8 +72,25 @@ def _in_order(book: Playbook) -> list[Entry]:
     return sorted(book.candidates, key=lambda e: (book.phases.index(e.phase), first[(e.phase, e.group or e.id)]))
 
 
-def holds(when: When, target: Target, hardware: Hardware, config: EngineConfig, facts: ModelFacts | None) -> bool:
-    """Whether a condition of the playbook holds for this case."""
+def mean_prompt_tokens(workload: Workload) -> float:
+    """Mean prompt length of the requests that the workload draws, tokens; infinity when it draws none."""
+    from rooftune.workloads.draw import draw
+
+    drawn = draw(workload).prompt_tokens
+    return float(drawn.mean()) if len(drawn) else math.inf
+
+
+def holds(
+    when: When,
+    target: Target,
+    hardware: Hardware,
+    config: EngineConfig,
+    facts: ModelFacts | None,
+    prompt_tokens: float = math.inf,
+) -> bool:
+    """Whether a condition of the playbook holds for this case; ``prompt_tokens`` is the workload's mean."""
+    if when.prompt_tokens_from is not None and prompt_tokens < when.prompt_tokens_from:
+        return False
     if when.kind is not None and when.kind != hardware.accelerator.kind:
         return False
     if when.engine is not None and target.engine not in when.engine:

@@ -72,16 +72,13 @@ def _baseline(search: Search) -> TrialOrder | None:
 
 
 def _groups(plan: Plan) -> Iterator[list[Candidate]]:
-    """Candidates after the baseline, by phase and group: phases as planned, in each the more promising group first."""
+    """Candidates after the baseline, by phase and group, in the plan's order."""
     groups: dict[tuple[str, str, str], list[Candidate]] = {}
     for candidate in plan.candidates[1:]:
         key = (candidate.phase, candidate.group or candidate.id, candidate.on)
         groups.setdefault(key, []).append(candidate)
-    phases = list(dict.fromkeys(c.phase for c in plan.candidates))
-    ranked = [sorted(group, key=_promise, reverse=True) for group in groups.values()]
-    promise = {id(group): max((_promise(c) for c in group if c.runnable), default=0.0) for group in ranked}
-    ranked.sort(key=lambda group: (phases.index(group[0].phase), -promise[id(group)]))
-    yield from ranked
+    for group in groups.values():
+        yield sorted(group, key=_promise, reverse=True)
 
 
 def _promise(candidate: Candidate) -> float:

@@ -40,7 +40,7 @@ def test_default_case_is_the_published_one() -> None:
         "0.15.1",
     )
     assert target.base_flags == PUBLISHED_FLAGS
-    assert target.time_scale == 10
+    assert target.time_scale == 25
 
 
 def test_another_gpu_starts_from_the_engines_defaults() -> None:
@@ -153,3 +153,10 @@ def test_an_endpoint_has_a_baseline_only() -> None:
     target = target_for(engine="endpoint", url="http://127.0.0.1:9", model="some-model")
     plan = build_plan(made.workload(), target, made.hardware(), None, predict=False)
     assert [c.id for c in plan.candidates] == ["baseline"]
+
+
+def test_token_budgets_are_tried_where_prompts_are_long() -> None:
+    short = made.plan_of(made.workload())
+    long = made.plan_of(made.workload(prompt_tokens={"distribution": "fixed", "value": 800}))
+    assert "token-budget-8192" not in [c.id for c in short.candidates]
+    assert "token-budget-8192" in [c.id for c in long.candidates]
