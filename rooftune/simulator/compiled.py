@@ -1,11 +1,18 @@
-"""Compiles the fast path with numba where it is installed; without it the same code runs as plain Python."""
+"""Compiles the fast path with numba where it is installed; without it the same code runs as plain Python.
+
+The modules of the fast path are loaded a second time for that, with every function compiled. The machine code is kept for the next
+start in a folder of the user's cache, so an installation that cannot be written to is no hindrance.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +22,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 _compiling = False
 OFF = "ROOFTUNE_NO_NUMBA"
 """Environment variable: set to 1, the fast path runs as plain Python."""
+PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel")
+"""Modules of the fast path, each after those that it imports."""
+PACKAGE = "rooftune.simulator"
 
 
 def compiled(function: F) -> F:
-    """Mark a function of the fast path. Compiles only while ``kernel`` loads the compiled copy."""
+    """Mark a function of the fast path. Compiles only while the compiled copies are loaded."""
     if not _compiling:
         return function
     from numba import njit
@@ -27,23 +37,89 @@ def compiled(function: F) -> F:
     return cast(F, jitted)
 
 
+def wanted() -> bool:
+    """Whether numba is installed and not switched off."""
+    return os.environ.get(OFF) != "1" and importlib.util.find_spec("numba") is not None
+
+
+def plain() -> ModuleType:
+    """The fast path as plain Python."""
+    from rooftune.simulator import kernel
+
+    return kernel
+
+
 @cache
 def kernel() -> tuple[ModuleType, bool]:
-    """(the fast path's module, whether it is compiled). The machine code is cached beside the source, or in the user's cache."""
-    from rooftune.simulator import kernel as plain
+    """(the fast path's module, whether it is compiled)."""
+    if not wanted():
+        return plain(), False
+    plain()
+    with _numba_cache(cache_folder()), _copies() as copies:
+        for part in PARTS:
+            _load(part, copies)
+    return copies[PARTS[-1]], True
 
-    if os.environ.get(OFF) == "1" or importlib.util.find_spec("numba") is None:
-        return plain, False
+
+def is_cached() -> bool:
+    """Whether the machine code of this very source was kept by an earlier start."""
+    return any(cache_folder().rglob("*.nbc"))
+
+
+def cache_folder() -> Path:
+    """Where the machine code is kept: a folder of its own for each state of the source."""
+    root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "rooftune" / f"fast-path-{_digest()}"
+
+
+@cache
+def _digest() -> str:
+    folder = Path(__file__).parent
+    text = b"".join((folder / f"{part}.py").read_bytes() for part in PARTS)
+    return hashlib.sha256(text + sys.version.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _numba_cache(folder: Path) -> Iterator[None]:
+    """numba looks for the changes of one file only; a folder for each state of all of them is safe."""
+    from numba.core import config
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="rooftune-"))
+    settings = cast(Any, config)
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        settings.CACHE_DIR = before
+
+
+@contextmanager
+def _copies() -> Iterator[dict[str, ModuleType]]:
+    """While the copies are loaded, the parts import each other's copies and not the plain modules."""
     global _compiling
-    name = "rooftune.simulator._compiled_kernel"
-    spec = importlib.util.spec_from_file_location(name, Path(str(plain.__file__)))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    copies: dict[str, ModuleType] = {}
+    originals = {name: sys.modules[name] for part in PARTS if (name := f"{PACKAGE}.{part}") in sys.modules}
     _compiling = True
     try:
-        spec.loader.exec_module(module)
+        yield copies
     finally:
         _compiling = False
-    return module, True
+        sys.modules.update(originals)
+
+
+def _load(part: str, copies: dict[str, ModuleType]) -> None:
+    name = f"{PACKAGE}._compiled_{part}"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{part}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{part}.py is not beside {__file__}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    copies[part] = module
+    sys.modules[f"{PACKAGE}.{part}"] = module

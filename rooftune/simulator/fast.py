@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from rooftune.simulator.compiled import kernel
+from rooftune.simulator import kernel_state as k
+from rooftune.simulator.compiled import is_cached, kernel, plain, wanted
 from rooftune.simulator.contents import BLOCK_TOKENS, Contents, contents, next_turns, openings
 from rooftune.simulator.outcome import Outcome, Session
 from rooftune.simulator.scheduler import Limits
@@ -16,7 +16,9 @@ from rooftune.workloads.requests import RequestPlan
 
 GAP_BINS = 12000
 FEW = 200
-"""Below so many requests plain Python is done before numba is loaded."""
+"""Up to so many requests plain Python is done before numba is loaded."""
+MANY = 20_000
+"""Up to so many requests plain Python is done before numba has compiled, where it has not yet."""
 ACCEPTANCES = 9973
 
 
@@ -35,106 +37,120 @@ def run_fast(
         acceptance: share of speculative tokens that are accepted, each after the one before it.
         compile: True and False force the compiled and the plain form; None chooses by size.
     """
-    module, compiled = kernel() if (compile is None and len(plan) > FEW) or compile else (_plain(), False)
-    state = _state(module, plan, contents(plan), step_time, limits, session, acceptance=acceptance)
+    module, compiled = kernel() if _compile(compile, len(plan)) else (plain(), False)
+    state = _state(plan, step_time, limits, session, acceptance)
     if not compiled:
-        state = state._replace(**{k: v.tolist() for k, v in state._asdict().items() if isinstance(v, np.ndarray)})
+        state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
     module.run(state)
-    return _outcome(module, state)
+    return _outcome(state, len(plan))
 
 
-def _plain() -> ModuleType:
-    from rooftune.simulator import kernel as plain
+def _compile(asked: bool | None, requests: int) -> bool:
+    if asked is not None:
+        return asked
+    return requests > FEW and wanted() and (requests > MANY or is_cached())
 
-    return plain
 
-
-def _state(
-    k: Any,
-    plan: RequestPlan,
-    same: Contents,
-    step_time: StepTime,
-    limits: Limits,
-    session: Session,
-    *,
-    acceptance: float,
-) -> Any:
-    n, blocks = len(plan), limits.kv_blocks
-    longest = int((plan.prompt_tokens + plan.output_tokens).max(initial=0)) + limits.speculative_tokens + 1
-    stride = -(-min(longest, limits.max_model_len + limits.speculative_tokens + 1) // BLOCK_TOKENS) + 1
-    slots = min(limits.max_num_seqs, max(n, 1))
-    table = 2 * blocks + 8
-    ring = np.arange(blocks + 1, dtype=np.int64)
-    marks = np.asarray(session.marks_s, np.float64)
-    window = session.window_s
-    if not all(edge in session.marks_s or np.isinf(edge) for edge in window):
-        raise ValueError("the edges of the window must be among the marks")
-    values = _requests(plan, same) | parameters(step_time)
+def _state(plan: RequestPlan, step_time: StepTime, limits: Limits, session: Session, acceptance: float) -> k.State:
+    whole, fractions = _requests(plan, contents(plan))
     if limits.speculative_tokens:
-        values["shared"][:] = 1
-    counters, clock = np.zeros(k.COUNTERS, np.int64), np.zeros(4, np.float64)
-    counters[k.FREE], counters[k.SLOTS] = blocks, slots
-    return k.State(
-        **values,
-        waiting=np.zeros(n + 1, np.int64),
-        running=np.zeros(slots + 1, np.int64),
-        slots=np.arange(slots, dtype=np.int64),
-        slot_blocks=np.zeros(slots * stride, np.int64),
-        newer=np.roll(ring, -1),
-        older=np.roll(ring, 1),
-        owners=np.zeros(blocks, np.int64),
-        key=np.full(blocks, -1, np.int64),
-        table_key=np.full(table, -1, np.int64),
-        table_block=np.zeros(table, np.int64),
-        heap_s=np.zeros(n + 1, np.float64),
-        heap_request=np.zeros(n + 1, np.int64),
-        marks=marks,
-        counts=np.zeros((len(marks) + 1) * k.KINDS, np.int64),
-        levels=np.zeros((len(marks) + 1) * k.LEVELS, np.float64),
-        gaps=np.zeros(GAP_BINS, np.float64),
-        accept=acceptances(limits.speculative_tokens, acceptance),
-        c=counters,
-        x=clock,
-        blocks=blocks,
-        stride=stride,
-        max_seqs=limits.max_num_seqs,
-        budget=limits.max_num_batched_tokens,
-        max_len=limits.max_model_len,
-        threshold=limits.long_prefill_token_threshold,
-        chunked=int(limits.enable_chunked_prefill),
-        caching=int(limits.enable_prefix_caching),
-        whole=int(limits.whole_prompt_must_fit),
-        spare=int(limits.watermark * blocks),
-        early=int(limits.async_scheduling),
-        spec=limits.speculative_tokens,
-        connections=session.connections or 0,
-        send_until=min(session.send_until_s, k.FAR),
-        end=min(session.end_s, k.FAR),
-        window_from=window[0],
-        window_to=window[1],
-    )
+        whole["shared"][:] = 1
+    whole |= _engine(plan, limits)
+    whole["accept"] = acceptances(limits.speculative_tokens, acceptance)
+    fractions |= parameters(step_time)
+    marks = np.asarray(session.marks_s, np.float64)
+    if not all(edge in session.marks_s or np.isinf(edge) for edge in session.window_s):
+        raise ValueError("the edges of the window must be among the marks")
+    whole["counts"] = np.zeros((len(marks) + 1) * k.KINDS, np.int64)
+    fractions |= {"marks": marks, "levels": np.zeros((len(marks) + 1) * k.LEVELS), "gaps": np.zeros(GAP_BINS)}
+    q, q_places = _packed(whole, np.int64)
+    f, f_places = _packed(fractions, np.float64)
+    counters, times = np.zeros(k.COUNTERS, np.int64), np.zeros(k.TIMES)
+    counters[k.FREE], counters[k.SLOTS] = limits.kv_blocks, len(whole["slots"])
+    sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept")}
+    sizes["n_requests"] = len(plan)
+    sizes |= {f"n_{name}": len(fractions[name]) for name in ("marks", "gaps")}
+    settings = _settings(plan, limits, session)
+    return k.State(q=q, f=f, c=counters, x=times, **q_places, **f_places, **sizes, **settings)
 
 
-def _requests(plan: RequestPlan, same: Contents) -> dict[str, Any]:
+def _packed(columns: dict[str, Any], kind: Any) -> tuple[Any, dict[str, int]]:
+    """One flat array of all columns, and where each begins."""
+    begins = np.cumsum([0, *(len(c) for c in columns.values())])
+    flat = np.concatenate([np.asarray(c, kind) for c in columns.values()])
+    return flat, {name: int(at) for name, at in zip(columns, begins, strict=False)}
+
+
+def _requests(plan: RequestPlan, same: Contents) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns by request: whole numbers, and seconds."""
     n = len(plan)
-    never = np.full(n, -1.0)
-    zeros = np.zeros(n, np.int64)
-    return {
+    counted = ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk", "stream_from", "stream_to")
+    whole = {
         "opening": openings(plan),
-        "due": plan.arrival_s.astype(np.float64).copy(),
-        "prompt": plan.prompt_tokens.astype(np.int64),
-        "output": plan.output_tokens.astype(np.int64),
+        "prompt": plan.prompt_tokens,
+        "output": plan.output_tokens,
         "prefix_chain": same.prefix_chain,
         "prefix_blocks": same.prefix_blocks,
         "prompt_chain": same.prompt_chain,
         "shared": same.shared.copy(),
         "next_turn": next_turns(plan),
-        "think": plan.think_s.astype(np.float64),
-        **{name: never.copy() for name in ("sent", "admitted", "first", "last", "stream_first", "stream_last")},
-        **{
-            name: zeros.copy()
-            for name in ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk", "stream_tokens")
-        },
+        "waiting": np.zeros(n + 1, np.int64),
+        "heap_request": np.zeros(n + 1, np.int64),
+        **{name: np.zeros(n, np.int64) for name in counted},
+    }
+    moments = ("sent", "admitted", "first", "last", "stream_first", "stream_last")
+    fractions = {
+        "due": plan.arrival_s,
+        "think": plan.think_s,
+        "heap_s": np.zeros(n + 1),
+        **{name: np.full(n, -1.0) for name in moments},
+    }
+    return whole, fractions
+
+
+def _engine(plan: RequestPlan, limits: Limits) -> dict[str, Any]:
+    """Columns by place, by block and by entry of the hash table."""
+    blocks, places = limits.kv_blocks, min(limits.max_num_seqs, max(len(plan), 1))
+    ring = np.arange(blocks + 1, dtype=np.int64)
+    table = 2 * blocks + 8
+    return {
+        "running": np.zeros(places + 1, np.int64),
+        "slots": np.arange(places, dtype=np.int64),
+        "slot_blocks": np.zeros(places * _stride(plan, limits), np.int64),
+        "newer": np.roll(ring, -1),
+        "older": np.roll(ring, 1),
+        "owners": np.zeros(blocks, np.int64),
+        "key": np.full(blocks, -1, np.int64),
+        "table_key": np.full(table, -1, np.int64),
+        "table_block": np.zeros(table, np.int64),
+    }
+
+
+def _stride(plan: RequestPlan, limits: Limits) -> int:
+    """Most blocks that one request holds."""
+    longest = int((plan.prompt_tokens + plan.output_tokens).max(initial=0))
+    return -(-(min(longest, limits.max_model_len) + limits.speculative_tokens + 1) // BLOCK_TOKENS) + 1
+
+
+def _settings(plan: RequestPlan, limits: Limits, session: Session) -> dict[str, Any]:
+    return {
+        "blocks": limits.kv_blocks,
+        "stride": _stride(plan, limits),
+        "max_seqs": limits.max_num_seqs,
+        "budget": limits.max_num_batched_tokens,
+        "max_len": limits.max_model_len,
+        "threshold": limits.long_prefill_token_threshold,
+        "chunked": int(limits.enable_chunked_prefill),
+        "caching": int(limits.enable_prefix_caching),
+        "whole": int(limits.whole_prompt_must_fit),
+        "spare": int(limits.watermark * limits.kv_blocks),
+        "early": int(limits.async_scheduling),
+        "spec": limits.speculative_tokens,
+        "connections": session.connections or 0,
+        "send_until": min(session.send_until_s, k.FAR),
+        "end": min(session.end_s, k.FAR),
+        "window_from": float(session.window_s[0]),
+        "window_to": float(session.window_s[1]),
     }
 
 
@@ -149,25 +165,33 @@ def accepted_at(table: Any, request: int, generated: int) -> int:
     return int(table[(request * 7919 + generated) % len(table)])
 
 
-def _outcome(k: Any, state: Any) -> Outcome:
-    def column(name: str, kind: Any = np.float64) -> Any:
-        return np.asarray(getattr(state, name), kind)
+def _outcome(state: k.State, n: int) -> Outcome:
+    q, f = np.asarray(state.q, np.int64), np.asarray(state.f, np.float64)
 
-    generated, output = column("generated", np.int64), column("output", np.int64)
-    whole = (generated >= output) | (column("prompt") + generated >= state.max_len)
-    ended = (generated > 0) & whole
-    counts = column("counts", np.int64).reshape(-1, k.KINDS)
-    levels = column("levels").reshape(-1, k.LEVELS)
+    def count(name: str) -> Any:
+        at = getattr(state, name)
+        return q[at : at + n].copy()
+
+    def moment(name: str) -> Any:
+        at = getattr(state, name)
+        return np.where(f[at : at + n] < 0, np.nan, f[at : at + n])
+
+    generated = count("generated")
+    whole = (generated >= count("output")) | (count("prompt") + generated >= state.max_len)
+    streamed = moment("stream_first")
+    intervals = state.n_marks + 1
+    counts = q[state.counts : state.counts + intervals * k.KINDS].reshape(-1, k.KINDS)
+    levels = f[state.levels : state.levels + intervals * k.LEVELS].reshape(-1, k.LEVELS)
     return Outcome(
-        due_s=column("due"),
-        sent_s=_or_nan(column("sent")),
-        admitted_s=_or_nan(column("admitted")),
-        first_s=_or_nan(column("first")),
-        last_s=_or_nan(column("last")),
+        due_s=f[state.due : state.due + n].copy(),
+        sent_s=moment("sent"),
+        admitted_s=moment("admitted"),
+        first_s=moment("first"),
+        last_s=moment("last"),
         generated=generated,
-        ended=ended,
-        cached=column("cached", np.int64),
-        preempted=column("preemptions", np.int64),
+        ended=(generated > 0) & whole,
+        cached=count("cached"),
+        preempted=count("preemptions"),
         end_s=float(state.x[k.CLOCK]),
         tokens=counts[:, k.OUT],
         prompt_tokens=counts[:, k.PROMPT],
@@ -181,17 +205,13 @@ def _outcome(k: Any, state: Any) -> Outcome:
         waiting_s=levels[:, k.WAITING_S],
         kv_usage_s=levels[:, k.KV_S],
         busy_s=levels[:, k.BUSY_S],
-        gaps=column("gaps"),
-        stream_first_s=_or_nan(column("stream_first")),
-        stream_last_s=_or_nan(column("stream_last")),
-        stream_tokens=column("stream_tokens", np.int64),
+        gaps=f[state.gaps : state.gaps + state.n_gaps].copy(),
+        stream_first_s=streamed,
+        stream_last_s=np.where(np.isnan(streamed), np.nan, moment("stream_last")),
+        stream_tokens=np.where(np.isnan(streamed), 0, count("stream_to") - count("stream_from")),
         extra_tokens=int(state.c[k.EXTRA]),
         mixed_steps=int(state.c[k.MIXED_STEPS]),
         mixed_s=float(state.x[k.MIXED]),
         decoded=int(state.c[k.DECODED]),
         context=float(state.x[k.CONTEXT]),
     )
-
-
-def _or_nan(values: Any) -> Any:
-    return np.where(values < 0, np.nan, values)

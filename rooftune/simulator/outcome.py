@@ -91,7 +91,7 @@ class Outcome:
 
     def gap_quantile(self, q: float) -> float:
         """Quantile of the gaps between tokens in seconds; NaN without gaps. Exact to 0.1 %."""
-        from rooftune.simulator.kernel import GAP_STEP, LEAST_GAP
+        from rooftune.simulator.kernel_state import GAP_STEP, LEAST_GAP
 
         total = self.gaps.sum()
         if total <= 0:
@@ -101,7 +101,7 @@ class Outcome:
 
     def gap_moments(self) -> tuple[float, float]:
         """Mean and standard deviation of the gaps between tokens in seconds; NaN without gaps."""
-        from rooftune.simulator.kernel import GAP_STEP, LEAST_GAP
+        from rooftune.simulator.kernel_state import GAP_STEP, LEAST_GAP
 
         total = self.gaps.sum()
         if total <= 0:

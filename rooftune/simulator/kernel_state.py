@@ -1,0 +1,133 @@
+"""State of the fast path: two flat arrays that hold every column one after another, and where each column begins.
+
+The functions over it are plain Python over lists, and compile with numba as they stand (``compiled.py`` loads them so). Column
+``computed`` of request ``r`` is ``s.q[s.computed + r]``: with two arrays instead of fifty, numba compiles in a fraction of the time
+and a call costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+BLOCK = 16
+CHAIN = 1 << 20
+"""Blocks that one chain of block contents may have; the key of block i of chain c is c * CHAIN + i."""
+
+N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, FLIGHT, MARK, SLOTS = range(10)
+PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED, COUNTERS = range(10, 21)
+"""Places in ``State.c``: running; the waiting queue's head and tail, and the end of the inbox behind it; free blocks; next opening
+request; later turns in the heap; requests in flight; current interval; free slots; preemptions; prefix queries and hits in
+tokens; steps; steps with prefill; sequences decoded, summed over steps; running ones that have ended but still hold their
+places; tokens that came together with another (speculative decoding); bin of the gap noted last; whether
+the window has been closed."""
+CLOCK, BUSY, MIXED, CONTEXT, GAP, TIMES = range(6)
+"""Places in ``State.x``: time now; seconds of all steps, of those with prefill; decode context summed over steps; the gap noted
+last."""
+OUT, PROMPT, COMPUTED, ENDED, IN_QUERIES, IN_HITS, IN_PREEMPTED, IN_STEPS, KINDS = range(9)
+"""What ``State.counts`` holds by interval: tokens out, prompt tokens of requests that got their first token, prompt tokens
+computed, requests ended, prefix queries and hits, preemptions, steps."""
+RUNNING_S, WAITING_S, KV_S, BUSY_S, LEVELS = range(5)
+"""What ``State.levels`` holds by interval: running, waiting and share of blocks in use, each times seconds; busy seconds."""
+LEAST_GAP, GAP_STEP = 1e-6, 0.002
+"""Histogram of gaps: the first bin's lower edge in seconds, and the width of a bin on the natural logarithm."""
+FAR = 1e300
+
+
+class State(NamedTuple):
+    """All of a run. ``q``: whole numbers, ``f``: seconds and other fractions; every field without a type of its own in the text
+    below is the place in one of them where a column begins. Per request unless said otherwise."""
+
+    q: Any
+    f: Any
+    c: Any
+    """Counters, see above."""
+    x: Any
+    """Times, see above."""
+    # columns of q
+    opening: int
+    """Requests that do not wait for an earlier turn, in order of arrival."""
+    prompt: int
+    output: int
+    prefix_chain: int
+    prefix_blocks: int
+    prompt_chain: int
+    shared: int
+    """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted matches its own;
+    with speculative tokens all are named."""
+    next_turn: int
+    computed: int
+    generated: int
+    cached: int
+    preemptions: int
+    held: int
+    slot: int
+    waiting: int
+    running: int
+    chunk: int
+    """Tokens of the current step, -1: none; once it runs, 1 and its speculative tokens."""
+    slots: int
+    slot_blocks: int
+    """Blocks of the sequence in each slot, row by row."""
+    newer: int
+    older: int
+    """The free queue as a ring through entry ``blocks``; per block."""
+    owners: int
+    key: int
+    table_key: int
+    table_block: int
+    heap_request: int
+    counts: int
+    """By interval and kind."""
+    stream_from: int
+    """Tokens after the first moment with tokens inside the window, and at the window's end."""
+    stream_to: int
+    accept: int
+    """Speculative decoding: accepted tokens, drawn beforehand, cyclic by request and position."""
+    # columns of f
+    due: int
+    think: int
+    sent: int
+    admitted: int
+    first: int
+    last: int
+    heap_s: int
+    marks: int
+    levels: int
+    """By interval and kind."""
+    gaps: int
+    """Histogram of gaps between tokens inside the window, logarithmic."""
+    stream_first: int
+    """First token inside the window; -1: none."""
+    stream_last: int
+    """Last token before the window's end; -1: none."""
+    linear_decode: int
+    linear_mixed: int
+    head: int
+    host_decode: int
+    host_mixed: int
+    cost: int
+    """Tables and scalars of the step cost, see ``step_seconds``."""
+    # lengths and settings
+    n_requests: int
+    n_opening: int
+    n_table_key: int
+    n_accept: int
+    n_marks: int
+    n_gaps: int
+    blocks: int
+    stride: int
+    max_seqs: int
+    budget: int
+    max_len: int
+    threshold: int
+    chunked: int
+    caching: int
+    whole: int
+    spare: int
+    early: int
+    spec: int
+    connections: int
+    send_until: float
+    end: float
+    window_from: float
+    window_to: float
