@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable
 from typing import Any
 
 from rooftune.loadgen.sse import BadFrame, Stream
-
-try:
-    import orjson
-
-    _loads: Callable[[bytes], Any] = orjson.loads
-except ImportError:  # pragma: no cover - the standard library's is half as fast
-    _loads = json.loads
+from rooftune.loadgen.template import Template, learn, loads, strings
 
 REFUSED = (429, 503)
 MAX_BODY = 64 * 2**20
@@ -34,7 +27,7 @@ RUNAWAY = 4
 class Answer:
     """One answer as it arrives. ``chat``: the shape of ``/v1/chat/completions``. ``asked``: max_tokens."""
 
-    __slots__ = ("_body", "_chat", "_counted", "_limit", "_pending_empty", "_size", "cached_tokens", "chunk_t", "chunk_tokens",
+    __slots__ = ("_body", "_chat", "_counted", "_last", "_limit", "_pending_empty", "_size", "cached_tokens", "chunk_t", "chunk_tokens",
                  "done", "error", "error_class", "finish_reason", "http_status", "output_tokens", "prompt_tokens", "retry_after", "stream",
                  "wanted_stream")  # fmt: skip
 
@@ -50,6 +43,7 @@ class Answer:
         self.chunk_tokens = array("h")
         self._counted = 0
         self._pending_empty: float | None = None
+        self._last = b""
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
@@ -87,9 +81,22 @@ class Answer:
             self.wrong(*bad.args)
             return False
         self.digest()
+        return not self.error_class
+
+    def take_texts(self, texts: list[bytes], times: list[float], template: Template) -> None:
+        """Take events that fit a template, as their texts."""
+        if b"" not in texts and not self.done and strings(texts) is not None:
+            self.chunk_t.extend(times)
+            return self._bounded()
+        return self._one_by_one([template.payload(text) for text in texts], times, {})
+
+    def _bounded(self) -> None:
         if len(self.chunk_t) > self._limit:
             self.wrong("endless", f"{len(self.chunk_t)} chunks have come and no end of them")
-        return not self.error_class
+
+    def template(self) -> Template | None:
+        """The template of the last event that was read."""
+        return learn(self._last, chat=self._chat) if self._last and not self.done else None
 
     def take_body(self, data: bytes) -> bool:
         """Take bytes (without transfer coding) of a body that is no stream. False = it makes no sense to read on."""
@@ -111,15 +118,16 @@ class Answer:
         last = payloads[-1] == b"[DONE]"
         plain = payloads[:-1] if last else payloads
         try:
-            events = _loads(b"[" + b",".join(plain) + b"]")
+            events = loads(b"[" + b",".join(plain) + b"]")
         except ValueError:
             events = ()
         if not stream.names and len(events) == len(plain) and not self.done:
             self._events(events, times)
-            self.done = last
+            self.done, self._last = last, payloads[-1]
         else:
             self._one_by_one(payloads, times, stream.names)
         stream.clear()
+        self._bounded()
 
     def _one_by_one(self, payloads: list[bytes], times: list[float], names: dict[int, bytes]) -> None:
         """The careful way: finds the event that is wrong, and counts the tokens before it."""
@@ -128,7 +136,7 @@ class Answer:
                 self.done = True
                 continue
             try:
-                event = _loads(payload)
+                event = loads(payload)
             except ValueError:
                 try:
                     payload.decode()
@@ -232,7 +240,7 @@ class Answer:
     def _close_body(self) -> None:
         """A whole answer in one JSON body."""
         try:
-            value = _loads(bytes(self._body or b""))
+            value = loads(bytes(self._body or b""))
             choice = value["choices"][0]
             text = choice["message"]["content"] if self._chat else choice["text"]
             self.finish_reason = choice.get("finish_reason")

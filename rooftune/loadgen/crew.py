@@ -61,8 +61,8 @@ class Member:
                 self.ready.set_result(None)
             elif "done" in line:
                 self.report = self.status = line["done"]
-            elif "failed" in line:
-                self.failed = line["failed"]
+            elif "error" in line:
+                self.failed = line["error"]
             else:
                 self.before, self.status = self.status, line
             told()

@@ -14,10 +14,10 @@ import numpy as np
 from rooftune.loadgen.alarm import Alarm
 from rooftune.loadgen.answer import Answer
 from rooftune.loadgen.bodies import Bodies
+from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.spill import Rows, write_part
 from rooftune.loadgen.watch import Watch
-from rooftune.loadgen.wire import Flight
 
 AT_ONCE = 64
 """Sends in one turn of the loop before answers are read again."""

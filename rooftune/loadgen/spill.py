@@ -99,7 +99,8 @@ class Rows:
         values: dict[str, Any] = dict(self._columns)
         told = np.asarray(self._told, dtype=np.int64)
         tokens = np.frombuffer(self._tokens, dtype=np.int16) if self._tokens else np.empty(0, np.int16)
-        streamed = sizes.copy()
+        usage = np.asarray([n or 0 for n in self._columns["output_tokens"]], dtype=np.int64)
+        streamed = np.where(some, sizes, usage)
         if len(tokens):
             sums = np.add.reduceat(np.concatenate([tokens, [0]]), np.minimum(np.cumsum(told) - told, len(tokens)))
             streamed[told > 0] = sums[told > 0]

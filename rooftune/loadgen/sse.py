@@ -166,11 +166,16 @@ class Stream:
         """Text of an event that never became whole."""
         return self._events.rest
 
+    @property
+    def clean(self) -> bool:
+        """Whether the next byte begins a chunk and an event."""
+        chunks = self._chunks
+        return chunks is not None and not chunks.over and chunks.at_boundary and self._events.empty
+
     def feed(self, pieces: list[bytes], times: list[float]) -> None:
         """Take pieces that were read at these times. Raises BadFrame."""
-        chunks, events = self._chunks, self._events
         payloads, at = self.payloads.append, self.times.append
-        clean = chunks is not None and events.empty and chunks.at_boundary
+        clean = self.clean
         for piece, time in zip(pieces, times, strict=True):
             if clean and piece[-4:] == b"\n\n\r\n":
                 start = piece.find(b"\r\ndata: ", 1, 18)
@@ -185,7 +190,7 @@ class Stream:
                     at(time)
                     continue
             self._long_way(piece, time)
-            clean = chunks is not None and events.empty and chunks.at_boundary and not chunks.over
+            clean = self.clean
 
     def _long_way(self, piece: bytes, time: float) -> None:
         if self._chunks is not None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rooftune.loadgen.bodies import AGENT
+from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.route import path_of, proxy_for
 from rooftune.loadgen.summary import LoadOptions
-from rooftune.loadgen.wire import Flight
 
 
 class AiohttpSender:

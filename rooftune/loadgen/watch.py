@@ -67,8 +67,9 @@ class Watch:
         older = now - self._older >= OLDER_EVERY_S
         if older:
             self._older = now
+        before = time.monotonic()
         gc.collect(1 if older else 0)
-        self.gc_pause_s = max(self.gc_pause_s, time.monotonic() - now)
+        self.gc_pause_s = max(self.gc_pause_s, time.monotonic() - before)
 
     def end(self) -> None:
         """The last request was sent; lateness and CPU time count up to here."""

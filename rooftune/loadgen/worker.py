@@ -2,7 +2,7 @@
 
 Standard input: eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the monotonic clock) and
 perhaps ``stop``. Its end means that the parent is gone: what was recorded is written and the process ends. Standard output: a
-line of JSON each second, ``{"ready": true}`` first and ``{"done": ...}`` or ``{"failed": ...}`` last.
+line of JSON each second, ``{"ready": true}`` first and ``{"done": ...}`` or ``{"error": ...}`` last.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         asyncio.run(_work(job))
     except RooftuneError as error:
-        _tell({"failed": str(error)}, wait=True)
+        _tell({"error": str(error)}, wait=True)
         return 1
     return 0
 
@@ -49,7 +49,7 @@ async def _work(job: Job) -> None:
     url = urlsplit(job.options.url)
     runner = Runner(job, head(url, path_of(job.options), key))
     if direct(job.options.url):
-        from rooftune.loadgen.wire import Pool, resolve
+        from rooftune.loadgen.pool import Pool, resolve
 
         sender: Any = Pool(loop, resolve(url.hostname or "", url.port or 80), runner.ended)
     else:

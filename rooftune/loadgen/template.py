@@ -1,0 +1,107 @@
+"""What the events of one stream have in common: all bytes but the text of the token.
+
+A server writes its events with one serialiser, so those of one answer mostly differ in one string. Once that is known of
+a stream, an event is checked by its length, its beginning and its end, and only the strings are read as JSON, many
+at once. The proof that nothing else can differ is made when the template is learned: any JSON string in the gap
+gives the same event with another text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+try:
+    import orjson
+
+    loads: Callable[[bytes], Any] = orjson.loads
+except ImportError:  # pragma: no cover - the standard library's is half as fast
+    loads = json.loads
+
+_STRING = re.compile(rb'(?:[^\x00-\x1f"\\]|\\.)*"')
+_MARK = "rooftune"
+LENGTHS = 4096
+"""Lengths of pieces that a template remembers at most."""
+
+
+class Template:
+    """Beginning and end of the events of one stream, each event one HTTP chunk."""
+
+    __slots__ = ("_prefix", "_suffix", "cut", "heads", "tail")
+
+    def __init__(self, prefix: bytes, suffix: bytes) -> None:
+        self._prefix, self._suffix = prefix, suffix
+        self.tail = suffix + b"\n\n\r\n"
+        self.cut = -len(self.tail)
+        self.heads: dict[int, bytes] = {}
+        """Length of a piece -> how it must begin: the size of the chunk and everything before the text."""
+
+    def head(self, length: int) -> bytes:
+        """How a piece of this length must begin."""
+        found = self.heads.get(length)
+        if found is None:
+            for digits in range(1, 6):
+                size = b"%x" % max(0, length - digits - 4)
+                if len(size) == digits:
+                    break
+            found = size + b"\r\ndata: " + self._prefix
+            if len(self.heads) < LENGTHS:
+                self.heads[length] = found
+        return found
+
+    def received(self, texts: list[bytes]) -> int:
+        """Bytes that came for these texts, their framing included."""
+        sizes = [len(text) for text in texts]
+        frame = len(self._prefix) + len(self._suffix) + 8
+        digits = {size: len(b"%x" % (frame + size)) for size in set(sizes)}
+        return sum(sizes) + len(sizes) * (frame + 4) + sum([digits[size] for size in sizes])
+
+    def payload(self, text: bytes) -> bytes:
+        """The whole event of a text as it stands in JSON."""
+        return self._prefix + text + self._suffix
+
+
+def learn(payload: bytes, *, chat: bool) -> Template | None:
+    """The template of an event; None when it is not one plain token (role, end, usage, log-probabilities that differ)."""
+    key = b'"content":"' if chat else b'"text":"'
+    start = payload.find(key) + len(key)
+    end = _STRING.match(payload, start) if start >= len(key) else None
+    if end is None or b"\r" in payload or b"\n" in payload:
+        return None
+    prefix, suffix = payload[:start], payload[end.end() - 1 :]
+    try:
+        event, marked = loads(payload), loads(prefix + _MARK.encode() + suffix)
+        text = _text(event, chat)
+        if not text or _text(marked, chat) != _MARK or not _plain(event):
+            return None
+        _put(marked, chat, text)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+    return Template(prefix, suffix) if marked == event else None
+
+
+def _text(event: Any, chat: bool) -> Any:
+    choice = event["choices"][0]
+    return choice["delta"]["content"] if chat else choice["text"]
+
+
+def _put(event: Any, chat: bool, text: str) -> None:
+    choice = event["choices"][0]
+    (choice["delta"] if chat else choice)["content" if chat else "text"] = text
+
+
+def _plain(event: Any) -> bool:
+    """A token in the middle: nothing ends and nothing is counted."""
+    choices = event["choices"]
+    return len(choices) == 1 and choices[0].get("finish_reason") is None and event.get("usage") is None
+
+
+def strings(texts: list[bytes]) -> list[str] | None:
+    """Texts as they stand in JSON, decoded; None when one of them is no JSON string."""
+    try:
+        found = loads(b'["' + b'","'.join(texts) + b'"]')
+    except ValueError:
+        return None
+    return found if len(found) == len(texts) else None
