@@ -19,6 +19,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "scheduled_s": ("scheduled_s", "arrival_s", "arrival_time", "due_s"),
     "first_token_s": ("first_token_s", "first_token_time", "first_token"),
     "last_token_s": ("last_token_s", "end_s", "end_time", "finish_time", "last_token", "end"),
+    "ttft_s": ("ttft_s", "ttft"),
+    "ttft_ms": ("ttft_ms",),
+    "e2el_s": ("e2el_s", "latency_s", "e2el", "latency"),
+    "e2el_ms": ("e2el_ms", "latency_ms"),
     "prompt_id": ("prompt_id", "prompt_index", "prompt"),
     "prompt_tokens": ("prompt_tokens", "input_tokens", "prompt_len", "input_len"),
     "output_tokens": ("output_tokens", "completion_tokens", "generated_tokens", "output_len"),
@@ -28,6 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
 }
 """Our name -> names that files use for it. Times are seconds on one clock; an empty cell did not happen."""
+SPANS = (("first_token_s", "ttft_s", 1.0), ("first_token_s", "ttft_ms", 1e-3), ("last_token_s", "e2el_s", 1.0), ("last_token_s", "e2el_ms", 1e-3))  # fmt: skip
+"""Times that may be given as latencies from the send: time, latency, seconds in its unit."""
 GOOD = ("", "ok", "200", "success", "completed", "true")
 
 
@@ -47,8 +53,9 @@ def read(path: Path, duration_s: float | None, map: Mapping[str, str] | None = N
     where = _columns(names, map or {}, path)
     if "sent_s" not in where and "scheduled_s" in where:
         where["sent_s"] = where["scheduled_s"]
+    given = {*where, *(time for time, span, _ in SPANS if span in where)}
     for needed in ("sent_s", "last_token_s"):
-        if needed not in where:
+        if needed not in given:
             raise InputError(f"{path} has no column for {needed}; name it with --map {needed}=COLUMN (it has {', '.join(names)}).")  # fmt: skip
     requests = _requests(rows, where, path, duration_s)
     characters = "output_chars" in where and "output_tokens" not in where
@@ -69,9 +76,12 @@ def _columns(names: list[str], given: Mapping[str, str], path: Path) -> dict[str
 def _requests(rows: list[dict[str, str]], where: dict[str, str], path: Path, duration_s: float | None) -> Requests:
     columns: dict[str, Any] = {
         name: np.array([_number(row.get(where[name]), path, i, where[name]) for i, row in enumerate(rows, 2)])
-        for name in ("sent_s", "scheduled_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens")
+        for name in ("sent_s", "scheduled_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens", *(span for _, span, _ in SPANS))
         if name in where
-    }
+    }  # fmt: skip
+    for time, span, unit in SPANS:
+        if span in columns:
+            columns.setdefault(time, columns["sent_s"] + unit * columns.pop(span))
     columns.setdefault("scheduled_s", columns["sent_s"])
     origin = float(np.nanmin(columns["scheduled_s"]))
     for name in ("sent_s", "scheduled_s", "first_token_s", "last_token_s"):
