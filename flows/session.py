@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flows import local, terminal
 from flows.progress import RunDisplay
 from flows.runs import find_run
 from flows.targets import engine_kind, seconds, target_of, workload_with
+from rooftune.errors import RooftuneError
 
 
 def check(parameters: dict[str, Any]) -> None:
@@ -40,12 +42,18 @@ def check(parameters: dict[str, Any]) -> None:
     with_candidates(book, p["candidates"] or [], target.engine_version)
 
 
+class Stopped(RooftuneError):
+    """Ctrl-C or SIGTERM; the message says how to go on."""
+
+    exit_code = 130
+
+
 def run_optimize(parameters: dict[str, Any], *, show: bool = True) -> Any:
     """Run the flow in this process; returns its ``Outcome``.
 
     Raises:
         RooftuneError: it failed; the message says why.
-        KeyboardInterrupt: it was stopped; the message says how to go on. No engine is left running.
+        Stopped: it was stopped by a signal. No engine is left running.
     """
     check(parameters)
     terminal.keep_log()
@@ -53,35 +61,62 @@ def run_optimize(parameters: dict[str, Any], *, show: bool = True) -> Any:
         display.phase("prefect")
         with local.server() as api:
             display.phase("prefect", f"records at {api}")
-            return asyncio.run(_optimize(parameters, display))
+            return _Flow(parameters, display).run()
 
 
-async def _optimize(parameters: dict[str, Any], display: RunDisplay) -> Any:
-    """The flow, ended in order by Ctrl-C and SIGTERM."""
-    from flows.optimize import optimize
-    from tasks.story import listen
+class _Flow:
+    """The flow in a thread of its own, ended in order by Ctrl-C and SIGTERM, which the main thread takes.
 
-    loop, told = asyncio.get_running_loop(), []
-    listen(display)
-    running = asyncio.ensure_future(optimize(**parameters))
+    In the main thread Prefect would put a handler of its own for SIGTERM in the place of ours; its exception flies out of
+    the event loop and leaves threads behind that the process then waits for.
+    """
 
-    def stop(number: int) -> None:
-        told.append(number)
-        running.cancel()
+    def __init__(self, parameters: dict[str, Any], display: RunDisplay) -> None:
+        self.parameters, self.display = parameters, display
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.running: asyncio.Future[Any] | None = None
+        self.asked = False
+        self.outcome: Any = None
+        self.error: BaseException | None = None
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        return await running
-    except (asyncio.CancelledError, Exception) as error:
-        if told:
-            raise KeyboardInterrupt(_stopped(parameters["workload"], display.run)) from None
-        if isinstance(error, asyncio.CancelledError):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    def run(self) -> Any:
+        """Wait for the flow; returns its outcome or raises what it raised."""
+        thread = threading.Thread(target=self._work, name="optimize")
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.5)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.asked and self.error is not None:
+            raise Stopped(_stopped(self.parameters["workload"], self.display.run)) from None
+        if self.error is not None:
+            raise self.error
+        return self.outcome
+
+    def _stop(self, *_: object) -> None:
+        self.asked = True
+        if self.loop is not None and self.running is not None:
+            self.loop.call_soon_threadsafe(self.running.cancel)
+
+    def _work(self) -> None:
+        try:
+            self.outcome = asyncio.run(self._optimize())
+        except BaseException as error:
+            self.error = error
+
+    async def _optimize(self) -> Any:
+        from flows.optimize import optimize
+        from tasks.story import listen
+
+        listen(self.display)
+        self.running = asyncio.ensure_future(optimize(**self.parameters))
+        self.loop = asyncio.get_running_loop()
+        if self.asked:
+            self.running.cancel()
+        return await self.running
 
 
 def _stopped(workload: str, run: str) -> str:
