@@ -41,7 +41,7 @@ class Sweep:
 
 
 @dataclass
-class _Stream:
+class Stream:
     """When tokens of one answer arrived: (seconds, tokens so far)."""
 
     sent: float = 0.0
@@ -90,7 +90,7 @@ async def measure(
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
     ) as session:
-        client = _Client(session, model, vocab_size, draw)
+        client = Client(session, model, vocab_size, draw)
         await client.batch(2, 32, sweep.tokens)  # warms up; not kept
         for prompt in sweep.prompts:
             times = [await client.first_token(prompt) for _ in range(sweep.repeats)]
@@ -106,7 +106,9 @@ async def measure(
     return found
 
 
-class _Client:
+class Client:
+    """Sends requests of the sweep and reads their tokens as they come."""
+
     def __init__(self, session: Any, model: str, vocab_size: int, draw: random.Random) -> None:
         self.session, self.model, self.vocab_size, self.draw = session, model, vocab_size, draw
 
@@ -126,11 +128,16 @@ class _Client:
             steps = [(s.seen[-1][0] - s.seen[0][0]) / max(1, s.seen[-1][1] - s.seen[0][1]) for s in streams]
         return statistics.median(steps)
 
-    async def batch(self, batch: int, prompt: int, tokens: int) -> list[_Stream]:
+    async def batch(self, batch: int, prompt: int, tokens: int) -> list[Stream]:
         """Send so many requests at once and read them to their end."""
-        return await asyncio.gather(*(self._one(prompt, tokens) for _ in range(batch)))
+        return await asyncio.gather(*(self.answer(prompt, tokens) for _ in range(batch)))
 
-    async def _one(self, prompt: int, tokens: int) -> _Stream:
+    async def answer(self, prompt: int, tokens: int) -> Stream:
+        """Send one new prompt and read its answer to the end.
+
+        Raises:
+            EngineError: the server refused it, broke off, or sent fewer tokens.
+        """
         import aiohttp
 
         body = {
@@ -143,7 +150,7 @@ class _Client:
             "stream": True,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
-        stream = _Stream(sent=time.perf_counter())
+        stream = Stream(sent=time.perf_counter())
         try:
             await self._read(body, stream)
         except (OSError, asyncio.TimeoutError, aiohttp.ClientError) as error:
@@ -155,7 +162,7 @@ class _Client:
             raise EngineError(f"the server sent {got} of {tokens} tokens; the sweep needs whole answers.", "stream")
         return stream
 
-    async def _read(self, body: dict[str, Any], stream: _Stream) -> None:
+    async def _read(self, body: dict[str, Any], stream: Stream) -> None:
         async with self.session.post("/v1/completions", json=body) as answer:
             if answer.status != 200:
                 text = (await answer.text())[:300]
@@ -165,7 +172,7 @@ class _Client:
                     _note(stream, line)
 
 
-def _note(stream: _Stream, line: bytes) -> None:
+def _note(stream: Stream, line: bytes) -> None:
     now = time.perf_counter()
     chunk = json.loads(line[6:])
     usage = chunk.get("usage") or {}
@@ -175,7 +182,7 @@ def _note(stream: _Stream, line: bytes) -> None:
         stream.seen.append((now, so_far))
 
 
-def _span(stream: _Stream, begin: float, end: float) -> tuple[float, int]:
+def _span(stream: Stream, begin: float, end: float) -> tuple[float, int]:
     """(seconds, tokens) of an answer between two moments, from token to token."""
     inside = [(t, n) for t, n in stream.seen if begin <= t <= end]
     if len(inside) < 2:

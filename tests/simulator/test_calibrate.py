@@ -1,0 +1,144 @@
+"""Calibration: what is fitted comes back, helps on points held back, and is used only where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rooftune.engines.config import EngineConfig
+from rooftune.errors import InputError
+from rooftune.hardware.catalogue import accelerator
+from rooftune.models.catalogue import model_facts
+from rooftune.simulator.calibrate import Observation, Served, calibrate, from_trials
+from rooftune.simulator.calibrate_sweep import Sweep, measure, points_of, sweep_for
+from rooftune.simulator.calibrations import VARIABLE, load, save
+from rooftune.simulator.constants import Constants, constants_for, table
+from rooftune.simulator.errors_found import error_band
+from rooftune.simulator.fidelity import decode_seconds, prefill_seconds
+from rooftune.simulator.steptime import StepTime
+
+SERVED = Served(accelerator("L4"), model_facts("llama-3.1-8b"), EngineConfig(model="x", max_model_len=4096), "0.32.0")
+
+
+def _observed(constants: Constants, front_s: float = 0.008) -> list[Observation]:
+    step = StepTime(SERVED.gpu, SERVED.facts, SERVED.resolved(), constants=constants)
+    found = [Observation("decode", decode_seconds(step, b, c), b, c) for b in (1, 4, 16, 64) for c in (64, 512, 1536)]
+    return found + [Observation("prefill", front_s + prefill_seconds(step, p), 1, p) for p in (64, 256, 1024, 2048)]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0.6, 0.95), st.floats(0.3, 0.8), st.floats(0.1, 3.0))
+def test_an_engine_that_differs_is_predicted_after_the_fit(memory: float, compute: float, exposed_ms: float) -> None:
+    truth = constants_for(SERVED.gpu, table()).replaced(
+        {"linear.gemm_16bit.memory": memory, "linear.gemm_16bit.compute": compute, "host.exposed_ms": exposed_ms}
+    )
+    found = calibrate(SERVED, _observed(truth)).calibration
+    assert found.error_after < 0.02
+    assert found.error_after <= found.error_before + 1e-3
+    assert found.constants["linear.gemm_16bit.memory"] == pytest.approx(memory, rel=0.08)
+
+
+def test_too_few_points_are_refused() -> None:
+    with pytest.raises(InputError, match="at least"):
+        calibrate(SERVED, _observed(constants_for(SERVED.gpu))[:4])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    truth = constants_for(SERVED.gpu, table()).replaced({"linear.gemm_16bit.memory": 0.6})
+    path = tmp_path / "l4.yaml"
+    save(calibrate(SERVED, _observed(truth)).calibration, path)
+    return path
+
+
+def test_a_file_is_used_for_its_accelerator_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = constants_for(SERVED.gpu)
+    monkeypatch.setenv(VARIABLE, str(file))
+    assert constants_for(SERVED.gpu).value("linear.gemm_16bit.memory") == pytest.approx(0.6, rel=0.08)
+    assert constants_for(SERVED.gpu, table()) == shipped
+    with pytest.raises(InputError, match="is of L4 and not of T4"):
+        constants_for(accelerator("T4"))
+    monkeypatch.setenv(VARIABLE, "none")
+    assert constants_for(SERVED.gpu) == shipped
+
+
+def test_the_newest_file_of_the_users_folder_counts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("ROOFTUNE_HOME", str(file.parent / "home"))
+    shipped = constants_for(SERVED.gpu)
+    save(load(file), file.parent / "home" / "calibrations" / "l4.yaml")
+    assert constants_for(SERVED.gpu) != shipped
+    assert constants_for(accelerator("T4")) == constants_for(accelerator("T4"), table())
+    assert "calibrated on vLLM 0.32.0" in str(error_band(SERVED.gpu, SERVED.resolved()))
+
+
+def test_shares_are_converted_where_ceilings_are_measured_anew(file: Path) -> None:
+    found = load(file)
+    twice = SERVED.gpu.model_copy(update={"bandwidth_bytes_per_s": 2 * SERVED.gpu.bandwidth_bytes_per_s})
+    mine, theirs = found.constants_on(SERVED.gpu), found.constants_on(twice)
+    assert theirs["linear.gemm_16bit.memory"] == pytest.approx(mine["linear.gemm_16bit.memory"] / 2)
+    assert theirs["linear.gemm_16bit.compute"] == mine["linear.gemm_16bit.compute"]
+
+
+@pytest.mark.parametrize("text", ["", "gpu: L4\n", "[1, 2", "\x00"])
+def test_what_is_no_calibration_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="is no calibration"):
+        load(path)
+
+
+def test_a_sweep_fits_into_the_engine() -> None:
+    sweep = sweep_for(max_num_seqs=24, max_model_len=1024, kv_cache_tokens=9000)
+    assert max(sweep.batches) <= 24
+    assert max(*sweep.contexts, *sweep.prompts) + sweep.tokens < 1024
+    assert all(b * (c + sweep.tokens) <= 6000 for b, c in points_of(sweep, 9000))
+
+
+def test_trials_without_figures_are_left_out() -> None:
+    whole = {"running": 12.0, "mean_tpot_ms": 30.0, "mean_input_len": 100.0, "mean_output_len": 50.0}
+    (found,) = from_trials([whole, {"running": 3.0}, {**whole, "mean_tpot_ms": 0.0}])
+    assert (found.batch, found.context, found.seconds) == (12.0, 125.0, 0.03)
+
+
+async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
+    """Against a server that gives a token every 10 ms, and the first after 1 ms for each 32 tokens of the prompt."""
+    seen: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        seen.append(body)
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        await asyncio.sleep(len(body["prompt"]) / 32e3)
+        for i in range(body["max_tokens"]):
+            chunk = {"choices": [{"text": "a"}], "usage": {"completion_tokens": i + 1}}
+            await stream.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+            await asyncio.sleep(0.01)
+        await stream.write(b"data: [DONE]\n\n")
+        return stream
+
+    app = web.Application()
+    app.router.add_post("/v1/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    try:
+        sweep = Sweep(batches=(1, 2), contexts=(64,), prompts=(64, 1600), repeats=1, tokens=12)
+        found = await measure(f"http://127.0.0.1:{port}", "m", 1000, sweep, 10_000)
+    finally:
+        await runner.cleanup()
+    short, long, *steps = found
+    assert (short.kind, long.kind, {s.kind for s in steps}) == ("prefill", "prefill", {"decode"})
+    assert long.seconds > short.seconds + 0.02
+    assert all(0.009 < s.seconds < 0.1 for s in steps)
+    assert len({tuple(b["prompt"][:16]) for b in seen}) == len(seen)  # no prefix is shared
