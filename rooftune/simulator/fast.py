@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from rooftune.workloads.requests import RequestPlan
 GAP_BINS = 12000
 FEW = 200
 """Up to so many requests plain Python is done before numba is loaded."""
-MANY = 20_000
-"""Up to so many requests plain Python is done before numba has compiled, where it has not yet."""
+MANY = 5_000
+"""Above so many requests numba compiles (some twenty seconds, once); up to them plain Python takes a second or two."""
+PATIENCE_S = 6.0
+"""A process that has spent so long in plain Python compiles too: many short runs are one long one."""
 ACCEPTANCES = 9973
 
 
@@ -39,16 +42,22 @@ def run_fast(
     """
     module, compiled = kernel() if _compile(compile, len(plan)) else (plain(), False)
     state = _state(plan, step_time, limits, session, acceptance)
+    began = time.perf_counter()
     if not compiled:
         state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
     module.run(state)
+    if not compiled:
+        _patience[0] -= time.perf_counter() - began
     return _outcome(state, len(plan))
+
+
+_patience = [PATIENCE_S]
 
 
 def _compile(asked: bool | None, requests: int) -> bool:
     if asked is not None:
         return asked
-    return requests > FEW and wanted() and (requests > MANY or is_cached())
+    return requests > FEW and wanted() and (requests > MANY or _patience[0] < 0 or is_cached())
 
 
 def _state(plan: RequestPlan, step_time: StepTime, limits: Limits, session: Session, acceptance: float) -> k.State:

@@ -43,15 +43,17 @@ class Exchange:
             json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}}).encode(), status
         )
 
-    def begin_stream(self) -> None:
+    def begin_stream(self, opening: bytes = b"") -> None:
+        """Send the head of a streamed answer, with a first piece."""
         self.streaming = True
         self._send(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+            + opening
         )
 
-    def stream(self, data: bytes, last: bool) -> None:
-        """Send one piece of a streamed answer."""
-        self._send(b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if last else b""))
+    def stream(self, piece: bytes, last: bool) -> None:
+        """Send one piece of a streamed answer, in HTTP's chunked coding already."""
+        self._send(piece + b"0\r\n\r\n" if last else piece)
         if last:
             self.end()
 

@@ -12,7 +12,7 @@ from typing import Any
 from rooftune.simulator import log_lines
 from rooftune.simulator.core import EngineCore
 from rooftune.simulator.http_protocol import Exchange
-from rooftune.simulator.http_sessions import BadRequest, Session, chunk, hash_chain, now_s, read_body, whole
+from rooftune.simulator.http_sessions import BadRequest, Session, chunk, hash_chain, now_s, opening, read_body, whole
 from rooftune.simulator.metrics_text import Metrics
 from rooftune.simulator.scheduler import Sequence_, Step
 from rooftune.simulator.tokens import encode
@@ -32,7 +32,13 @@ class Server:
         self.late: deque[float] = deque(maxlen=2000)
         self.next_id = 0
         self.stats = (0.0, 0.0, 0.0)
+        self.computed_prompt_tokens = 0
+        """Without those found in the prefix cache: what newer versions print as prompt throughput."""
         self.stalled_until = 0.0
+        self.most_requests = int(str(core.config.extra.get("max_num_queued_reqs") or 0))
+        """Waiting and running; beyond it a request is answered with 503."""
+        self.interval = core.config.stream_interval or 1
+        """Tokens that are sent together; the first always goes at once."""
         self.routes = {
             ("GET", "/health"): lambda x: x.answer(b""),
             ("GET", "/ping"): lambda x: x.answer(b""),
@@ -55,9 +61,9 @@ class Server:
         if route is not None:
             route(exchange)
         elif any(path == exchange.path for _, path in self.routes):
-            exchange.error("Method Not Allowed", 405, "MethodNotAllowedError")
+            exchange.error("Method Not Allowed", 405, "Method Not Allowed")
         else:
-            exchange.error("Not Found", 404, "NotFoundError")
+            exchange.error("Not Found", 404, "Not Found")
 
     def _models(self, exchange: Exchange) -> None:
         card = {
@@ -76,7 +82,7 @@ class Server:
             fields = json.loads(exchange.body)
             text = fields.get("prompt") or "\n".join(m["content"] for m in fields["messages"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            return exchange.error("There was an error parsing the body")
+            return exchange.error("There was an error parsing the body", 400, "Bad Request")
         ids = encode(text, self.core.facts.vocab_size)
         body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}
         return exchange.answer(json.dumps(body).encode())
@@ -87,6 +93,10 @@ class Server:
 
     def _complete(self, exchange: Exchange, chat: bool) -> None:
         r = self.core.resolved
+        if self.most_requests and len(self.sessions) >= self.most_requests:
+            return exchange.error(
+                "The server is at its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
+            )
         try:
             fields, ids = read_body(exchange.body, chat, self.model, r.max_model_len, self.core.facts.vocab_size)
         except BadRequest as error:
@@ -163,6 +173,7 @@ class Server:
             if session.first_token_s is None:
                 session.first_token_s = now
                 m.counters["prompt_tokens"] += sequence.prompt
+                self.computed_prompt_tokens += sequence.prompt - sequence.cached
                 m.histograms["time_to_first_token_seconds"].observe(now - session.arrived_s)
             else:
                 m.histograms["inter_token_latency_seconds"].observe(now - (session.last_token_s or now))
@@ -173,18 +184,31 @@ class Server:
         sequence, exchange = session.sequence, session.exchange
         final = sequence.finished is not None
         if session.stream:
+            session.unsent += new
             if not exchange.streaming:
-                exchange.begin_stream()
-            exchange.stream(chunk(session, new, final), final)
+                exchange.begin_stream(opening(session))
+            elif session.unsent < self.interval and not final:
+                return
+            exchange.stream(chunk(session, session.unsent, final), final)
+            session.unsent = 0
         elif final:
             exchange.answer(whole(session))
         if final:
             self.sessions.pop(sequence, None)
-            m = self.metrics
-            m.success["length"] += 1
-            m.histograms["e2e_request_latency_seconds"].observe(self.now() - session.arrived_s)
-            m.histograms["request_prompt_tokens"].observe(sequence.prompt)
-            m.histograms["request_generation_tokens"].observe(sequence.generated)
+            self._note_end(session)
+
+    def _note_end(self, session: Session) -> None:
+        sequence, now, h = session.sequence, self.now(), self.metrics.histograms
+        first, scheduled = session.first_token_s or now, session.scheduled_s or session.arrived_s
+        self.metrics.success["length"] += 1
+        h["e2e_request_latency_seconds"].observe(now - session.arrived_s)
+        h["request_inference_time_seconds"].observe(now - scheduled)
+        h["request_prefill_time_seconds"].observe(first - scheduled)
+        h["request_decode_time_seconds"].observe(now - first)
+        if sequence.generated > 1:
+            h["request_time_per_output_token_seconds"].observe((now - first) / (sequence.generated - 1))
+        h["request_prompt_tokens"].observe(sequence.prompt)
+        h["request_generation_tokens"].observe(sequence.generated)
 
     def behind_s(self) -> float:
         """99th percentile of how late the last steps ended, in real seconds."""
@@ -222,7 +246,8 @@ class Server:
         while True:
             await asyncio.sleep(STATS_EVERY_S / self.time_scale)
             c, s = self.metrics.counters, self.core.scheduler
-            before, now = self.stats, (self.now(), c["prompt_tokens"], c["generation_tokens"])
+            prompt = self.computed_prompt_tokens if self.core.resolved.modern else c["prompt_tokens"]
+            before, now = self.stats, (self.now(), prompt, c["generation_tokens"])
             self.stats = now
             span = now[0] - before[0]
             if now[2] > before[2] or s.running:

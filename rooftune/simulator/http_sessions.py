@@ -10,7 +10,7 @@ from typing import Any
 from rooftune.simulator.blocks import BLOCK_TOKENS
 from rooftune.simulator.http_protocol import Exchange
 from rooftune.simulator.scheduler import Sequence_
-from rooftune.simulator.tokens import encode, piece_of
+from rooftune.simulator.tokens import WORDS, encode, piece_of
 
 
 class BadRequest(Exception):
@@ -38,7 +38,10 @@ class Session:
     first_token_s: float | None = None
     last_token_s: float | None = None
     scheduled_s: float | None = None
-    text: list[str] = field(default_factory=list)
+    unsent: int = 0
+    """Tokens that wait to be sent together with later ones."""
+    frames: dict[int, bytes] = field(default_factory=dict)
+    """Pieces of the answer that hold one token, by its word."""
 
 
 def read_body(
@@ -53,13 +56,13 @@ def read_body(
         fields = json.loads(body)
         assert isinstance(fields, dict)
     except (ValueError, AssertionError):
-        raise BadRequest("There was an error parsing the body") from None
+        raise BadRequest("There was an error parsing the body", kind="Bad Request") from None
     if fields.get("model") not in (None, model):
         raise BadRequest(f"The model `{fields['model']}` does not exist.", 404, "NotFoundError")
     ids = _prompt_ids(fields, chat, vocab_size)
-    asked = (
-        fields.get("max_completion_tokens") or fields.get("max_tokens") or (max_model_len - len(ids) if chat else 16)
-    )
+    _check_options(fields)
+    given = [fields[k] for k in ("max_completion_tokens", "max_tokens") if fields.get(k) is not None]
+    asked = given[0] if given else (max_model_len - len(ids) if chat else 16)
     if not isinstance(asked, int) or asked < 1:
         raise BadRequest(f"max_tokens must be at least 1, got {asked}.")
     if len(ids) + asked > max_model_len:
@@ -70,6 +73,22 @@ def read_body(
         )
     fields["max_tokens"] = asked
     return fields, ids
+
+
+def _check_options(fields: dict[str, Any]) -> None:
+    """Refuse what vLLM refuses, and what is not simulated."""
+    if fields.get("stream_options") is not None and not fields.get("stream"):
+        raise BadRequest("Stream options can only be defined when `stream=True`.")
+    if fields.get("stream_options") is not None and not isinstance(fields["stream_options"], dict):
+        raise BadRequest("stream_options must be an object.")
+    if fields.get("n") not in (None, 1) or fields.get("best_of") not in (None, 1):
+        raise BadRequest("The simulated engine gives one answer a request: n must be 1.")
+    for name in ("echo", "logprobs", "prompt_logprobs"):
+        if fields.get(name):
+            raise BadRequest(f"The simulated engine knows no {name}.")
+    priority = fields.get("priority")
+    if priority is not None and not isinstance(priority, int):
+        raise BadRequest("priority must be a whole number.")
 
 
 def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int]:
@@ -100,29 +119,56 @@ def hash_chain(ids: list[int], salt: str = "") -> list[int]:
     return chain
 
 
+def opening(session: Session) -> bytes:
+    """What goes before the first token: in a chat the role."""
+    if not session.chat:
+        return b""
+    choice = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+    usage = ',"usage":null' if session.usage else ""
+    return framed(f"data: {_head(session)}[{choice}]{usage}}}\n\n".encode())
+
+
 def chunk(session: Session, new: int, final: bool) -> bytes:
-    """SSE events for ``new`` tokens; with the closing usage event and [DONE] when ``final``."""
+    """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when ``final``."""
+    if new == 1 and not final and not session.continuous_usage:
+        return _frame(session)
     s = session.sequence
     text = "".join(piece_of(s.generated - new + i) for i in range(new))
-    reason = '"length"' if final else "null"
     usage = f',"usage":{usage_of(session)}' if session.continuous_usage else ',"usage":null' if session.usage else ""
-    if session.chat:
-        kind, body = (
-            "chat.completion.chunk",
-            f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason}}}',
-        )
-    else:
-        kind, body = (
-            "text_completion",
-            f'{{"index":0,"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null}}',
-        )
-    head = f'{{"id":"{session.id}","object":"{kind}","created":{session.created},"model":"{session.model}","choices":'
-    out = f"data: {head}[{body}]{usage}}}\n\n"
+    out = _event(session, text, '"length"' if final else "null", usage)
     if final:
         if session.usage:
-            out += f'data: {head}[],"usage":{usage_of(session)}}}\n\n'
+            out += f'data: {_head(session)}[],"usage":{usage_of(session)}}}\n\n'
         out += "data: [DONE]\n\n"
-    return out.encode()
+    return framed(out.encode())
+
+
+def _frame(session: Session) -> bytes:
+    """A piece with one token, made once for each word."""
+    word = (session.sequence.generated - 1) % WORDS
+    frame = session.frames.get(word)
+    if frame is None:
+        event = _event(session, piece_of(word), "null", ',"usage":null' if session.usage else "")
+        frame = session.frames[word] = framed(event.encode())
+    return frame
+
+
+def framed(data: bytes) -> bytes:
+    """A piece in HTTP's chunked coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _head(session: Session) -> str:
+    kind = "chat.completion.chunk" if session.chat else "text_completion"
+    return f'{{"id":"{session.id}","object":"{kind}","created":{session.created},"model":{json.dumps(session.model)},"choices":'
+
+
+def _event(session: Session, text: str, reason: str, usage: str) -> str:
+    if session.chat:
+        choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason}}}'
+    else:
+        choice = f'{{"index":0,"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null}}'
+    return f"data: {_head(session)}[{choice}]{usage}}}\n\n"
 
 
 def whole(session: Session) -> bytes:

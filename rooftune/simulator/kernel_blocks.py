@@ -15,7 +15,7 @@ def slot_of(s: Any, key: int) -> int:
     at = (key * 40503 + (key >> 20) * 9973) % size
     while s.q[s.table_key + at] != -1 and s.q[s.table_key + at] != key:
         at = at + 1 if at + 1 < size else 0
-    return at
+    return int(at)
 
 
 @compiled

@@ -42,9 +42,13 @@ class Histogram:
         self.edges = tuple(float(e) for e in edges)
         self.counts = [0] * (len(self.edges) + 1)
         self.sum, self.count = 0.0, 0
+        self._last, self._bucket = float("nan"), 0
 
     def observe(self, value: float, times: int = 1) -> None:
-        self.counts[bisect_left(self.edges, value)] += times
+        """Count a value; the sequences of one step bring the same one again and again."""
+        if value != self._last:
+            self._last, self._bucket = value, bisect_left(self.edges, value)
+        self.counts[self._bucket] += times
         self.sum += value * times
         self.count += times
 
@@ -72,6 +76,10 @@ class Metrics:
             "inter_token_latency_seconds": Histogram(ITL),
             "e2e_request_latency_seconds": Histogram(LONG),
             "request_queue_time_seconds": Histogram(LONG),
+            "request_inference_time_seconds": Histogram(LONG),
+            "request_prefill_time_seconds": Histogram(LONG),
+            "request_decode_time_seconds": Histogram(LONG),
+            "request_time_per_output_token_seconds": Histogram(ITL),
             "request_prompt_tokens": Histogram(TOKENS),
             "request_generation_tokens": Histogram(TOKENS),
             "iteration_tokens_total": Histogram(ITERATION),

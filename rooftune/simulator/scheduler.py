@@ -260,18 +260,17 @@ class Scheduler:
         sequence.blocks = []
 
     def _shape(self, step: Step) -> StepShape:
-        decode = [(s, t) for s, t in step.scheduled if s.generated and s.known - s.computed == 1]
-        prefill = [(s, t) for s, t in step.scheduled if not (s.generated and s.known - s.computed == 1)]
-        return StepShape(
-            decode_seqs=len(decode),
-            decode_tokens=sum(t for _, t in decode),
-            decode_context=sum(s.known for s, _ in decode),
-            prefill_seqs=len(prefill),
-            prefill_tokens=sum(t for _, t in prefill),
-            prefill_pairs=sum(t * (s.computed + t / 2) for s, t in prefill),
-            prefill_context=sum(s.computed for s, _ in prefill),
-            sampled=sum(1 for s, t in step.scheduled if s.computed + t >= s.known),
-        )
+        seqs = tokens = context = prefills = chunk = past = sampled = 0
+        pairs = 0.0
+        for sequence, t in step.scheduled:
+            known, computed = sequence.prompt + sequence.generated, sequence.computed
+            if sequence.generated and known - computed == 1:
+                seqs, tokens, context = seqs + 1, tokens + t, context + known
+            else:
+                prefills, chunk, past = prefills + 1, chunk + t, past + computed
+                pairs += t * (computed + t / 2)
+            sampled += computed + t >= known
+        return StepShape(seqs, tokens, context, prefills, chunk, pairs, past, sampled)
 
 
 def blocks_for(tokens: int) -> int:

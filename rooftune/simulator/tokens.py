@@ -40,3 +40,5 @@ _WORDS = [
         "low",
     ]
 ]
+WORDS = len(_WORDS)
+"""Words that answers are made of."""

@@ -1,0 +1,118 @@
+"""The simulated engine as a process of its own: start, log, refusal, end, and a clock that tells when it is late."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rooftune.engines.logs import read_effective
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            return answer.read()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def started(tmp_path: Path, *words: str, port: int | None = None, wait: bool = True) -> Iterator[Process]:
+    port = port or free_port()
+    log = tmp_path / "server.log"
+    command = [sys.executable, "-m", "rooftune.simulator.http", "--port", str(port), *words]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stderr=out, stdout=out)
+    found = Process(process, port, log)
+    try:
+        while wait and process.poll() is None:
+            try:
+                found.get("/health")
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield found
+    finally:
+        process.kill()
+        process.wait()
+
+
+AWQ = ("--engine-version", "0.15.1", "--set", "quantization=awq", "--set", "enforce_eager=true")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_starts_says_what_it_is_and_ends_when_asked(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path, *AWQ, "--set", "max_model_len=2048", "--served-model-name", "mine") as engine:
+        assert json.loads(engine.get("/v1/models"))["data"][0]["id"] == "mine"
+        engine.popen.send_signal(number)
+        assert engine.popen.wait(timeout=10) == 0
+    text = engine.log.read_text()
+    assert "rooftune simulated engine: no GPU is used" in text.splitlines()[0]
+    assert "Application startup complete." in text
+    assert "Traceback" not in text
+    told = read_effective(text)
+    assert told.kv_cache_tokens == 18608
+    assert told.max_num_batched_tokens == 2048
+
+
+def test_what_vllm_refuses_ends_the_process_with_its_words(tmp_path: Path) -> None:
+    with started(tmp_path, *AWQ, "--set", "dtype=bfloat16", wait=False) as engine:
+        assert engine.popen.wait(timeout=20) == 1
+    text = engine.log.read_text()
+    assert "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" in text
+    assert "Traceback" not in text
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with started(tmp_path, *AWQ, port=other.getsockname()[1], wait=False) as engine:
+            assert engine.popen.wait(timeout=20) == 1
+    assert "Address already in use" in engine.log.read_text()
+
+
+def test_a_faster_clock_gives_more_tokens_in_the_same_time(tmp_path: Path) -> None:
+    """Counted, not timed: what the engine's own clock says of the same request."""
+    body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 30}).encode()
+    with started(tmp_path, *AWQ, "--time-scale", "50", "--noise", "0") as engine:
+        urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=20).read()
+        text = engine.get("/metrics").decode()
+    spent = next(x for x in text.splitlines() if x.startswith("vllm:e2e_request_latency_seconds_sum"))
+    assert float(spent.rsplit(" ", 1)[1]) > 30 * 0.02, "thirty steps of a T4 in the engine's time, whatever passed here"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_a_process_that_was_stopped_says_that_its_clock_is_behind(tmp_path: Path) -> None:
+    body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 40, "stream": True}).encode()
+    with started(tmp_path, *AWQ, "--noise", "0") as engine:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=30)
+        answer.readline()
+        engine.popen.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        engine.popen.send_signal(signal.SIGCONT)
+        answer.read()
+        text = engine.get("/metrics").decode()
+    behind = next(x for x in text.splitlines() if x.startswith("rooftune:clock_behind_seconds{"))
+    assert float(behind.rsplit(" ", 1)[1]) > 0.005
