@@ -47,7 +47,7 @@ def send_lag(e: Evidence) -> Check:
         remedy = "Remove what holds requests back in the client (its concurrency limit, too few processes), or quote times from the schedule."  # fmt: skip
         return failed(name, told, remedy, figures) if p99 > 0.1 * (quoted or 0.0) else warned(name, told, remedy, figures)  # fmt: skip
     if quoted is None:
-        return passed(name, sentence, figures)
+        return passed(name, f"{sentence} No figure is quoted that counts from the schedule.", figures)
     share = p99 / quoted
     remedy = "Use more client processes (--client-processes), or free cores for the client; times count from the schedule, so this lag is in them."  # fmt: skip
     told = f"{sentence} That is {100 * share:.0f} % of the p99 TTFT that was measured."

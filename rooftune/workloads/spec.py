@@ -234,8 +234,11 @@ class Workload(Strict):
 
 
 def workload_hash(workload: Workload) -> str:
-    """Short hash of everything that decides which requests are sent (and how they are judged)."""
-    text = json.dumps(workload.model_dump(mode="json", exclude={"description"}), sort_keys=True)
+    """Short hash of everything that decides which requests are drawn and how they are judged, the seed apart.
+
+    Trials of one workload draw with several seeds and stay comparable; each says which seed it had.
+    """
+    text = json.dumps(workload.model_dump(mode="json", exclude={"description", "seed"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -103,6 +103,7 @@ def test_the_hash_follows_what_is_sent_and_not_how_it_is_described(tmp_path: Pat
     first = load(tmp_path, TEXT)
     assert workload_hash(first) == workload_hash(load(tmp_path, TEXT + "description: other words\n"))
     assert workload_hash(first) != workload_hash(load(tmp_path, TEXT.replace("rate_per_s: 2", "rate_per_s: 3")))
+    assert workload_hash(first) == workload_hash(first.model_copy(update={"seed": first.seed + 1})), "one workload"
 
 
 def test_parts_and_lengths_exclude_each_other(tmp_path: Path) -> None:
