@@ -145,10 +145,17 @@ class Server:
             self._mark_scheduled(step)
             due += seconds
             await asyncio.sleep(max(0.0, (due - self.now()) / self.time_scale))
-            self.late.append(max(0.0, self.now() - due))
+            ended = self.now()
+            self._note_late(max(0.0, ended - due))
             self._deliver(step, seconds)
+            self.metrics.histograms["rooftune:delivery"].observe((self.now() - ended) / self.time_scale)
             if self.now() - due > 1.0 * self.time_scale:
                 due = self.now()
+
+    def _note_late(self, seconds: float) -> None:
+        """A step ended so many engine seconds after it was due."""
+        self.late.append(seconds)
+        self.metrics.histograms["rooftune:clock_late"].observe(seconds / self.time_scale)
 
     async def _stall(self) -> None:
         while self.now() / self.time_scale < self.stalled_until:

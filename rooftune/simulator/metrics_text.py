@@ -32,6 +32,27 @@ TTFT = (
 ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 LONG = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
 TOKENS = tuple(float(x) for b in range(5) for x in (10**b, 2 * 10**b, 5 * 10**b))
+LATE = (
+    0.0005,
+    0.001,
+    0.0015,
+    0.002,
+    0.003,
+    0.004,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    5,
+)
 ITERATION = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
@@ -83,6 +104,8 @@ class Metrics:
             "request_prompt_tokens": Histogram(TOKENS),
             "request_generation_tokens": Histogram(TOKENS),
             "iteration_tokens_total": Histogram(ITERATION),
+            "rooftune:clock_late": Histogram(LATE),
+            "rooftune:delivery": Histogram(LATE),
         }
 
     def text(self, gauges: dict[str, float], info: dict[str, object]) -> bytes:
@@ -98,15 +121,15 @@ class Metrics:
             f'vllm:request_success_total{{{self.labels},finished_reason="{k}"}} {v}' for k, v in self.success.items()
         ]
         for name, h in self.histograms.items():
-            out += self._histogram(name, h)
+            out += self._histogram(f"{name}_seconds" if ":" in name else f"vllm:{name}", h)
         pairs = ",".join(f'{k}="{v}"' for k, v in info.items())
         out += ["# TYPE vllm:cache_config_info gauge", f'vllm:cache_config_info{{{pairs},engine="0"}} 1.0', ""]
         return "\n".join(out).encode()
 
     def _histogram(self, name: str, h: Histogram) -> list[str]:
-        out, total = [f"# TYPE vllm:{name} histogram"], 0
+        out, total = [f"# TYPE {name} histogram"], 0
         for edge, count in zip((*h.edges, float("inf")), h.counts, strict=True):
             total += count
             label = "+Inf" if edge == float("inf") else str(edge)
-            out.append(f'vllm:{name}_bucket{{{self.labels},le="{label}"}} {total}')
-        return [*out, f"vllm:{name}_count{{{self.labels}}} {h.count}", f"vllm:{name}_sum{{{self.labels}}} {h.sum}"]
+            out.append(f'{name}_bucket{{{self.labels},le="{label}"}} {total}')
+        return [*out, f"{name}_count{{{self.labels}}} {h.count}", f"{name}_sum{{{self.labels}}} {h.sum}"]
