@@ -74,6 +74,8 @@ class Answer:
     def take(self, pieces: list[bytes], times: list[float]) -> bool:
         """Take pieces of a streamed body. False = it makes no sense to read on."""
         assert self.stream is not None
+        if self.error_class:
+            return False
         try:
             self.stream.feed(pieces, times)
         except BadFrame as bad:
@@ -202,7 +204,8 @@ class Answer:
         if self.http_status is None:
             return self.wrong("closed", cut_short or "the connection ended without an answer")
         if self.http_status != 200:
-            return self.wrong(f"http_{self.http_status}", _words(bytes(self._body or b"")) + self._told_wait())
+            words = _words(bytes(self._body or b""))
+            return self.wrong(f"http_{self.http_status}", f"HTTP {self.http_status} {words}{self._told_wait()}")
         if cut_short:
             return self.wrong("broken", f"{cut_short} after {len(self.chunk_t)} chunks")
         if self.error_class:

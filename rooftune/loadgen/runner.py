@@ -76,6 +76,14 @@ class Runner:
         self.began = time.monotonic() + 3600.0
         while len(self._ready) < READY_BODIES and self._make_one():
             pass
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Write a part once, so that what is imported and made at the first time is there before the load begins."""
+        rows = self._new_rows()
+        rows.never_begun(0, self.began, "")
+        write_part(rows.table(), self.job.folder, f"rehearsal-{self.job.process}")
+        (self.job.folder / f"rehearsal-{self.job.process}").unlink()
 
     async def run(self, began: float, stop: asyncio.Event, beat: Any) -> None:
         """Send until the end of the window, drain, cut what is left. ``beat()`` is called about every second.

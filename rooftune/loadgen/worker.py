@@ -27,8 +27,8 @@ def main() -> int:
     """Read the job, wait for the start, load, report."""
     size = int.from_bytes(_read(8), "big")
     job: Job = pickle.loads(_read(size))
-    import pyarrow.parquet  # noqa: F401 - now, not during the load
-
+    # pyarrow looks for pandas at its first conversion, which we do without: half a second and 40 MB.
+    sys.modules["pandas"] = None  # type: ignore[assignment]
     try:
         import uvloop
 
