@@ -296,14 +296,3 @@ def _more(difference: float, variance: float, bound: float, final: float, done: 
     else:
         needed = 2 * variance * (t_quantile(EQUIVALENCE, 10.0) / max(bound - size, bound / 4)) ** 2
     return max(math.ceil(needed) - done, 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values of a family tested together (Holm 1979, Scand. J. Statist. 6, 65)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    worst = 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = worst
-    return adjusted

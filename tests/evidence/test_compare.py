@@ -17,7 +17,6 @@ from rooftune.evidence.compare import (
     compare_arms,
     decision_level,
     fit,
-    holm,
     within_variance,
 )
 from rooftune.evidence.order import balanced_order
@@ -159,11 +158,3 @@ def test_trials_without_the_metric_are_left_out() -> None:
     assert compare(a, b, "output_throughput").answer == "better"
     with pytest.raises(RooftuneError, match="not measured on both sides"):
         compare(a, b, "median_ttft_ms")
-
-
-@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=10))
-def test_holm_never_lowers_and_keeps_the_order(p: list[float]) -> None:
-    found = holm(p)
-    assert all(adjusted >= plain for adjusted, plain in zip(found, p, strict=True))
-    assert [found[i] for i in sorted(range(len(p)), key=lambda i: p[i])] == sorted(found)
-    assert min(found) == pytest.approx(min(1.0, min(p) * len(p)))
