@@ -74,6 +74,7 @@ def main() -> None:
     p.add_argument("--engine", choices=("simulated", "vllm"), default="vllm")
     p.add_argument("--workload", default="chat-low")
     p.add_argument("--trials", type=int, default=8)
+    p.add_argument("--first", type=int, default=1, help="number of the first trial, to go on with a table")
     p.add_argument("--warmup", type=float, default=10.0)
     p.add_argument("--duration", type=float, default=40.0)
     p.add_argument("--rate", type=float, default=2.0)
@@ -83,9 +84,10 @@ def main() -> None:
     arrivals = spec.arrivals.model_copy(update={"rate_per_s": asked.rate})
     spec = spec.model_copy(update={"duration_s": asked.duration, "warmup_s": asked.warmup, "arrivals": arrivals})
     out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-    out.writeheader()
+    if asked.first == 1:
+        out.writeheader()
     with tempfile.TemporaryDirectory(prefix="rooftune-") as scratch:
-        for number in range(1, asked.trials + 1):
+        for number in range(asked.first, asked.first + asked.trials):
             one = spec.model_copy(update={"seed": 1 + number % 2})
             out.writerow(asyncio.run(trial(number, one, asked, Path(scratch))))
             sys.stdout.flush()
