@@ -2,7 +2,7 @@
 
 A block's content is named by a chain and its place in it. The blocks of a shared prefix are in the prefix's chain; the rest of a
 prompt is in the chain of its seed, which a repeated prompt and the turns of a conversation have in common; what a
-request generates is in a chain of its own.
+request generates is in a chain of its own. A trace that names the (larger) blocks of its prompts gives each of those a chain.
 """
 
 from __future__ import annotations
@@ -29,12 +29,22 @@ class Contents:
     prompt_chain: Ints
     shared: Ints
     """1: another request may hold the same blocks."""
+    told: Ints
+    """Chains of the blocks that a trace names, all requests one after another."""
+    told_at: Ints
+    """Where those of a request begin."""
+    told_blocks: Ints
+    """How many blocks of ``BLOCK_TOKENS`` of its prompt they cover."""
+    told_size: int
+    """Blocks of ``BLOCK_TOKENS`` in one block of the trace."""
 
     def names(self, r: int, blocks: int) -> list[int]:
         """Names of the first ``blocks`` blocks of the prompt of request ``r``."""
         within = int(self.prefix_blocks[r])
         prefix, prompt = int(self.prefix_chain[r]) * CHAIN, int(self.prompt_chain[r]) * CHAIN
-        return [(prefix if i < within else prompt) + i for i in range(blocks)]
+        told, at, size = int(self.told_blocks[r]), int(self.told_at[r]), self.told_size
+        named = [int(self.told[at + i // size]) * CHAIN + i % size for i in range(min(told, blocks))]
+        return named + [(prefix if i < within else prompt) + i for i in range(len(named), blocks)]
 
 
 def contents(plan: RequestPlan) -> Contents:
@@ -52,12 +62,30 @@ def contents(plan: RequestPlan) -> Contents:
     sizes = np.bincount(group, minlength=1) if n else np.zeros(1, np.int64)
     prefix_blocks = np.where(prefix >= 0, plan.prefix_tokens // BLOCK_TOKENS, 0).astype(np.int64)
     groups = int(group.max()) + 1 if n else 0
+    told, told_at, told_blocks = _told(plan, n + groups + int(prefix.max(initial=-1)) + 1)
+    prefix_blocks[told_blocks > 0] = 0
     return Contents(
         prefix_chain=n + groups + np.maximum(prefix, 0),
         prefix_blocks=prefix_blocks,
         prompt_chain=n + group,
-        shared=((sizes[group] > 1) | (prefix_blocks > 0)).astype(np.int64),
+        shared=((sizes[group] > 1) | (prefix_blocks > 0) | (told_blocks > 0)).astype(np.int64),
+        told=told,
+        told_at=told_at,
+        told_blocks=told_blocks,
+        told_size=max(plan.block_tokens // BLOCK_TOKENS, 1),
     )
+
+
+def _told(plan: RequestPlan, first_chain: int) -> tuple[Ints, Ints, Ints]:
+    """(chains, where each request's begin, blocks covered) of the blocks that a trace names; nothing without names."""
+    n = len(plan)
+    if plan.blocks is None:
+        return np.zeros(1, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    sizes = np.array([len(b) for b in plan.blocks], np.int64)
+    flat = np.fromiter((b for blocks in plan.blocks for b in blocks), np.int64, int(sizes.sum()))
+    _, chains = np.unique(flat, return_inverse=True)
+    covered = np.minimum(sizes * (plan.block_tokens // BLOCK_TOKENS), plan.prompt_tokens // BLOCK_TOKENS)
+    return np.append(first_chain + chains.astype(np.int64), 0), np.cumsum(sizes) - sizes, covered
 
 
 def next_turns(plan: RequestPlan) -> Ints:

@@ -61,7 +61,8 @@ def _compile(asked: bool | None, requests: int) -> bool:
 
 
 def _state(plan: RequestPlan, step_time: StepTime, limits: Limits, session: Session, acceptance: float) -> k.State:
-    whole, fractions = _requests(plan, contents(plan))
+    same = contents(plan)
+    whole, fractions = _requests(plan, same)
     if limits.speculative_tokens:
         whole["shared"][:] = 1
     whole |= _engine(plan, limits)
@@ -77,7 +78,7 @@ def _state(plan: RequestPlan, step_time: StepTime, limits: Limits, session: Sess
     counters, times = np.zeros(k.COUNTERS, np.int64), np.zeros(k.TIMES)
     counters[k.FREE], counters[k.SLOTS] = limits.kv_blocks, len(whole["slots"])
     sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept")}
-    sizes["n_requests"] = len(plan)
+    sizes |= {"n_requests": len(plan), "told_size": same.told_size}
     sizes |= {f"n_{name}": len(fractions[name]) for name in ("marks", "gaps")}
     settings = _settings(plan, limits, session)
     return k.State(q=q, f=f, c=counters, x=times, **q_places, **f_places, **sizes, **settings)
@@ -101,6 +102,9 @@ def _requests(plan: RequestPlan, same: Contents) -> tuple[dict[str, Any], dict[s
         "prefix_chain": same.prefix_chain,
         "prefix_blocks": same.prefix_blocks,
         "prompt_chain": same.prompt_chain,
+        "told": same.told,
+        "told_at": same.told_at,
+        "told_blocks": same.told_blocks,
         "shared": same.shared.copy(),
         "next_turn": next_turns(plan),
         "waiting": np.zeros(n + 1, np.int64),

@@ -51,6 +51,10 @@ class State(NamedTuple):
     prefix_chain: int
     prefix_blocks: int
     prompt_chain: int
+    told: int
+    """Chains of the blocks that a trace names, all requests one after another; where a request's begin, and what they cover."""
+    told_at: int
+    told_blocks: int
     shared: int
     """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted matches its own;
     with speculative tokens all are named."""
@@ -114,6 +118,7 @@ class State(NamedTuple):
     n_accept: int
     n_marks: int
     n_gaps: int
+    told_size: int
     blocks: int
     stride: int
     max_seqs: int

@@ -80,11 +80,13 @@ def plans(draw: st.DrawFn) -> RequestPlan:
     gaps = draw(st.lists(st.sampled_from([0.0, 0.0, 0.001, 0.02, 0.31]), min_size=n, max_size=n))
     prompt = draw(st.lists(lengths, min_size=n, max_size=n))
     output = draw(st.lists(st.integers(1, 70), min_size=n, max_size=n))
-    kind = draw(st.sampled_from(["open", "closed", "conversations"]))
+    kind = draw(st.sampled_from(["open", "closed", "conversations", "trace"]))
     seeds = draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)) if draw(st.booleans()) else list(range(n))
     prefix = draw(st.lists(st.tuples(st.integers(-1, 1), st.sampled_from([16, 32, 40])), min_size=n, max_size=n))
     if kind == "conversations":
         return _conversations(np.cumsum(gaps), prompt, output, draw(st.integers(1, 4)))
+    if kind == "trace":
+        return _named(np.cumsum(gaps), prompt, output, draw(st.integers(1, 3)))
     closed = kind == "closed"
     arrivals = np.zeros(n) if closed else np.cumsum(gaps)
     concurrency = draw(st.integers(1, 6)) if closed else None
@@ -102,6 +104,14 @@ def _conversations(arrivals: Any, said: list[int], output: list[int], turns: int
     plan = plan_of(np.asarray(arrivals)[talk * turns], prompt, output, seeds=np.arange(n))
     think = np.where(turn > 0, 0.05 * (np.arange(n) % 3), 0.0)
     return replace(plan, conversation=talk.astype(np.int32), turn=turn.astype(np.int32), think_s=think)
+
+
+def _named(arrivals: Any, prompt: list[int], output: list[int], branches: int) -> RequestPlan:
+    """Prompts made of named blocks of 32 tokens that branch like a tree, as in a trace of prefix hashes."""
+    blocks = tuple(
+        tuple(j * 100 + i % (1 + branches * (j > 0) + j) for j in range(-(-p // 32))) for i, p in enumerate(prompt)
+    )
+    return replace(plan_of(arrivals, prompt, output), blocks=blocks, block_tokens=32)
 
 
 @st.composite

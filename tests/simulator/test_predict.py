@@ -13,6 +13,7 @@ from rooftune.evidence import overload
 from rooftune.evidence.metrics import request_metrics
 from rooftune.evidence.records import Requests, requests_from
 from rooftune.evidence.trial import Window
+from rooftune.simulator.contents import contents
 from rooftune.simulator.predict import Prediction, engine_of, predict, session_of
 from rooftune.simulator.stepwise import run_stepwise
 from rooftune.workloads.draw import draw
@@ -199,3 +200,21 @@ def test_plans_are_taken_as_they_are() -> None:
     assert predict(load, flags=AWQ, plan=shorter, **T4).metrics["total_output_tokens"] == pytest.approx(
         ((plan.arrival_s >= 10) & (plan.arrival_s < 40)).sum(), abs=3
     )
+
+
+def test_blocks_that_a_trace_names_are_found_by_all_that_bear_their_names() -> None:
+    """Two requests whose prompts begin with the same named block share it, wherever their ways part."""
+    same = contents(
+        replace(
+            draw(workload({"process": "constant", "rate_per_s": 0.1})),
+            prompt_tokens=np.array([100, 100, 64, 40], np.int32),
+            blocks=((7, 8, 9), (7, 8, 10), (7, 11), ()),
+            block_tokens=32,
+        )
+    )
+    a, b, c, d = (same.names(r, n) for r, n in enumerate((6, 6, 4, 2)))
+    assert a[:4] == b[:4]
+    assert a[4:] != b[4:]
+    assert a[:2] == c[:2]
+    assert set(a[2:]).isdisjoint(c[2:])
+    assert set(d).isdisjoint({*a, *b, *c})
