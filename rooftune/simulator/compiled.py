@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _compiling = False
 OFF = "ROOFTUNE_NO_NUMBA"
 """Environment variable: set to 1, the fast path runs as plain Python."""
-PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel")
+PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel_schedule", "kernel")
 """Modules of the fast path, each after those that it imports."""
 PACKAGE = "rooftune.simulator"
 
