@@ -66,6 +66,7 @@ async def run_load(
         teller.began = began
         ticks.start(began)
         reports = await crew.wait()
+        teller.tell(last=True)
     finally:
         await asyncio.shield(_end(crew, ticks))
     if ticks.error is not None:
@@ -96,13 +97,13 @@ class _Teller:
         self.began: float | None = None
         self._last = (0.0, 0.0)
 
-    def tell(self) -> None:
-        """Report, once a second at most."""
+    def tell(self, *, last: bool = False) -> None:
+        """Report, twice a second at most; the last time always."""
         if self.progress is None or self.began is None:
             return
         elapsed, total = (time.monotonic() - self.began) * self.scale, self.crew.total
         before, chunks = self._last
-        if elapsed - before < min(0.5, 0.1 * self.scale):
+        if elapsed - before < 0.5 * self.scale and not last:
             return
         self._last = (elapsed, total("chunks"))
         self.progress(
@@ -114,7 +115,7 @@ class _Teller:
                 failed=int(total("failed") + total("refused")),
                 in_flight=int(total("in_flight")),
                 connections=int(total("connections")),
-                output_tokens_per_s=max(0.0, total("chunks") - chunks) / (elapsed - before),
+                output_tokens_per_s=max(0.0, total("chunks") - chunks) / max(elapsed - before, 1e-3),
             )
         )
 

@@ -13,6 +13,28 @@ async def good(a: Answering) -> None:
 
 
 @fault
+async def good_chat(a: Answering) -> None:
+    role = (
+        b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+    )
+    tokens = [event(f" w{i}", chat=True) for i in range(a.asked - 1)]
+    await a.stream([role, *tokens, event(" end", "length", chat=True), usage(a.asked), DONE])
+
+
+@fault
+async def four_tokens_a_chunk(a: Answering) -> None:
+    """What vLLM does with ``--stream-interval 4``; not a fault."""
+    middle = [event(" a b c d") for _ in range(a.asked // 4 - 1)]
+    await a.stream([*middle, event(" a b c d", "length"), usage(a.asked), DONE])
+
+
+@fault
+async def last_token_prints_nothing(a: Answering) -> None:
+    """An end-of-sequence token that the server hides (``ignore_eos``) still counts; not a fault."""
+    await a.stream([*whole(a.asked)[:-3], event("", "length"), usage(a.asked), DONE])
+
+
+@fault
 async def closes_at_once(a: Answering) -> None:
     a.close()
 

@@ -98,6 +98,9 @@ class MisbehavingServer:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.bodies: list[bytes] = []
+        self.heads: list[str] = []
+        self.present = self.most_present = 0
+        """Requests that are being answered."""
         self.loop = asyncio.new_event_loop()
         self.listening = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -139,9 +142,15 @@ class MisbehavingServer:
                     await Answering(reader, writer, 0, 0, 0).plain("404 Not Found", b"{}")
                     continue
                 self.bodies.append(body)
+                self.heads.append(head)
                 nth = self.counts.get(name, 0)
                 self.counts[name] = nth + 1
-                await FAULTS[name](Answering(reader, writer, json.loads(body)["max_tokens"], nth, here))
+                self.present += 1
+                self.most_present = max(self.most_present, self.present)
+                try:
+                    await FAULTS[name](Answering(reader, writer, json.loads(body)["max_tokens"], nth, here))
+                finally:
+                    self.present -= 1
                 here += 1
         with contextlib.suppress(OSError):
             writer.close()

@@ -1,0 +1,179 @@
+"""Open loop, closed loop, conversations, drain; and that nothing piles up."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rooftune.loadgen import runner as runner_module
+from rooftune.loadgen.answer import Answer
+from rooftune.loadgen.flight import Flight
+from rooftune.loadgen.job import PER_REQUEST, split
+from rooftune.loadgen.size import processes_needed
+from rooftune.workloads.draw import draw
+from tests.faults import faults  # noqa: F401 - registers them
+from tests.faults.server import MisbehavingServer, misbehaving
+from tests.loadgen.harness import fly, workload
+
+TALK = {"turns": {"distribution": "fixed", "value": 3}, "think_s": 0.02}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MisbehavingServer]:
+    with misbehaving() as running:
+        yield running
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 7),
+    seed=st.integers(0, 1000),
+    rate=st.floats(1, 60),
+    talk=st.booleans(),
+    slots=st.none() | st.integers(7, 20),
+)
+def test_the_union_of_the_shares_is_the_plan(n: int, seed: int, rate: float, talk: bool, slots: int | None) -> None:
+    arrivals: dict[str, Any] = {"process": "poisson", "rate_per_s": rate}
+    if slots and not talk:
+        arrivals = {"process": "closed", "concurrency": slots}
+    plan = draw(workload(arrivals=arrivals, duration_s=3, seed=seed, conversations=TALK if talk else None))
+    shares = split(plan, n)
+    index = np.concatenate([i for _, i in shares])
+    assert sorted(index.tolist()) == list(range(len(plan)))
+    for name in PER_REQUEST:
+        joined = np.concatenate([getattr(part, name) for part, _ in shares])
+        np.testing.assert_array_equal(joined[np.argsort(index)], getattr(plan, name))
+    if plan.concurrency:
+        assert sum(part.concurrency or 0 for part, _ in shares) == plan.concurrency
+    for k, (part, mine) in enumerate(shares):
+        key = part.conversation if talk else mine
+        assert (key % n == k).all()
+
+
+def test_more_load_needs_no_fewer_processes() -> None:
+    needed = [
+        processes_needed(draw(workload(arrivals={"process": "constant", "rate_per_s": rate}, duration_s=10)), 10, 1.0)
+        for rate in (1, 100, 1000, 3000, 9000)
+    ]
+    assert needed == sorted(needed)
+    assert needed[0] == 1
+    assert needed[-1] > 4
+
+
+async def test_an_open_loop_sends_everything_whatever_the_server_does(
+    server: MisbehavingServer, tmp_path: Path
+) -> None:
+    load = workload(arrivals={"process": "poisson", "rate_per_s": 200}, duration_s=0.4, drain_s=0.2)
+    plan = draw(load)
+    records, runner = await fly(load, f"{server.url}/stalls_before_head", tmp_path, plan=plan)
+    assert [r["index"] for r in records] == list(range(len(plan)))
+    assert {r["status"] for r in records} == {"cut"}
+    assert runner.sender.peak == len(plan)
+    np.testing.assert_allclose([r["scheduled_s"] for r in records], plan.arrival_s, atol=1e-9)
+    assert all(r["sent_s"] >= r["scheduled_s"] for r in records)
+
+
+async def test_a_closed_loop_keeps_so_many_in_flight(tmp_path: Path) -> None:
+    load = workload(arrivals={"process": "closed", "concurrency": 5}, duration_s=0.5)
+    with misbehaving() as server:
+        records, runner = await fly(load, f"{server.url}/good", tmp_path)
+        assert server.most_present == 5
+    assert len(records) > 10
+    assert {r["status"] for r in records} == {"completed"}
+    assert runner.sender.peak == 5
+    ends = sorted(r["end_s"] for r in records)
+    starts = sorted(r["sent_s"] for r in records)
+    assert all(start >= end for start, end in zip(starts[5:], ends, strict=False))
+
+
+async def test_a_turn_waits_for_the_answer_and_the_think_time(server: MisbehavingServer, tmp_path: Path) -> None:
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=1.0)
+    plan = draw(load)
+    records, runner = await fly(load, f"{server.url}/good", tmp_path, plan=plan)
+    by_turn = {(r["conversation"], r["turn"]): r for r in records}
+    follows = [r for r in records if r["turn"] > 0]
+    assert len(follows) > 20
+    for r in follows:
+        before = by_turn[r["conversation"], r["turn"] - 1]
+        assert r["scheduled_s"] == pytest.approx(before["end_s"] + plan.think_s[r["index"]], abs=1e-6)
+    assert len(records) + runner.counts["left_out"] == len(plan)
+
+
+async def test_after_a_turn_without_answer_the_next_ones_are_never_begun(
+    server: MisbehavingServer, tmp_path: Path
+) -> None:
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=0.3)
+    records, runner = await fly(load, f"{server.url}/no_done", tmp_path)
+    statuses = [r["status"] for r in records]
+    assert statuses == (["failed"] + ["never_begun"] * 2) * (len(records) // 3)
+    assert runner.counts["never_begun"] == statuses.count("never_begun")
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "chat"])
+async def test_the_same_seed_sends_the_same_bytes(server: MisbehavingServer, tmp_path: Path, endpoint: str) -> None:
+    load = workload(conversations=TALK, endpoint=endpoint, arrivals={"process": "constant", "rate_per_s": 20})
+    longer = load.model_copy(update={"duration_s": 1.2})
+    sent = []
+    for attempt in ("a", "b"):
+        server.bodies.clear()
+        name = "good_chat" if endpoint == "chat" else "good"
+        records, runner = await fly(longer, f"{server.url}/{name}", tmp_path / attempt, plan=draw(load))
+        sent.append(sorted(server.bodies))
+        assert {r["chunks"] for r in records} == {8}
+        assert runner.counts["left_out"] == 0
+    assert sent[0] == sent[1]
+    if endpoint == "chat":
+        talks = sorted((json.loads(b)["messages"] for b in sent[0]), key=len)
+        assert [m["role"] for m in talks[-1]] == ["user", "assistant"] * 2 + ["user"]
+
+
+async def test_what_is_asked_of_the_server(server: MisbehavingServer, tmp_path: Path) -> None:
+    server.bodies.clear()
+    await fly(workload(duration_s=0.01), f"{server.url}/good", tmp_path / "a")
+    await fly(workload(duration_s=0.01, ignore_eos=False), f"{server.url}/good", tmp_path / "b", continuous_usage=True)
+    first, second = (json.loads(b) for b in server.bodies)
+    assert first["ignore_eos"] is True
+    assert first["max_tokens"] == 8
+    assert first["stream_options"] == {"include_usage": True}
+    assert len(first["prompt"]) == 5
+    assert "ignore_eos" not in second
+    assert second["stream_options"]["continuous_usage_stats"] is True
+
+
+async def test_the_same_records_through_aiohttp(server: MisbehavingServer, tmp_path: Path) -> None:
+    names = ("index", "status", "chunks", "output_tokens", "prompt_tokens", "finish_reason", "streamed_tokens")
+    both = []
+    for through in ("sockets", "aiohttp"):
+        records, _ = await fly(workload(), f"{server.url}/good", tmp_path / through, through=through)
+        both.append([tuple(r[n] for n in names) for r in records])
+    assert both[0] == both[1]
+
+
+async def test_nothing_piles_up(server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not weighed: requests that are over leave nothing behind, and bodies are made only a little ahead."""
+    most = 0
+    send = runner_module.Runner._send
+
+    def counting(self: Any, local: int, due: float) -> None:
+        nonlocal most
+        most = max(most, len(self._ready))
+        send(self, local, due)
+
+    monkeypatch.setattr(runner_module.Runner, "_send", counting)
+    load = workload(arrivals={"process": "constant", "rate_per_s": 150}, duration_s=2.5)
+    records, runner = await fly(load, f"{server.url}/good", tmp_path)
+    assert len(records) == 375
+    assert most <= runner_module.READY_BODIES
+    assert len(list(tmp_path.glob("requests-*.parquet"))) >= 3, "spilled while it ran"
+    assert not runner.flights
+    assert len(runner.rows) == 0
+    gc.collect()
+    assert sum(isinstance(o, (Flight, Answer)) for o in gc.get_objects()) <= 2 * runner.sender.peak

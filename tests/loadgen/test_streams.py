@@ -1,0 +1,175 @@
+"""However a stream is cut into reads, its record is the same."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rooftune.loadgen.answer import Answer
+from rooftune.loadgen.flight import Flight
+from rooftune.loadgen.sse import Events
+from rooftune.loadgen.template import learn, loads
+from rooftune.loadgen.wire import Connection
+from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
+
+
+class FakePool:
+    """Keeps what the connection tells it."""
+
+    def __init__(self) -> None:
+        self.done: list[Flight] = []
+        self.kept = 0
+
+    def ended(self, flight: Flight) -> None:
+        self.done.append(flight)
+
+    def free(self, connection: Connection) -> None:
+        self.kept += 1
+
+    def lost(self, connection: Connection) -> None:
+        pass
+
+
+class FakeTransport:
+    """Takes what is written."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[Any, ...]:
+    """The record of an answer that comes in these reads and then ends."""
+    pool = FakePool()
+    connection = Connection(pool)  # type: ignore[arg-type]
+    connection.connection_made(FakeTransport())
+    flight = Flight(0, 0.0, 0.0, b"", Answer(chat=chat, asked=asked, streamed=True))
+    connection.begin(flight)
+    for piece in pieces:
+        if piece and connection.flight is not None:
+            connection.data_received(piece)
+    if connection.flight is not None:
+        connection.connection_lost(None)
+    a = flight.answer
+    assert pool.done == [flight]
+    assert list(a.chunk_t) == sorted(a.chunk_t)
+    return (
+        a.error_class,
+        len(a.chunk_t),
+        a.output_tokens,
+        a.prompt_tokens,
+        a.finish_reason,
+        a.http_status,
+        flight.size,
+    )
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    """A body in pieces."""
+    at = sorted({p % (len(body) + 1) for p in places} | {0, len(body)})
+    return [body[a:b] for a, b in itertools.pairwise(at)]
+
+
+TEXT = st.text(max_size=6) | st.sampled_from([" the", '"', "\\", "\n", "\r\n\r\n", "data: ", "0\r\n\r\n", "é", "\U0001f600", '","', "\x00"])  # fmt: skip
+BROKEN = [
+    b'data: {"choices":[{"text":"\xff","finish_reason":null}]}\n\n',
+    b"data: {broken\n\n",
+    b'data: {"error":{"message":"x"}}\n\n',
+    b"data: [1]\n\n",
+]
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Answers whole and broken, with all kinds of texts, comments, line ends and coalesced events."""
+    texts = draw(st.lists(TEXT, min_size=1, max_size=12))
+    events = [event(t or " x") for t in texts[:-1]] + [event(texts[-1] or " x", "length"), usage(len(texts)), DONE]
+    kind = draw(st.sampled_from(["good", "good", "good", "broken", "no_done", "comments", "crlf", "merged"]))
+    if kind == "broken":
+        events.insert(draw(st.integers(0, len(texts))), draw(st.sampled_from(BROKEN)))
+    elif kind == "no_done":
+        del events[-1]
+    elif kind == "comments":
+        events.insert(draw(st.integers(0, len(texts))), b": ping\n\n")
+    elif kind == "crlf":
+        events = [e.replace(b"\n\n", b"\r\n\r\n") for e in events]
+    elif kind == "merged":
+        events = [b"".join(events)]
+    return HEAD + b"".join(chunk(e) for e in events) + END
+
+
+@settings(max_examples=250, deadline=None)
+@given(body=bodies(), places=st.lists(st.integers(0, 10**6), max_size=30))
+def test_a_stream_cut_anywhere_gives_the_same_record(body: bytes, places: list[int]) -> None:
+    everything = read([body])
+    assert read(cut(body, places))[:-1] == everything[:-1]
+    assert read([HEAD, *_as_sent(body)])[:-1] == everything[:-1]
+    if not everything[0]:
+        assert read(cut(body, places))[-1] == everything[-1] == len(body)
+
+
+def _as_sent(body: bytes) -> list[bytes]:
+    """One chunk a read, as a server sends token by token."""
+    rest, found = body[len(HEAD) :], []
+    while rest:
+        size = int(rest[: rest.index(b"\r\n")], 16)
+        stop = rest.index(b"\r\n") + 2 + size + 2
+        found.append(rest[:stop])
+        rest = rest[stop:]
+    return found
+
+
+def test_every_byte_alone() -> None:
+    body = HEAD + b"".join(chunk(e) for e in whole(6)) + END
+    assert read([body[i : i + 1] for i in range(len(body))]) == read([body]) == ("", 6, 6, 5, "length", 200, len(body))
+
+
+def test_the_hot_path_counts_every_byte_and_token() -> None:
+    pieces = [HEAD, *[chunk(event(f" word{i}" * (i % 9 + 1))) for i in range(200)], chunk(event(" end", "length"))]
+    pieces += [chunk(usage(201)), chunk(DONE) + END]
+    assert read(pieces, asked=201) == ("", 201, 201, 5, "length", 200, sum(map(len, pieces)))
+
+
+def test_what_only_looks_like_the_template_is_found() -> None:
+    good = [HEAD, *[chunk(event(f" w{i}")) for i in range(5)]]
+    evil = event(" w5").replace(b" w5", b'","x":"')
+    assert read([*good, chunk(evil), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == ("", 7)
+    broken = event(" w5").replace(b" w5", b'a"b')
+    assert read([*good, chunk(broken), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == ("bad_json", 5)  # fmt: skip
+
+
+@given(text=st.text(min_size=1, max_size=8), other=st.text(min_size=1, max_size=8), chat=st.booleans())
+def test_a_template_differs_in_the_text_alone(text: str, other: str, chat: bool) -> None:
+    payload, second = (event(t, chat=chat)[6:-2] for t in (text, other))
+    template = learn(payload, chat=chat)
+    assert template is not None
+    inner = second[len(template._prefix) : len(second) - len(template._suffix)]
+    assert template.payload(inner) == second
+    assert loads(template.payload(inner)) == loads(second)
+
+
+@pytest.mark.parametrize(
+    "payload", [usage(3)[6:-2], event(" x", "length")[6:-2], event("")[6:-2], b"[DONE]", b"{}", b'{"text":"x"}']
+)
+def test_what_is_no_plain_token_gives_no_template(payload: bytes) -> None:
+    assert learn(payload, chat=False) is None
+
+
+@given(
+    events=st.lists(st.tuples(st.sampled_from([b"", b"error"]), st.binary(max_size=8).map(lambda b: b.hex().encode()))),
+    end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    size=st.integers(1, 40),
+)
+def test_events_with_every_line_end_and_cut(events: list[tuple[bytes, bytes]], end: bytes, size: int) -> None:
+    text = b"".join((b"event: " + n + end if n else b"") + b"data: " + d + end + end for n, d in events)
+    reader, found = Events(), []
+    for i in range(0, len(text), size):
+        found += reader.feed(text[i : i + size])
+    assert found == events
+    assert reader.rest.strip() == b""
