@@ -27,7 +27,12 @@ def recommendation(c: Contents) -> list[str]:
         lines += [
             f"It serves about {served:.2g} requests/s of this workload. Offer it no more than that: above it the queue "
             f"only grows. For the {asked:g} requests/s that were asked, take about {_needed(asked, served)} such servers "
-            "behind a load balancer, or other hardware (below).",
+            "behind a load balancer, or other hardware (below)."
+            + (
+                " Whether they then keep the SLO was not measured; tune at the rate of one server to know."
+                if c.plan.objective.slo
+                else ""
+            ),
             "",
         ]
     else:
@@ -195,7 +200,7 @@ def learnings(c: Contents) -> list[str]:
         if v.against:
             lines.append(f"- **{v.candidate} helped**: {sentence(_ratio_words(v))}")
     for v in groups.get("outdone", []):
-        lines.append(f"- **{v.candidate} would help too**, but less than what was applied: {sentence(_ratio_words(v))}")
+        lines.append(f"- **{v.candidate} would help too**: {sentence(v.reason)}")
     for v in groups.get("no gain", []):
         lines.append(f"- **{v.candidate} costs**: {sentence(v.reason)}{_other_side(v)}")
     names = [v.candidate for v in groups.get("no measurable difference", [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,8 @@ def latency(c: Contents) -> Figure | None:
         _bars(c, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
     else:
         reason = c.withheld(names[0], "median_ttft_ms") or "no figure"
-        figure.supxlabel(f"Time to first token is withheld: {reason}", fontsize=9, color=GREY, x=0.01, ha="left")
+        said = textwrap.fill(f"Time to first token is withheld: {reason}.", 120)
+        figure.supxlabel(said, fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 
@@ -148,7 +150,6 @@ def distribution(c: Contents) -> Figure | None:
         assert found is not None
         _curve(axes[0], found[0], found[1], colours[name], name)
         _curve(axes[1], found[2] * 1000, len(found[2]), colours[name], name)
-    _names(axes[1], {k: v[2] * 1000 for k, v in data.items() if v is not None}, colours)
     axes[0].set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
     axes[0].set_ylabel("share of all requests scheduled in the window", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9, loc="upper left")
@@ -156,6 +157,9 @@ def distribution(c: Contents) -> Figure | None:
     axes[1].set_title("Gaps between tokens", loc="left", fontsize=11)
     axes[1].set_xlabel("gap, ms (log scale)", fontsize=9)
     axes[1].set_xscale("log")
+    gaps = {k: v[2] * 1000 for k, v in data.items() if v is not None}
+    _log_range(axes[1], list(gaps.values()))
+    _names(axes[1], gaps, colours)
     for axis in axes:
         axis.set_ylim(0, 1.02)
         axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
@@ -205,6 +209,16 @@ def _gaps(found: Any, scheduled: npt.NDArray[np.float64], window: Any) -> npt.ND
     arrived = values[1:] + scheduled[owner[1:]] if len(values) else values
     same = (owner[1:] == owner[:-1]) & (arrived >= window.start_s) & (arrived < window.end_s)
     return np.sort(gaps[same])
+
+
+def _log_range(axis: Axes, values: list[npt.NDArray[np.float64]]) -> None:
+    """From below the bulk of the gaps to above it: tokens that were read together have gaps of nothing."""
+    seen = [v[v > 0] for v in values]
+    seen = [v for v in seen if len(v)]
+    if seen:
+        low = min(float(np.quantile(v, 0.02)) for v in seen)
+        high = max(float(np.quantile(v, 0.998)) for v in seen)
+        axis.set_xlim(0.7 * low, max(1.3 * high, 3 * low))
 
 
 def _names(axis: Axes, values: dict[str, npt.NDArray[np.float64]], colours: dict[str, str]) -> None:

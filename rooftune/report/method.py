@@ -79,7 +79,7 @@ def _audit(c: Contents) -> list[str]:
             row = counts.setdefault(check.id, {"pass": 0, "warn": 0, "fail": 0, "no data": 0})
             row[check.status] += 1
             if check.status in ("warn", "fail") and check.id not in said:
-                said[check.id] = f"{t.candidate}/{t.n}: {check.sentence}"
+                said[check.id] = f"`{t.candidate}/{t.n}`: {check.sentence}"
     if not counts:
         return ["No audit was recorded."]
     rows = [

@@ -66,7 +66,8 @@ def upgrade_path(
     """Predict the workload on each accelerator of the path, with the best plausible configuration there.
 
     ``flags`` are the recommended ones; on the current accelerator they alone are predicted, elsewhere the weights may
-    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults.
+    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults. A type of
+    the KV cache that is recommended is tried beside the default one.
     """
     from rooftune.hardware.catalogue import accelerator
 
@@ -98,7 +99,6 @@ def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) ->
         "compilation_config",
         "attention_backend",
         "dtype",
-        "kv_cache_dtype",
     )
     dropped += ("max_num_seqs", "max_num_batched_tokens", "speculative_config")
     rest = {k: v for k, v in flags.items() if k not in dropped}
@@ -114,7 +114,9 @@ def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) ->
             found.append(
                 (f"{kind.upper()} weights{', Marlin kernel' if marlin else ''}", {**rest, "quantization": chosen})
             )
-    return found
+    cache = flags.get("kv_cache_dtype")
+    plain = [(words, {k: v for k, v in made.items() if k != "kv_cache_dtype"}) for words, made in found]
+    return [*plain, *((f"{words}, {cache} KV cache", made) for words, made in found)] if cache else plain
 
 
 def _row(
@@ -165,13 +167,12 @@ def _predicted(workload: Workload, gpu: str, target: Target, flags: dict[str, Fl
     from rooftune.simulator.predict import predict
 
     found = predict(workload, gpu=gpu, model=target.model, engine_version=target.engine_version, flags=flags)
-    goodput, rate = found.metrics.get("request_goodput"), found.metrics.get("request_throughput")
     band = found.error_band
     return _Service(
         output_throughput=found.metrics["output_throughput"],
         served_rate_per_s=found.served_rate_per_s,
         overloaded=found.overloaded,
-        slo_share=goodput / rate if goodput is not None and rate else None,
+        slo_share=found.metrics.get("slo_attainment"),
         median_tpot_ms=found.metrics.get("median_tpot_ms"),
         band=float(band) if isinstance(band, (int, float)) else None,
     )
