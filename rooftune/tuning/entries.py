@@ -72,6 +72,7 @@ class Entry(_Strict):
     needs: list[str] = Field(default_factory=list)
     needs_any: list[str] = Field(default_factory=list)
     artifact: str | None = None
+    needs_texts: bool = False
     automatic: Automatic | None = None
     traps: list[Trap] = Field(default_factory=list)
     changes_output: bool = False

@@ -46,6 +46,8 @@ def predictions(
     overloaded: dict[str, bool] = {}
     error: float | None = None
     for name, config in configs.items():
+        if config.speculative_config:
+            continue  # nobody knows how many guesses will be right
         try:
             found = predict(
                 workload,

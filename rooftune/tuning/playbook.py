@@ -156,6 +156,7 @@ def _candidate(
     found = [
         *rules.capability_gates(entry.needs, entry.needs_any, hardware),
         *_artifact_gate(entry, book, facts),
+        *_texts_gate(entry, target),
         *_flag_gates(candidate, target),
     ]
     if not found:
@@ -191,6 +192,17 @@ def _artifact_gate(entry: Entry, book: Playbook, facts: ModelFacts | None) -> li
         detail = f" with the vocabulary of {facts.name} ({facts.vocab_size:,} tokens)"
     reason = f"no {what}{detail} was given; name one under `artifacts: {{{entry.artifact}: …}}` in a playbook file"
     return [Gate(id=f"artifact-{entry.artifact}", verdict="no artefact", reason=reason)]
+
+
+def _texts_gate(entry: Entry, target: Target) -> list[Gate]:
+    """What depends on texts cannot be measured on an engine that has none."""
+    if not entry.needs_texts or target.engine != "simulated":
+        return []
+    reason = (
+        "no texts: how many guesses are right depends on what users write, and a simulated engine makes no text; "
+        "measure it with --engine vllm"
+    )
+    return [Gate(id="texts", verdict="no artefact", reason=reason)]
 
 
 def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:

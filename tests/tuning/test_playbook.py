@@ -94,12 +94,18 @@ def test_a_file_extends_replaces_and_drops(tmp_path: Path) -> None:
     assert "huge" in ids
     assert "batch-8" not in ids
     assert book.phases == ["baseline", "easy-wins", "medium-term", "bold"]
-    plan = made.plan_of(made.workload(), playbook=book)
-    draft = plan.candidate("spec-draft")
+    real = target_for(engine="vllm", model="llama-2-7b", engine_version="0.15.1", sets={"quantization": "awq"})
+    draft = made.plan_of(made.workload(), real, playbook=book).candidate("spec-draft")
     assert draft.runnable
     assert draft.config.speculative_config == {
         "method": "draft_model", "model": "/models/tiny", "num_speculative_tokens": 4
     }  # fmt: skip
+
+
+def test_what_depends_on_texts_is_not_measured_on_an_engine_that_has_none() -> None:
+    guess = made.plan_of(made.workload()).candidate("spec-ngram")
+    assert [g.verdict for g in guess.gates] == ["no artefact"]
+    assert "simulated engine makes no text" in guess.gates[0].reason
 
 
 @pytest.mark.parametrize(
