@@ -60,7 +60,9 @@ def predict(
     Every figure is simulated; the error that was found for such a case is printed with it.
     """
     from flows.targets import named_server, workload_with
+    from rooftune.simulator import compiled
 
+    compiled.announce = terminal.note
     load = workload_with(workload, duration_s=duration, warmup_s=warmup, rate_per_s=rate, seed=seed)
     server = named_server(gpu, model, engine_version, sets)
     if sweep is not None:
@@ -117,7 +119,7 @@ def _sentences(found: Any) -> list[str]:
         lines.append(f"Simulated: on cases like this one the error was within {100 * found.error_band:.0f} %.")
     elif found.error_band:
         lines.append(f"Simulated: {found.error_band}.")
-    return lines
+    return [*lines, *(f"Note: {note}." for note in found.notes)]
 
 
 def steptime(

@@ -25,6 +25,8 @@ OFF = "ROOFTUNE_NO_NUMBA"
 PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel_schedule", "kernel")
 """Modules of the fast path, each after those that it imports."""
 PACKAGE = "rooftune.simulator"
+announce: Callable[[str], None] | None = None
+"""Told before a compilation, which takes its time once; the command line sets it."""
 
 
 def compiled(function: F) -> F:
@@ -55,6 +57,8 @@ def kernel() -> tuple[ModuleType, bool]:
     if not wanted():
         return plain(), False
     plain()
+    if announce is not None and not is_cached():
+        announce("Compiling the simulator's fast path, once; this takes about twenty seconds.")
     with _numba_cache(cache_folder()), _copies() as copies:
         for part in PARTS:
             _load(part, copies)

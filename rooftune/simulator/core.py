@@ -115,15 +115,16 @@ class EngineCore:
 
 def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
     """The scheduler's bounds from resolved flags."""
+    more = config.extra
     return Limits(
-        max_num_seqs=r.max_num_seqs,
-        max_num_batched_tokens=r.max_num_batched_tokens,
+        max_num_seqs=min(r.max_num_seqs, int(str(more.get("max_num_active_seqs") or r.max_num_seqs))),
+        max_num_batched_tokens=int(str(more.get("max_num_scheduled_tokens") or r.max_num_batched_tokens)),
         max_model_len=r.max_model_len,
         kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never given out
         long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
         enable_chunked_prefill=r.chunked_prefill,
         enable_prefix_caching=r.prefix_caching,
-        whole_prompt_must_fit=r.modern,
+        whole_prompt_must_fit=r.modern and more.get("scheduler_reserve_full_isl") is not False,
         watermark=config.watermark or 0.0,
         priority=config.scheduling_policy == "priority",
         speculative_tokens=r.speculative_tokens,

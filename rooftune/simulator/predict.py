@@ -210,15 +210,12 @@ def _bottleneck(engine: Engine, plan: RequestPlan, found: Figures, means: dict[s
     batch = max(1, round(means["running"] / means["busy_share"]))
     context = float(plan.prompt_tokens.mean()) + float(plan.output_tokens.mean()) / 2
     step = decode_step(engine.step_time, min(batch, engine.limits.max_num_seqs), context)
-    words = step.words
-    if step.bound == "compute" and engine.resolved.kernel == "awq_gemm":
-        few = batch < engine.step_time.k.linear["awq_gemm"]["dequantise_from"]
-        how = "goes through all weights once for each 16 rows" if few else "writes all weights out in 16 bits first"
-        words = f"the old AWQ kernel, which {how}"
+    words = _kernel_words(engine, batch) if step.bound == "compute" else step.words
     sequences = f"{batch} sequence{'s' if batch != 1 else ''}"
     mean = 1000 * means["busy_share"] / means["steps_per_s"] if means["steps_per_s"] else step.step_ms
     step_words = f"a step of {sequences} takes {mean:.3g} ms on average, bound by {words}"
-    waiting = means["waiting"] >= 1
+    each_step = found.metrics["request_throughput"] / means["steps_per_s"] if means["steps_per_s"] else 0.0
+    waiting = means["waiting"] >= max(1.0, 3 * each_step)
     if waiting and batch >= FULL * engine.limits.max_num_seqs:
         return f"max_num_seqs={engine.limits.max_num_seqs} holds the batch down while {means['waiting']:.0f} wait; {step_words}"
     if waiting and means["kv_usage"] >= FULL:
@@ -227,6 +224,17 @@ def _bottleneck(engine: Engine, plan: RequestPlan, found: Figures, means: dict[s
     if found.overloaded:
         return f"more is asked than it serves; {step_words}"
     return step_words
+
+
+def _kernel_words(engine: Engine, batch: int) -> str:
+    """What multiplies, where that bounds a step."""
+    if engine.resolved.kernel != "awq_gemm":
+        return "arithmetic of the weight matrices"
+    many = engine.resolved.awq_graph_trap or batch >= engine.step_time.k.linear["awq_gemm"]["dequantise_from"]
+    how = (
+        "writes all weights out in 16 bits in every step" if many else "goes through all weights once for each 16 rows"
+    )
+    return f"the old AWQ kernel, which {how}"
 
 
 def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:

@@ -218,3 +218,16 @@ def test_blocks_that_a_trace_names_are_found_by_all_that_bear_their_names() -> N
     assert a[:2] == c[:2]
     assert set(a[2:]).isdisjoint(c[2:])
     assert set(d).isdisjoint({*a, *b, *c})
+
+
+def test_flags_of_newer_versions_reach_the_scheduler() -> None:
+    """A cap on running sequences, a smaller budget of scheduled tokens, admission by the first chunk."""
+    flags = {"quantization": "awq_marlin", "max_model_len": 2048}
+    usual = engine_of("T4", "llama-2-7b", "0.32.0", flags).limits
+    more = {"max_num_active_seqs": 5, "max_num_scheduled_tokens": 512, "scheduler_reserve_full_isl": False}
+    found = engine_of("T4", "llama-2-7b", "0.32.0", {**flags, **more}).limits
+    assert (usual.max_num_seqs, usual.max_num_batched_tokens, usual.whole_prompt_must_fit) == (256, 2048, True)
+    assert (found.max_num_seqs, found.max_num_batched_tokens, found.whole_prompt_must_fit) == (5, 512, False)
+    old = engine_of("T4", "llama-2-7b", "0.15.1", {**flags, "quantization": "awq"}).limits
+    assert not old.whole_prompt_must_fit
+    assert old.async_scheduling
