@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from flows.report import report
 from flows.roofline import roofline
 from flows.runs import find_run
 from flows.targets import seconds, target_of, workload_with
-from flows.trial import trial
+from flows.trial import ORDER, trial
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
+from rooftune.files import read_json
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import TrialOrder
 from rooftune.workloads.spec import Workload
@@ -129,6 +131,8 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
     budget = budget_s if budget_s is not None else inputs.settings_of(folder).budget_s
     cost = real_seconds(spec, target.time_scale) + START_S[target.engine]
     done: set[tuple[str, int]] = set()
+    for order in _measured_before_a_retry(folder):
+        await trial(run, order)
     while True:
         left = None if budget is None else budget - spent_s(folder)
         expected = expected_s(folder, cost)
@@ -139,6 +143,21 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
         story.listener().trial(order, expected)
         await trial(run, order)
         write_decision(folder)
+
+
+def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:
+    """Trials that this flow run made before it was retried, in their order.
+
+    Prefect knows a subflow by the place of its call: unless all are called again, the next trial is taken for the first.
+    """
+    if flow_run.id is None or (flow_run.run_count or 0) <= 1:
+        return []
+    found = []
+    for result in inputs.trials_of(folder):
+        path = folder.trial(result.candidate, result.n).path / ORDER
+        with contextlib.suppress(RooftuneError, ValueError):
+            found.append(TrialOrder.model_validate(read_json(path)))
+    return found
 
 
 def _taken_up(root: Path, resume: str | None, workload: str) -> RunFolder | None:
