@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -150,13 +151,22 @@ def vllm(case: Case, scratch: Path) -> Seen:
     return Seen(ttft, np.concatenate(itls), e2el, found["completed"], cpu)
 
 
+def _as_cached(tokenizer: Path, scratch: Path) -> Path:
+    """The tokenizer as a hub's cache holds it: without a network aiperf takes none from a path."""
+    model = scratch / "hub" / "models--local--stub"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(tokenizer, model / "snapshots" / ("0" * 40), ignore=shutil.ignore_patterns("*.safetensors"))
+    return scratch / "hub"
+
+
 def aiperf(case: Case, scratch: Path) -> Seen:
     """aiperf of `.venv-peers/aiperf`."""
     command = [str(PEERS / "aiperf" / "bin" / "aiperf"), "profile", "--model", "stub", "--url", case.url, "--endpoint-type",
                "completions", "--streaming", "--request-rate", str(case.rate), "--request-rate-mode", "constant",
                "--request-count", str(case.requests), "--synthetic-input-tokens-mean", "8", "--output-tokens-mean", "128",
-               "--tokenizer", str(case.tokenizer), "--ui", "none", "--artifact-dir", str(scratch)]  # fmt: skip
-    cpu, _ = _timed(command, case.core)
+               "--tokenizer", "local/stub", "--ui", "none", "--artifact-dir", str(scratch)]  # fmt: skip
+    cpu, _ = _timed(command, case.core, HF_HUB_CACHE=str(_as_cached(case.tokenizer, scratch)))
     records = next(iter(glob.glob(f"{scratch}/**/profile_export.jsonl", recursive=True)))
     lines = [json.loads(line) for line in Path(records).read_text().splitlines()]
     rows = [line["metrics"] for line in lines if not line.get("error")]
@@ -170,10 +180,11 @@ def aiperf(case: Case, scratch: Path) -> Seen:
 def guidellm(case: Case, scratch: Path) -> Seen:
     """guidellm of `.venv-peers/guidellm`."""
     out = scratch / "guidellm.json"
-    command = [str(PEERS / "guidellm" / "bin" / "guidellm"), "benchmark", "--target", case.url, "--model", "stub", "--processor",
-               str(case.tokenizer), "--data", "prompt_tokens=8,output_tokens=128", "--rate-type", "constant", "--rate", str(case.rate),
-               "--max-requests", str(case.requests), "--request-type", "text_completions", "--output-path", str(out),
-               "--disable-progress"]  # fmt: skip
+    command = [str(PEERS / "guidellm" / "bin" / "guidellm"), "run", "--backend",
+               f"kind=openai_http,target={case.url},model=stub,request_format=/v1/completions", "--profile",
+               f"kind=constant,rate={case.rate}", "--constraint", f"kind=max_requests,count={case.requests}", "--tokenizer",
+               f"kind=hf_auto,model={case.tokenizer}", "--data", "kind=synthetic_text,prompt_tokens=8,output_tokens=128",
+               "--output", f"kind=json,path={out}", "--disable-console"]  # fmt: skip
     cpu, _ = _timed(command, case.core)
     done = json.loads(out.read_text())["benchmarks"][0]["requests"]["successful"]
 

@@ -1,6 +1,6 @@
 """A server for the client's benchmark: streams answers on a beat of 20 ms, one token a chunk, and notes when it sent what.
 
-``python -m benchmarks.loadgen_stub PORT LOG``. One thread, plain sockets, every answer from ready-made bytes: it spends some microseconds a chunk,
+``python -m benchmarks.loadgen_stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long). One thread, plain sockets, every answer from ready-made bytes: it spends some microseconds a chunk,
 so that clients are the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU time, lateness, and a row per request.
 """
 
@@ -51,7 +51,8 @@ class Script:
 class Stub:
     """Accepts, reads requests, streams answers in twenty slots of a millisecond each."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, lazy: bool = False) -> None:
+        self.lazy = lazy
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", port))
@@ -76,7 +77,7 @@ class Stub:
             for fd, _ in self.poll.poll(0):
                 self.readable(fd)
             while (left := due - time.monotonic()) > 0:  # epoll sleeps whole milliseconds, which is a slot: spin
-                for fd, _ in self.poll.poll(0):
+                for fd, _ in self.poll.poll(left if self.lazy else 0):
                     self.readable(fd)
             self.late.append(-left)
             self.beat(slot % SLOTS)
@@ -181,7 +182,7 @@ class Stub:
 
 def main() -> None:
     """Serve, then tell."""
-    stub = Stub(int(sys.argv[1]))
+    stub = Stub(int(sys.argv[1]), lazy=len(sys.argv) > 3)
     signal.signal(signal.SIGTERM, lambda *_: setattr(stub, "over", True))
     stub.serve()
     with open(sys.argv[2], "w", encoding="utf-8") as log:

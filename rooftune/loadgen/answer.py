@@ -2,7 +2,7 @@
 
 A request is *completed* only when everything that belongs to a whole answer came: status 200, a stream of events with tokens,
 ``[DONE]``, the server's usage, and the end of the body. Everything else has an ``error_class`` that stays the same between
-releases (``docs/measurement.md`` lists them); 429 and 503 are *refused*.
+releases (``docs/client.md`` lists them); 429 and 503 are *refused*.
 """
 
 from __future__ import annotations
