@@ -20,6 +20,7 @@ ANSWERED_SHARE = 0.75
 """Share of the asked rate that must have been answered, over a duration that includes the last answers."""
 HELD_SHARE = 0.8
 """Mean of requests in flight as a share of the cap, filling up and draining included, from which the cap was at work."""
+IN_FLIGHT = "Requests in flight"
 CLIENT_DEFAULTS = {
     100: "100 is the default connection limit of aiohttp and httpx",
     10: "10 is the default pool of urllib3 and requests",
@@ -144,7 +145,7 @@ def plateau(e: Evidence) -> Check:
     if e.concurrency is not None and max(sent.level, answered.level) <= e.concurrency and _closed(e):
         return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
     if sent.held and not _all_at_once(e) and not _rate_kept(e):
-        return _held(e, name, sent.level, sent.figures(), "Requests in flight")
+        return _held(e, name, sent.level, sent.figures(), IN_FLIGHT)
     if answered.held:
         return _held(e, name, answered.level, answered.figures(), "Streams (first to last token)")
     between = _between(e)
@@ -206,9 +207,12 @@ def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: s
     remedy = "Remove the client's connection limit (aiohttp: TCPConnector(limit=0); httpx: Limits(max_connections=None); vllm bench serve: no --max-concurrency), or a proxy's; the load offered was not the load delivered."  # fmt: skip
     cap = e.figures.get("max_concurrency")
     if cap == level:
-        return failed(name, f"{sentence}: --max-concurrency {level} held the others back, so the asked rate never reached the server.", remedy, figures)  # fmt: skip
+        word = "--max-concurrency" if e.tool.startswith("vllm") else "its max_concurrency of"
+        return failed(name, f"{sentence}: {word} {level} held the others back, so the asked rate never reached the server.", remedy, figures)  # fmt: skip
     if level in CLIENT_DEFAULTS:
         return failed(name, f"{sentence}; {CLIENT_DEFAULTS[level]}, so the client most likely held the others back.", remedy, figures)  # fmt: skip
+    if what == IN_FLIGHT and figures["waiting_meanwhile"]:
+        return failed(name, f"{sentence}: they were due and not sent, so the client itself held them back.", remedy, figures)  # fmt: skip
     unknown = not e.ticks
     if unknown and level & (level - 1) == 0 and level <= 1024:
         return warned(name, f"{sentence}. That may be the server's max_num_seqs, or a limit between client and server; this file does not tell which.", "If max_num_seqs is another number, look for a connection limit in the client or a proxy.", figures)  # fmt: skip

@@ -16,7 +16,7 @@ STATUS = {"successful": "completed", "incomplete": "cut", "errored": "failed"}
 def read(value: dict[str, Any], label: str) -> list[Evidence]:
     """One run per benchmark of the report.
 
-    Field names as in guidellm 0.3 to 0.6: times are Unix seconds in ``info.timings`` (older: ``scheduler_info`` and
+    Field names as in guidellm 0.3 to 0.8: times are Unix seconds in ``info.timings`` (older: ``scheduler_info`` and
     fields of the request itself), ``time_to_first_token_ms`` milliseconds, tokens ``prompt_tokens``, ``output_tokens``.
     """
     benchmarks = [b for b in value["benchmarks"] if isinstance(b, dict)]
@@ -31,6 +31,7 @@ def _benchmark(value: dict[str, Any], label: str) -> Evidence:
     figures: dict[str, Any] = {"label": label}
     if strategy.get("type_") in ("constant", "async", "poisson") and strategy.get("rate"):
         figures["request_rate"] = float(strategy["rate"])
+        figures["max_concurrency"] = strategy.get("max_concurrency")
     if strategy.get("type_") in ("concurrent", "synchronous", "throughput"):
         figures["max_concurrency"] = strategy.get("streams") or strategy.get("max_concurrency")
     if isinstance(value.get("metrics"), dict):

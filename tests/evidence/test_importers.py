@@ -97,7 +97,15 @@ def test_appended_results_are_several_runs(tmp_path: Path) -> None:
     assert found["in-flight-plateau"].sentence.startswith("appended.json#2")
 
 
-# ---- guidellm (the documented fields of benchmarks.json)
+# ---- guidellm
+
+
+def test_a_real_report_of_guidellm_passes_and_its_cap_is_found() -> None:
+    free, cap = audited(DATA / "guidellm_free.json"), audited(DATA / "guidellm_cap.json")
+    assert not [k for k, c in free.items() if c.status == "fail"]
+    assert free["load-delivered"].figures["sent_rate_per_s"] == pytest.approx(20, rel=0.02)
+    assert {k for k, c in cap.items() if c.status == "fail"} == {"send-lag", "load-delivered", "in-flight-plateau"}
+    assert "exactly 4" in cap["in-flight-plateau"].sentence
 
 
 def guidellm(strategy: dict[str, Any], requests: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
