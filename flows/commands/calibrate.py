@@ -36,7 +36,9 @@ def calibrate(
     runs: Annotated[
         list[str] | None,
         typer.Option(
-            "--from", metavar="RUN", help="Fit to the trials of this run instead of measuring. May be repeated."
+            "--from",
+            metavar="RUN",
+            help="Fit to trials of this run, or of history, instead of measuring. May be repeated.",
         ),
     ] = None,
     output: Annotated[
