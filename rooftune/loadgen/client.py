@@ -18,7 +18,7 @@ from rooftune.loadgen import spill
 from rooftune.loadgen.crew import Crew
 from rooftune.loadgen.job import Job, split
 from rooftune.loadgen.progress import Progress
-from rooftune.loadgen.route import checked
+from rooftune.loadgen.route import checked, here
 from rooftune.loadgen.size import processes_for
 from rooftune.loadgen.summary import LoadOptions, LoadSummary
 from rooftune.loadgen.ticks import Ticks
@@ -50,7 +50,7 @@ async def run_load(
     scale = options.time_scale
     wanted = options.processes
     if wanted is None:
-        wanted = await asyncio.to_thread(processes_for, plan, workload.total_s, scale)
+        wanted = await asyncio.to_thread(processes_for, plan, workload.total_s, scale, local=here(options.url))
     most = plan.concurrency or len(plan) or 1
     shares = split(plan, min(wanted, most))
     jobs = [

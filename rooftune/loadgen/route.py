@@ -23,11 +23,17 @@ def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for this URL; never one for this machine itself."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
+    if here(url):
         return None
     if urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
+
+
+def here(url: str) -> bool:
+    """Whether the server runs on this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def checked(url: str) -> str:

@@ -28,10 +28,10 @@ def processes_needed(plan: RequestPlan, total_s: float, scale: float) -> int:
     return max(1, math.ceil(rate * mean / CHUNKS_PER_S), math.ceil(rate / REQUESTS_PER_S))
 
 
-def processes_for(plan: RequestPlan, total_s: float, scale: float) -> int:
-    """As many as the rate needs, at most the cores that are free now."""
+def processes_for(plan: RequestPlan, total_s: float, scale: float, *, local: bool = False) -> int:
+    """As many as the rate needs, at most the cores that are free now; ``local``: one of them is the server's."""
     needed = processes_needed(plan, total_s, scale)
-    return max(1, min(needed, free_cores())) if needed > 1 else 1
+    return max(1, min(needed, free_cores() - local)) if needed > 1 else 1
 
 
 def free_cores() -> int:

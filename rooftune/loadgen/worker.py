@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import pickle
+import signal
 import sys
 import time
 from typing import Any
@@ -25,6 +26,7 @@ from rooftune.loadgen.runner import Runner
 
 def main() -> int:
     """Read the job, wait for the start, load, report."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in order
     size = int.from_bytes(_read(8), "big")
     job: Job = pickle.loads(_read(size))
     sys.meta_path.insert(0, _NoPandas())

@@ -1,0 +1,56 @@
+"""Which way requests go, and what the way through aiohttp says of TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rooftune.errors import InputError
+from rooftune.loadgen.route import checked, direct, proxy_for
+from tests.loadgen.harness import fly, workload
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_plain_http_goes_over_sockets_and_all_else_through_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert direct("http://llm.example.org:8000")
+    assert not direct("https://llm.example.org")
+    monkeypatch.setenv("http_proxy", "http://proxy.example.org:3128")
+    assert not direct("http://llm.example.org:8000")
+    assert proxy_for("http://llm.example.org:8000") == "http://proxy.example.org:3128"
+    assert direct("http://127.0.0.1:8000"), "a proxy is never asked for this machine itself"
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert direct("http://llm.example.org:8000")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/chat/completions"]
+)
+def test_a_url_may_be_written_in_several_ways(url: str) -> None:
+    assert checked(url) == "http://h:8000"
+
+
+@pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", "http://h:no"])
+def test_what_is_no_url_is_said(url: str) -> None:
+    with pytest.raises(InputError, match="no URL"):
+        checked(url)
+
+
+async def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    records, _ = await fly(workload(duration_s=0.02), url, tmp_path, through="aiohttp")
+    server.close()
+    assert {(r["status"], r["error_class"]) for r in records} == {("failed", "tls")}
