@@ -25,7 +25,7 @@ import numpy as np
 
 import rooftune.simulator
 from rooftune.hardware.catalogue import accelerator
-from rooftune.simulator import t4
+from rooftune.simulator import silicon, t4
 from rooftune.simulator.constants import generation
 from rooftune.simulator.fidelity import Point, points, predicted, reason_aside, relative_error
 from rooftune.simulator.public_fit import without_each_gpu
@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     judged = [j for j in every if reason_aside(j.point) is None]
     short += public(judged)
     aside([j for j in every if reason_aside(j.point) is not None])
+    second_opinion()
     if not given.quick or given.write_errors:
         unseen = left_out()
         if given.write_errors:
@@ -183,6 +184,25 @@ def aside(rest: list[Judged]) -> None:
         found[reason_aside(j.point) or ""].append(j.error)
     for reason, errors in sorted(found.items()):
         print(f"| {reason} | {len(errors)} | {np.median(np.abs(errors)):.1%}, {max(errors, key=abs):+.1%} |")
+
+
+def second_opinion() -> None:
+    """Products of matrices against the measured tables of aiconfigurator-core, where it is installed."""
+    root = silicon.folder()
+    if root is None:
+        print("\nSecond opinion: aiconfigurator-core is not here (extra `silicon`), so nothing was held against it.")
+        return
+    print(
+        "\nSecond opinion: our products against aiconfigurator-core's tables of vLLM kernels (nothing was fitted to them)\n"
+    )
+    print("| GPU | kernel | " + " | ".join(f"{low}-{high} rows" for low, high in silicon.ROWS) + " |")
+    print("|---|---|" + "---|" * len(silicon.ROWS))
+    for gpu in silicon.GPUS:
+        found = silicon.opinions(gpu, root)
+        for kernel in silicon.KERNELS:
+            cells = [f"{o.median_error:+.0%} (size {o.median_size:.0%})" for o in found if o.kernel == kernel]
+            if cells:
+                print(f"| {gpu} | {kernel} | " + " | ".join(cells) + " |")
 
 
 def left_out() -> list[float]:

@@ -33,7 +33,7 @@ def linear_seconds(
 
 
 def matrix_seconds(
-    gpu: Accelerator, c: dict[str, float], kind: str, rows: Ints, stream: float | Floats, flops: float
+    gpu: Accelerator, c: dict[str, float], kind: str, rows: Ints, stream: float | Floats, flops: float | Floats
 ) -> Floats:
     """A product that streams ``stream`` bytes of weights and does ``flops`` per row at the rate of a data type."""
     memory = stream / (gpu.bandwidth_bytes_per_s * c["memory"])
