@@ -17,6 +17,7 @@ from rooftune.engines.logs import read_effective
 from rooftune.engines.process import GRACE_S, ServerProcess, end_group, spawn
 from rooftune.engines.server import EffectiveConfig, ServerInfo
 from rooftune.engines.target import Target
+from rooftune.engines.vocabulary import known_vocabulary, vocabulary
 from rooftune.errors import EngineError, InputError
 from rooftune.files import write_json
 from rooftune.runfolder import TrialFolder
@@ -80,7 +81,7 @@ async def start(
         log=folder.server_log.name,
         time_scale=target.time_scale if target.simulated else 1.0,
         simulated=target.simulated,
-        vocab_size=_vocabulary(target),
+        vocab_size=known_vocabulary(target.model),
         effective=effective,
     )
     write_json(folder.server_json, server.model_dump())
@@ -119,7 +120,7 @@ async def connect(target: Target, folder: TrialFolder | None = None) -> ServerIn
         ready_after_s=round(time.monotonic() - began, 3),
         simulated=bool(page and "rooftune:simulated" in page),
         time_scale=metrics.parse(page or "").get("rooftune:time_scale", 1.0),
-        vocab_size=_vocabulary(target),
+        vocab_size=known_vocabulary(target.model) or await vocabulary(url, model),
         effective=about,
     )
     if folder:
@@ -333,17 +334,6 @@ def _model_of(target: Target, served: list[str], url: str) -> str:
     if len(served) == 1:
         return served[0]
     raise InputError(f"{url} does not serve {target.model}; name one of {', '.join(served[:8])} with --model.")
-
-
-def _vocabulary(target: Target) -> int | None:
-    """Vocabulary of the model where its facts are known; prompts of token ids are drawn below it."""
-    from rooftune.errors import RooftuneError
-    from rooftune.models.catalogue import model_facts
-
-    try:
-        return model_facts(target.model).vocab_size
-    except RooftuneError:
-        return None
 
 
 def _read(path: Path, most: int = 4 * 2**20) -> str:

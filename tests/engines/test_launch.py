@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiohttp.web
@@ -136,7 +137,7 @@ async def test_the_simulated_engine_as_an_endpoint(tmp_path: Path) -> None:
         assert (await ask(server.url, "/health")).status == 200
 
 
-Handler = Callable[[aiohttp.web.Request], aiohttp.web.Response]
+Handler = Callable[[aiohttp.web.Request], aiohttp.web.Response | Awaitable[aiohttp.web.Response]]
 
 
 @pytest.fixture
@@ -146,7 +147,8 @@ async def serve() -> AsyncIterator[Callable[[Handler], asyncio.Future[str]]]:
 
     async def begin(handler: Handler) -> str:
         async def handle(request: aiohttp.web.Request) -> aiohttp.web.Response:
-            return handler(request)
+            answer = handler(request)
+            return await answer if inspect.isawaitable(answer) else answer
 
         app = aiohttp.web.Application()
         app.router.add_route("*", "/{tail:.*}", handle)
@@ -220,6 +222,29 @@ async def test_the_key_goes_along(
     server = await connect(target)
     assert server.effective.max_model_len == 99
     assert "secret-1" not in server.model_dump_json()
+
+
+@pytest.mark.parametrize(("largest", "found"), [(100_000, None), (4096, 4000), (500, 500), (50, None)])
+async def test_token_ids_stay_below_what_the_server_takes(
+    serve: Callable[[Handler], asyncio.Future[str]], largest: int, found: int | None
+) -> None:
+    """A server whose model is not known here, and which refuses ids beyond its vocabulary."""
+    seen: list[object] = []
+
+    async def handler(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        if request.path == "/v1/models":
+            return aiohttp.web.json_response({"data": [{"id": "theirs"}]})
+        if request.path == "/v1/completions":
+            prompt = (await request.json())["prompt"]
+            seen.append(prompt)
+            refused = isinstance(prompt, list) and max(prompt) >= largest
+            return aiohttp.web.json_response({"choices": [{"text": "x"}]}, status=400 if refused else 200)
+        return aiohttp.web.Response(status=404)
+
+    url = await serve(handler)
+    server = await connect(Target(engine="endpoint", model="", engine_version="unknown", url=url))
+    assert server.vocab_size == found
+    assert len(seen) <= 10
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/chat/completions"])
