@@ -80,12 +80,14 @@ def measure(streams: int = STREAMS + 100) -> Front:
     with tempfile.TemporaryDirectory() as folder:
         with (Path(folder) / "log").open("wb") as log:
             engine = subprocess.Popen(words, stderr=log, stdout=log)
+        cores = sorted(os.sched_getaffinity(0))
         try:
-            cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(engine.pid, {cores[0]})
+            os.sched_setaffinity(0, set(cores[1:] or cores))
             _wait(port)
             return _run(engine.pid, port, streams)
         finally:
+            os.sched_setaffinity(0, set(cores))
             engine.terminate()
             engine.wait()
 

@@ -25,6 +25,7 @@ from rooftune.simulator.kernel_schedule import (
     head_of_line,
     release_ended,
     schedule,
+    schedule_waiting,
 )  # fmt: skip
 from rooftune.simulator.kernel_state import (
     BIN,
@@ -86,19 +87,19 @@ def step_seconds(
 
 @compiled
 def one_step(s: Any) -> bool:
-    """Schedule, run and finish one step; False when nothing could be scheduled."""
+    """Schedule, run and finish one step; False when nothing could be scheduled.
+
+    The first sequences are counted together where each of them decodes one token; all others one by one.
+    """
     early = s.early and (s.c[N_RUN] > 0 or s.c[TAIL] > s.c[HEAD])
     if not early:
         s.c[TAIL] = s.c[INBOX]
-    some = schedule(s)
-    if s.c[ENDING] > 0:
-        release_ended(s)
-        if not some:
-            schedule(s)
+    seqs, context, least = schedule_step(s)
     s.c[TAIL] = s.c[INBOX]
-    seqs = tokens = p_tokens = p_context = sampled = scheduled = 0
-    context, pairs = 0, 0.0
-    for i in range(s.c[N_RUN]):
+    first = tokens = scheduled = sampled = seqs
+    p_tokens = p_context = 0
+    pairs = 0.0
+    for i in range(first, s.c[N_RUN]):
         r = s.q[s.running + i]
         q, done, known = s.q[s.chunk + r], s.q[s.computed + r], s.q[s.prompt + r] + s.q[s.generated + r]
         if q <= 0:
@@ -122,16 +123,60 @@ def one_step(s: Any) -> bool:
     elapse(s, seconds, 1, s.c[FREE])
     if s.x[CLOCK] >= s.window_to and s.c[CLOSED] == 0:
         close_window(s)
-    give_tokens(s)
+    decode_all(s, first, 1, s.x[CLOCK], s.x[CLOCK])
+    give_tokens(s, first, least == 1)
     return True
 
 
 @compiled
-def give_tokens(s: Any) -> None:
-    """A step has run: tokens for every sequence whose known tokens are all computed; end what is complete."""
-    send(s, False)
-    ended, out, now = False, 0, s.x[CLOCK]
+def schedule_step(s: Any) -> tuple[int, int, int]:
+    """Choose what the step computes.
+
+    Returns (sequences at the front that decode one token each, their known tokens, fewest tokens that one of them wants); no such
+    sequences where the running ones have to be looked at one by one.
+    """
+    n = s.c[N_RUN] - s.c[ENDING]
+    context, least = decoding(s) if n <= s.c[FREE] else (0, 0)
+    if context > 0:
+        reserve_one_each(s)
+        schedule_waiting(s, s.budget - n)
+        if s.c[ENDING] > 0:
+            release_ended(s)
+        return n, context, least
+    some = schedule(s)
+    if s.c[ENDING] > 0:
+        release_ended(s)
+        if not some:
+            schedule(s)
+    return 0, 0, 0
+
+
+@compiled
+def decoding(s: Any) -> tuple[int, int]:
+    """(known tokens of the running sequences that go on, fewest tokens that one still wants) if all of them decode one token in the
+    next step; else (0, 0)."""
+    if s.spec > 0 or s.c[N_RUN] - s.c[ENDING] > s.budget:
+        return 0, 0
+    context, least = 0, 1 << 40
     for i in range(s.c[N_RUN]):
+        r = s.q[s.running + i]
+        generated = s.q[s.generated + r]
+        known = s.q[s.prompt + r] + generated
+        if generated == 0 or known - s.q[s.computed + r] != 1:
+            return 0, 0
+        room = min(s.q[s.output + r] - generated, s.max_len - known)
+        if room > 0:
+            context += known
+            least = min(least, room)
+    return context, least
+
+
+@compiled
+def give_tokens(s: Any, first: int, ended: bool) -> None:
+    """A step has run: tokens for every sequence from ``first`` on whose known tokens are all computed; end what is complete."""
+    send(s, False)
+    out, now = first, s.x[CLOCK]
+    for i in range(first, s.c[N_RUN]):
         r = s.q[s.running + i]
         generated, prompt = s.q[s.generated + r], s.q[s.prompt + r]
         if s.q[s.chunk + r] <= 0 or s.q[s.computed + r] < prompt + generated:
@@ -162,14 +207,16 @@ def end_complete(s: Any) -> None:
     kept, before = 0, s.c[ENDING]
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
-        s.q[s.running + kept] = r
-        kept += 1
-        if complete(s, r) and s.q[s.chunk + r] > 0:
+        generated = s.q[s.generated + r]
+        over = generated >= s.q[s.output + r] or s.q[s.prompt + r] + generated >= s.max_len
+        if over and s.q[s.chunk + r] > 0:
             s.q[s.chunk + r] = -1
             end_request(s, r)
             if not s.early:
                 give_back(s, r, False)
-                kept -= 1
+                continue
+        s.q[s.running + kept] = r
+        kept += 1
     s.c[N_RUN] = kept
     if s.c[ENDING] > before and s.c[ENDING] == kept and s.c[TAIL] == s.c[HEAD]:
         release_ended(s)
@@ -187,41 +234,35 @@ def end_request(s: Any, r: int) -> None:
 
 
 @compiled
-def only_decodes(s: Any) -> bool:
-    """Whether the next step decodes all running sequences by one token and nothing else can happen in it.
+def give_back_ended(s: Any) -> bool:
+    """What ended in the step before gives its blocks back after the next step's blocks are taken; False if those are too few."""
+    if s.c[TAIL] > s.c[HEAD] or (s.c[N_RUN] > s.c[FREE] and blocks_wanted(s, 1) > s.c[FREE]):
+        return False
+    reserve_one_each(s)
+    release_ended(s)
+    return True
 
-    What ended in the step before gives its blocks back here, after the next step's blocks are taken.
-    """
-    n = s.c[N_RUN] - s.c[ENDING]
-    if n == 0 or n > s.budget or s.spec > 0 or (s.c[INBOX] > s.c[TAIL] and not s.early):
-        return False
-    if s.c[HEAD] < s.c[TAIL] and head_of_line(s, s.budget - n)[1] > 0:
-        return False
-    if s.c[ENDING] > 0 and (s.c[TAIL] > s.c[HEAD] or blocks_wanted(s, 1) > s.c[FREE]):
-        return False
+
+@compiled
+def reserve_one_each(s: Any) -> None:
+    """Hold a block for the next token of every running sequence that goes on."""
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
-        if s.q[s.generated + r] == 0 or s.q[s.prompt + r] + s.q[s.generated + r] - s.q[s.computed + r] != 1:
-            return False
-    if s.c[ENDING] > 0:
-        for i in range(s.c[N_RUN]):
-            if not complete(s, s.q[s.running + i]):
-                reserve(s, s.q[s.running + i], 1)
-        release_ended(s)
-    return True
+        if s.q[s.computed + r] >= s.q[s.held + r] * BLOCK and not complete(s, r):
+            reserve(s, r, 1)
 
 
 @compiled
 def skip(s: Any) -> bool:
     """Take all steps up to the next event at once; False when the next step is one that changes more than counters."""
-    if not only_decodes(s):
+    n = s.c[N_RUN] - s.c[ENDING]
+    if n == 0 or (s.c[INBOX] > s.c[TAIL] and not s.early):
         return False
-    n, context, least = s.c[N_RUN], 0, 1 << 40
-    for i in range(n):
-        r = s.q[s.running + i]
-        known = s.q[s.prompt + r] + s.q[s.generated + r]
-        context += known
-        least = min(least, s.q[s.output + r] - s.q[s.generated + r], s.max_len - known)
+    if s.c[HEAD] < s.c[TAIL] and (s.c[ENDING] > 0 or head_of_line(s, s.budget - n)[1] > 0):
+        return False
+    context, least = decoding(s)
+    if context == 0 or (s.c[ENDING] > 0 and not give_back_ended(s)):
+        return False
     most = least
     if n * (most // BLOCK + 1) > s.c[FREE] and blocks_wanted(s, most) > s.c[FREE]:
         low = 0
@@ -258,16 +299,16 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
         if s.window_from <= now + first < s.window_to:
             spread_gaps(s, first + b * n, last - b * n, (steps - 2) * n)
         if end >= s.window_to and s.c[CLOSED] == 0:
-            decode_all(s, steps - 1, now + first, before_last)
+            decode_all(s, n, steps - 1, now + first, before_last)
         else:
-            decode_all(s, steps, now + first, end)
+            decode_all(s, n, steps, now + first, end)
             if s.window_from <= before_last and end < s.window_to:
                 note_gap(s, last, n)
     if end >= s.window_to and s.c[CLOSED] == 0:
         close_window(s)
-        decode_all(s, 1, end, end)
+        decode_all(s, n, 1, end, end)
     elif steps == 1:
-        decode_all(s, 1, end, end)
+        decode_all(s, n, 1, end, end)
     s.q[s.counts + s.c[MARK] * KINDS + OUT] += n * (steps - 1)
     s.x[CONTEXT] += steps * context + n * steps * (steps - 1) / 2
     s.c[DECODED] += n * steps
@@ -283,10 +324,10 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
 
 
 @compiled
-def decode_all(s: Any, steps: int, begin: float, end: float) -> None:
-    """Give every running sequence so many tokens, the first of them at ``begin`` and the last at ``end``."""
+def decode_all(s: Any, n: int, steps: int, begin: float, end: float) -> None:
+    """Give the first ``n`` running sequences so many tokens, the first of them at ``begin`` and the last at ``end``."""
     inside, late = s.window_from <= begin < s.window_to, s.window_from <= end < s.window_to
-    for i in range(s.c[N_RUN]):
+    for i in range(n):
         r = s.q[s.running + i]
         done, generated, since = s.q[s.computed + r], s.q[s.generated + r], s.f[s.last + r]
         if done + steps > s.q[s.held + r] * BLOCK:

@@ -111,13 +111,13 @@ def release_ended(s: Any) -> None:
     kept = 0
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
-        if complete(s, r):
+        if s.c[ENDING] > 0 and complete(s, r):
             give_back(s, r, False)
+            s.c[ENDING] -= 1
         else:
             s.q[s.running + kept] = r
             kept += 1
     s.c[N_RUN] = kept
-    s.c[ENDING] = 0
 
 
 @compiled
