@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rooftune.engines.target import Target
     from rooftune.simulator.calibrate import Calibrated, Observation, Served
 
-FEW_ROWS = 12
+MOST_ERROR = 0.25
+"""Median error on the points held back from which on a fit is not kept."""
 
 
 def calibrate(
@@ -78,12 +79,26 @@ def calibrate(
         served, observed = asyncio.run(_measured("endpoint" if url else engine, url, repeats, as_json, wanted))
     found = fitted(served, observed)
     c = found.calibration
+    if c.error_after > MOST_ERROR:
+        _refuse(served, c.error_after, told=bool(url))
     path = output or folder() / f"{_word(c.gpu)}-{c.kernel}-{_word(c.engine.removeprefix('vLLM '))}.yaml"
     save(c, path)
     if as_json:
         terminal.print_json({**c.model_dump(), "file": str(path), "rows": _rows(found, every=True)})
         return
     _show(found, path)
+
+
+def _refuse(served: Served, error: float, *, told: bool) -> None:
+    from rooftune.errors import RooftuneError
+
+    r = served.resolved()
+    taken = f"{r.kernel} kernels, {'CUDA graphs' if r.cuda_graphs else 'no CUDA graphs'}, max_num_seqs={r.max_num_seqs}"
+    way_out = "give the server's flags with --set (enforce_eager=true, quantization, max_num_seqs), for it does not tell them all"
+    raise RooftuneError(
+        f"the model does not fit these measurements: after the fit the points held back are still off by {error:.0%} (median), with "
+        f"{taken} taken as given; {way_out if told else 'was the machine busy with something else?'}. Nothing was written."
+    )
 
 
 async def _measured(

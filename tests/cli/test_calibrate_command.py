@@ -19,7 +19,7 @@ SLOWER = {"linear.gemm_16bit.memory": 0.6}
 """What the engine of these trials reaches, unlike the shipped constant."""
 
 
-def _trials(root: Path, engine: str = "endpoint", gpu: str = "L4") -> None:
+def _trials(root: Path, engine: str = "endpoint", gpu: str = "L4", erratic: bool = False) -> None:
     card = accelerator(gpu)
     constants = constants_for(card, table()).replaced(SLOWER)
     step = StepTime(
@@ -31,7 +31,7 @@ def _trials(root: Path, engine: str = "endpoint", gpu: str = "L4") -> None:
             workload_hash="w", seed=n, position=n, started_at=1e9 + n, engine=engine, engine_version="0.32.0", gpu=gpu,
             model="qwen2.5-7b", flags={"max_model_len": 4096, "max_num_seqs": max(batch, 8)},
             metrics={
-                "mean_tpot_ms": 1000 * decode_seconds(step, batch, 300), "completed": 100,
+                "mean_tpot_ms": 1000 * decode_seconds(step, batch, 300) * (1 + 4 * (n % 2) * erratic), "completed": 100,
                 "total_input_tokens": 22500, "total_output_tokens": 15000,
             },
             server={"running": float(batch)},
@@ -79,3 +79,11 @@ def test_trials_of_several_gpus_must_be_chosen_from(rooftune) -> None:
     _trials(Path("artifacts/history"), gpu="L40S")
     assert "choose one with --gpu" in rooftune("calibrate", "--from", "history").sentence()
     assert rooftune("calibrate", "--from", "history", "--gpu", "l40s", "--output", "x.yaml").code == 0
+
+
+def test_a_fit_that_does_not_fit_is_not_kept(rooftune, tmp_path: Path) -> None:
+    _trials(Path("artifacts/history"), erratic=True)
+    ended = rooftune("calibrate", "--from", "history", "--output", str(tmp_path / "bad.yaml"))
+    assert ended.code == 1
+    assert "does not fit" in ended.sentence()
+    assert not (tmp_path / "bad.yaml").exists()
