@@ -168,7 +168,7 @@ def _groups(judged: list[Judged]) -> list[tuple[str, list[Judged]]]:
         ("all", judged),
         ("**fitted to**", uses["fit"]),
         ("**held back**", uses["hold"]),
-        ("of these, many requests through the scheduler", crowds),
+        ("many requests through the scheduler", crowds),
         *((f"{kernel}", rows) for kernel, rows in by(lambda p: p.kernel)),
         *((f"{gpu} ({generation(accelerator(gpu))})", rows) for gpu, rows in by(lambda p: p.gpu)),
     ]

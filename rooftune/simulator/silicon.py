@@ -27,6 +27,8 @@ KERNELS = {"gemm_16bit": ("bfloat16", 2.0), "fp8": ("fp8", 1.0)}
 """By our kernel family: the package's name of the type, and bytes of a weight."""
 LEAST_SIDE, LEAST_WEIGHTS, MOST_WEIGHTS = 2048, 4e6, 2e8
 """Matrices as they occur in models of 3 to 70 billion parameters."""
+PRODUCTS = 4
+"""Of a layer."""
 ROWS = ((1, 16), (17, 128), (129, 512), (513, 2048), (2049, 8192))
 
 
@@ -80,4 +82,7 @@ def opinions(gpu: str, root: Path) -> list[Opinion]:
 
 
 def _seconds(card: Any, constants: Any, kernel: str, kind: str, m: Any, stream: Any, flops: Any) -> Any:
-    return matrix_seconds(card, constants.linear[kernel], kind, m, stream, flops) + constants.host["kernel_us"] * 1e-6
+    """A product, the time to the next kernel, and the product's share of the kernels that quantise activations."""
+    more = (constants.linear[kernel]["kernels"] - constants.linear["gemm_16bit"]["kernels"]) / PRODUCTS
+    around = (1 + more) * constants.host["kernel_us"] * 1e-6
+    return matrix_seconds(card, constants.linear[kernel], kind, m, stream, flops) + around
