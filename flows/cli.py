@@ -70,6 +70,15 @@ def main(words: list[str] | None = None) -> int:
 
 def run(words: list[str] | None = None) -> int:
     """Run one command and turn every way it may end into an exit code and at most one sentence."""
+    before = dict(os.environ)
+    try:
+        return _run(words)
+    finally:  # what an option put into the environment is this command's alone
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _run(words: list[str] | None) -> int:
     command = typer.main.get_command(app)
     try:
         ended = command.main(args=words, prog_name="rooftune", standalone_mode=False)
