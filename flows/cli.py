@@ -20,7 +20,7 @@ Click: type[Exception] = Usage.__bases__[0]
 
 EPILOG = """
 Start with [bold]rooftune plan chat-medium[/bold] (what would be tried, nothing is run), then
-[bold]rooftune optimize chat-medium[/bold] (about five minutes, no GPU needed).
+[bold]rooftune optimize chat-medium[/bold] (about six minutes, no GPU needed).
 Exit codes: 0 done, 1 ran and failed, 2 bad input. Every command takes --json.
 """
 

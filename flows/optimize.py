@@ -31,7 +31,7 @@ from tasks.refs import Outcome
 from tasks.report import write_decision
 from tasks.spent import expected_s, spent_s
 
-BUDGET_S = {"simulated": 330.0, "vllm": 3600.0, "endpoint": 900.0}
+BUDGET_S = {"simulated": 300.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
 START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
 """What a server takes to start, for the cost of a trial before one has been made."""
@@ -71,7 +71,7 @@ async def optimize(
         flags: vLLM flags of the baseline as FLAG=VALUE, for example max_num_seqs=8.
         url: Address of the endpoint engine.
         vllm_python: Interpreter that has vLLM; default .venv-vllm.
-        budget: Real time for all trials together: 10m, 90s, 1h. Default 5m30s simulated, 15m endpoint, 1h vllm.
+        budget: Real time for all trials together: 10m, 90s, 1h. Default 5m simulated, 15m endpoint, 1h vllm.
         playbook: YAML file that adds to or replaces candidates of the built-in playbook.
         candidates: Configurations of your own as NAME=FLAG=VALUE,FLAG=VALUE.
         duration_s: Measured window in workload seconds, instead of the workload's.

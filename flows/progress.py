@@ -97,4 +97,8 @@ class RunDisplay(Listener):
         self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", told)
 
     def waiting(self, sentence: str) -> None:
-        self._line("waiting", sentence)
+        """Said in a pipe too: otherwise the command would seem to hang."""
+        if self.visible:
+            self._line("waiting", sentence)
+        else:
+            terminal.note(f"rooftune: {sentence}")

@@ -195,7 +195,7 @@ def optimize(
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", help="Real time for all trials: 10m, 90s. [default: 5m30s simulated, 15m endpoint, 1h vllm]"
+            "--budget", help="Real time for all trials: 10m, 90s. [default: 5m simulated, 15m endpoint, 1h vllm]"
         ),
     ] = None,
     playbook: options.Playbook = None,
@@ -221,7 +221,7 @@ def optimize(
 
     [bold]Examples[/bold]
 
-      rooftune optimize chat-medium                       (a simulated T4, about five minutes)
+      rooftune optimize chat-medium                       (a simulated T4, about six minutes)
       rooftune optimize chat-medium --gpu L4 --model llama-3.1-8b --budget 10m
       rooftune optimize chat-low --engine vllm --model ./my-model --candidate eager=enforce_eager=true
       rooftune optimize chat-medium --resume chat-medium/latest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +75,16 @@ def upgrade_path(
 
     own = accelerator(target.gpu).name if target.gpu else None
     names = [*([own] if own and own not in PATH else []), *PATH]
-    rows, band = [], None
-    for name in names:
-        row, error = _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s)
-        rows.append(row)
-        band = error if error is not None and (band is None or error > band) else band
+
+    def predicted(name: str) -> tuple[UpgradeRow, float | None]:
+        return _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s)
+
+    # The compiled simulator lets go of the interpreter's lock, so predictions run side by side; the first one compiles it.
+    found = [predicted(names[0])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found += pool.map(predicted, names[1:])
+    rows = [row for row, _ in found]
+    band = max((error for _, error in found if error is not None), default=None)
     now = next((r.served_rate_per_s for r in rows if r.current), None)
     if now:
         rows = [r.model_copy(update={"change": r.served_rate_per_s / now}) if r.served_rate_per_s else r for r in rows]
