@@ -75,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nfigure: {given.figure}")
     for line in short:
         print(f"FALLS SHORT: {line}", file=sys.stderr)
-    print("\n" + ("falls short, see above" if short else "all within what is asked"))
+    left = " (real vLLM was left out)" if given.quick or given.no_vllm else ""
+    print("\n" + ("falls short, see above" if short else f"all within what is asked{left}"))
     return 1 if short else 0
 
 
