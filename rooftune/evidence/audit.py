@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rooftune.evidence import checks_census, checks_host, checks_load, checks_server, checks_tokens, checks_window
 from rooftune.evidence.source import Evidence
-from rooftune.evidence.trial import Check
+from rooftune.evidence.trial import Check, TrialResult
 
 CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     *checks_load.ALL,
@@ -42,13 +42,27 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
     from rooftune.evidence import importers
 
     sources = importers.read(path, duration_s, map)
-    checks = merged([(s.label, audit(s)) for s in sources])
+    checks = merged([(s.label, _set_aside(audit(s), s.trial, sources)) for s in sources])
     trials = [s.trial for s in sources if s.trial is not None]
     if len(trials) > 1:
         from rooftune.evidence.checks_comparison import audit_comparison
 
-        checks += audit_comparison(trials)
+        checks += audit_comparison([t for t in trials if t.believed])
     return checks
+
+
+def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence[Evidence]) -> list[Check]:
+    """A trial that its own audit refused and that was measured again is a warning: no verdict rests on it."""
+    if trial is None or trial.believed:
+        return checks
+    again = any(
+        s.trial is not None and s.trial.candidate == trial.candidate and s.trial.n > trial.n and s.trial.believed
+        for s in sources
+    )
+    if not again:
+        return checks
+    told = " The trial was refused for it and measured again; no verdict rests on it."
+    return [c.model_copy(update={"status": "warn", "sentence": c.sentence + told}) if c.status == "fail" else c for c in checks]  # fmt: skip
 
 
 def merged(results: Sequence[tuple[str, list[Check]]]) -> list[Check]:

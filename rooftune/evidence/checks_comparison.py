@@ -101,26 +101,31 @@ def _told(t: TrialResult) -> bool:
 
 
 def _order(sides: dict[str, list[TrialResult]]) -> Check:
-    """Each configuration against the trials of the first that were run beside it."""
+    """Each configuration against the best placed other one: the incumbent that was run around it."""
     name = "order-balanced"
-    reference = min(sides, key=lambda c: min(t.position for t in sides[c]))
-    worst, who = 0.0, ""
-    for candidate, ts in sides.items():
-        if candidate == reference or len(ts) < 2:
-            continue
-        low, high = min(t.position for t in ts), max(t.position for t in ts)
-        span = (high - low) + 2
-        beside = [t for other, us in sides.items() if other != candidate for t in us if low - span <= t.position <= high + span]  # fmt: skip
-        partner = max({t.candidate for t in beside}, key=lambda c: sum(t.candidate == c for t in beside), default="")
-        theirs = [float(t.position) for t in beside if t.candidate == partner]
-        if len(theirs) < 2:
-            continue
-        off = imbalance([float(t.position) for t in ts], theirs)
-        if off > worst:
-            worst, who = off, candidate
+    places = {c: sorted(float(t.position) for t in ts) for c, ts in sides.items()}
+    often = {c: p for c, p in places.items() if len(p) > 1}
+    if not often:
+        return warned(name, "Every configuration was measured once, so neither drift nor chance can be told from a difference.", "Run each at least twice in alternation.")  # fmt: skip
+    worst, who = max((_distance(c, p, places), c) for c, p in often.items())
     figures = {"largest_imbalance": round(worst, 3), "configuration": who}
     if worst > UNBALANCED:
         return warned(name, f"The trials of {who} do not lie evenly among those they are compared with, so a drift may pass for a difference.", "Run in palindromes (A B B A).", figures)  # fmt: skip
-    if all(len(ts) < 2 for ts in sides.values()):
-        return warned(name, "Every configuration was measured once, so neither drift nor chance can be told from a difference.", "Run each at least twice in alternation.", figures)  # fmt: skip
     return passed(name, "Trials lie evenly among those they are compared with, so a steady drift cancels.", figures)
+
+
+def _distance(who: str, mine: list[float], places: dict[str, list[float]]) -> float:
+    """Smallest imbalance of a configuration against another, over stretches of as many trials of each.
+
+    An incumbent serves several blocks, so only the stretch of its trials that lies around a block counts there.
+    """
+    found = [0.5]
+    for other, theirs in places.items():
+        size = min(len(mine), len(theirs))
+        if other != who and size:
+            found += [imbalance(a, b) for a in _stretches(mine, size) for b in _stretches(theirs, size)]
+    return min(found)
+
+
+def _stretches(places: list[float], size: int) -> list[list[float]]:
+    return [places[i : i + size] for i in range(len(places) - size + 1)]

@@ -14,7 +14,7 @@ from rooftune.evidence.checks_comparison import audit_comparison
 from rooftune.evidence.findings import failed, no_data, passed, warned
 from rooftune.evidence.order import balanced_order
 from rooftune.evidence.source import Evidence
-from rooftune.evidence.trial import Check
+from rooftune.evidence.trial import Check, TrialResult
 from rooftune.runfolder import RunFolder
 from tests.evidence import made_load
 from tests.evidence.test_checks_comparison import run as made_trials
@@ -65,6 +65,23 @@ def test_a_fault_of_one_trial_shows_in_the_audit_of_the_run(folder: RunFolder) -
         assert found["connections"].sentence.startswith("baseline/2:")
     finally:
         trial.load_json.write_text(whole)
+
+
+def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFolder) -> None:
+    """Refused when it was measured; the search then ordered another, and no verdict rests on the first."""
+    trial = folder.trial("baseline", 1)
+    whole, told = trial.load_json.read_text(), trial.trial_json.read_text()
+    value = TrialResult.model_validate_json(told)
+    bad = [failed("connections", "Bad.", "Do.") if c.id == "connections" else c for c in value.checks]
+    try:
+        trial.load_json.write_text(re.sub(r'"descriptors_peak": *\d+', '"descriptors_peak": 4096', whole))
+        trial.trial_json.write_text(value.model_copy(update={"checks": bad}).model_dump_json())
+        found = {c.id: c for c in audit_path(folder.path)}
+        assert found["connections"].status == "warn"
+        assert "measured again" in found["connections"].sentence
+    finally:
+        trial.load_json.write_text(whole)
+        trial.trial_json.write_text(told)
 
 
 def test_the_worst_finding_of_each_check_is_shown() -> None:

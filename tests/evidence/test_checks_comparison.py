@@ -82,5 +82,10 @@ def test_three_in_a_palindrome_are_balanced() -> None:
     assert statuses(run("".join(balanced_order("ABC", 2))))["order-balanced"] == "pass"
 
 
+def test_blocks_of_a_ladder_are_balanced() -> None:
+    """The incumbent A opens and closes the first block, then the next one; D is held against A, F against E."""
+    assert statuses(run("ABCDDCBAEFGGFEA"))["order-balanced"] == "pass"
+
+
 def test_one_configuration_is_no_comparison() -> None:
     assert set(statuses(run("AA")).values()) == {"no data"}
