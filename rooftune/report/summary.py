@@ -100,10 +100,13 @@ def objective_words(c: Contents) -> str:
 def hardware_words(c: Contents) -> str:
     """The accelerator and its main rates."""
     a = c.hardware.accelerator
+    if not a.memory_bytes:
+        return f"{a.name} (name it with --gpu)"
     count = f"{c.hardware.count} × " if c.hardware.count > 1 else ""
+    name = f"CPU ({a.notes}, {a.multiprocessors} cores)" if a.kind == "cpu" else a.name
     rate = a.flops_per_s.get("fp16") or a.flops_per_s.get("fp32")
     kind = "FP16" if "fp16" in a.flops_per_s else "FP32"
-    parts = [f"{count}{a.name}" + (" (simulated)" if c.simulated else "")]
+    parts = [f"{count}{name}" + (" (simulated)" if c.simulated else "")]
     parts.append(f"{a.memory_bytes / 2**30:.1f} GiB")
     parts.append(f"{a.bandwidth_bytes_per_s / 1e9:,.0f} GB/s")
     if rate:
@@ -116,9 +119,9 @@ def engine_words(c: Contents) -> str:
     target = c.plan.target
     if target.engine == "simulated":
         return f"simulated vLLM {target.engine_version}, clock × {target.time_scale:g}"
-    if target.engine == "endpoint":
-        return f"OpenAI-compatible endpoint {target.url}"
     found = next((t.effective.engine_version for t in c.trials if t.effective.engine_version), None)
+    if target.engine == "endpoint":
+        return f"OpenAI-compatible endpoint {target.url}" + (f" (vLLM {found})" if found else "")
     return f"vLLM {found or target.engine_version}"
 
 
