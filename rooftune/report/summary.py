@@ -110,7 +110,7 @@ def hardware_words(c: Contents) -> str:
     parts.append(f"{a.memory_bytes / 2**30:.1f} GiB")
     parts.append(f"{a.bandwidth_bytes_per_s / 1e9:,.0f} GB/s")
     if rate:
-        parts.append(f"{rate / 1e12:,.1f} TFLOP/s {kind}")
+        parts.append(f"{rate / 1e12:,.1f} TFLOP/s {kind}" if rate >= 1e12 else f"{rate / 1e9:,.0f} GFLOP/s {kind}")
     return ", ".join(parts)
 
 
