@@ -112,6 +112,10 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
     await roofline(run)
     await report(run)
     decision = write_decision(folder)
+    nothing = next((v for v in decision.verdicts[:1] if v.verdict in ("failed", "not trusted")), None)
+    if nothing is not None:
+        why = nothing.reason.rstrip(".")
+        raise RooftuneError(f"{spec.name} could not be measured: {why}; what there is lies in {run} (report.md).")
     return Outcome(
         run=run,
         workload=spec.name,

@@ -51,13 +51,14 @@ def replay(
 
 def _baseline(search: Search) -> TrialOrder | None:
     """The first trial of all; it also opens the first block."""
+    found = None
     for _ in range(_RERUNS + 1):
-        found = search.take("baseline")
-        if found is None:
-            if search.affords(1) or not search.results:
-                return search.order("baseline", 0, "baseline", None)
-            search.stopped = "the budget ended"
-            return None
+        again = search.take("baseline")
+        if again is None and (found is None or search.affords(1)):
+            return search.order("baseline", 0, "baseline", None)
+        if again is None:
+            break  # the budget holds no second try: the first one tells what is wrong
+        found = again
         if found.believed:
             search.closing = found
             search.verdicts.append(_verdict(search, "baseline", "applied", "the starting point", trials=[found]))
