@@ -22,6 +22,9 @@ class MadeStepTime:
         self, budget: int, seqs: int, *, seed: int = 0, window: int = 0, floor: float = 0.0, host: float = 0.0
     ):
         rng = np.random.default_rng(seed)
+        host *= (
+            1 + rng.random() / 10
+        )  # no round number: the end of a step never falls on an arrival by a rounding error
         self.linear_decode = 0.004 + 0.003 * rng.random(budget + 1) + 1e-4 * np.arange(budget + 1)
         self.linear_mixed = 0.005 + 0.003 * rng.random(budget + 1) + 2e-4 * np.arange(budget + 1)
         self.head = 1e-5 * np.arange(seqs + 1)
