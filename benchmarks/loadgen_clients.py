@@ -209,8 +209,8 @@ NEEDS = {
 LADDERS = {
     "rooftune": (40, 240, 500, 700, 900),
     "bare protocol": (40, 240, 500, 700, 900),
-    "vllm bench serve": (8, 80, 120, 160, 240),
-    "aiperf": (8, 40, 60, 80, 120),
-    "guidellm": (8, 20, 40, 60, 80),
+    "vllm bench serve": (8, 80, 120, 160, 200),
+    "aiperf": (8, 40, 80, 120),
+    "guidellm": (8, 20, 40, 60),
 }
 """Requests a second, in rising order; each is 128 chunks. The first tells what the start costs."""

@@ -1,8 +1,12 @@
-"""Our client as the benchmark runs it: ``python -m benchmarks.loadgen_ours PORT RATE SECONDS FOLDER``."""
+"""Our client as the benchmarks run it: ``python -m benchmarks.loadgen_ours PORT RATE SECONDS FOLDER [STOP_AFTER]``.
+
+STOP_AFTER: seconds after which a longer load is cancelled, as by Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -30,7 +34,9 @@ def main() -> None:
     """Load."""
     load = workload(float(sys.argv[2]), float(sys.argv[3]))
     options = LoadOptions(url=f"http://127.0.0.1:{sys.argv[1]}", model="stub", processes=1)
-    asyncio.run(run_load(load, draw(load), options, TrialFolder(Path(sys.argv[4]))))
+    running = run_load(load, draw(load), options, TrialFolder(Path(sys.argv[4])))
+    with contextlib.suppress(asyncio.TimeoutError):
+        asyncio.run(asyncio.wait_for(running, float(sys.argv[5]) if len(sys.argv) > 5 else None))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rooftune.workloads.requests import RequestPlan
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SORTED_ROWS = 200_000
+SORTED_ROWS = 50_000
 """Up to so many requests the joined file is in the order of the plan; beyond, only each row group is."""
 _TEXTS = ("status", "error_class", "error", "finish_reason")
 _NUMBERS = ("index", "http_status", "scheduled_s", "sent_s", "end_s", "prompt_tokens", "output_tokens", "cached_tokens",
@@ -178,7 +178,7 @@ def join(trial: Path, kind: str, target: Path, *, tokens_per_chunk: float = 1.0)
     sizes = [pq.ParquetFile(p).metadata.num_rows for p in parts]
     group: list[pa.Table] = []
     held, total = 0, sum(sizes)
-    limit = total if total <= SORTED_ROWS else SORTED_ROWS // 8
+    limit = total if total <= SORTED_ROWS else SORTED_ROWS // 4
     with replacing(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for part, size in zip(parts, sizes, strict=True):
             group.append(_spread(pq.ParquetFile(part).read(), tokens_per_chunk) if kind == "requests" else pq.ParquetFile(part).read())  # fmt: skip

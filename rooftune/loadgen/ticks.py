@@ -106,7 +106,8 @@ def _yield_to_others() -> None:
     """Lower this thread's priority (Linux has one for each): on a core that is shared, sending comes first."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            mine = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, mine, min(19, os.getpriority(os.PRIO_PROCESS, mine) + 10))
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
