@@ -37,14 +37,14 @@ def assert_equal(fast: Outcome, plain: dict) -> None:
     assert int(fast.prefix_hits.sum()) == plain["prefix_hits"]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases())
 def test_in_one_piece_equals_step_by_step(case: Case) -> None:
     fast, plain = both(case)
     assert_equal(fast, plain)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases())
 def test_totals_by_interval_and_streams_in_the_window_equal_the_tokens_one_by_one(case: Case) -> None:
     fast, plain = both(case)

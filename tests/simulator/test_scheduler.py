@@ -48,7 +48,7 @@ def check_step(scheduler: Scheduler, step: Step) -> None:
         assert not step.admitted or limits.async_scheduling, "nothing is admitted in a step that preempts"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
 def test_promises_hold_in_every_step(case: Case, chance) -> None:
     """Requests come and go, also by abort; after each step everything is where it belongs."""
@@ -86,7 +86,7 @@ def test_promises_hold_in_every_step(case: Case, chance) -> None:
     assert scheduler.pool.free_count == scheduler.pool.total or scheduler.ending
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_every_request_ends_once_with_all_its_tokens(case: Case) -> None:
     session = Session(case.plan.concurrency)
@@ -98,7 +98,7 @@ def test_every_request_ends_once_with_all_its_tokens(case: Case) -> None:
     np.testing.assert_array_equal(given_out, case.plan.output_tokens)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_first_come_first_served(case: Case) -> None:
     """Who is sent before is admitted before, and gets the first token no later when prompts are equally long."""
@@ -110,7 +110,7 @@ def test_first_come_first_served(case: Case) -> None:
     assert (np.diff(admitted) >= 0).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_prefix_cache_changes_nothing_but_time(case: Case) -> None:
     session = Session(case.plan.concurrency)
