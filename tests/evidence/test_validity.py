@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.validity import LOOKS, Row, batch, block_noise, broken, scenes, sides, trials
+from benchmarks.validity import (
+    LOOKS,
+    SIMULATED_TRIALS,
+    Row,
+    batch,
+    block_noise,
+    broken,
+    scenes,
+    sides,
+    trial_noise,
+    trials,
+)
 
 SIMULATED, QUIET, T4, APART = scenes()[:4]
 
@@ -46,9 +57,18 @@ def test_a_hundred_experiments_keep_the_promises(noise: object) -> None:
     assert rows[2].trials == 2
 
 
-def test_a_simulated_engine_needs_two_trials_for_five_percent() -> None:
-    found = batch(SIMULATED, 0.05, 100, np.random.default_rng(1), looks=LOOKS[:1])
+def test_a_large_effect_needs_two_trials_on_a_simulated_engine() -> None:
+    found = batch(SIMULATED, 0.10, 100, np.random.default_rng(1), looks=LOOKS[:1])
     assert found.better >= 0.95
+
+
+def test_the_noise_of_trials_is_that_of_the_files() -> None:
+    """Half between trials and half within: together what was measured."""
+    total = trial_noise(SIMULATED_TRIALS)
+    assert 0.005 < total < 0.02
+    still = replace(SIMULATED, within_drift=0.0)
+    logs, _ = trials(still, np.zeros((20_000, 1)), np.random.default_rng(0))
+    assert logs.std() == pytest.approx(total, rel=0.03)
 
 
 def test_broken_promises_are_told() -> None:
