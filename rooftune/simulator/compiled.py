@@ -6,9 +6,11 @@ start in a folder of the user's cache, so an installation that cannot be written
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -93,7 +95,8 @@ def _numba_cache(folder: Path) -> Iterator[None]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="rooftune-"))
+        folder = Path(tempfile.mkdtemp(prefix="rooftune-"))  # nothing is kept then
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     settings = cast(Any, config)
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)
