@@ -146,6 +146,8 @@ def plateau(e: Evidence) -> Check:
         return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
     if sent.held and not _all_at_once(e) and not _rate_kept(e):
         return _held(e, name, sent.level, sent.figures(), IN_FLIGHT)
+    if sent.level == e.concurrency and sent.near >= concurrency.NEAR_SHARE and delivered(e).status == "fail":
+        return _held(e, name, sent.level, sent.figures(), IN_FLIGHT)
     if answered.held:
         return _held(e, name, answered.level, answered.figures(), "Streams (first to last token)")
     between = _between(e)
@@ -162,11 +164,11 @@ def _plateau_by_summary(e: Evidence, name: str) -> Check:
         return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
     mean = rate * spent
     figures = {"max_concurrency": cap, "mean_in_flight": round(mean, 2)}
-    told = f"By rate times latency {mean:.1f} requests were in flight on average, and --max-concurrency is {cap:g}"
+    told = f"By rate times latency {mean:.1f} requests were in flight on average, and the concurrency limit is {cap:g}"
     if not _finite(asked):
         return passed(name, f"{told}: a closed loop.", figures)
     if mean >= HELD_SHARE * cap and rate < asked:
-        return failed(name, f"{told}: the cap held requests back, so the asked {asked:g} requests a second never reached the server.", "Remove --max-concurrency, or raise it well above what the rate needs.", figures)  # fmt: skip
+        return failed(name, f"{told}: the cap held requests back, so the asked {asked:g} requests a second never reached the server.", "Remove the limit (--max-concurrency, --concurrency), or raise it well above what the rate needs.", figures)  # fmt: skip
     return passed(name, f"{told}: the cap was not reached.", figures)
 
 

@@ -36,8 +36,11 @@ TITLES = {
 }
 
 
-def read_records(values: list[dict[str, Any]], label: str) -> Evidence:
-    """Per-request records. Times are epoch nanoseconds in ``metadata``; latencies milliseconds in ``metrics``."""
+def read_records(values: list[dict[str, Any]], label: str, asked: dict[str, Any] | None = None) -> Evidence:
+    """Per-request records. Times are epoch nanoseconds in ``metadata``; latencies milliseconds in ``metrics``.
+
+    ``asked`` is the summary that lies beside them, which knows the asked rate and the concurrency limit.
+    """
     rows = [_row(v) for v in values if v.get("metadata", {}).get("benchmark_phase", "profiling") == "profiling"]
     columns: dict[str, Any] = {k: np.array([r[k] for r in rows], dtype=object if k == "status" else np.float64) for k in rows[0] if k not in ("gaps", "error")}  # fmt: skip
     origin = float(np.nanmin(columns["sent_s"]))
@@ -50,7 +53,19 @@ def read_records(values: list[dict[str, Any]], label: str) -> Evidence:
     at = np.concatenate([columns["first_token_s"][i] + c for i, c in enumerate(chunks)]) if rows else np.empty(0)
     total = np.where(np.isfinite(columns["output_tokens"]), columns["output_tokens"], sizes)
     each = total / np.maximum(sizes, 1)
-    return Evidence("aiperf", label, requests_from(columns, token_s=at, token_count=each[owner], token_owner=owner))
+    requests = requests_from(columns, token_s=at, token_count=each[owner], token_owner=owner)
+    return Evidence("aiperf", label, requests, figures=_load(asked or {}))
+
+
+def _load(summary: dict[str, Any]) -> dict[str, Any]:
+    """Asked rate and concurrency limit of the profiling phase, by vLLM's names."""
+    given = summary.get("input_config")
+    phases = given.get("phases") if isinstance(given, dict) else None
+    mine = [p for p in phases or [] if isinstance(p, dict) and p.get("kind", "profiling") == "profiling"]
+    if len(mine) != 1:
+        return {}
+    named = {"request_rate": _number(mine[0].get("rate")), "max_concurrency": _number(mine[0].get("concurrency"))}
+    return {k: v for k, v in named.items() if v is not None}
 
 
 def _row(value: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +75,8 @@ def _row(value: dict[str, Any]) -> dict[str, Any]:
     gaps = metrics.get("inter_chunk_latency", {}).get("value") if isinstance(metrics.get("inter_chunk_latency"), dict) else None  # fmt: skip
     bad = value.get("error") is not None
     status = "cut" if about.get("was_cancelled") else "failed" if bad else "completed"
-    tokens = _metric(metrics, "output_sequence_length")
+    mine, usage = _metric(metrics, "output_sequence_length"), _metric(metrics, "usage_completion_tokens")
+    mine = mine if math.isfinite(mine) else _metric(metrics, "output_token_count")
     return {
         "status": status,
         "scheduled_s": _seconds(about.get("credit_issued_ns")) if about.get("credit_issued_ns") else start,
@@ -69,7 +85,8 @@ def _row(value: dict[str, Any]) -> dict[str, Any]:
         "last_token_s": end if status == "completed" else math.nan,
         "end_s": end,
         "prompt_tokens": _metric(metrics, "input_sequence_length"),
-        "output_tokens": tokens if math.isfinite(tokens) else _metric(metrics, "output_token_count"),
+        "output_tokens": usage if math.isfinite(usage) else mine,
+        "streamed_tokens": mine,
         "gaps": np.array(gaps, dtype=np.float64) / 1000 if isinstance(gaps, list) else np.empty(0),
         "error": str((value.get("error") or {}).get("message", "")) if bad else "",
     }
@@ -77,7 +94,7 @@ def _row(value: dict[str, Any]) -> dict[str, Any]:
 
 def read_summary(value: dict[str, Any], label: str) -> Evidence:
     """The aggregated JSON: figures only."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = _load(value)
     for theirs, block in value.items():
         if isinstance(block, dict) and theirs in (*NAMES, *RATES):
             _take(found, theirs, {k: block.get(k) for k in STATISTICS})

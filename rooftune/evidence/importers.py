@@ -47,7 +47,9 @@ def _json(path: Path, duration_s: float | None) -> list[Evidence]:
     if isinstance(first.get("benchmarks"), list):
         return import_guidellm.read(first, path.name)
     if "metadata" in first and ("metrics" in first or "error" in first):
-        return [import_aiperf.read_records(values, path.name)]
+        beside = path.with_name("profile_export_aiperf.json")
+        asked = load_json(beside)[0] if beside.is_file() else None
+        return [import_aiperf.read_records(values, path.name, asked)]
     if isinstance(first.get("request_throughput"), dict) or isinstance(first.get("request_latency"), dict):
         return [import_aiperf.read_summary(first, path.name)]
     if "duration" in first and "completed" in first:

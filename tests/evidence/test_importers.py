@@ -147,7 +147,16 @@ def test_guidellm_that_sends_late_is_caught(tmp_path: Path) -> None:
     assert found["load-delivered"].status == "fail"
 
 
-# ---- aiperf (the documented fields of its exports)
+# ---- aiperf
+
+
+def test_a_real_export_of_aiperf_shows_its_cap_and_its_own_token_count() -> None:
+    """The records know no rate; the summary beside them does. Its tokenizer counted 48 tokens where the server sent 32."""
+    found = audited(DATA / "aiperf_cap" / "profile_export.jsonl")
+    assert {k for k, c in found.items() if c.status == "fail"} == {"load-delivered", "in-flight-plateau", "token-count"}
+    assert found["token-count"].figures == {"usage": 2560, "client": 3840}
+    summary = audited(DATA / "aiperf_cap" / "profile_export_aiperf.json")
+    assert {k for k, c in summary.items() if c.status == "fail"} == {"in-flight-plateau"}
 
 
 def aiperf_record(i: int, *, error: bool = False, cancelled: bool = False) -> dict[str, Any]:
