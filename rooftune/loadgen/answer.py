@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from rooftune.loadgen.sse import BadFrame, Stream
@@ -71,7 +72,7 @@ class Answer:
         if not self.error_class:
             self.error_class, self.error = error_class, " ".join(error.split())[:MAX_WORDS]
 
-    def take(self, pieces: list[bytes], times: list[float]) -> bool:
+    def take(self, pieces: list[bytes], times: Sequence[float]) -> bool:
         """Take pieces of a streamed body. False = it makes no sense to read on."""
         assert self.stream is not None
         if self.error_class:
@@ -85,7 +86,7 @@ class Answer:
         self.digest()
         return not self.error_class
 
-    def take_texts(self, texts: list[bytes], times: list[float], template: Template) -> None:
+    def take_texts(self, texts: list[bytes], times: Sequence[float], template: Template) -> None:
         """Take events that fit a template, as their texts."""
         if b"" not in texts and not self.done and strings(texts) is not None:
             self.chunk_t.extend(times)
@@ -131,7 +132,7 @@ class Answer:
         stream.clear()
         self._bounded()
 
-    def _one_by_one(self, payloads: list[bytes], times: list[float], names: dict[int, bytes]) -> None:
+    def _one_by_one(self, payloads: list[bytes], times: Sequence[float], names: dict[int, bytes]) -> None:
         """The careful way: finds the event that is wrong, and counts the tokens before it."""
         for i, (payload, time) in enumerate(zip(payloads, times, strict=True)):
             if payload == b"[DONE]":

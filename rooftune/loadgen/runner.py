@@ -305,6 +305,8 @@ class Runner:
             self.counts["left_out"] += len(self._turns_after(flight.local))
         for local in [] if self.closed else self._order[self._next :]:
             due = self.began + float(self.plan.arrival_s[local]) / self.scale
+            if due > now:
+                break  # stopped before its end: what was not due yet is not part of the load
             self.rows.never_begun(local, due, "the load ended before it was sent")
             self.counts["never_begun"] += 1
         for at, local in self._later:

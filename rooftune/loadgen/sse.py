@@ -7,6 +7,7 @@ sends token by token, takes a short way; every other cut takes the long way with
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 MAX_EVENT = 4 * 2**20
 """Bytes of one event beyond which a stream is given up; vLLM's events have a few hundred."""
@@ -172,7 +173,7 @@ class Stream:
         chunks = self._chunks
         return chunks is not None and not chunks.over and chunks.at_boundary and self._events.empty
 
-    def feed(self, pieces: list[bytes], times: list[float]) -> None:
+    def feed(self, pieces: list[bytes], times: Sequence[float]) -> None:
         """Take pieces that were read at these times. Raises BadFrame."""
         payloads, at = self.payloads.append, self.times.append
         clean = self.clean

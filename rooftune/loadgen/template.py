@@ -22,34 +22,39 @@ except ImportError:  # pragma: no cover - the standard library's is half as fast
 
 _STRING = re.compile(rb'(?:[^\x00-\x1f"\\]|\\.)*"')
 _MARK = "rooftune"
-LENGTHS = 4096
-"""Lengths of pieces that a template remembers at most."""
+
+
+def _stated(length: int) -> bytes:
+    """The size that a chunk of this length, framing included, must state; for impossible lengths what no chunk begins with."""
+    for digits in (1, 2, 3, 4):
+        size = b"%x" % max(0, length - digits - 4)
+        if len(size) == digits:
+            return size
+    return b"\x00"
+
+
+SIZES = [_stated(length) for length in range(4096)]
+"""By the length of a chunk, its framing included."""
+
+
+_TAILS: dict[bytes, bytes] = {}
+"""One object for the many streams that end their events alike: it stays in the processor's cache."""
 
 
 class Template:
     """Beginning and end of the events of one stream, each event one HTTP chunk."""
 
-    __slots__ = ("_prefix", "_suffix", "cut", "heads", "tail")
+    __slots__ = ("_prefix", "_suffix", "cut", "start", "tail")
 
     def __init__(self, prefix: bytes, suffix: bytes) -> None:
         self._prefix, self._suffix = prefix, suffix
-        self.tail = suffix + b"\n\n\r\n"
+        self.start = b"\r\ndata: " + prefix
+        """What follows the size of the chunk, up to the text."""
+        tail = suffix + b"\n\n\r\n"
+        if len(_TAILS) > 1000:
+            _TAILS.clear()
+        self.tail = _TAILS.setdefault(tail, tail)
         self.cut = -len(self.tail)
-        self.heads: dict[int, bytes] = {}
-        """Length of a piece -> how it must begin: the size of the chunk and everything before the text."""
-
-    def head(self, length: int) -> bytes:
-        """How a piece of this length must begin."""
-        found = self.heads.get(length)
-        if found is None:
-            for digits in range(1, 6):
-                size = b"%x" % max(0, length - digits - 4)
-                if len(size) == digits:
-                    break
-            found = size + b"\r\ndata: " + self._prefix
-            if len(self.heads) < LENGTHS:
-                self.heads[length] = found
-        return found
 
     def received(self, texts: list[bytes]) -> int:
         """Bytes that came for these texts, their framing included."""

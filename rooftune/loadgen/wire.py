@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.sse import BadFrame, Chunks
-from rooftune.loadgen.template import Template
+from rooftune.loadgen.template import SIZES, Template
 
 if TYPE_CHECKING:
     from rooftune.loadgen.pool import Pool
@@ -25,14 +26,15 @@ LARGE_READ = 16 * 2**10
 HOPELESS = 8
 """Reads that did not fit a template, with fewer that did, after which none is tried any more."""
 _IDLE, _HEAD, _CHUNKED, _PLAIN, _BODY = range(5)
-_NONE: dict[int, bytes] = {}
+_NEVER = b"\x00no read ends like this\x00"
+_KNOWN = len(SIZES)
 _clock = time.monotonic
 
 
 class Connection(asyncio.Protocol):
     """One connection to the server; ``pool`` is told when it is free or gone."""
 
-    __slots__ = ("_buffer", "_chunks", "_cut", "_heads", "_keep", "_left", "_misses", "_state", "_tail", "_template", "flight",
+    __slots__ = ("_buffer", "_chunks", "_cut", "_keep", "_left", "_misses", "_skip", "_start", "_state", "_tail", "_template", "flight",
                  "idle_since", "pieces", "pool", "texts", "times", "transport")  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -46,11 +48,11 @@ class Connection(asyncio.Protocol):
         self._keep = True
         self.idle_since = 0.0
         self._template: Template | None = None
-        self._heads, self._tail, self._cut, self._misses = _NONE, b"", 0, 0
+        self._start, self._tail, self._skip, self._cut, self._misses = b"", _NEVER, 0, 0, 0
         self.texts: list[bytes] = []
         """Texts of events that fitted the template; or else ``pieces``, reads not yet taken apart. Never both."""
         self.pieces: list[bytes] = []
-        self.times: list[float] = []
+        self.times = array("d")
         """When each of them came."""
 
     def connection_made(self, transport: Any) -> None:
@@ -60,33 +62,28 @@ class Connection(asyncio.Protocol):
         """Send a request."""
         self.flight, flight.connection = flight, self
         self._state, self._keep = _HEAD, True
-        self._template, self._heads, self._misses = None, _NONE, 0
+        self._template, self._tail, self._misses = None, _NEVER, 0
         self.transport.write(flight.wire)
         flight.wire = b""
 
     def data_received(self, data: bytes) -> None:
         now = _clock()
-        head = self._heads.get(len(data))
-        if head is not None and data.startswith(head) and data.endswith(self._tail):
-            self.texts.append(data[len(head) : self._cut])
-            self.times.append(now)
-            return
+        if data.endswith(self._tail) and len(data) < _KNOWN:
+            size = SIZES[len(data)]
+            if data.startswith(size) and data.startswith(self._start, len(size)):
+                self.texts.append(data[self._skip + len(size) : self._cut])
+                self.times.append(now)
+                return
         if self._state == _CHUNKED:
             self._streamed(data, now)
         else:
             self._slow(data, now)
 
     def _streamed(self, data: bytes, now: float) -> None:
-        """A read of a stream that does not fit the template, has a length not seen before, or has no template yet."""
-        template = self._template
-        if template is not None and self._heads is not _NONE:
-            head = template.head(len(data))
-            if data.startswith(head) and data.endswith(self._tail):
-                self.texts.append(data[len(head) : self._cut])
-                self.times.append(now)
-                return
+        """A read of a stream that does not fit the template, or has none yet."""
+        if self._tail is not _NEVER:
             self._flush()
-            self._heads = _NONE
+            self._tail = _NEVER
         self.pieces.append(data)
         self.times.append(now)
         if self._misses < HOPELESS or data.endswith(b"\r\n\r\n") or not 5 <= len(data) <= LARGE_READ or len(self.pieces) >= GATHERED:  # fmt: skip
@@ -101,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._misses -= len(self.texts)
         flight.answer.take_texts(self.texts, self.times, template)
         self.texts.clear()
-        self.times.clear()
+        del self.times[:]
 
     def _look(self) -> None:
         """Take apart what has gathered; end the request when its last chunk is there."""
@@ -120,7 +117,8 @@ class Connection(asyncio.Protocol):
         elif self._misses < HOPELESS and stream.clean:
             self._template = template = answer.template()
             if template is not None:
-                self._heads, self._tail, self._cut = template.heads, template.tail, template.cut
+                self._start, self._tail, self._cut = template.start, template.tail, template.cut
+                self._skip = len(template.start)
 
     def _gather(self) -> bool:
         """Take apart everything that lies here. False = it makes no sense to read on."""
@@ -132,7 +130,7 @@ class Connection(asyncio.Protocol):
         flight.size += sum(map(len, self.pieces))
         going = flight.answer.take(self.pieces, self.times)
         self.pieces.clear()
-        self.times.clear()
+        del self.times[:]
         return going
 
     def settle(self, now: float) -> None:
@@ -240,7 +238,7 @@ class Connection(asyncio.Protocol):
         """The answer is over; the connection is free again if it may be kept."""
         flight = self.flight
         assert flight is not None
-        self.flight, self._state, self._heads = None, _IDLE, _NONE
+        self.flight, self._state, self._tail = None, _IDLE, _NEVER
         flight.ended, flight.connection = now, None
         flight.answer.close(cut_short)
         if self._keep and not cut_short and not self._buffer:
@@ -264,7 +262,7 @@ class Connection(asyncio.Protocol):
         """Cut the request; its record is the caller's."""
         if self.flight is not None:
             self._gather()
-        self.flight, self._heads = None, _NONE
+        self.flight, self._tail = None, _NEVER
         self.close()
 
     def eof_received(self) -> bool:

@@ -30,6 +30,8 @@ def main() -> int:
     size = int.from_bytes(_read(8), "big")
     job: Job = pickle.loads(_read(size))
     sys.meta_path.insert(0, _NoPandas())
+    # The thread that writes records must not keep the loop waiting for long.
+    sys.setswitchinterval(0.0005)
     try:
         import uvloop
 
