@@ -14,7 +14,7 @@ from rooftune.engines.interpreter import Installed, installed, vllm_python
 from rooftune.engines.launch import start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
-from rooftune.engines.tiny_model import make_tiny_model
+from rooftune.engines.tiny_model import SMALL, make_tiny_model
 from rooftune.errors import InputError
 from rooftune.runfolder import TrialFolder
 
@@ -26,7 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.real_vllm)
-            item.add_marker(pytest.mark.timeout(420))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(420))
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,12 @@ def tiny(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a larger one, whose steps take longer than the client's."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "small-llama", vllm.python, SMALL)
+
+
+@pytest.fixture(scope="session")
 def target(vllm: Installed, tiny: Path) -> Target:
     return Target(engine="vllm", model=str(tiny), engine_version=vllm.version, vllm_python=vllm.python)
 
@@ -57,9 +64,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
 
 
 @pytest.fixture(scope="module")
-def server(target: Target, folder: TrialFolder) -> Iterator[ServerInfo]:
-    """The tiny model, served for a whole module without compilation (half the start-up time)."""
-    config = EngineConfig(model=target.model, enforce_eager=True, max_num_seqs=16, max_model_len=2048)
-    found = asyncio.run(start(target, config, folder, ready_timeout_s=300))
+def server(target: Target, small: Path, folder: TrialFolder) -> Iterator[ServerInfo]:
+    """The larger model, served for a whole module without compilation (half the start-up time)."""
+    chosen = target.model_copy(update={"model": str(small)})
+    config = EngineConfig(model=chosen.model, enforce_eager=True, max_num_seqs=16, max_model_len=2048)
+    found = asyncio.run(start(chosen, config, folder, ready_timeout_s=300))
     yield found
     asyncio.run(stop(found))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
+import pyarrow.parquet as pq
 
 from rooftune.engines import metrics
 from rooftune.engines.flags import OLD, choices, parse_version, registry
@@ -20,11 +25,11 @@ from rooftune.runfolder import TrialFolder
 
 
 def test_the_effective_configuration_is_the_servers_own_word(
-    server: ServerInfo, folder: TrialFolder, target: Target, vllm: Installed
+    server: ServerInfo, folder: TrialFolder, small: Path, vllm: Installed
 ) -> None:
     found = server.effective
     assert found.engine_version == vllm.version
-    assert found.model == target.model
+    assert found.model == str(small)
     assert (found.max_model_len, found.max_num_seqs) == (2048, 16)
     assert (found.enforce_eager, found.cuda_graphs) == (True, False)
     assert found.max_num_batched_tokens is not None
@@ -82,6 +87,48 @@ async def test_it_can_be_looked_at_as_an_endpoint(server: ServerInfo) -> None:
     assert (seen.model, seen.simulated, seen.vocab_size) == (server.model, False, 4096)
     assert seen.effective.max_num_seqs == 16
     assert seen.effective.kv_cache_tokens == server.effective.kv_cache_tokens
+
+
+SHORT = ("--duration", "12", "--warmup", "3", "--rate", "2")
+
+
+def rooftune(place: Path, *words: str) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"ROOFTUNE_HOME": str(place / "home"), "ROOFTUNE_LOCKS": str(place / "locks"), "DO_NOT_TRACK": "1"}
+    command = [str(Path(sys.executable).with_name("rooftune")), *words, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_load_counts_what_the_server_counts(server: ServerInfo, tmp_path: Path) -> None:
+    before = metrics.parse(metrics.scrape_once(server.url) or "")
+    found = rooftune(tmp_path, "load", "chat-low", "--url", server.url, *SHORT, "--save", str(tmp_path / "kept"))
+    after = metrics.parse(metrics.scrape_once(server.url) or "")
+    census = found["census"]
+    assert census["completed"] == census["scheduled"] > 10
+    rows = pq.read_table(tmp_path / "kept" / "requests.parquet", columns=["output_tokens", "prompt_tokens"]).to_pydict()
+    warmed_up = 4  # the one short completion with which the server is looked at
+    assert (
+        after["generation_tokens_total"] - before["generation_tokens_total"] == sum(rows["output_tokens"]) + warmed_up
+    )
+    assert after["request_success_total"] - before["request_success_total"] == census["completed"] + 1
+    assert next(c for c in found["checks"] if c["id"] == "token-count")["status"] == "pass"
+
+
+def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, tmp_path: Path) -> None:
+    words = ("--engine", "endpoint", "--url", server.url, *SHORT, "--artifacts", str(tmp_path / "here"))
+    found = rooftune(tmp_path, "optimize", "chat-low", *words)
+    assert [v["candidate"] for v in found["verdicts"]] == ["baseline"]
+    (run,) = (tmp_path / "here" / "chat-low").glob("2*")
+    seen = json.loads((run / "trials" / "baseline" / "1" / "server.json").read_text())
+    assert (seen["engine"], seen["supervisor_pid"], seen["command"]) == ("endpoint", None, [])
+    report = (run / "report.md").read_text()
+    assert f"OpenAI-compatible endpoint {server.url} (vLLM {seen['effective']['engine_version']})" in report
+    assert not list(run.glob("start_vllm*")), "nothing can be started that somebody else runs"
+    assert metrics.scrape_once(server.url), "what somebody else runs is left running"
 
 
 def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None:
