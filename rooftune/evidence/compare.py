@@ -62,6 +62,12 @@ EQUIVALENCE = 0.05
 """Error rate of each of the two one-sided tests behind "no measurable difference" (Schuirmann 1987)."""
 
 
+FIRST_LOOK = 2
+SHOWN, SHOWN_LATER = 0.05, 0.041
+"""Two-sided error of the 95 % interval that is shown. After the first look it is a little wider: a comparison that goes on was
+near a boundary, and one that then stops has picked its moment, so the plain interval would cover less than it says."""
+
+
 class Comparison(BaseModel):
     """The ratio a / b of one metric, what it means, and why the comparison stopped."""
 
@@ -181,7 +187,8 @@ def compare_arms(
     error = math.sqrt(found.scale * variance)
     look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
     sign = -1.0 if metric.endswith("_ms") else 1.0
-    half, decides = (t_quantile(p / 2, round(freedom, 1)) * error for p in (0.05, look))
+    shown = SHOWN if min(len(a), len(b)) <= FIRST_LOOK else SHOWN_LATER
+    half, decides = (t_quantile(p / 2, round(freedom, 1)) * error for p in (shown, look))
     narrow = t_quantile(EQUIVALENCE, round(freedom, 1)) * error
     bound = math.log1p(smallest_effect)
     enough = min(len(a), len(b)) >= 2
