@@ -103,6 +103,11 @@ def seen(page: Any, stack: dict[str, Any], path: str, name: str, *words: str) ->
     page.goto(stack["ui"] + path, wait_until="networkidle")
     for word in words:
         page.get_by_text(word).first.wait_for(timeout=30_000)
+    picture(page, stack, name)
+
+
+def picture(page: Any, stack: dict[str, Any], name: str) -> None:
+    """Keep a picture of the page, once it has come to rest."""
     page.wait_for_timeout(1000)
     page.screenshot(path=str(stack["shots"] / f"{name}.png"))
     print(f"picture: {stack['shots'] / name}.png")
@@ -117,8 +122,12 @@ def test_the_run(page: Any, stack: dict[str, Any]) -> None:
 
 def test_its_artifacts(page: Any, stack: dict[str, Any]) -> None:
     seen(page, stack, "/artifacts", "artifacts", "verdicts-tiny", "report-tiny", "load-baseline")
-    seen(page, stack, "/artifacts/key/report-tiny", "report", "report-tiny")
-    seen(page, stack, "/artifacts/key/verdicts-tiny", "verdicts", "verdicts-tiny")
+    for name, word in (("report", "Executive summary"), ("verdicts", "baseline")):
+        page.goto(f"{stack['ui']}/artifacts/key/{name}-tiny", wait_until="networkidle")
+        page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+        page.wait_for_url("**/artifacts/artifact/**")
+        page.get_by_text(word).first.wait_for(timeout=30_000)
+        picture(page, stack, name)
 
 
 def test_the_nightly_schedule(page: Any, stack: dict[str, Any]) -> None:
