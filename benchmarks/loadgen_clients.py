@@ -207,10 +207,10 @@ NEEDS = {
     "guidellm": PEERS / "guidellm" / "bin" / "guidellm",
 }
 LADDERS = {
-    "rooftune": (40, 240, 500, 700, 800, 900, 1000),
-    "bare protocol": (40, 240, 500, 700, 800, 900, 1000),
-    "vllm bench serve": (8, 120, 160, 200, 240, 280),
-    "aiperf": (8, 60, 100, 140),
-    "guidellm": (8, 40, 60, 80),
+    "rooftune": (40, 500, 900, 1000, 1100),
+    "bare protocol": (40, 500, 1000, 1100, 1200),
+    "vllm bench serve": (8, 280, 320, 360, 400),
+    "aiperf": (8, 140, 180),
+    "guidellm": (8, 60, 90),
 }
 """Requests a second, in rising order; each is 128 chunks. The first tells what the start costs."""

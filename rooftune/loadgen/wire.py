@@ -34,7 +34,7 @@ _clock = time.monotonic
 class Connection(asyncio.Protocol):
     """One connection to the server; ``pool`` is told when it is free or gone."""
 
-    __slots__ = ("_buffer", "_chunks", "_cut", "_keep", "_left", "_misses", "_skip", "_start", "_state", "_tail", "_template", "flight",
+    __slots__ = ("_buffer", "_chunks", "_cut", "_keep", "_left", "_misses", "_skip", "_start", "_state", "_tail", "_template", "_text", "_time", "flight",
                  "idle_since", "pieces", "pool", "texts", "times", "transport")  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         """Texts of events that fitted the template; or else ``pieces``, reads not yet taken apart. Never both."""
         self.pieces: list[bytes] = []
         self.times = array("d")
+        self._text, self._time = self.texts.append, self.times.append
         """When each of them came."""
 
     def connection_made(self, transport: Any) -> None:
@@ -68,11 +69,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = _clock()
-        if data.endswith(self._tail) and len(data) < _KNOWN:
-            size = SIZES[len(data)]
+        if data.endswith(self._tail):
+            length = len(data)
+            size = SIZES[length] if length < _KNOWN else b"\x00"
             if data.startswith(size) and data.startswith(self._start, len(size)):
-                self.texts.append(data[self._skip + len(size) : self._cut])
-                self.times.append(now)
+                self._text(data[self._skip + len(size) : self._cut])
+                self._time(now)
                 return
         if self._state == _CHUNKED:
             self._streamed(data, now)
