@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +23,7 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 _compiling = False
+_LOADING = threading.Lock()
 OFF = "ROOFTUNE_NO_NUMBA"
 """Environment variable: set to 1, the fast path runs as plain Python."""
 PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel_schedule", "kernel")
@@ -53,9 +55,14 @@ def plain() -> ModuleType:
     return kernel
 
 
-@cache
 def kernel() -> tuple[ModuleType, bool]:
-    """(the fast path's module, whether it is compiled)."""
+    """(the fast path's module, whether it is compiled). Loaded once, however many threads ask."""
+    with _LOADING:
+        return _kernel()
+
+
+@cache
+def _kernel() -> tuple[ModuleType, bool]:
     if not wanted():
         return plain(), False
     plain()
