@@ -130,8 +130,19 @@ def test_errors_in_the_log(text: str, status: str) -> None:
     assert checks.log(replace(USUAL, log=text)).status == status
 
 
-@pytest.mark.parametrize(("behind", "status"), [(0.01, "pass"), (0.5, "warn"), (5.0, "fail")])
-def test_a_simulated_engine_that_runs_late(behind: float, status: str) -> None:
+@pytest.mark.parametrize(
+    ("behind", "time_scale", "status"),
+    [
+        (0.002, 1.0, "pass"),
+        (0.004, 1.0, "warn"),
+        (0.006, 1.0, "fail"),
+        (0.02, 25.0, "pass"),
+        (0.04, 25.0, "warn"),
+        (0.06, 25.0, "fail"),
+    ],
+)
+def test_a_simulated_engine_that_runs_late(behind: float, time_scale: float, status: str) -> None:
     e = with_figures(USUAL, behind_s=behind)
     assert e.trial is not None
-    assert checks.simulated_clock(replace(e, trial=e.trial.model_copy(update={"simulated": True}))).status == status
+    trial = e.trial.model_copy(update={"simulated": True, "time_scale": time_scale})
+    assert checks.simulated_clock(replace(e, trial=trial)).status == status
