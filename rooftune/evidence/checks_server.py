@@ -19,6 +19,8 @@ KV_FULL = 0.9
 """Usage of the KV cache from which the scheduler may not admit another request."""
 POWER_CAP = 0x04
 """NVML clocks event reasons (nvml.h, nvmlClocksEventReasons)."""
+STOPPED = re.compile(r"\[shutdown\] API server: shutdown triggered")
+"""vLLM 0.32 says so when we stop it; what follows, an EngineDeadError now and then, is the end of its processes."""
 DEADLY = re.compile(r"EngineDeadError|CUDA error|out of memory|OutOfMemoryError|Segmentation fault|NCCL error")
 ERROR = re.compile(r"^(?:\(\w+[^)]*\) )?ERROR |Traceback \(most recent call last\)", re.MULTILINE)
 
@@ -220,7 +222,8 @@ def log(e: Evidence) -> Check:
     name = "server-log"
     if e.log is None:
         return no_data(name, "There is no log of the server.")
-    deadly, errors = DEADLY.search(e.log), len(ERROR.findall(e.log))
+    text = STOPPED.split(e.log)[0]
+    deadly, errors = DEADLY.search(text), len(ERROR.findall(text))
     figures = {"error_lines": errors}
     if deadly:
         return failed(name, f"The server's log says {deadly.group(0)!r}.", "Read server.log; the configuration does not run safely.", figures)  # fmt: skip
