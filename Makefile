@@ -40,7 +40,7 @@ optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (defaul
 	@$(BIN)/rooftune optimize $(WORKLOAD) $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests (no GPU, no vLLM, no browser)
-	@$(BIN)/python -m pytest -m "not real_vllm and not browser" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not real_vllm and not browser" $(ARGS)
 
 $(VENV)/.installed-browser: $(VENV)/.installed-test
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \

@@ -98,7 +98,8 @@ async def test_a_fault_becomes_a_classified_record(
     server: MisbehavingServer, tmp_path: Path, name: str, through: str
 ) -> None:
     load = workload(duration_s=0.03, drain_s=20)
-    records, runner = await fly(load, f"{server.url}/{name}", tmp_path, through=through, request_timeout_s=0.6)
+    patience = 20.0 if EXPECTED[name] == "too_large" else 0.6  # megabytes take their time on a busy machine
+    records, runner = await fly(load, f"{server.url}/{name}", tmp_path, through=through, request_timeout_s=patience)
     assert len(records) == 3
     known = THROUGH_AIOHTTP.get(name, {EXPECTED[name]}) if through == "aiohttp" else {EXPECTED[name]}
     assert {r["error_class"] for r in records} <= known, records
