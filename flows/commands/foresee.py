@@ -180,6 +180,8 @@ def steptime(
     if found.get("prefill"):
         rows = [[f"{r['tokens']:,}", terminal.figure(r["ms"], 1)] for r in found["prefill"]]
         terminal.table(["Prefill tokens", "ms"], rows, right=(0, 1))
+    for line in found["notes"]:
+        print(f"Mind: {line}.")
 
 
 def _numbers(text: str, option: str) -> list[int]:

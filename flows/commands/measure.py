@@ -130,7 +130,8 @@ def _why(trial: TrialResult) -> str:
     if census is None:
         return "nothing is known of them"
     parts = {"failed": census.failed, "refused": census.refused, "cut": census.cut, "never begun": census.never_begun}
-    return f"of {census.scheduled} scheduled: " + ", ".join(f"{n} {word}" for word, n in parts.items() if n)
+    others = ", ".join(f"{n} {word}" for word, n in parts.items() if n)
+    return f"of {census.scheduled} scheduled: {others or 'no other'}"
 
 
 def _show(trial: TrialResult, spec: Workload, url: str, save: Path | None) -> None:
@@ -146,7 +147,8 @@ def _show(trial: TrialResult, spec: Workload, url: str, save: Path | None) -> No
             rows.append([words, "withheld", trial.withheld[name]])
     terminal.table(["Metric", "Measured", ""], rows, right=(1,))
     if trial.census:
-        print(f"Requests: {trial.census.completed} completed; {_why(trial)}.")
+        rest = "all that were scheduled" if trial.census.completed == trial.census.scheduled else _why(trial)
+        print(f"Requests: {trial.census.completed} completed, {rest}.")
     if trial.overloaded and trial.served_rate_per_s:
         print(f"Overloaded: the server serves about {trial.served_rate_per_s:.2g} requests/s of this workload.")
     for check in trial.checks:

@@ -244,10 +244,6 @@ def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:
             f"{int(refused.sum()):,} of {len(refused):,} requests are longer than max_model_len={engine.limits.max_model_len} and "
             "are refused (HTTP 400)"
         )
-    if engine.resolved.awq_graph_trap:
-        notes.append(
-            "vLLM 0.15 traces the dequantising arm of the AWQ layer: every decode step pays it (vLLM PR 30783)"
-        )
     if engine.limits.speculative_tokens:
         notes.append(f"speculative tokens are taken as accepted with a chance of {engine.acceptance:g} each")
     return tuple(notes)

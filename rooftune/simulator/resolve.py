@@ -21,6 +21,11 @@ NEEDS_BFLOAT16 = ("Gemma2", "Gemma3", "Glm4")
 """Architectures that vLLM refuses to run in float16."""
 ASYNC_SPECULATION = ("eagle", "eagle3", "mtp", "draft_model", "ngram_gpu", "dspark", "dflash")
 
+TRAP_NOTE = (
+    "vLLM before 0.32 traces the dequantising arm of the AWQ layer, so every decode step pays it (vLLM PR 30783); "
+    "enforce_eager=true or quantization=awq_marlin avoid that"
+)
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -79,6 +84,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     _check_budget(budget, seqs, length, chunked)
     spec = config.speculative_config or {}
     graphs, compiled = _graphs(gpu, config)
+    trap = forced and compiled and budget >= 256
     return Resolved(
         version=version,
         dtype=dtype,
@@ -92,7 +98,8 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         prefix_caching=config.enable_prefix_caching is not False,
         async_scheduling=_async(config, spec, version),
         cuda_graphs=graphs,
-        awq_graph_trap=forced and compiled and budget >= 256,
+        awq_graph_trap=trap,
+        notes=(TRAP_NOTE,) if trap else (),
         gpu_memory_utilization=config.gpu_memory_utilization or (0.92 if version >= Version("0.20") else 0.9),
         kv_bytes_per_value=kv_bytes(config, gpu, cc, version),
         tensor_parallel=_tensor_parallel(facts, config),

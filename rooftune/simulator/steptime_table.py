@@ -57,6 +57,7 @@ def steptime_table(
         "model": facts.name,
         "engine_version": engine_version,
         "simulated": True,
+        "notes": list(resolved.notes),
     }
 
 
