@@ -90,6 +90,8 @@ def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
         measured = sum(1 for v in verdicts if v.ratios)
         if not measured:
             return "No alternative has been measured."
+        if measured == 1:
+            return "The one alternative that was measured is not better than the baseline."
         return f"None of the {measured} alternatives measured is better than the baseline."
     words = []
     for v in steps:
