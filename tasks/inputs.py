@@ -40,8 +40,11 @@ def workload_of(run: RunFolder) -> Workload:
 
 
 def target_of(run: RunFolder) -> Target:
-    """The target of a run."""
-    return _typed(run, run.about().get("target"), Target, "target")
+    """The target of a run; a real engine runs on what the probe found, unless a GPU was named."""
+    target: Target = _typed(run, run.about().get("target"), Target, "target")
+    if target.engine == "vllm" and target.gpu is None and run.hardware_json.is_file():
+        return target.model_copy(update={"gpu": hardware_of(run).accelerator.name})
+    return target
 
 
 def settings_of(run: RunFolder) -> Settings:

@@ -124,7 +124,8 @@ def predicted(c: Contents) -> list[str]:
     elif any(r[-1] for r in rows):
         lines += [
             "",
-            "A gap above 25 % is a finding: either the simulator does not know this case, or the server is not as it should be.",
+            "A gap above 25 % is a finding: either the simulator does not know this case (`rooftune calibrate` "
+            "fits it to an engine), or the server is not as it should be.",
         ]
     return [*lines, ""]
 
