@@ -105,6 +105,8 @@ class World:
         self.random = np.random.default_rng(seed)
         self.failing: dict[str, str] = {}
         self.doubted: set[str] = set()
+        self.late_sends: dict[str, set[int]] = {}
+        """Trials, by candidate, in which the machine kept the client from sending on time."""
         self.drift_per_trial = 0.0
         self.capacity_only = True
 
@@ -121,7 +123,7 @@ class World:
         drift = 1 - self.drift_per_trial * order.position
         rate = self.rates[order.candidate] * drift * math.exp(self.random.normal(0, self.noise))
         running = RUNNING.get(order.candidate, 97.0)
-        bad = order.candidate in self.doubted
+        bad, late = order.candidate in self.doubted, order.n in self.late_sends.get(order.candidate, ())
         return TrialResult(
             status="measured",
             effective=predicted_effective(order.config, hardware(), "0.15.1"),
@@ -141,6 +143,7 @@ class World:
             checks=[
                 Check(id="census", status="pass", sentence="Every request is accounted for."),
                 Check(id="window", status="fail" if bad else "pass", sentence="The window was disturbed."),
+                Check(id="send-lag", status="fail" if late else "pass", sentence="The client sent late."),
             ],
             **common,
         )  # fmt: skip

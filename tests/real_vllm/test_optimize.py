@@ -162,8 +162,9 @@ def story(vllm: Installed, small: Path, tmp_path_factory: pytest.TempPathFactory
 def verdicts(story: Story) -> dict[str, Any]:
     """Verdicts by candidate. Where the audit rightly refuses what a crowded machine delivered there is nothing to look at."""
     found = {v["candidate"]: v for v in json.loads(story.folder.decision_json.read_text())["verdicts"]}
-    if found["baseline"]["verdict"] == "not trusted":
-        pytest.skip(f"this machine is too busy to measure on: {found['baseline']['reason']}")
+    for verdict in found.values():
+        if verdict["verdict"] == "not trusted" or "could no longer be measured" in verdict["reason"]:
+            pytest.skip(f"this machine is too busy to measure on: {verdict['reason']}")
     return found
 
 
@@ -181,7 +182,8 @@ def test_a_candidate_that_cannot_start_is_a_verdict_with_its_reason(verdicts: di
     assert "12 attention heads cannot be shared by 5 GPUs" in verdicts["bad"]["reason"]
     assert "choose a tensor_parallel_size that divides 12" in verdicts["bad"]["reason"]
     assert verdicts["baseline"]["verdict"] == "applied"
-    assert (verdicts["alone"]["verdict"], len(verdicts["alone"]["trials"])) == ("no gain", 2)
+    assert verdicts["alone"]["verdict"] == "no gain"
+    assert len(verdicts["alone"]["trials"]) >= 2
     assert "cannot serve the asked rate" in verdicts["alone"]["reason"]
 
 

@@ -93,6 +93,27 @@ def test_a_doubted_trial_is_run_again_and_then_not_trusted() -> None:
     assert sum(r.candidate == "batch-16" for r in results) == 2
 
 
+def test_a_client_kept_from_sending_may_try_twice_more() -> None:
+    """Other work on the machine says nothing about a configuration, so it does not end a search at once."""
+    world = made.World(PLAN)
+    world.late_sends = {"baseline": {1, 2, 4, 5}, "batch-16": {1, 2}}
+    results = world.search()
+    found = {v.candidate: v for v in decide(PLAN, results).verdicts}
+    assert found["baseline"].verdict == "applied"
+    assert found["baseline"].trials == [3]
+    assert found["batch-16"].verdict == "no gain"
+    assert not {1, 2} & set(found["batch-16"].trials)
+    assert not {1, 2, 4, 5} & set(found["batch-16"].against_trials)
+
+
+def test_a_client_that_never_sends_on_time_ends_the_search() -> None:
+    world = made.World(PLAN)
+    world.late_sends = {"baseline": {1, 2, 3}}
+    results = world.search()
+    assert len(results) == 3
+    assert "The client sent late" in decide(PLAN, results).first_sentence
+
+
 def test_a_baseline_that_fails_ends_the_search() -> None:
     world = made.World(PLAN)
     world.failing["baseline"] = "The port is taken."
