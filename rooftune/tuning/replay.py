@@ -138,9 +138,14 @@ def _extends(search: Search, block: Block, asked: list[str], rounds: int, agains
         return True
     if search.pending:
         return False
+    return search.affords(2 * (len(asked) + 1) + _owed(search, block))
+
+
+def _owed(search: Search, block: Block) -> int:
+    """Trials that the groups not yet begun need: each of their candidates twice, and the incumbent on both sides of a group."""
     seen = {v.candidate for v in search.verdicts} | set(block.members)
-    untried = sum(1 for c in search.plan.candidates if c.id not in seen and c.runnable)
-    return search.affords(2 * (len(asked) + 1) + 2 * untried)
+    groups = ([c for c in group if c.id not in seen and c.runnable] for group in _groups(search.plan))
+    return sum(2 * len(untried) + 2 for untried in groups if untried)
 
 
 def _round(search: Search, block: Block, asked: list[str], number: int, against: str) -> TrialOrder | None:

@@ -199,3 +199,13 @@ def test_no_false_winner_among_equals(noise: float) -> None:
         for seed in range(12)
     ]
     assert mean(wins) <= 0.34
+
+
+@pytest.mark.parametrize("trials", [24, 26, 28, 30, 34])
+def test_what_was_not_tried_comes_before_what_cannot_be_told_apart(trials: int) -> None:
+    """A candidate that changes nothing may be measured again only with trials that no untried candidate needs."""
+    world = made.World(PLAN, rates={"cuda-graphs-decode": 362.0})
+    results = world.search(budget=trials * 10.0)
+    found = verdicts(results)
+    assert [c for c, v in found.items() if v == "not run"] == []
+    assert len(results) <= trials
