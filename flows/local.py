@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in wanted.items() if k not in os.environ}
 
 
+def settle() -> None:
+    """Prefect's settings for this process, before Prefect is imported; a home that is not there yet is made when it is needed."""
+    os.environ.update(environment())
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
 def running() -> dict[str, Any] | None:
     """The stack that ``make up`` started, if its server answers."""
     try:
@@ -73,7 +80,7 @@ def server(*, quiet: bool = True) -> Iterator[str]:
     supervisor that also holds engines, so that it ends with this process whatever ends that. Enter it before Prefect is
     imported: Prefect reads its settings then.
     """
-    os.environ.update(environment())
+    settle()
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     given = os.environ.get("PREFECT_API_URL")

@@ -46,7 +46,7 @@ def up(port: int, say: terminal.Say) -> dict[str, Any]:
     if not _free(port):
         raise InputError(f"port {port} on 127.0.0.1 is taken; name another one with --port (make up PORT=4300).")
     api, started = f"http://127.0.0.1:{port}/api", time.monotonic()
-    os.environ.update(local.environment())
+    local.settle()
     os.environ["PREFECT_API_URL"] = api
     with _or_down(say):
         about: dict[str, Any] = {"api": api, "ui": f"http://127.0.0.1:{port}"}
@@ -71,7 +71,7 @@ def down(say: terminal.Say) -> bool:
     except RooftuneError:
         return False
     found = False
-    os.environ.update(local.environment())
+    local.settle()
     if "worker" in about:
         say("ending the worker")
         found |= end(_daemon(about, "worker"))

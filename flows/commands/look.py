@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import terminal
+from flows import local, terminal
 from flows.commands import options
 
 
@@ -31,6 +31,7 @@ def report(
 
     folder = find_run(run, artifacts)
     if write:
+        local.settle()
         from rooftune.report.markdown import write_report
         from tasks.report import bring_up_to_date
 

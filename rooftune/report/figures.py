@@ -22,6 +22,9 @@ BLUE, ORANGE, GREEN, PINK, GREY, LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79
 WIDTH = 9.0
 """Inches at 110 dots: about 1,000 pixels, readable in a README."""
 DPI = 110
+NONE_ANSWERED = "No request scheduled in the window was answered in full before the load ended"
+Times = tuple[npt.NDArray[np.float64], int, npt.NDArray[np.float64]]
+"""E2EL of completed requests in s, requests scheduled in the window, gaps between chunks in s."""
 
 
 def draw_all(c: Contents) -> list[tuple[Path, str]]:
@@ -138,37 +141,50 @@ def _title(c: Contents, text: str) -> str:
 def distribution(c: Contents) -> Figure | None:
     """Share of requests answered within a time, of all that were scheduled; and of gaps between tokens."""
     chosen = chosen_for_curves(c)
-    data = {name: times(c, name) for name in chosen}
-    data = {k: v for k, v in data.items() if v is not None}
+    data = {name: found for name in chosen if (found := times(c, name)) is not None}
     if not data:
         return None
-    figure, axes = _new(4.2, 2)
+    answered = any(len(found[0]) for found in data.values())
+    figure, axes = _new(4.2, 2 if answered else 1)
     colours = dict(zip(data, [GREY, BLUE, ORANGE, GREEN, PINK], strict=False))
     if len(data) == 1:
         colours = dict.fromkeys(data, BLUE)
-    for name, found in data.items():
-        assert found is not None
-        _curve(axes[0], found[0], found[1], colours[name], name)
-        _curve(axes[1], found[2] * 1000, len(found[2]), colours[name], name)
-    axes[0].set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
-    axes[0].set_ylabel("share of all requests scheduled in the window", fontsize=9)
-    axes[0].legend(frameon=False, fontsize=9, loc="upper left")
-    axes[0].set_xlabel("time from scheduled send to last token, s", fontsize=9)
-    axes[1].set_title("Gaps between tokens", loc="left", fontsize=11)
-    axes[1].set_xlabel("gap, ms (log scale)", fontsize=9)
-    axes[1].set_xscale("log")
-    gaps = {k: v[2] * 1000 for k, v in data.items() if v is not None}
-    _log_range(axes[1], list(gaps.values()))
-    _names(axes[1], gaps, colours)
+    if answered:
+        _answered(c, axes[0], data, colours)
+    else:
+        figure.supxlabel(f"{NONE_ANSWERED}, so there is no curve of it.", fontsize=9, color=GREY, x=0.01, ha="left")
+    _between(axes[-1], data, colours)
+    axes[-1].set_title("Gaps between tokens" if answered else _title(c, "Gaps between tokens"), loc="left", fontsize=11)
     for axis in axes:
         axis.set_ylim(0, 1.02)
         axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
         axis.set_axisbelow(True)
         axis.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
-    axes[0].set_xlim(left=0)
-    axes[1].xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
-    axes[1].xaxis.set_minor_formatter(lambda v, _: f"{v:,.0f}" if f"{v:.0e}"[0] in "25" and v >= 1 else "")
     return figure
+
+
+def _answered(c: Contents, axis: Axes, data: dict[str, Times], colours: dict[str, str]) -> None:
+    """Of all requests, the share answered within a time."""
+    for name, found in data.items():
+        _curve(axis, found[0], found[1], colours[name], name)
+    axis.set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
+    axis.set_ylabel("share of all requests scheduled in the window", fontsize=9)
+    axis.legend(frameon=False, fontsize=9, loc="upper left")
+    axis.set_xlabel("time from scheduled send to last token, s", fontsize=9)
+    axis.set_xlim(left=0)
+
+
+def _between(axis: Axes, data: dict[str, Times], colours: dict[str, str]) -> None:
+    """Gaps between tokens."""
+    gaps = {name: found[2] * 1000 for name, found in data.items()}
+    for name, values in gaps.items():
+        _curve(axis, values, len(values), colours[name], name)
+    axis.set_xlabel("gap, ms (log scale)", fontsize=9)
+    axis.set_xscale("log")
+    _log_range(axis, list(gaps.values()))
+    _names(axis, gaps, colours)
+    axis.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
+    axis.xaxis.set_minor_formatter(lambda v, _: f"{v:,.0f}" if f"{v:.0e}"[0] in "25" and v >= 1 else "")
 
 
 def chosen_for_curves(c: Contents) -> list[str]:
@@ -180,8 +196,8 @@ def chosen_for_curves(c: Contents) -> list[str]:
     return [n for n in dict.fromkeys(names) if c.of(n)]
 
 
-def times(c: Contents, name: str) -> tuple[npt.NDArray[np.float64], int, npt.NDArray[np.float64]] | None:
-    """(E2EL of completed requests in s, requests scheduled in the window, gaps between chunks in s) of one trial."""
+def times(c: Contents, name: str) -> Times | None:
+    """The times of one configuration's last trial; None without records."""
     import pyarrow.parquet as pq
 
     trial = c.of(name)[-1]

@@ -51,8 +51,9 @@ def _figures(c: Contents, figures: list[tuple[Path, str]]) -> list[str]:
         lines += [f"![{caption}]({path.relative_to(c.run.path)})", "", f"*{caption}.*", ""]
         if path.name == "distribution.png":
             lines += [
-                "Left: of all requests scheduled in the window, the share answered within a time; a curve that ends "
-                "below 100 % leaves the rest unanswered. Right: gaps between tokens of all streams, finished or not.",
+                "Requests: of all that were scheduled in the window, the share answered within a time; a curve that ends below 100 % "
+                "leaves the rest unanswered, and where none was answered there is no curve. Gaps: between the tokens of all streams, "
+                "finished or not.",
                 "",
             ]
     return lines
