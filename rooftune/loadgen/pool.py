@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -27,6 +28,9 @@ class Pool:
         self._open: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self.peak = 0
+        self.next_due = math.inf
+        """When the next send is due: a connection that has read something after this time calls ``when_due`` before the next one reads."""
+        self.when_due: Callable[[], None] = lambda: None
 
     @property
     def connections(self) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import time
 from array import array
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +20,7 @@ from rooftune.loadgen.bodies import Bodies
 from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.spill import Rows, write_part
-from rooftune.loadgen.watch import Watch
+from rooftune.loadgen.watch import Watch, yield_to_others
 
 AT_ONCE = 64
 """Sends in one turn of the loop before answers are read again."""
@@ -34,6 +37,9 @@ class Sender(Protocol):
     """Sends flights: over plain sockets (``wire.Pool``) or through aiohttp."""
 
     peak: int
+    next_due: float
+    when_due: Callable[[], None]
+    """Called between two reads once ``next_due`` has passed."""
 
     @property
     def connections(self) -> int: ...
@@ -67,12 +73,14 @@ class Runner:
         self.usage_tokens = self.usage_chunks = self.chunks = 0
         self.retry_after = 0
         self._part = 0
+        self._writer = ThreadPoolExecutor(1, "spill", yield_to_others)
 
     def prepare(self, loop: asyncio.AbstractEventLoop, sender: Sender) -> None:
         """Everything that can be done before the load begins."""
         self.loop, self.sender = loop, sender
         self.watch = Watch(loop)
         self.alarm = Alarm(loop, self._due)
+        sender.when_due = self._due
         self.began = time.monotonic() + 3600.0
         while len(self._ready) < READY_BODIES and self._make_one():
             pass
@@ -145,8 +153,9 @@ class Runner:
         return mine if later is None or mine <= later else later
 
     def _arm(self) -> None:
-        at = self._due_at()
-        if at is not None and not self._stopped:
+        at = None if self._stopped else self._due_at()
+        self.sender.next_due = math.inf if at is None else at
+        if at is not None:
             self.alarm.at(at)
 
     def _due(self) -> None:
@@ -324,7 +333,7 @@ class Runner:
             return
         self._part += 1
         name = f"requests-p{self.job.process:03}-{self._part:07}.parquet"
-        await self.loop.run_in_executor(None, lambda: write_part(rows.table(), self.job.folder, name))
+        await self.loop.run_in_executor(self._writer, lambda: write_part(rows.table(), self.job.folder, name))
 
     def status(self) -> dict[str, float]:
         """Counts for the progress and the ticks."""

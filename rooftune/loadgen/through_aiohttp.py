@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,9 @@ class AiohttpSender:
         self._session: Any = None
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self.peak = 0
+        self.next_due = math.inf
+        self.when_due: Callable[[], None] = lambda: None
+        """Kept for ``Sender``; between two reads of aiohttp nobody looks at the clock."""
 
     async def open(self) -> None:
         """Make the session."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rooftune.loadgen.answer import Answer
 from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import PER_REQUEST, split
 from rooftune.loadgen.size import processes_needed
+from rooftune.loadgen.watch import ROOM, raise_descriptor_limit
 from rooftune.workloads.draw import draw
 from tests.faults import faults  # noqa: F401 - registers them
 from tests.faults.server import MisbehavingServer, misbehaving
@@ -177,3 +179,12 @@ async def test_nothing_piles_up(server: MisbehavingServer, tmp_path: Path, monke
     assert len(runner.rows) == 0
     gc.collect()
     assert sum(isinstance(o, (Flight, Answer)) for o in gc.get_objects()) <= 2 * runner.sender.peak
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the table of open files is Linux's")
+async def test_room_for_connections_is_made_before_the_load(server: MisbehavingServer, tmp_path: Path) -> None:
+    """Else the kernel stops the process for milliseconds each time the table doubles."""
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, duration_s=0.2)
+    await fly(load, f"{server.url}/good", tmp_path)
+    size = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("FDSize"))
+    assert int(size.split()[1]) >= min(ROOM, raise_descriptor_limit() or ROOM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -23,6 +24,11 @@ class FakePool:
     def __init__(self) -> None:
         self.done: list[Flight] = []
         self.kept = 0
+        self.next_due = math.inf
+        self.rung = 0
+
+    def when_due(self) -> None:
+        self.rung += 1
 
     def ended(self, flight: Flight) -> None:
         self.done.append(flight)
@@ -173,3 +179,16 @@ def test_events_with_every_line_end_and_cut(events: list[tuple[bytes, bytes]], e
         found += reader.feed(text[i : i + size])
     assert found == events
     assert reader.rest.strip() == b""
+
+
+def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
+    """Every kind of read looks at the clock: head, events with and without a template, the end."""
+    pool = FakePool()
+    connection = Connection(pool)  # type: ignore[arg-type]
+    connection.connection_made(FakeTransport())
+    connection.begin(Flight(0, 0.0, 0.0, b"", Answer(chat=False, asked=20, streamed=True)))
+    pieces = [HEAD, *[chunk(e) for e in whole(20)], END]
+    for k, piece in enumerate(pieces):
+        pool.next_due = -1.0 if k % 2 else math.inf
+        connection.data_received(piece)
+    assert pool.rung == len(pieces) // 2
