@@ -207,10 +207,10 @@ NEEDS = {
     "guidellm": PEERS / "guidellm" / "bin" / "guidellm",
 }
 LADDERS = {
-    "rooftune": (40, 500, 900, 1000, 1100),
-    "bare protocol": (40, 500, 1000, 1100, 1200),
-    "vllm bench serve": (8, 280, 320, 360, 400),
-    "aiperf": (8, 140, 180),
-    "guidellm": (8, 60, 90),
+    "rooftune": (40, 500, 900, 1000, 1050, 1100, 1150, 1200),
+    "bare protocol": (40, 500, 1000, 1100, 1150, 1200, 1250, 1300),
+    "vllm bench serve": (8, 200, 280, 320, 340, 360, 380, 400),
+    "aiperf": (8, 100, 150, 180, 210),
+    "guidellm": (8, 60, 80, 100, 120),
 }
 """Requests a second, in rising order; each is 128 chunks. The first tells what the start costs."""

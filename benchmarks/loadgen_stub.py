@@ -1,7 +1,8 @@
 """A server for the client's benchmark: streams answers on a beat of 20 ms, one token a chunk, and notes when it sent what.
 
-``python -m benchmarks.loadgen_stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long). One thread, plain sockets, every answer from ready-made bytes: it spends some microseconds a chunk,
-so that clients are the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU time, lateness, and a row per request.
+``python -m benchmarks.loadgen_stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long, and note nothing of
+single requests). One thread, plain sockets, every answer from ready-made bytes: it spends some microseconds a chunk, so that clients are
+the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU time, lateness, and a row per request.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class Stub:
         del buffer[: stop + 4 + size]
         if head.startswith(b"post") and b"completions" in head[:60]:
             times = array("d")
-            self.rows.append((time.monotonic(), times))
+            if not self.lazy:
+                self.rows.append((time.monotonic(), times))
             self.running += 1
             sock.send(HEAD)
             now_slot = int(time.monotonic() * 1000) % SLOTS

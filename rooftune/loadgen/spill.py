@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 SORTED_ROWS = 50_000
 """Up to so many requests the joined file is in the order of the plan; beyond, only each row group is."""
-_TEXTS = ("status", "error_class", "error", "finish_reason")
-_NUMBERS = ("index", "http_status", "scheduled_s", "sent_s", "end_s", "prompt_tokens", "output_tokens", "cached_tokens",
-            "bytes_received")  # fmt: skip
+_FIELDS = ("status", "error_class", "error", "finish_reason", "http_status", "prompt_tokens", "output_tokens", "cached_tokens",
+           "sent_s", "end_s", "bytes_received")  # fmt: skip
 
 
 def parts_folder(trial: Path) -> Path:
@@ -40,7 +39,8 @@ class Rows:
         self._plan, self._index, self._process = plan, index, process
         self._began, self._scale = began, scale
         self._local: list[int] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, *_NUMBERS)}
+        self._rows: list[tuple[Any, ...]] = []
+        """``_FIELDS`` of each."""
         self._due: list[float] = []
         self._chunk_t = array("d")
         self._sizes: list[int] = []
@@ -50,21 +50,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self._local)
 
-    def add(self, local: int, status: str, due: float, sent: float | None, end: float | None, answer: Answer | None, size: int) -> None:  # fmt: skip
-        """One request that is over. ``local``: its place in this process's plan; times of the monotonic clock."""
+    def add(self, local: int, status: str, due: float, sent: float | None, end: float | None, answer: Answer | None, size: int, why: str | None = None) -> None:  # fmt: skip
+        """One request that is over. ``local``: its place in this process's plan; times of the monotonic clock; ``why`` it was never begun."""
         a = answer
         self._local.append(local)
         self._due.append(due)
-        values: tuple[Any, ...] = (status, None, None, None) if a is None else (status, a.error_class or None, a.error or None, a.finish_reason)  # fmt: skip
-        counts = (None,) * 4 if a is None else (a.http_status, a.prompt_tokens, a.output_tokens, a.cached_tokens)
-        c = self._columns
-        for name, value in zip(_TEXTS, values, strict=True):
-            c[name].append(value)
-        for name, value in zip(("http_status", "prompt_tokens", "output_tokens", "cached_tokens"), counts, strict=True):
-            c[name].append(value)
-        c["sent_s"].append(None if sent is None else (sent - self._began) * self._scale)
-        c["end_s"].append(None if end is None else (end - self._began) * self._scale)
-        c["bytes_received"].append(size)
+        sent_s = None if sent is None else (sent - self._began) * self._scale
+        end_s = None if end is None else (end - self._began) * self._scale
+        if a is None:
+            self._rows.append((status, why and "never_begun", why, None, None, None, None, None, sent_s, end_s, size))
+        else:
+            self._rows.append((status, a.error_class or None, a.error or None, a.finish_reason, a.http_status, a.prompt_tokens,
+                               a.output_tokens, a.cached_tokens, sent_s, end_s, size))  # fmt: skip
         chunks = 0 if a is None else len(a.chunk_t)
         self._sizes.append(chunks)
         told = 0
@@ -77,8 +74,7 @@ class Rows:
 
     def never_begun(self, local: int, due: float, why: str) -> None:
         """A request that was scheduled and not sent."""
-        self.add(local, "never_begun", due, None, None, None, 0)
-        self._columns["error_class"][-1], self._columns["error"][-1] = "never_begun", why
+        self.add(local, "never_begun", due, None, None, None, 0, why)
 
     def table(self) -> pa.Table:
         """The rows as a table of ``schema.REQUESTS``."""
@@ -96,10 +92,10 @@ class Rows:
         first, last = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         first[some] = (times[(ends - sizes)[some]] - self._began) * self._scale
         last[some] = (times[(ends - 1)[some]] - self._began) * self._scale
-        values: dict[str, Any] = dict(self._columns)
+        values: dict[str, Any] = dict(zip(_FIELDS, zip(*self._rows, strict=True), strict=True))
         told = np.asarray(self._told, dtype=np.int64)
         tokens = np.frombuffer(self._tokens, dtype=np.int16) if self._tokens else np.empty(0, np.int16)
-        usage = np.asarray([n or 0 for n in self._columns["output_tokens"]], dtype=np.int64)
+        usage = np.asarray([n or 0 for n in values["output_tokens"]], dtype=np.int64)
         streamed = np.where(some, sizes, usage)
         if len(tokens):
             sums = np.add.reduceat(np.concatenate([tokens, [0]]), np.minimum(np.cumsum(told) - told, len(tokens)))

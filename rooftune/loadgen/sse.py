@@ -190,7 +190,13 @@ class Stream:
                     payloads(piece[start + 8 : -4])
                     at(time)
                     continue
-            self._long_way(piece, time)
+            if clean and piece[-5:] == b"0\r\n\r\n" and (last := _last(piece)) is not None:
+                assert self._chunks is not None
+                self._chunks.over = True
+                self.payloads += last
+                self.times += [time] * len(last)
+            else:
+                self._long_way(piece, time)
             clean = self.clean
 
     def _long_way(self, piece: bytes, time: float) -> None:
@@ -208,6 +214,29 @@ class Stream:
         self.payloads.clear()
         self.times.clear()
         self.names.clear()
+
+
+def _last(piece: bytes) -> list[bytes] | None:
+    """The events of a piece that ends a body and holds whole chunks of one plain event each; None when it is cut in another way."""
+    found: list[bytes] = []
+    at, size = 0, len(piece)
+    while at < size:
+        line = piece.find(b"\r\n", at, at + 18)
+        length = _hex(piece[at:line]) if line > at else -1
+        begin, end = line + 2, line + 2 + length
+        if length == 0:
+            return found if piece[begin:] == b"\r\n" else None
+        if length < 0 or piece[end : end + 2] != b"\r\n" or not piece.startswith(b"data: ", begin):
+            return None
+        if (
+            piece.find(b"\n", begin, end) != end - 2
+            or piece.find(b"\r", begin, end) >= 0
+            or piece[end - 2 : end] != b"\n\n"
+        ):
+            return None
+        found.append(piece[begin + 6 : end - 2])
+        at = end + 2
+    return None
 
 
 def _hex(digits: bytes) -> int:

@@ -21,6 +21,7 @@ except ImportError:  # pragma: no cover - the standard library's is half as fast
     loads = json.loads
 
 _STRING = re.compile(rb'(?:[^\x00-\x1f"\\]|\\.)*"')
+_ID = re.compile(rb'\{"id":"[\w-]*"')
 _MARK = "rooftune"
 
 
@@ -41,6 +42,11 @@ _TAILS: dict[bytes, bytes] = {}
 """One object for the many streams that end their events alike: it stays in the processor's cache."""
 
 
+_PROVEN: set[tuple[bytes, bytes]] = set()
+"""What stands before (after the answer's id) and behind the text in events that were proven to be templates: the answers of one server
+differ in their ids, so the proof is made once and not for each."""
+
+
 class Template:
     """Beginning and end of the events of one stream, each event one HTTP chunk."""
 
@@ -58,10 +64,11 @@ class Template:
 
     def received(self, texts: list[bytes]) -> int:
         """Bytes that came for these texts, their framing included."""
-        sizes = [len(text) for text in texts]
+        sizes = list(map(len, texts))
         frame = len(self._prefix) + len(self._suffix) + 8
-        digits = {size: len(b"%x" % (frame + size)) for size in set(sizes)}
-        return sum(sizes) + len(sizes) * (frame + 4) + sum([digits[size] for size in sizes])
+        few, many = len(b"%x" % (frame + min(sizes))), len(b"%x" % (frame + max(sizes)))
+        digits = few * len(sizes) if few == many else sum([len(b"%x" % (frame + size)) for size in sizes])
+        return sum(sizes) + len(sizes) * (frame + 4) + digits
 
     def payload(self, text: bytes) -> bytes:
         """The whole event of a text as it stands in JSON."""
@@ -76,6 +83,10 @@ def learn(payload: bytes, *, chat: bool) -> Template | None:
     if end is None or b"\r" in payload or b"\n" in payload:
         return None
     prefix, suffix = payload[:start], payload[end.end() - 1 :]
+    named = _ID.match(prefix)
+    kin = (prefix[named.end() :], suffix) if named and end.end() - 1 > start else None
+    if kin in _PROVEN:
+        return Template(prefix, suffix)
     try:
         event, marked = loads(payload), loads(prefix + _MARK.encode() + suffix)
         text = _text(event, chat)
@@ -84,7 +95,13 @@ def learn(payload: bytes, *, chat: bool) -> Template | None:
         _put(marked, chat, text)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
-    return Template(prefix, suffix) if marked == event else None
+    if marked != event:
+        return None
+    if len(_PROVEN) > 1000:
+        _PROVEN.clear()
+    if kin is not None:
+        _PROVEN.add(kin)
+    return Template(prefix, suffix)
 
 
 def _text(event: Any, chat: bool) -> Any:

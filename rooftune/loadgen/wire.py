@@ -32,6 +32,27 @@ _KNOWN = len(SIZES)
 _clock = time.monotonic
 
 
+Head = tuple[str, int, dict[str, str]]
+_HEADS: dict[bytes, Head] = {}
+"""Heads that were read before: a server repeats its own for a second, until the date changes."""
+
+
+def _parse(raw: bytes) -> Head | None:
+    """Version, status and headers (names in lower case); None when it is no head of HTTP/1."""
+    lines = raw.decode("latin-1").split("\r\n")
+    try:
+        version, code = lines[0].split(" ", 2)[:2]
+        status = int(code)
+    except ValueError:
+        return None
+    if not version.startswith("HTTP/1") or not 100 <= status < 1000:
+        return None
+    headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+    if len(_HEADS) > 1000:
+        _HEADS.clear()
+    return _HEADS.setdefault(raw, (version, status, headers))
+
+
 class Connection(asyncio.Protocol):
     """One connection to the server; ``pool`` is told when it is free or gone."""
 
@@ -177,22 +198,18 @@ class Connection(asyncio.Protocol):
             if len(buffer) > MAX_HEAD or (len(buffer) >= 5 and not buffer.startswith(b"HTTP/")):
                 self._fail("protocol", f"no HTTP answer: {bytes(buffer[:60])!r}", now)
             return None
-        lines = bytes(buffer[:stop]).decode("latin-1").split("\r\n")
+        raw = bytes(buffer[:stop])
         rest = bytes(buffer[stop + 4 :])
         flight.size += stop + 4
         buffer.clear()
-        try:
-            version, code = lines[0].split(" ", 2)[:2]
-            status = int(code)
-            if not version.startswith("HTTP/1") or not 100 <= status < 1000:
-                raise ValueError
-        except ValueError:
-            self._fail("protocol", f"no HTTP answer: {lines[0][:60]!r}", now)
+        found = _HEADS.get(raw) or _parse(raw)
+        if found is None:
+            self._fail("protocol", f"no HTTP answer: {raw.decode('latin-1').partition(chr(13))[0][:60]!r}", now)
             return None
+        version, status, headers = found
         if status < 200:
             buffer += rest
             return self._head(now)
-        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
         self._begin_body(status, headers, version, now)
         if self.flight is not None and self._state != _CHUNKED:
             flight.size += len(rest)

@@ -192,3 +192,22 @@ def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
         pool.next_due = -1.0 if k % 2 else math.inf
         connection.data_received(piece)
     assert pool.rung == len(pieces) // 2
+
+
+@pytest.mark.parametrize("head", [b"\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 two\r\n\r\n", b"SSH-2.0 200 x\r\n\r\n"])
+def test_what_is_no_head_is_a_record(head: bytes) -> None:
+    assert read([head])[0] == "protocol"
+
+
+@given(
+    st.text(alphabet="abc-_0", max_size=12), st.text(alphabet="abc-_0", max_size=12), st.text(min_size=1, max_size=5)
+)
+def test_a_template_of_kin_is_what_the_proof_would_give(one: str, other: str, text: str) -> None:
+    """Another answer of the same server differs in its id; an event in which anything else differs is proven anew."""
+    for ident in (one, other):
+        payload = event(text)[6:-2].replace(b"cmpl-1", b"cmpl-" + ident.encode())
+        found = learn(payload, chat=False)
+        assert found is not None
+        wanted = loads(payload)
+        wanted["choices"][0]["text"] = "kin"
+        assert loads(found.payload(b"kin")) == wanted
