@@ -13,9 +13,9 @@ import math
 import numpy as np
 
 from rooftune.evidence.metrics import QUANTILES, latencies, throughput
-from rooftune.evidence.quantiles import quantile
 from rooftune.evidence.records import Floats, Requests
 from rooftune.evidence.trial import Window
+from rooftune.quantiles import quantile
 
 BLOCKS = 10
 RATES = ("output_throughput", "request_throughput", "total_token_throughput")

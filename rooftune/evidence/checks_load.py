@@ -10,9 +10,9 @@ import numpy as np
 
 from rooftune.evidence import concurrency
 from rooftune.evidence.findings import failed, no_data, passed, warned
-from rooftune.evidence.quantiles import quantile
 from rooftune.evidence.source import Evidence
 from rooftune.evidence.trial import Check
+from rooftune.quantiles import quantile
 
 LAG_MS = 20.0
 """A send lag (p99) that never matters."""

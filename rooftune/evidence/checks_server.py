@@ -8,9 +8,9 @@ import numpy as np
 
 from rooftune.evidence.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics import gaps
-from rooftune.evidence.overload import inside
 from rooftune.evidence.source import Evidence
 from rooftune.evidence.trial import Check, Window
+from rooftune.queues import inside
 
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
 """Relative tolerance of Little's law, and requests that are always allowed (sampling once a second)."""

@@ -8,12 +8,12 @@ import numpy as np
 
 from rooftune.evidence.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics import scheduled_in, streaming_tpot
-from rooftune.evidence.overload import inside, slope
-from rooftune.evidence.quantiles import order_interval
 from rooftune.evidence.records import Floats
 from rooftune.evidence.source import Evidence
 from rooftune.evidence.student import t_tail
 from rooftune.evidence.trial import Check
+from rooftune.quantiles import order_interval
+from rooftune.queues import inside, slope
 
 BLOCKS = 12
 UNSTEADY = ("ramp", "burst", "trace")

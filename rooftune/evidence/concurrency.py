@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rooftune.evidence.overload import inside
 from rooftune.evidence.records import Floats, Requests
 from rooftune.evidence.trial import Window
+from rooftune.queues import inside
 
 POINTS = 2000
 AT_MOST_SHARE = 0.15

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rooftune.evidence.quantiles import censored_quantile
 from rooftune.evidence.records import Bools, Floats, Requests, requests_of
 from rooftune.evidence.trial import Window
+from rooftune.quantiles import censored_quantile
 from rooftune.workloads.spec import Slo
 
 if TYPE_CHECKING:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rooftune.evidence.metrics import scheduled_in, throughput
-from rooftune.evidence.records import Bools, Floats, Requests
+from rooftune.evidence.records import Bools, Requests
 from rooftune.evidence.trial import Window
+from rooftune.queues import FLAT, POINTS, grows, inside, slope
 from rooftune.workloads.spec import Slo
-
-LEAST_SHARE = 0.03
-"""A queue that grows by less than this share of the asked rate is not called overload."""
-POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -68,34 +65,12 @@ def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool 
     return Load(True, asked, served, queue, growth, _breaks(r, slo), reason)
 
 
-def inside(begin: Floats, end: Floats, at: Floats) -> Floats:
-    """How many of the spans [begin, end) hold each moment; NaN begins never, infinity never ends."""
-    begins, ends = np.sort(begin[np.isfinite(begin)]), np.sort(end[np.isfinite(end)])
-    count = np.searchsorted(begins, at, side="right") - np.searchsorted(ends, at, side="right")
-    return np.asarray(count, dtype=np.float64)
-
-
-def slope(at: Floats, values: Floats) -> float:
-    """Least-squares slope, per second."""
-    centred = at - at.mean()
-    return float((centred * (values - values.mean())).sum() / (centred**2).sum())
-
-
-def grows(at: Floats, values: Floats, rate: float) -> bool:
-    """Whether a count of requests grows through the window by more than chance and by a share that matters."""
-    quarter = max(len(at) // 4, 1)
-    first, last = values[:quarter], values[-quarter:]
-    gained = slope(at, values) * (at[-1] - at[0])
-    enough = gained >= max(5.0, 4.0 * float(np.sqrt(first.mean() + 1.0)))
-    return bool(enough and gained >= LEAST_SHARE * rate * (at[-1] - at[0]) and last.min() > first.mean())
-
-
 def _flat(r: Requests, window: Window) -> bool:
-    """Tokens a second of the second half are no more than 10 % above the first half."""
+    """Whether the tokens a second stand still from the first half to the second."""
     middle = (window.start_s + window.end_s) / 2
     halves = Window(start_s=window.start_s, end_s=middle), Window(start_s=middle, end_s=window.end_s)
     first, second = (throughput(r, w)["output_throughput"] for w in halves)
-    return second <= 1.1 * first
+    return second <= FLAT * first
 
 
 def _mean_answer(r: Requests, planned: float) -> float:

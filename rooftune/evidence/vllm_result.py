@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rooftune.evidence.metrics import LATENCIES
-from rooftune.evidence.overload import inside
 from rooftune.evidence.records import Requests
 from rooftune.evidence.trial import TrialResult
+from rooftune.queues import inside
 from rooftune.workloads.spec import Workload
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.quantiles import censored_quantile
 from rooftune.simulator.outcome import Outcome
-from rooftune.simulator.overload import Arrived, censored_quantile, overloaded
+from rooftune.simulator.overload import Arrived, overloaded
 from rooftune.workloads.spec import Slo
 
 Floats = npt.NDArray[np.float64]

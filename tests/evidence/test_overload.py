@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.overload import assess, inside, slope
+from rooftune.evidence.overload import assess
 from rooftune.evidence.records import Requests
 from rooftune.evidence.trial import Window
+from rooftune.queues import inside, slope
 from tests.evidence import made_load
 
 WINDOW = Window(start_s=20.0, end_s=80.0)

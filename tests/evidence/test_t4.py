@@ -13,9 +13,9 @@ import pytest
 from rooftune.evidence.audit import CHECKS, audit_path
 from rooftune.evidence.import_csv import read
 from rooftune.evidence.metrics import request_metrics
-from rooftune.evidence.overload import inside
 from rooftune.evidence.records import Requests
 from rooftune.evidence.trial import Check, Window
+from rooftune.queues import inside
 
 DATA = Path(__file__).parent / "data"
 BASELINE, EIGHT = DATA / "t4_requests_baseline.csv", DATA / "t4_requests_max_num_seqs_8.csv"

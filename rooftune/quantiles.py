@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from rooftune.evidence.records import Floats
+Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 0.01
 """Largest relative distance of the two bounds at which a quantile still counts as determined."""
