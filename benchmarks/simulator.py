@@ -31,6 +31,7 @@ MOST_COMMAND_S = 1.0
 MOST_BYTES = 1024**3
 MOST_GROWTH = 1.5
 """Time for each request with a million of them, over that with ten thousand."""
+TIMES_VIDUR = 200
 GPU, MODEL, VERSION = "A40", "llama-2-7b", "0.32.0"
 FLAGS: dict[str, Any] = {"quantization": "awq_marlin"}
 """A server whose capacity for chat-medium lies a little above the 20 requests/s that it asks for."""
@@ -181,13 +182,18 @@ def front() -> list[str]:
 
 
 def vidur(python: Path) -> list[str]:
-    """Vidur beside. Its step time is a stand-in that costs nothing, so this is no test of anything: it says how much at least."""
+    """Vidur beside, with its own random forest for the step time."""
     from benchmarks.vidur_beside import requests_per_s
 
-    theirs, start = max(requests_per_s(python) for _ in range(3))
+    runs = [requests_per_s(python) for _ in range(3)]
+    theirs, start = max(runs)
     ours = max(in_a_process(200_000).per_s for _ in range(3))
-    print(f"\n5. Vidur, with a step time that costs nothing: {theirs:,.0f} requests/s after {start:.1f} s of start")
-    print(f"ours: {ours:,.0f} requests/s, at least {ours / theirs:,.0f} times as many")
+    print(
+        f"\n5. Vidur: {theirs:,.0f} requests/s, the best of {', '.join(f'{r[0]:,.0f}' for r in runs)}, after {start:.1f} s of start"
+    )
+    print(f"ours: {ours:,.0f} requests/s, {ours / theirs:,.0f} times as many")
+    if ours < TIMES_VIDUR * theirs:
+        return [f"{ours / theirs:,.0f} times Vidur's requests/s, {TIMES_VIDUR} are asked for"]
     return []
 
 
