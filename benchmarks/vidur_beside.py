@@ -3,8 +3,8 @@
 This file is also what that interpreter runs. Vidur learns its step times from profiles that it downloads from a hub. So that no network
 is needed, tables of the same shape are made here by a plain formula and put in their place; everything else is Vidur's own and as
 it comes: it trains its random forest on them, looks each step up in it, schedules, and moves its clock. What the tables say
-decides how long a step takes, not how fast Vidur finds that out. The training is done once before and not counted, as
-Vidur keeps it on disk. (`pip install vidur` into an environment of its own; measured with 0.0.26.)
+decides how long a step takes, not how fast Vidur finds that out. The training (one forest of its size, not a search for the best) is done
+once before and not counted, as Vidur keeps it on disk. (`pip install vidur` into an environment of its own; measured with 0.0.26.)
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ ARGUMENTS = (
     "--execution_time_predictor_config_type", "random_forrest",
     "--random_forrest_execution_time_predictor_config_prediction_max_tokens_per_request", "8192",
     "--random_forrest_execution_time_predictor_config_prediction_max_batch_size", "256",
+    "--random_forrest_execution_time_predictor_config_num_estimators", "250",
+    "--random_forrest_execution_time_predictor_config_max_depth", "16",
+    "--random_forrest_execution_time_predictor_config_min_samples_split", "2",
+    "--random_forrest_execution_time_predictor_config_k_fold_cv_splits", "2",
     "--no-metrics_config_write_metrics", "--no-metrics_config_store_plots", "--no-metrics_config_enable_chrome_trace",
 )  # fmt: skip
 STEP_MS = 20.0
