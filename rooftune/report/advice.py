@@ -9,6 +9,7 @@ from rooftune.report.text import code, joined, number, plain_change, sentence, t
 from rooftune.tuning.judge import WORDS, judge, span
 from rooftune.tuning.objective import slo_broken
 from rooftune.tuning.plan import Verdict
+from rooftune.tuning.upgrade import UpgradeRow
 
 GB = 1e9
 
@@ -179,15 +180,25 @@ def _advice(c: Contents) -> list[str]:
     path = c.upgrade
     if path is None or not path.asked_rate_per_s:
         return []
-    able = [r for r in path.rows if r.overloaded is False and r.usd_per_hour and not r.current]
+    asked, share = path.asked_rate_per_s, c.plan.objective.slo_share
+    able = [r for r in path.rows if not r.current and r.usd_per_hour and _serves(r, asked, share)]
+    within = " within the SLO" if any(r.slo_share is not None for r in path.rows) else ""
     if not able:
-        return ["No single accelerator of this list is predicted to serve the asked rate.", ""]
+        return [f"No single accelerator of this list is predicted to serve the asked rate{within}.", ""]
     best = min(able, key=lambda r: r.usd_per_hour or 0)
     return [
-        f"The least expensive of them that is predicted to serve {path.asked_rate_per_s:g} requests/s alone is the "
+        f"The least expensive of them that is predicted to serve {asked:g} requests/s alone{within} is the "
         f"{best.gpu} at ${best.usd_per_hour:.2f} an hour.",
         "",
     ]
+
+
+def _serves(row: UpgradeRow, asked_rate_per_s: float, slo_share: float) -> bool:
+    """Whether the asked rate is served there, and as many requests meet the SLO as it wants. A queue that grows slowly is no overload by
+    the test of a short window, so the rate at which the server is full counts too."""
+    if row.overloaded is not False or (row.served_rate_per_s or 0.0) < asked_rate_per_s:
+        return False
+    return row.slo_share is None or row.slo_share >= slo_share
 
 
 def learnings(c: Contents) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import synthetic_run as made
 
 from rooftune.errors import EngineError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.report import advice
 from rooftune.tuning import upgrade
 from rooftune.tuning.case import target_for
-from rooftune.tuning.upgrade import UpgradePath, options, upgrade_path
+from rooftune.tuning.upgrade import UpgradePath, UpgradeRow, options, upgrade_path
 
 
 def path(monkeypatch: pytest.MonkeyPatch) -> UpgradePath:
@@ -62,3 +65,30 @@ def test_options_fit_the_accelerator() -> None:
     assert "FP8 weights" in h100
     assert all("enforce_eager" not in flags for flags in [*t4.values(), *h100.values()])
     assert t4["16-bit weights"]["max_model_len"] == 2048
+
+
+def row(gpu: str, price: float, served: float, share: float | None, overloaded: bool = False) -> UpgradeRow:
+    return UpgradeRow(
+        gpu=gpu, memory_bytes=24 * 2**30, bandwidth_bytes_per_s=3e11, fp8=True, configuration="FP8 weights",
+        output_throughput=2700.0, served_rate_per_s=served, overloaded=overloaded, slo_share=share, usd_per_hour=price,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row("L4", 0.8, 18.5, 0.0), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L40S at $1.90"),
+        ([row("L4", 0.8, 22.0, 0.6), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L40S at $1.90"),
+        ([row("L4", 0.8, 22.0, 0.995), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L4 at $0.80"),
+        ([row("L4", 0.8, 22.0, None), row("L40S", 1.9, 54.0, None)], "20 requests/s alone is the L4 at $0.80"),
+        ([row("L4", 0.8, 11.0, None, True), row("A10G", 1.0, 12.0, None, True)], "No single accelerator"),
+    ],
+)
+def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: str) -> None:
+    """A server that is nearly full lets its queue grow so slowly that no test of a short window calls it overload."""
+    path = UpgradePath(
+        workload="chat-medium", model="llama-2-7b", engine_version="0.15.1", asked_rate_per_s=20.0, error_band=0.1, rows=rows
+    )  # fmt: skip
+    plan = made.plan_of(made.workload())
+    found = advice._advice(SimpleNamespace(upgrade=path, plan=plan))  # type: ignore[arg-type]
+    assert said in found[0]
