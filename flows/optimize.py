@@ -28,7 +28,7 @@ from tasks.labels import label_run
 from tasks.load import real_seconds
 from tasks.machine import machine
 from tasks.refs import Outcome
-from tasks.report import write_decision
+from tasks.report import show, write_decision
 from tasks.spent import expected_s, spent_s
 
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
@@ -110,7 +110,8 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
             await plan(run)
         await _search(folder, run, target, spec, budget_s)
     await roofline(run)
-    await report(run)
+    await report(run, in_ui=False)
+    await show(folder)
     decision = write_decision(folder)
     nothing = next((v for v in decision.verdicts[:1] if v.verdict in ("failed", "not trusted")), None)
     if nothing is not None:

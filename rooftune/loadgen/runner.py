@@ -20,7 +20,7 @@ from rooftune.loadgen.bodies import Bodies
 from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.spill import Rows, write_part
-from rooftune.loadgen.watch import Watch, yield_to_others
+from rooftune.loadgen.watch import Watch
 
 AT_ONCE = 64
 """Sends in one turn of the loop before answers are read again."""
@@ -73,7 +73,7 @@ class Runner:
         self.usage_tokens = self.usage_chunks = self.chunks = 0
         self.retry_after = 0
         self._part = 0
-        self._writer = ThreadPoolExecutor(1, "spill", yield_to_others)
+        self._writer = ThreadPoolExecutor(1, "spill")
 
     def prepare(self, loop: asyncio.AbstractEventLoop, sender: Sender) -> None:
         """Everything that can be done before the load begins."""

@@ -118,6 +118,10 @@ def test_the_run(page: Any, stack: dict[str, Any]) -> None:
     page.get_by_text("Subflow Runs", exact=True).first.click()
     for name in ("trial 0: baseline 1", "probe ", "report "):
         page.get_by_text(name).first.wait_for(timeout=30_000)
+    page.get_by_text("Artifacts", exact=True).first.click()
+    for name in ("verdicts-tiny", "report-tiny"):
+        page.get_by_text(name).first.wait_for(timeout=30_000)
+    picture(page, stack, "run-artifacts")
 
 
 def test_its_artifacts(page: Any, stack: dict[str, Any]) -> None:

@@ -188,13 +188,14 @@ def test_a_candidate_that_cannot_start_is_a_verdict_with_its_reason(verdicts: di
 
 
 def test_client_and_server_count_the_same_tokens(story: Story) -> None:
-    """Over the whole load: the usage of every answer against the gain of the server's counters."""
+    """Over the whole load: the usage of every answer against the gain of the server's counters, exactly. Within the window the check
+    compares samples a second apart, which a busy machine delays: a warning is no difference in the counts."""
     whole = 0
     for trial in measured(story.folder):
         files = story.folder.trial(trial.candidate, trial.n)
         requests = pq.read_table(files.requests).to_pydict()
         check = next(c for c in trial.checks if c.id == "token-count")
-        assert check.status == "pass", check.sentence
+        assert check.status != "fail", check.sentence
         if set(requests["status"]) != {"completed"}:
             continue
         whole += 1
