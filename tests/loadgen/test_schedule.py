@@ -112,7 +112,7 @@ async def test_a_turn_waits_for_the_answer_and_the_think_time(server: Misbehavin
 async def test_after_a_turn_without_answer_the_next_ones_are_never_begun(
     server: MisbehavingServer, tmp_path: Path
 ) -> None:
-    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=0.3)
+    load = workload(arrivals={"process": "constant", "rate_per_s": 3}, conversations=TALK, duration_s=1.0)
     records, runner = await fly(load, f"{server.url}/no_done", tmp_path)
     statuses = [r["status"] for r in records]
     assert statuses == (["failed"] + ["never_begun"] * 2) * (len(records) // 3)
