@@ -4,7 +4,8 @@ This file is also what that interpreter runs. Vidur learns its step times from p
 is needed, tables of the same shape are made here by a plain formula and put in their place; everything else is Vidur's own and as
 it comes: it trains its random forest on them, looks each step up in it, schedules, and moves its clock. What the tables say
 decides how long a step takes, not how fast Vidur finds that out. The training (one forest of its size, not a search for the best) is done
-once before and not counted, as Vidur keeps it on disk. Its metrics are on, as by default, since ours are too; its plots and traces are off. (`pip install vidur` into an environment of its own; measured with 0.0.26.)
+once before and not counted, as Vidur keeps it on disk.
+Its metrics, plots and traces are off, and ours are not counted either. (`pip install vidur` into an environment of its own; 0.0.26.)
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ARGUMENTS = (
     "--random_forrest_execution_time_predictor_config_max_depth", "16",
     "--random_forrest_execution_time_predictor_config_min_samples_split", "2",
     "--random_forrest_execution_time_predictor_config_k_fold_cv_splits", "2",
-    "--metrics_config_write_metrics", "--no-metrics_config_store_plots", "--no-metrics_config_enable_chrome_trace",
+    "--no-metrics_config_write_metrics", "--no-metrics_config_store_plots", "--no-metrics_config_enable_chrome_trace",
 )  # fmt: skip
 STEP_MS = 20.0
 """About what a step of ours takes in the same place."""
