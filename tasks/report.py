@@ -30,19 +30,19 @@ def bring_up_to_date(run: RunFolder) -> None:
     """Write what a report needs from what is there: decision, roofline, upgrade path."""
     from tasks.roofline import place_trials
 
-    write_decision(run)
+    decision = write_decision(run)
     if run.hardware_json.is_file():
         place_trials(run)
-    _upgrade(run)
+    _upgrade(run, decision)
 
 
-def _upgrade(run: RunFolder) -> None:
+def _upgrade(run: RunFolder, decision: Decision) -> None:
     """Predict the workload on other accelerators; a report can do without."""
     from rooftune.tuning.upgrade import write_upgrade
 
     plan = plan_of(run)
     try:
-        write_upgrade(run, workload_of(run), plan, write_decision(run))
+        write_upgrade(run, workload_of(run), plan, decision)
     except RooftuneError as error:
         story.log(f"No upgrade path: {error}")
 
@@ -59,8 +59,8 @@ async def write_files(run: RunFolder) -> list[str]:
     """Write report.md, report.html, figures and start scripts; returns their names below the run folder."""
     from rooftune.report.markdown import write_report
 
-    await asyncio.to_thread(write_decision, run)
-    await asyncio.to_thread(_upgrade, run)
+    decision = await asyncio.to_thread(write_decision, run)
+    await asyncio.to_thread(_upgrade, run, decision)
     await asyncio.to_thread(write_report, run)
     made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
     made += sorted(run.path.glob("start_vllm*.sh"))

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import sys
-import threading
 import time
 from array import array
 
@@ -113,11 +111,3 @@ def _open_descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
         return 0
-
-
-def yield_to_others() -> None:
-    """Lower this thread's priority (Linux has one for each): on a core that is shared, sending comes first."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            mine = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, mine, min(19, os.getpriority(os.PRIO_PROCESS, mine) + 10))
