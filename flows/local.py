@@ -110,7 +110,7 @@ def own_server() -> Iterator[str]:
             port = free_port()
             api = f"http://127.0.0.1:{port}/api"
             process = spawn(_command(port), log, {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"})
-            stack.callback(process.wait)
+            stack.callback(process.stop)
             os.environ |= {"PREFECT_API_URL": api, OWN_SERVER: "1"}
             stack.callback(os.environ.pop, "PREFECT_API_URL", None)
             stack.callback(os.environ.pop, OWN_SERVER, None)

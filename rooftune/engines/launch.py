@@ -186,7 +186,7 @@ async def running(
 async def _finish(process: ServerProcess) -> int:
     """Order the end at once, then wait for it, also when we are being cancelled meanwhile."""
     process.let_go()
-    waiting = asyncio.ensure_future(asyncio.to_thread(process.wait))
+    waiting = asyncio.ensure_future(asyncio.to_thread(process.stop))
     cancelled = False
     while not waiting.done():
         try:

@@ -39,8 +39,11 @@ class ServerProcess:
         if self.supervisor.stdin and not self.supervisor.stdin.closed:
             self.supervisor.stdin.close()
 
-    def wait(self, timeout_s: float = GRACE_S + 12.0) -> int:
-        """Wait until every process of the server is gone; return its exit code. Blocking."""
+    def stop(self, timeout_s: float = GRACE_S + 12.0) -> int:
+        """Order the end and wait until every process of the server is gone; return its exit code. Blocking.
+
+        A server that is still running gets SIGTERM first, so to learn how it ends by itself ask ``exit_code`` before.
+        """
         self.let_go()
         try:
             code = self.supervisor.wait(timeout_s)

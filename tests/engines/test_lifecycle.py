@@ -66,6 +66,15 @@ def mark(tmp_path: Path) -> str:
     return f"mark-{tmp_path}"
 
 
+def ended(process: ServerProcess, seconds: float = 20.0) -> int:
+    """Wait until the server has ended by itself (ordering its end would be a race with that), then tidy up; its exit code."""
+    deadline = time.monotonic() + seconds
+    while process.exit_code() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.exit_code() is not None
+    return process.stop()
+
+
 def start_stubborn(folder: Path, mark: str, grace_s: float = 0.5) -> ServerProcess:
     """Five processes: the server and four below it, one of them orphaned; the supervisor is the sixth."""
     process = spawn([sys.executable, "-c", STUBBORN, mark], folder / "server.log", {}, grace_s=grace_s)
@@ -76,7 +85,7 @@ def start_stubborn(folder: Path, mark: str, grace_s: float = 0.5) -> ServerProce
 def test_all_of_a_stubborn_server_ends(tmp_path: Path, mark: str) -> None:
     process = start_stubborn(tmp_path, mark)
     assert process.exit_code() is None
-    assert process.wait() == 128 + signal.SIGKILL
+    assert process.stop() == 128 + signal.SIGKILL
     assert marked(mark) == []
     assert (tmp_path / "server.log").read_text() == "up\n"
 
@@ -86,22 +95,22 @@ def test_a_server_that_heeds_sigterm_may_say_goodbye(tmp_path: Path) -> None:
     process = spawn([sys.executable, "-c", script], tmp_path / "server.log", {})
     while "up" not in (tmp_path / "server.log").read_text():
         time.sleep(0.02)
-    assert process.wait() == 0
+    assert process.stop() == 0
     assert (tmp_path / "server.log").read_text() == "up\nbye\n"
 
 
 def test_the_exit_code_is_the_servers(tmp_path: Path) -> None:
     process = spawn([sys.executable, "-c", "import sys; print('no'); sys.exit(3)"], tmp_path / "server.log", {})
-    assert process.wait() == 3
+    assert ended(process) == 3
     process = spawn(["/nowhere/python"], tmp_path / "other.log", {})
-    assert process.wait() == 127
+    assert ended(process) == 127
     assert "could not be started" in (tmp_path / "other.log").read_text()
 
 
 def test_children_of_a_server_that_crashed_end_too(tmp_path: Path, mark: str) -> None:
     script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', {mark!r}]); sys.exit(1)"
     process = spawn([sys.executable, "-c", script], tmp_path / "server.log", {})
-    assert process.wait() == 1
+    assert ended(process) == 1
     assert marked(mark) == []
 
 
@@ -144,7 +153,7 @@ def test_nothing_is_left_although_a_forked_child_holds_the_pipe(tmp_path: Path, 
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path, mark: str) -> None:
     process = start_stubborn(tmp_path, mark)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.stop()
     deadline = time.monotonic() + PROMISE_S
     while time.monotonic() < deadline and psutil.pid_exists(process.server_pid):
         time.sleep(0.05)
