@@ -62,7 +62,7 @@ class Stub:
         self.poll = select.epoll()
         self.poll.register(self.listener.fileno(), select.EPOLLIN)
         self.open: dict[int, tuple[socket.socket, bytearray]] = {}
-        self.slots: list[list[list[Any]]] = [[] for _ in range(SLOTS)]
+        self.slots: list[list[tuple[Any, ...]]] = [[] for _ in range(SLOTS)]
         self.scripts = (Script(False), Script(True))
         self.rows: list[tuple[float, array[float]]] = []
         self.late = array("f")
@@ -87,23 +87,24 @@ class Stub:
 
     def beat(self, slot: int) -> None:
         """Send the next token to everyone in this slot."""
-        kept = []
+        over = False
         clock = time.monotonic
-        for stream in self.slots[slot]:
-            sock, times, script = stream
-            times.append(clock())
-            last = len(times) == TOKENS
+        for send, times, note, script in self.slots[slot]:
+            note(clock())
+            count = len(times)
             try:
-                sock.send(script.last if last else script.middle[len(times) & 15])
+                if count < TOKENS:
+                    send(script.middle[count & 15])
+                    continue
+                send(script.last)
             except OSError:
-                self.running -= 1
-                continue
-            if last:
-                self.running -= 1
-            else:
-                kept.append(stream)
+                del times[:]
+            over = True
         self.sent += len(self.slots[slot])
-        self.slots[slot] = kept
+        if over:
+            kept = [s for s in self.slots[slot] if 0 < len(s[1]) < TOKENS]
+            self.running -= len(self.slots[slot]) - len(kept)
+            self.slots[slot] = kept
 
     def readable(self, fd: int) -> None:
         """A new connection, or bytes of a request."""
@@ -150,7 +151,7 @@ class Stub:
             self.running += 1
             sock.send(HEAD)
             now_slot = int(time.monotonic() * 1000) % SLOTS
-            self.slots[now_slot].append([sock, times, self.scripts[b"chat" in head[:60]]])
+            self.slots[now_slot].append((sock.send, times, times.append, self.scripts[b"chat" in head[:60]]))
             return
         self.plain(sock, head)
 

@@ -10,7 +10,7 @@ from rooftune.loadgen.answer import Answer
 class Flight:
     """One request. Times of the monotonic clock."""
 
-    __slots__ = ("answer", "connection", "due", "ended", "local", "released", "sent", "size", "wire")
+    __slots__ = ("answer", "connection", "due", "ended", "local", "sent", "size", "wire")
 
     def __init__(self, local: int, due: float, sent: float, wire: bytes, answer: Answer) -> None:
         self.local, self.due, self.sent = local, due, sent
@@ -20,8 +20,6 @@ class Flight:
         self.ended: float | None = None
         self.size = 0
         """Bytes received, as far as they were looked at."""
-        self.released = False
-        """Cut before its connection was there."""
 
     @property
     def chunks(self) -> int:

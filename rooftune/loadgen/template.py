@@ -70,6 +70,18 @@ class Template:
         digits = few * len(sizes) if few == many else sum([len(b"%x" % (frame + size)) for size in sizes])
         return sum(sizes) + len(sizes) * (frame + 4) + digits
 
+    def several(self, data: bytes) -> list[bytes] | None:
+        """The texts of events that were read together; None when these bytes are not a row of whole events of this template."""
+        start, texts = self.start, []
+        *parts, rest = data.split(self.tail)
+        for part in parts:
+            length = len(part) - self.cut
+            size = SIZES[length] if length < len(SIZES) else b"\x00"
+            if not part.startswith(size) or not part.startswith(start, len(size)):
+                return None
+            texts.append(part[len(start) + len(size) :])
+        return None if rest else texts
+
     def payload(self, text: bytes) -> bytes:
         """The whole event of a text as it stands in JSON."""
         return self._prefix + text + self._suffix

@@ -99,7 +99,6 @@ class AiohttpSender:
 
     def cut(self, flight: Flight, now: float) -> None:
         """End a request that is in flight; its record is the caller's."""
-        flight.released = True
         task = self._tasks.pop(flight, None)
         if task is not None:
             task.cancel()

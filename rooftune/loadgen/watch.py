@@ -14,7 +14,7 @@ from rooftune.loadgen.alarm import Alarm
 EVERY_S = 0.02
 ROOM = 2**14
 """Descriptors for which room is made before the load begins: 128 KiB in the kernel."""
-YOUNG_EVERY_S, OLDER_EVERY_S = 5.0, 60.0
+YOUNG_EVERY_S, OLDER_EVERY_S = 1.0, 60.0
 """The collector is off during the load; so often we look for cycles among young and older objects ourselves."""
 
 

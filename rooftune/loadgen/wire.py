@@ -7,10 +7,9 @@ read goes out between two reads, not after all of them.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.sse import BadFrame, Chunks
@@ -18,12 +17,12 @@ from rooftune.loadgen.template import SIZES, Template
 
 if TYPE_CHECKING:
     from rooftune.loadgen.pool import Pool
+    from rooftune.loadgen.sockets import Link
 
 MAX_HEAD = 64 * 2**10
 GATHERED = 64
 """Reads of a stream without a template that are taken apart together."""
 MANY_TEXTS = 512
-LARGE_READ = 16 * 2**10
 HOPELESS = 8
 """Reads that did not fit a template, with fewer that did, after which none is tried any more."""
 _IDLE, _HEAD, _CHUNKED, _PLAIN, _BODY = range(5)
@@ -53,15 +52,15 @@ def _parse(raw: bytes) -> Head | None:
     return _HEADS.setdefault(raw, (version, status, headers))
 
 
-class Connection(asyncio.Protocol):
-    """One connection to the server; ``pool`` is told when it is free or gone."""
+class Connection:
+    """One connection to the server, a ``sockets.Reader``; ``pool`` is told when it is free or gone."""
 
     __slots__ = ("_buffer", "_chunks", "_cut", "_keep", "_left", "_misses", "_skip", "_start", "_state", "_tail", "_template", "_text", "_time", "flight",
-                 "idle_since", "pieces", "pool", "texts", "times", "transport")  # fmt: skip
+                 "idle_since", "link", "pieces", "pool", "texts", "times")  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.transport: Any = None
+        self.link: Link | None = None
         self.flight: Flight | None = None
         self._state = _IDLE
         self._buffer = bytearray()
@@ -78,15 +77,16 @@ class Connection(asyncio.Protocol):
         self._text, self._time = self.texts.append, self.times.append
         """When each of them came."""
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+    def connection_made(self, link: Link) -> None:
+        self.link = link
 
     def begin(self, flight: Flight) -> None:
         """Send a request."""
         self.flight, flight.connection = flight, self
         self._state, self._keep = _HEAD, True
         self._template, self._tail, self._misses = None, _NEVER, 0
-        self.transport.write(flight.wire)
+        assert self.link is not None
+        self.link.write(flight.wire)
         flight.wire = b""
 
     def data_received(self, data: bytes) -> None:
@@ -95,17 +95,28 @@ class Connection(asyncio.Protocol):
             length = len(data)
             size = SIZES[length] if length < _KNOWN else b"\x00"
             if data.startswith(size) and data.startswith(self._start, len(size)):
-                self._text(data[self._skip + len(size) : self._cut])
-                self._time(now)
+                text, time = self._text, self._time  # called as methods they would be looked up anew
+                text(data[self._skip + len(size) : self._cut])
+                time(now)
                 if now >= self.pool.next_due:
                     self.pool.when_due()
                 return
-        if self._state == _CHUNKED:
+            self._late(data, now)
+        elif self._state == _CHUNKED:
             self._streamed(data, now)
         else:
             self._slow(data, now)
         if now >= self.pool.next_due:
             self.pool.when_due()
+
+    def _late(self, data: bytes, now: float) -> None:
+        """A read that ends like the template and is not one event: we were late, and there are several."""
+        assert self._template is not None
+        texts = self._template.several(data)
+        if texts is None:
+            return self._streamed(data, now)
+        self.texts += texts
+        self.times.extend([now] * len(texts))
 
     def _streamed(self, data: bytes, now: float) -> None:
         """A read of a stream that does not fit the template, or has none yet."""
@@ -114,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._tail = _NEVER
         self.pieces.append(data)
         self.times.append(now)
-        if self._misses < HOPELESS or data.endswith(b"\r\n\r\n") or not 5 <= len(data) <= LARGE_READ or len(self.pieces) >= GATHERED:  # fmt: skip
+        if self._misses < HOPELESS or data.endswith(b"\r\n\r\n") or len(data) < 5 or len(self.pieces) >= GATHERED:
             self._look()
 
     def _flush(self) -> None:
@@ -289,13 +300,10 @@ class Connection(asyncio.Protocol):
         self.flight, self._tail = None, _NEVER
         self.close()
 
-    def eof_received(self) -> bool:
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         now = _clock()
         self.pool.lost(self)
-        self.transport = None
+        self.link = None
         flight = self.flight
         if flight is None:
             return
@@ -313,5 +321,6 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close it without waiting for anything."""
         self.pool.lost(self)
-        if self.transport is not None:
-            self.transport.abort()
+        link, self.link = self.link, None
+        if link is not None:
+            link.abort()

@@ -40,7 +40,7 @@ class FakePool:
         pass
 
 
-class FakeTransport:
+class FakeLink:
     """Takes what is written."""
 
     def write(self, data: bytes) -> None:
@@ -54,7 +54,7 @@ def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[A
     """The record of an answer that comes in these reads and then ends."""
     pool = FakePool()
     connection = Connection(pool)  # type: ignore[arg-type]
-    connection.connection_made(FakeTransport())
+    connection.connection_made(FakeLink())  # type: ignore[arg-type]
     flight = Flight(0, 0.0, 0.0, b"", Answer(chat=chat, asked=asked, streamed=True))
     connection.begin(flight)
     for piece in pieces:
@@ -116,6 +116,8 @@ def test_a_stream_cut_anywhere_gives_the_same_record(body: bytes, places: list[i
     everything = read([body])
     assert read(cut(body, places))[:-1] == everything[:-1]
     assert read([HEAD, *_as_sent(body)])[:-1] == everything[:-1]
+    sent = _as_sent(body)
+    assert read([HEAD, *[b"".join(sent[i : i + 2]) for i in range(0, len(sent), 2)]])[:-1] == everything[:-1]
     if not everything[0]:
         assert read(cut(body, places))[-1] == everything[-1] == len(body)
 
@@ -140,6 +142,31 @@ def test_the_hot_path_counts_every_byte_and_token() -> None:
     pieces = [HEAD, *[chunk(event(f" word{i}" * (i % 9 + 1))) for i in range(200)], chunk(event(" end", "length"))]
     pieces += [chunk(usage(201)), chunk(DONE) + END]
     assert read(pieces, asked=201) == ("", 201, 201, 5, "length", 200, sum(map(len, pieces)))
+
+
+@pytest.mark.parametrize("together", [2, 3, 10])
+def test_reads_of_several_events_stay_on_the_hot_path(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is late reads several events at once. Were they taken apart in full then, it would never catch up."""
+    events = [chunk(event(f" word{i}" * (i % 9 + 1))) for i in range(120)]
+    pieces = [HEAD, events[0], *[b"".join(events[i : i + together]) for i in range(1, 120, together)]]
+    pieces += [chunk(event(" end", "length")), chunk(usage(121)), chunk(DONE) + END]
+    looks = []
+    monkeypatch.setattr(Connection, "_look", lambda self, look=Connection._look: (looks.append(1), look(self))[1])
+    assert read(pieces, asked=121) == ("", 121, 121, 5, "length", 200, sum(map(len, pieces)))
+    assert len(looks) == 4  # the first event, and what follows the last of its kind
+
+
+@given(events=st.lists(TEXT.filter(bool), min_size=2, max_size=9), cut_off=st.integers(1, 30), foreign=st.booleans())
+def test_several_events_are_those_of_the_template_or_none(events: list[str], cut_off: int, foreign: bool) -> None:
+    template = learn(event(" x")[6:-2], chat=False)
+    assert template is not None
+    row = [chunk(event(text)) for text in events]
+    texts = template.several(b"".join(row))
+    assert texts is not None
+    assert [loads(b'"' + t + b'"') for t in texts] == events
+    assert template.several(b"".join(row)[:-cut_off]) is None
+    assert template.several(b"".join(row)[1:]) is None
+    assert template.several(b"".join([row[0], chunk(event(" x", "length") if foreign else usage(3)), *row[1:]])) is None
 
 
 def test_what_only_looks_like_the_template_is_found() -> None:
@@ -185,7 +212,7 @@ def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
     """Every kind of read looks at the clock: head, events with and without a template, the end."""
     pool = FakePool()
     connection = Connection(pool)  # type: ignore[arg-type]
-    connection.connection_made(FakeTransport())
+    connection.connection_made(FakeLink())  # type: ignore[arg-type]
     connection.begin(Flight(0, 0.0, 0.0, b"", Answer(chat=False, asked=20, streamed=True)))
     pieces = [HEAD, *[chunk(e) for e in whole(20)], END]
     for k, piece in enumerate(pieces):

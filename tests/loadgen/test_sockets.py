@@ -1,0 +1,229 @@
+"""Plain sockets inside the event loop: every byte and every end is told once, and no turn is long. Real sockets on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from rooftune.loadgen import sockets as module
+from rooftune.loadgen.sockets import BATCH, READ, Link, PortablePoll, Sockets
+
+
+class Told:
+    """Keeps what a reader is told."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.data = bytearray()
+        self.reads = 0
+        self.ends: list[Exception | None] = []
+        self.over = asyncio.Event()
+
+    def connection_made(self, link: Link) -> None:
+        assert self.link is None
+        self.link = link
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.reads += 1
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ends.append(error)
+        self.over.set()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[tuple[str, int]]:
+    """A server that treats every connection so."""
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[:2]
+
+
+@pytest.fixture(params=["kernel", "portable"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test runs on epoll and on what stands in for it elsewhere."""
+    if request.param == "portable":
+        monkeypatch.setattr(module.select, "epoll", PortablePoll, raising=False)
+    return str(request.param)
+
+
+async def test_a_large_body_arrives_whole_at_a_slow_reader() -> None:
+    body, got = bytes(range(256)) * 20_000, bytearray()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(got) < len(body):
+            got.extend(await reader.read(100_000))
+            await asyncio.sleep(0.001)
+        writer.write(b"thanks")
+
+    async with serving(slow) as address:
+        all_links, told = Sockets(asyncio.get_running_loop()), Told()
+        link = all_links.connect(address, told)
+        while told.link is None:
+            await asyncio.sleep(0)
+        link.write(body[:1000])
+        link.write(body[1000:3_000_000])
+        link.write(body[3_000_000:])
+        await asyncio.wait_for(told.over.wait(), 20)
+        all_links.close()
+    assert bytes(got) == body
+    assert bytes(told.data) == b"thanks"
+    assert told.ends == [None]
+
+
+@pytest.mark.parametrize("size", [1, READ - 1, READ, READ + 1, 7 * READ, 3_000_000])
+async def test_all_that_came_is_read_before_the_end(size: int) -> None:
+    async def burst(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * size)
+        await writer.drain()
+
+    async with serving(burst) as address:
+        all_links, told = Sockets(asyncio.get_running_loop()), Told()
+        link = all_links.connect(address, told)
+        await asyncio.wait_for(told.over.wait(), 20)
+        assert link.is_closing()
+        all_links.close()
+    assert len(told.data) == size
+    assert told.ends == [None]
+
+
+async def test_a_reset_is_told_as_one() -> None:
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with serving(rude) as address:
+        all_links, told = Sockets(asyncio.get_running_loop()), Told()
+        link = all_links.connect(address, told)
+        while told.link is None:
+            await asyncio.sleep(0)
+        link.write(b"hello")
+        await asyncio.wait_for(told.over.wait(), 20)
+        link.write(b"nobody hears this")
+        all_links.close()
+    assert isinstance(told.ends[0], ConnectionResetError)
+    assert len(told.ends) == 1
+
+
+async def test_a_port_where_nobody_listens_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        all_links, told = Sockets(asyncio.get_running_loop()), Told()
+        try:
+            all_links.connect(taken.getsockname(), told)
+            await asyncio.wait_for(told.over.wait(), 20)
+            (error,) = told.ends
+        except OSError as failed:  # some kernels say so at once
+            error = failed
+        all_links.close()
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ECONNREFUSED
+    assert told.link is None
+
+
+async def test_nobody_is_told_of_what_we_close_ourselves() -> None:
+    async def chatty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            writer.write(b"x" * 100)
+            await asyncio.sleep(0.001)
+            if reader.at_eof():
+                return
+
+    async with serving(chatty) as address:
+        all_links, told = Sockets(asyncio.get_running_loop()), Told()
+        link = all_links.connect(address, told)
+        while not told.data:
+            await asyncio.sleep(0.001)
+        link.abort()
+        link.abort()
+        before = told.reads
+        await asyncio.sleep(0.02)
+        assert (told.reads, told.ends) == (before, [])
+        all_links.close()
+
+
+async def test_one_reader_may_close_another_of_the_same_batch() -> None:
+    """Its bytes are not read, nor are they taken for those of a new link with the same descriptor."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await reader.read()
+
+    async with serving(greet) as address:
+        all_links, readers = Sockets(asyncio.get_running_loop()), [Told(), Told()]
+        links = [all_links.connect(address, told) for told in readers]
+        fresh = Told()
+
+        def first_come(mine: int) -> Callable[[bytes], None]:
+            def received(data: bytes) -> None:
+                readers[mine].data += data
+                if not readers[1 - mine].data:
+                    links[1 - mine].abort()
+                    all_links.connect(address, fresh)
+
+            return received
+
+        for i, told in enumerate(readers):
+            told.data_received = first_come(i)  # type: ignore[method-assign]
+        await asyncio.sleep(0.1)
+        assert sorted(bytes(told.data) for told in readers) == [b"", b"hello"]
+        assert (bytes(fresh.data), fresh.ends) == (b"hello", [])
+        assert not any(told.ends for told in readers)
+        all_links.close()
+
+
+async def test_a_turn_is_one_batch(kind: str) -> None:
+    """However many sockets have something to read, the loop comes round after a batch of them."""
+    if kind == "portable":
+        pytest.skip("without epoll a turn is all that is ready")
+    pairs = [socket.socketpair() for _ in range(5 * BATCH)]
+    all_links, told = Sockets(asyncio.get_running_loop()), Told()
+    try:
+        for ours, theirs in pairs:
+            ours.setblocking(False)
+            told.link = None
+            link = all_links._links[ours.fileno()] = Link(all_links, ours, told)
+            link.begin()
+            theirs.send(b"x")
+        turns: list[int] = []
+        while told.reads < len(pairs):
+            before = told.reads
+            all_links._turn()
+            turns.append(told.reads - before)
+        assert max(turns) < 2 * BATCH
+    finally:
+        all_links.close()
+        for _, theirs in pairs:
+            theirs.close()
+
+
+def test_the_poll_is_released() -> None:
+    """Whoever closes the sockets leaves neither descriptors nor a reader in the loop."""
+
+    async def go() -> Any:
+        loop = asyncio.get_running_loop()
+        all_links = Sockets(loop)
+        fd = all_links.poll.fileno()
+        all_links.close()
+        return loop.remove_reader(fd)
+
+    assert asyncio.run(go()) is False
