@@ -26,7 +26,8 @@ _compiling = False
 _LOADING = threading.Lock()
 OFF = "ROOFTUNE_NO_NUMBA"
 """Environment variable: set to 1, the fast path runs as plain Python."""
-PARTS = ("kernel_state", "kernel_blocks", "kernel_time", "kernel_client", "kernel_schedule", "kernel")
+PARTS = ("kernel_state", "kernel_blocks", "kernel_group", "kernel_time", "kernel_client", "kernel_schedule",
+         "kernel_decode", "kernel")  # fmt: skip
 """Modules of the fast path, each after those that it imports."""
 PACKAGE = "rooftune.simulator"
 announce: Callable[[str], None] | None = None
@@ -35,12 +36,23 @@ announce: Callable[[str], None] | None = None
 
 def compiled(function: F) -> F:
     """Mark a function of the fast path. Compiles only while the compiled copies are loaded."""
+    return _compile(function, inline=False)
+
+
+def inlined(function: F) -> F:
+    """Mark a function of the fast path whose code is put wherever it is called: a call passes the whole state, a hundred words, which
+    takes longer than most of these functions do (three times as long in all, ``docs/benchmarks.md``)."""
+    return _compile(function, inline=True)
+
+
+def _compile(function: F, *, inline: bool) -> F:
     if not _compiling:
         return function
     from numba import njit
 
-    jitted: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
-    return cast(F, jitted)
+    # _nrt: nothing is allocated here, and without numba's runtime no array is counted at each look (a quarter of all time).
+    compiler = cast(Any, njit)(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=inline)
+    return cast(F, compiler(function))
 
 
 def wanted() -> bool:

@@ -76,7 +76,7 @@ def _state(plan: RequestPlan, step_time: StepTime, limits: Limits, session: Sess
     q, q_places = _packed(whole, np.int64)
     f, f_places = _packed(fractions, np.float64)
     counters, times = np.zeros(k.COUNTERS, np.int64), np.zeros(k.TIMES)
-    counters[k.FREE], counters[k.SLOTS] = limits.kv_blocks, len(whole["slots"])
+    counters[k.FREE], counters[k.SLOTS], counters[k.GROUP_END] = limits.kv_blocks, len(whole["slots"]), k.NEVER
     sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept")}
     sizes |= {"n_requests": len(plan), "told_size": same.told_size}
     sizes |= {f"n_{name}": len(fractions[name]) for name in ("marks", "gaps")}
@@ -94,7 +94,8 @@ def _packed(columns: dict[str, Any], kind: Any) -> tuple[Any, dict[str, int]]:
 def _requests(plan: RequestPlan, same: Contents) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns by request: whole numbers, and seconds."""
     n = len(plan)
-    counted = ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk", "stream_from", "stream_to")
+    counted = ("computed", "generated", "cached", "preemptions", "held", "slot", "chunk", "stream_from", "stream_to", "since", "after",
+               "before")  # fmt: skip
     whole = {
         "opening": openings(plan),
         "prompt": plan.prompt_tokens,
@@ -109,6 +110,7 @@ def _requests(plan: RequestPlan, same: Contents) -> tuple[dict[str, Any], dict[s
         "next_turn": next_turns(plan),
         "waiting": np.zeros(n + 1, np.int64),
         "heap_request": np.zeros(n + 1, np.int64),
+        "finish": np.full(n, -1, np.int64),
         **{name: np.zeros(n, np.int64) for name in counted},
     }
     moments = ("sent", "admitted", "first", "last", "stream_first", "stream_last")
@@ -127,6 +129,7 @@ def _engine(plan: RequestPlan, limits: Limits) -> dict[str, Any]:
     ring = np.arange(blocks + 1, dtype=np.int64)
     table = 2 * blocks + 8
     return {
+        "phase": np.full(BLOCK_TOKENS, -1, np.int64),
         "running": np.zeros(places + 1, np.int64),
         "slots": np.arange(places, dtype=np.int64),
         "slot_blocks": np.zeros(places * _stride(plan, limits), np.int64),

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.compiled import compiled
+from rooftune.simulator.compiled import compiled, inlined
 from rooftune.simulator.kernel_blocks import (
-    blocks_wanted,
     complete,
     give_back,
-    name_blocks,
-    reserve,
 )  # fmt: skip
 from rooftune.simulator.kernel_client import (
     heap_push,
     next_due,
     send,
+)  # fmt: skip
+from rooftune.simulator.kernel_decode import (
+    decode,
+    decoding,
+    give_back_ended,
+    reserve_one_each,
+    steps_with_blocks,
+)  # fmt: skip
+from rooftune.simulator.kernel_group import (
+    disband,
+    gather,
+    join_or_disband,
+    leave,
+    settle_all,
 )  # fmt: skip
 from rooftune.simulator.kernel_schedule import (
     head_of_line,
@@ -28,8 +39,6 @@ from rooftune.simulator.kernel_schedule import (
     schedule_waiting,
 )  # fmt: skip
 from rooftune.simulator.kernel_state import (
-    BIN,
-    BLOCK,
     CLOCK,
     CLOSED,
     COMPUTED,
@@ -40,7 +49,8 @@ from rooftune.simulator.kernel_state import (
     EXTRA,
     FLIGHT,
     FREE,
-    GAP,
+    GROUP,
+    GROUP_END,
     HEAD,
     INBOX,
     KINDS,
@@ -48,8 +58,10 @@ from rooftune.simulator.kernel_state import (
     MIXED,
     MIXED_STEPS,
     N_RUN,
+    NEVER,
     OUT,
     PROMPT,
+    STEP,
     TAIL,
 )  # fmt: skip
 from rooftune.simulator.kernel_time import (
@@ -123,7 +135,7 @@ def one_step(s: Any) -> bool:
     elapse(s, seconds, 1, s.c[FREE])
     if s.x[CLOCK] >= s.window_to and s.c[CLOSED] == 0:
         close_window(s)
-    decode_all(s, first, 1, s.x[CLOCK], s.x[CLOCK])
+    decode(s, first, 1, s.x[CLOCK], s.x[CLOCK])
     give_tokens(s, first, least == 1)
     return True
 
@@ -143,32 +155,13 @@ def schedule_step(s: Any) -> tuple[int, int, int]:
         if s.c[ENDING] > 0:
             release_ended(s)
         return n, context, least
+    disband(s)
     some = schedule(s)
     if s.c[ENDING] > 0:
         release_ended(s)
         if not some:
             schedule(s)
     return 0, 0, 0
-
-
-@compiled
-def decoding(s: Any) -> tuple[int, int]:
-    """(known tokens of the running sequences that go on, fewest tokens that one still wants) if all of them decode one token in the
-    next step; else (0, 0)."""
-    if s.spec > 0 or s.c[N_RUN] - s.c[ENDING] > s.budget:
-        return 0, 0
-    context, least = 0, 1 << 40
-    for i in range(s.c[N_RUN]):
-        r = s.q[s.running + i]
-        generated = s.q[s.generated + r]
-        known = s.q[s.prompt + r] + generated
-        if generated == 0 or known - s.q[s.computed + r] != 1:
-            return 0, 0
-        room = min(s.q[s.output + r] - generated, s.max_len - known)
-        if room > 0:
-            context += known
-            least = min(least, room)
-    return context, least
 
 
 @compiled
@@ -196,6 +189,7 @@ def give_tokens(s: Any, first: int, ended: bool) -> None:
         out += new
         ended = ended or new >= room
     s.q[s.counts + s.c[MARK] * KINDS + OUT] += out
+    join_or_disband(s, first)
     if ended:
         end_complete(s)
     send(s, True)
@@ -204,12 +198,19 @@ def give_tokens(s: Any, first: int, ended: bool) -> None:
 @compiled
 def end_complete(s: Any) -> None:
     """End every running sequence that has just got its last token."""
-    kept, before = 0, s.c[ENDING]
+    kept, before, next_end = 0, s.c[ENDING], NEVER
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
-        generated = s.q[s.generated + r]
-        over = generated >= s.q[s.output + r] or s.q[s.prompt + r] + generated >= s.max_len
-        if over and s.q[s.chunk + r] > 0:
+        finish = s.q[s.finish + r]
+        if finish >= 0:
+            over = finish == s.c[STEP]
+            if over:
+                leave(s, r)
+            else:
+                next_end = min(next_end, finish)
+        else:
+            over = complete(s, r) and s.q[s.chunk + r] > 0
+        if over:
             s.q[s.chunk + r] = -1
             end_request(s, r)
             if not s.early:
@@ -217,12 +218,12 @@ def end_complete(s: Any) -> None:
                 continue
         s.q[s.running + kept] = r
         kept += 1
-    s.c[N_RUN] = kept
+    s.c[N_RUN], s.c[GROUP_END] = kept, next_end
     if s.c[ENDING] > before and s.c[ENDING] == kept and s.c[TAIL] == s.c[HEAD]:
         release_ended(s)
 
 
-@compiled
+@inlined
 def end_request(s: Any, r: int) -> None:
     """A request is complete: its connection is free, and its next turn becomes due after the think time."""
     s.c[ENDING] += s.early
@@ -231,25 +232,6 @@ def end_request(s: Any, r: int) -> None:
     after = s.q[s.next_turn + r]
     if after >= 0:
         heap_push(s, s.x[CLOCK] + s.f[s.think + after], after)
-
-
-@compiled
-def give_back_ended(s: Any) -> bool:
-    """What ended in the step before gives its blocks back after the next step's blocks are taken; False if those are too few."""
-    if s.c[TAIL] > s.c[HEAD] or (s.c[N_RUN] > s.c[FREE] and blocks_wanted(s, 1) > s.c[FREE]):
-        return False
-    reserve_one_each(s)
-    release_ended(s)
-    return True
-
-
-@compiled
-def reserve_one_each(s: Any) -> None:
-    """Hold a block for the next token of every running sequence that goes on."""
-    for i in range(s.c[N_RUN]):
-        r = s.q[s.running + i]
-        if s.q[s.computed + r] >= s.q[s.held + r] * BLOCK and not complete(s, r):
-            reserve(s, r, 1)
 
 
 @compiled
@@ -263,16 +245,9 @@ def skip(s: Any) -> bool:
     context, least = decoding(s)
     if context == 0 or (s.c[ENDING] > 0 and not give_back_ended(s)):
         return False
-    most = least
-    if n * (most // BLOCK + 1) > s.c[FREE] and blocks_wanted(s, most) > s.c[FREE]:
-        low = 0
-        while most - low > 1:
-            middle = (low + most) // 2
-            if blocks_wanted(s, middle) > s.c[FREE]:
-                most = middle
-            else:
-                low = middle
-        most = low
+    if s.c[GROUP] == 0:
+        gather(s)
+    most = steps_with_blocks(s, n, least)
     if most == 0:
         return False
     a, b, until = decode_line(s, n, context)
@@ -299,16 +274,16 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
         if s.window_from <= now + first < s.window_to:
             spread_gaps(s, first + b * n, last - b * n, (steps - 2) * n)
         if end >= s.window_to and s.c[CLOSED] == 0:
-            decode_all(s, n, steps - 1, now + first, before_last)
+            decode(s, n, steps - 1, now + first, before_last)
         else:
-            decode_all(s, n, steps, now + first, end)
+            decode(s, n, steps, now + first, end)
             if s.window_from <= before_last and end < s.window_to:
                 note_gap(s, last, n)
     if end >= s.window_to and s.c[CLOSED] == 0:
         close_window(s)
-        decode_all(s, n, 1, end, end)
+        decode(s, n, 1, end, end)
     elif steps == 1:
-        decode_all(s, n, 1, end, end)
+        decode(s, n, 1, end, end)
     s.q[s.counts + s.c[MARK] * KINDS + OUT] += n * (steps - 1)
     s.x[CONTEXT] += steps * context + n * steps * (steps - 1) / 2
     s.c[DECODED] += n * steps
@@ -321,31 +296,6 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
     if ends:
         end_complete(s)
     send(s, True)
-
-
-@compiled
-def decode_all(s: Any, n: int, steps: int, begin: float, end: float) -> None:
-    """Give the first ``n`` running sequences so many tokens, the first of them at ``begin`` and the last at ``end``."""
-    inside, late = s.window_from <= begin < s.window_to, s.window_from <= end < s.window_to
-    for i in range(n):
-        r = s.q[s.running + i]
-        done, generated, since = s.q[s.computed + r], s.q[s.generated + r], s.f[s.last + r]
-        if done + steps > s.q[s.held + r] * BLOCK:
-            reserve(s, r, steps)
-        if inside and since >= s.window_from:
-            if begin - since != s.x[GAP]:
-                note_gap(s, begin - since, 1)
-            else:
-                s.f[s.gaps + s.c[BIN]] += 1
-        if late and s.f[s.stream_first + r] < 0:
-            s.f[s.stream_first + r] = begin if inside else end
-            s.q[s.stream_from + r] = generated + (1 if inside else steps)
-        s.f[s.last + r] = end
-        s.q[s.computed + r] = done + steps
-        s.q[s.generated + r] = generated + steps
-        s.q[s.chunk + r] = 1
-        if s.q[s.shared + r] != 0:
-            name_blocks(s, r, done // BLOCK, (done + steps) // BLOCK)
 
 
 @compiled
@@ -365,5 +315,6 @@ def run(s: Any) -> None:
                 break
             s.x[CLOCK] = max(s.x[CLOCK], next_due(s))
             send(s, False)
+    settle_all(s)
     if s.c[CLOSED] == 0:
         close_window(s)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.compiled import compiled
+from rooftune.simulator.compiled import compiled, inlined
 from rooftune.simulator.kernel_state import BLOCK, CHAIN, FREE, N_RUN, SLOTS
 
 
-@compiled
+@inlined
 def slot_of(s: Any, key: int) -> int:
     """Place of a key in the hash table, or of the gap where it would go."""
     size = s.n_table_key
@@ -18,7 +18,7 @@ def slot_of(s: Any, key: int) -> int:
     return int(at)
 
 
-@compiled
+@inlined
 def forget(s: Any, key: int, block: int) -> None:
     """Delete a key if it names this block; later entries of the probe run move up."""
     size, hole = s.n_table_key, slot_of(s, key)
@@ -60,7 +60,7 @@ def key_of(s: Any, r: int, i: int) -> int:
     return int(r * CHAIN + i)
 
 
-@compiled
+@inlined
 def take(s: Any) -> int:
     """The least recently used free block; what it held is forgotten."""
     block = int(s.q[s.newer + s.blocks])
@@ -74,7 +74,7 @@ def take(s: Any) -> int:
     return block
 
 
-@compiled
+@inlined
 def reserve(s: Any, r: int, tokens: int) -> bool:
     """Hold blocks for ``tokens`` more; False when there are too few."""
     held = s.q[s.held + r]
@@ -89,7 +89,7 @@ def reserve(s: Any, r: int, tokens: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def give_back(s: Any, r: int, preempted: bool) -> None:
     """Free a sequence's blocks, the last first: named ones to the end of the queue, others to its front."""
     row, full = s.q[s.slot + r] * s.stride, s.q[s.computed + r] // BLOCK
@@ -126,13 +126,13 @@ def name_blocks(s: Any, r: int, begin: int, end: int) -> None:
             remember(s, key_of(s, r, i), s.q[s.slot_blocks + row + i])
 
 
-@compiled
+@inlined
 def complete(s: Any, r: int) -> bool:
     """Whether a request has all its tokens."""
     return bool(s.q[s.generated + r] >= s.q[s.output + r] or s.q[s.prompt + r] + s.q[s.generated + r] >= s.max_len)
 
 
-@compiled
+@inlined
 def share(s: Any, r: int, hits: int) -> None:
     """Hold cached blocks together with who else holds them."""
     row = s.q[s.slot + r] * s.stride

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.compiled import compiled
+from rooftune.simulator.compiled import compiled, inlined
 from rooftune.simulator.kernel_state import CLOCK, CURSOR, FAR, FLIGHT, HEAP, INBOX
 
 
@@ -43,7 +43,7 @@ def heap_pop(s: Any) -> None:
     s.f[s.heap_s + at], s.q[s.heap_request + at] = due, r
 
 
-@compiled
+@inlined
 def next_due(s: Any) -> float:
     """When the next request is sent if nothing ends before; FAR when none is."""
     if s.connections > 0 and s.c[FLIGHT] >= s.connections:
@@ -54,7 +54,7 @@ def next_due(s: Any) -> float:
     return due if due < s.send_until else FAR
 
 
-@compiled
+@inlined
 def send(s: Any, freed: bool) -> None:
     """Put all requests that are due by now into the inbox; with ``freed``, on connections that became free just now."""
     now = s.x[CLOCK]

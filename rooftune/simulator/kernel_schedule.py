@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.compiled import compiled
+from rooftune.simulator.compiled import compiled, inlined
 from rooftune.simulator.kernel_blocks import (
     complete,
     give_back,
@@ -76,7 +76,7 @@ def schedule_running(s: Any) -> tuple[int, bool]:
     return budget, preempted
 
 
-@compiled
+@inlined
 def give(s: Any, r: int, tokens: int) -> None:
     """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
     s.q[s.chunk + r] = tokens
@@ -105,7 +105,7 @@ def preempt_last(s: Any) -> int:
     return int(victim)
 
 
-@compiled
+@inlined
 def release_ended(s: Any) -> None:
     """Sequences that ended in the step before give back their blocks and places."""
     kept = 0
@@ -173,7 +173,7 @@ def schedule_waiting(s: Any, budget: int) -> int:
         budget -= need
 
 
-@compiled
+@inlined
 def count_queries(s: Any, queries: int, hits: int) -> None:
     """Tokens asked of the prefix cache, and found."""
     s.c[QUERIES] += queries

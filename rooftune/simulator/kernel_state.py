@@ -14,15 +14,17 @@ CHAIN = 1 << 20
 """Blocks that one chain of block contents may have; the key of block i of chain c is c * CHAIN + i."""
 
 N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, FLIGHT, MARK, SLOTS = range(10)
-PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED, COUNTERS = range(10, 21)
+PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED = range(10, 20)
+STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, COUNTERS = range(20, 26)
 """Places in ``State.c``: running; the waiting queue's head and tail, and the end of the inbox behind it; free blocks; next opening
 request; later turns in the heap; requests in flight; current interval; free slots; preemptions; prefix queries and hits in
 tokens; steps; steps with prefill; sequences decoded, summed over steps; running ones that have ended but still hold their
-places; tokens that came together with another (speculative decoding); bin of the gap noted last; whether
-the window has been closed."""
-CLOCK, BUSY, MIXED, CONTEXT, GAP, TIMES = range(6)
+places; tokens that came together with another (speculative decoding); bin of the gap noted last; whether the
+window has been closed; decode steps of the group (``kernel_group``), its members, their known tokens, the step at which the first of
+them ends; whether the first tokens of its members inside the window are noted."""
+CLOCK, BUSY, MIXED, CONTEXT, GAP, GROUP_LAST, TIMES = range(7)
 """Places in ``State.x``: time now; seconds of all steps, of those with prefill; decode context summed over steps; the gap noted
-last."""
+last; when the members of the group got their last token."""
 OUT, PROMPT, COMPUTED, ENDED, IN_QUERIES, IN_HITS, IN_PREEMPTED, IN_STEPS, KINDS = range(9)
 """What ``State.counts`` holds by interval: tokens out, prompt tokens of requests that got their first token, prompt tokens
 computed, requests ended, prefix queries and hits, preemptions, steps."""
@@ -31,6 +33,8 @@ RUNNING_S, WAITING_S, KV_S, BUSY_S, LEVELS = range(5)
 LEAST_GAP, GAP_STEP = 1e-6, 0.002
 """Histogram of gaps: the first bin's lower edge in seconds, and the width of a bin on the natural logarithm."""
 FAR = 1e300
+NEVER = 1 << 60
+"""A step that no group reaches."""
 
 
 class State(NamedTuple):
@@ -69,6 +73,13 @@ class State(NamedTuple):
     running: int
     chunk: int
     """Tokens of the current step, -1: none; once it runs, 1 and its speculative tokens."""
+    since: int
+    """Members of the group: the group's step at which what is written of them was true, and that at which they end; -1: no member."""
+    finish: int
+    after: int
+    """Members that need a block at the same step modulo a block's tokens, linked both ways; ``phase``: the first of each."""
+    before: int
+    phase: int
     slots: int
     slot_blocks: int
     """Blocks of the sequence in each slot, row by row."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rooftune.simulator.compiled import compiled
+from rooftune.simulator.compiled import compiled, inlined
+from rooftune.simulator.kernel_group import settle_all
 from rooftune.simulator.kernel_state import (
     BIN,
     BUSY,
@@ -30,7 +31,7 @@ from rooftune.simulator.kernel_state import (
 )  # fmt: skip
 
 
-@compiled
+@inlined
 def combined(
     linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float, exposed: float,
     seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
@@ -43,7 +44,7 @@ def combined(
     return float(max(linear + attention + head, host) + exposed)
 
 
-@compiled
+@inlined
 def seconds_of(
     s: Any, seqs: int, tokens: int, context: float, p_tokens: int, p_pairs: float, p_context: float, sampled: int
 ) -> float:
@@ -58,7 +59,7 @@ def seconds_of(
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def decode_line(s: Any, n: int, context: float) -> tuple[float, float, float]:
     """(a, b, until): a step of ``n`` decodes lasts a + b * context while the context is below ``until``."""
     fixed, floor, host, each = (
@@ -76,7 +77,7 @@ def decode_line(s: Any, n: int, context: float) -> tuple[float, float, float]:
     return fixed + s.f[s.cost + 5], each, cap if cap > 0 else FAR
 
 
-@compiled
+@inlined
 def elapse(s: Any, seconds: float, steps: int, free: float) -> None:
     """Move the clock over ``steps`` steps that end in the current interval, and weigh its levels; ``free``: blocks, as a mean."""
     at = s.c[MARK] * LEVELS
@@ -96,12 +97,13 @@ def elapse(s: Any, seconds: float, steps: int, free: float) -> None:
 def close_window(s: Any) -> None:
     """The window has ended: keep how far every request had come by its last token before."""
     s.c[CLOSED] = 1
+    settle_all(s)
     for r in range(s.n_requests):
         s.f[s.stream_last + r] = s.f[s.last + r]
         s.q[s.stream_to + r] = s.q[s.generated + r]
 
 
-@compiled
+@inlined
 def note_token(s: Any, r: int, now: float, new: int) -> None:
     """Tokens of one request at one moment: its gap, and the first of its stream inside the window."""
     if s.window_from <= now < s.window_to:
@@ -113,7 +115,7 @@ def note_token(s: Any, r: int, now: float, new: int) -> None:
     s.f[s.last + r] = now
 
 
-@compiled
+@inlined
 def note_gap(s: Any, gap: float, count: int) -> None:
     """Add gaps between tokens to the histogram."""
     if gap != s.x[GAP]:
@@ -123,7 +125,7 @@ def note_gap(s: Any, gap: float, count: int) -> None:
     s.f[s.gaps + s.c[BIN]] += count
 
 
-@compiled
+@inlined
 def steps_before(a: float, b: float, n: int, context: float, span: float, most: int) -> int:
     """Least number of steps that last ``span`` or longer together, at most ``most``; each is a + b * context long."""
     first, grow = a + b * context, b * n

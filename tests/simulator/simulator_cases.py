@@ -97,6 +97,17 @@ def plans(draw: st.DrawFn) -> RequestPlan:
     return plan_of(arrivals, prompt, output, seeds=seeds, prefix=fixed, concurrency=concurrency)
 
 
+@st.composite
+def strangers(draw: st.DrawFn) -> RequestPlan:
+    """Requests that share nothing, with longer answers: most of the time all that run decode in step."""
+    n = draw(st.integers(1, 24))
+    gaps = draw(st.lists(st.sampled_from([0.0, 0.001, 0.03, 0.11, 0.31]), min_size=n, max_size=n))
+    prompt = draw(st.lists(st.integers(1, 60), min_size=n, max_size=n))
+    output = draw(st.lists(st.integers(1, 180), min_size=n, max_size=n))
+    concurrency = draw(st.sampled_from([None, None, 3]))
+    return plan_of(np.zeros(n) if concurrency else np.cumsum(gaps), prompt, output, concurrency=concurrency)
+
+
 def _conversations(arrivals: Any, said: list[int], output: list[int], turns: int) -> RequestPlan:
     n = len(said)
     turn = np.arange(n) % turns
@@ -118,9 +129,9 @@ def _named(arrivals: Any, prompt: list[int], output: list[int], branches: int) -
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, most_spare_blocks: int = 12) -> Case:
     """Engines of all kinds under such a plan; every request fits the model, and one alone fits the KV cache."""
-    plan = draw(plans())
+    plan = draw(plans() if of is None else of)
     longest = int((plan.prompt_tokens + plan.output_tokens).max())
     spec = draw(st.sampled_from([0, 0, 0, 1, 3]))
     least = -(-(longest + spec + 1) // 16)
@@ -132,7 +143,7 @@ def cases(draw: st.DrawFn) -> Case:
         max_num_seqs=seqs,
         max_num_batched_tokens=budget,
         max_model_len=longest + 1 + draw(st.integers(0, 50)),
-        kv_blocks=int(least * (1 + 2 * watermark)) + 1 + draw(st.integers(0, 12)),
+        kv_blocks=int(least * (1 + 2 * watermark)) + 1 + draw(st.integers(0, most_spare_blocks)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 24])) if chunked else 0,
         enable_chunked_prefill=chunked,
         enable_prefix_caching=draw(st.booleans()),

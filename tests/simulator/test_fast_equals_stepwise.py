@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from simulator_cases import Case, MadeStepTime, cases, plan_of
+from simulator_cases import Case, MadeStepTime, cases, plan_of, strangers
 
 from rooftune.simulator.compiled import kernel
 from rooftune.simulator.fast import run_fast
@@ -44,8 +44,15 @@ def test_in_one_piece_equals_step_by_step(case: Case) -> None:
     assert_equal(fast, plain)
 
 
+@settings(max_examples=150, deadline=None)
+@given(cases(strangers(), most_spare_blocks=60))
+def test_sequences_that_decode_in_step_are_as_they_are_one_by_one(case: Case) -> None:
+    fast, plain = both(case)
+    assert_equal(fast, plain)
+
+
 @settings(max_examples=80, deadline=None)
-@given(cases())
+@given(cases() | cases(strangers(), most_spare_blocks=60))
 def test_totals_by_interval_and_streams_in_the_window_equal_the_tokens_one_by_one(case: Case) -> None:
     fast, plain = both(case)
     at = np.array([t for t, _, _ in plain["tokens"]])
@@ -83,6 +90,21 @@ def test_gaps_of_a_growing_batch_are_those_of_the_steps() -> None:
         assert fast.gap_quantile(q) == pytest.approx(np.quantile(gaps, q), rel=3e-3)
     assert fast.gap_moments()[0] == pytest.approx(gaps.mean(), rel=1e-3)
     assert fast.gap_moments()[1] == pytest.approx(gaps.std(), rel=2e-2)
+
+
+def test_a_step_costs_the_same_whatever_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences that decode in step are not looked at one by one: that happens when they come, go, and need a block."""
+    from rooftune.simulator import kernel_decode
+
+    looked: list[int] = []
+    one_by_one = kernel_decode.decode_all
+    monkeypatch.setattr(kernel_decode, "decode_all", lambda s, n, *more: (looked.append(n), one_by_one(s, n, *more))[1])
+    n, answers = 60, 200
+    plan = plan_of(np.linspace(0, 3, n), [20] * n, [answers] * n)
+    limits = Limits(max_num_seqs=n, max_num_batched_tokens=512, max_model_len=512, kv_blocks=2000)
+    run = run_fast(plan, MadeStepTime(512, n), limits, Session(), compile=False)
+    assert run.generated.tolist() == [answers] * n
+    assert sum(looked) < 3 * n < n * answers / 50
 
 
 def test_work_done_between_events_is_one_piece() -> None:
