@@ -274,6 +274,7 @@ def broken(rows: list[Row], families: dict[str, float], count: int, runs: int) -
             lines.append(f"{label}: found {r.found:.1%}")
         if r.covered < COVERED[0] - slip:
             lines.append(f"{label}: intervals cover {r.covered:.1%}")
+    slip = slack(0.95, count * len(EFFECTS))
     for scene, share in covered(rows).items():
         if not COVERED[0] - slip <= share <= COVERED[1] + slip:
             lines.append(f"{scene}: intervals cover {share:.1%} of all its experiments")

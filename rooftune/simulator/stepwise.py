@@ -53,6 +53,26 @@ class Client:
             heapq.heappush(self.pending, (due, len(self.plan) + following, following))
 
 
+class Notes:
+    """What happened to each request, and every token."""
+
+    def __init__(self, n: int) -> None:
+        self.admitted, self.first, self.last = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+        self.durations: list[float] = []
+        self.tokens: list[tuple[float, int, int]] = []
+        """Time, request, tokens."""
+
+    def admit(self, r: int, now: float) -> None:
+        """A request is admitted, perhaps not for the first time."""
+        self.admitted[r] = now if np.isnan(self.admitted[r]) else self.admitted[r]
+
+    def give(self, r: int, new: int, now: float) -> None:
+        """A request gets tokens."""
+        self.tokens.append((now, r, new))
+        self.first[r] = now if np.isnan(self.first[r]) else self.first[r]
+        self.last[r] = now
+
+
 def run_stepwise(
     plan: RequestPlan,
     step_time: StepTime,
@@ -63,14 +83,12 @@ def run_stepwise(
 ) -> dict[str, Any]:
     """Run the plan; the same arguments as ``run_fast``. Returns the columns that the two have in common."""
     n, same = len(plan), contents(plan)
-    scheduler, client = Scheduler(limits), Client(plan, session)
+    scheduler, client, notes = Scheduler(limits), Client(plan, session), Notes(n)
     table = acceptances(limits.speculative_tokens, acceptance)
     draw = (lambda s: accepted_at(table, s.id, s.generated)) if limits.speculative_tokens else None
-    admitted, first, last = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
     sequences = [_sequence(plan, r, same.names(r, int(plan.prompt_tokens[r]) // BLOCK_TOKENS)) for r in range(n)]
     inbox: list[int] = []
-    clock, durations = 0.0, []
-    tokens: list[tuple[float, int, int]] = []
+    clock = 0.0
     while clock < session.end_s:
         if scheduler.idle and not inbox:
             due = client.next_due()
@@ -87,33 +105,36 @@ def run_stepwise(
         if not step.scheduled:
             raise RuntimeError("the first waiting request can never be admitted")
         for s in step.admitted:
-            admitted[s.id] = clock if np.isnan(admitted[s.id]) else admitted[s.id]
-        seconds = step_time.seconds(step.shape)
-        clock += seconds
-        durations.append(seconds)
+            notes.admit(s.id, clock)
+        notes.durations.append(step_time.seconds(step.shape))
+        clock += notes.durations[-1]
         inbox += client.send(clock, freed=False)
         for s, new in scheduler.advance(step, draw):
-            tokens.append((clock, s.id, new))
-            first[s.id] = clock if np.isnan(first[s.id]) else first[s.id]
-            last[s.id] = clock
+            notes.give(s.id, new, clock)
             if s.finished:
                 client.ended(s.id, clock)
         inbox += client.send(clock, freed=True)
+    return _columns(client, scheduler, sequences, notes, clock)
+
+
+def _columns(
+    client: Client, scheduler: Scheduler, sequences: list[Sequence_], notes: Notes, end_s: float
+) -> dict[str, Any]:
     return {
         "due_s": client.due_s,
         "sent_s": client.sent_s,
-        "admitted_s": admitted,
-        "first_s": first,
-        "last_s": last,
+        "admitted_s": notes.admitted,
+        "first_s": notes.first,
+        "last_s": notes.last,
         "generated": np.array([s.generated for s in sequences], np.int64),
         "preempted": np.array([s.preemptions for s in sequences], np.int64),
         "cached": np.array([s.cached for s in sequences], np.int64),
-        "steps": len(durations),
-        "end_s": clock,
+        "steps": len(notes.durations),
+        "end_s": end_s,
         "prefix_queries": scheduler.prefix_queries,
         "prefix_hits": scheduler.prefix_hits,
-        "durations": durations,
-        "tokens": tokens,
+        "durations": notes.durations,
+        "tokens": notes.tokens,
     }
 
 
