@@ -71,7 +71,7 @@ async def optimize(
         flags: vLLM flags of the baseline as FLAG=VALUE, for example max_num_seqs=8.
         url: Address of the endpoint engine.
         vllm_python: Interpreter that has vLLM; default .venv-vllm.
-        budget: Real time for all trials together: 10m, 90s, 1h. Default 5m simulated, 15m endpoint, 1h vllm.
+        budget: Real time for all trials together: 10m, 90s, 1h. Default 340s simulated, 15m endpoint, 1h vllm.
         playbook: YAML file that adds to or replaces candidates of the built-in playbook.
         candidates: Configurations of your own as NAME=FLAG=VALUE,FLAG=VALUE.
         duration_s: Measured window in workload seconds, instead of the workload's.

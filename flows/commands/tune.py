@@ -195,7 +195,7 @@ def optimize(
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", help="Real time for all trials: 10m, 90s. [default: 5m simulated, 15m endpoint, 1h vllm]"
+            "--budget", help="Real time for all trials: 10m, 90s. [default: 340s simulated, 15m endpoint, 1h vllm]"
         ),
     ] = None,
     playbook: options.Playbook = None,

@@ -8,8 +8,8 @@ import numpy as np
 
 from rooftune.workloads.requests import RequestPlan
 
-CHUNKS_PER_S = 25_000.0
-"""Chunks a second that one process takes without falling behind, with a margin of two (docs/benchmarks.md)."""
+CHUNKS_PER_S = 50_000.0
+"""Chunks a second that one process takes without falling behind, with a margin of three (docs/benchmarks.md)."""
 REQUESTS_PER_S = 1_000.0
 STREAM_TOKENS_PER_S = 100.0
 """Assumed speed of one stream, for closed loops, whose rate nobody knows before (estimate: a fast single-GPU decode)."""

@@ -8,6 +8,7 @@ same (``docs/benchmarks.md``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import select
@@ -41,18 +42,18 @@ class Reader(Protocol):
 class Link:
     """One TCP connection."""
 
-    __slots__ = ("_connected", "_out", "_sock", "_sockets", "fd", "reader", "recv")
+    __slots__ = ("_connected", "_ending", "_out", "_sock", "_sockets", "fd", "reader", "recv")
 
     def __init__(self, sockets: Sockets, sock: socket.socket, reader: Reader) -> None:
         self._sockets, self.reader = sockets, reader
         self._sock: socket.socket | None = sock
         self.fd, self.recv = sock.fileno(), sock.recv
         self._out = b""
-        self._connected = False
+        self._connected = self._ending = False
 
     def is_closing(self) -> bool:
-        """Whether it is closed."""
-        return self._sock is None
+        """Whether it is closed, or the other side has ended it and that was not read yet."""
+        return self._sock is None or self._ending
 
     def write(self, data: bytes) -> None:
         """Send now what the kernel takes, and the rest as soon as it takes more. An error is told to the reader later."""
@@ -111,6 +112,7 @@ class Link:
                 self._sockets.poll.modify(self.fd, READING)
                 self._made()
             return
+        self._ending = bool(events & END)
         if events & OUT and self._out:
             data, self._out = self._out, b""
             self._sockets.poll.modify(self.fd, READING)
@@ -152,13 +154,18 @@ class Sockets:
             sock.close()
             raise
         link = self._links[sock.fileno()] = Link(self, sock, reader)
-        link.begin()
+        try:
+            link.begin()
+        except OSError:
+            link.abort()
+            raise
         return link
 
     def forget(self, fd: int) -> None:
         """A link is about to be closed."""
         if self._links.pop(fd, None) is not None:
-            self.poll.unregister(fd)
+            with contextlib.suppress(OSError, KeyError):  # it was never registered
+                self.poll.unregister(fd)
 
     def later(self, link: Link, error: Exception) -> None:
         """Tell the reader in the next turn, when the caller has finished what it is doing."""

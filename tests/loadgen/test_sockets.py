@@ -105,6 +105,29 @@ async def test_all_that_came_is_read_before_the_end(size: int) -> None:
     assert told.ends == [None]
 
 
+async def test_a_link_that_the_other_side_has_ended_takes_no_more(kind: str) -> None:
+    """The last bytes and the end come together: whoever gets the bytes must not send the next request there."""
+    if kind == "portable":
+        pytest.skip("only epoll tells of the end before it is read")
+
+    async def farewell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"bye")
+        await writer.drain()
+
+    async with serving(farewell) as address:
+        all_links, told, closing = Sockets(asyncio.get_running_loop()), Told(), []
+        link = all_links.connect(address, told)
+        told.data_received = lambda data: closing.append(link.is_closing())  # type: ignore[method-assign]
+        link.write(b"x")
+        asyncio.get_running_loop().remove_reader(all_links.poll.fileno())
+        await asyncio.sleep(0.1)  # both are there now
+        all_links._turn()
+        all_links.close()
+    assert closing == [True]
+    assert told.ends == [None]
+
+
 async def test_a_reset_is_told_as_one() -> None:
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
