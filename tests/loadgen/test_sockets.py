@@ -39,6 +39,13 @@ class Told:
         self.over.set()
 
 
+async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -77,8 +84,7 @@ async def test_a_large_body_arrives_whole_at_a_slow_reader() -> None:
     async with serving(slow) as address:
         all_links, told = Sockets(asyncio.get_running_loop()), Told()
         link = all_links.connect(address, told)
-        while told.link is None:
-            await asyncio.sleep(0)
+        await until(lambda: told.link)
         link.write(body[:1000])
         link.write(body[1000:3_000_000])
         link.write(body[3_000_000:])
@@ -110,10 +116,14 @@ async def test_a_link_that_the_other_side_has_ended_takes_no_more(kind: str) -> 
     if kind == "portable":
         pytest.skip("only epoll tells of the end before it is read")
 
+    gone = asyncio.Event()
+
     async def farewell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"bye")
-        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
 
     async with serving(farewell) as address:
         all_links, told, closing = Sockets(asyncio.get_running_loop()), Told(), []
@@ -121,7 +131,7 @@ async def test_a_link_that_the_other_side_has_ended_takes_no_more(kind: str) -> 
         told.data_received = lambda data: closing.append(link.is_closing())  # type: ignore[method-assign]
         link.write(b"x")
         asyncio.get_running_loop().remove_reader(all_links.poll.fileno())
-        await asyncio.sleep(0.1)  # both are there now
+        await asyncio.wait_for(gone.wait(), 20)  # both are there now
         all_links._turn()
         all_links.close()
     assert closing == [True]
@@ -137,8 +147,7 @@ async def test_a_reset_is_told_as_one() -> None:
     async with serving(rude) as address:
         all_links, told = Sockets(asyncio.get_running_loop()), Told()
         link = all_links.connect(address, told)
-        while told.link is None:
-            await asyncio.sleep(0)
+        await until(lambda: told.link)
         link.write(b"hello")
         await asyncio.wait_for(told.over.wait(), 20)
         link.write(b"nobody hears this")
@@ -174,8 +183,7 @@ async def test_nobody_is_told_of_what_we_close_ourselves() -> None:
     async with serving(chatty) as address:
         all_links, told = Sockets(asyncio.get_running_loop()), Told()
         link = all_links.connect(address, told)
-        while not told.data:
-            await asyncio.sleep(0.001)
+        await until(lambda: told.data)
         link.abort()
         link.abort()
         before = told.reads
@@ -207,7 +215,7 @@ async def test_one_reader_may_close_another_of_the_same_batch() -> None:
 
         for i, told in enumerate(readers):
             told.data_received = first_come(i)  # type: ignore[method-assign]
-        await asyncio.sleep(0.1)
+        await until(lambda: fresh.data)
         assert sorted(bytes(told.data) for told in readers) == [b"", b"hello"]
         assert (bytes(fresh.data), fresh.ends) == (b"hello", [])
         assert not any(told.ends for told in readers)
