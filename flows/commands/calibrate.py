@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 MOST_ERROR = 0.25
 """Median error on the points held back from which on a fit is not kept."""
 
+FromRuns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Fit to trials of this run, or of history, instead of measuring. May be repeated.",
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", help="File to write. [default: in $ROOFTUNE_HOME/calibrations]")
+]
+
 
 def calibrate(
     url: Annotated[
@@ -34,17 +46,8 @@ def calibrate(
     engine_version: options.EngineVersion = None,
     sets: options.Sets = None,
     vllm_python: options.VllmPython = None,
-    runs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Fit to trials of this run, or of history, instead of measuring. May be repeated.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="File to write. [default: in $ROOFTUNE_HOME/calibrations]")
-    ] = None,
+    runs: FromRuns = None,
+    output: Output = None,
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, max=20, help="Measurements of each point; the median counts.")
     ] = 3,

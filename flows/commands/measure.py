@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from rooftune.evidence.trial import TrialResult
     from rooftune.workloads.spec import Workload
 
+Drain = Annotated[
+    float | None, typer.Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")
+]
+Prompts = Annotated[
+    str | None, typer.Option("--prompts", help="tokens (exact lengths) or text (for servers that take no token ids).")
+]
+
 
 def load(
     workload: options.WorkloadName,
@@ -25,18 +32,11 @@ def load(
     gpu: Annotated[str | None, typer.Option("--gpu", help="What it runs on, for the record.")] = None,
     duration: options.Duration = None,
     warmup: options.Warmup = None,
-    drain: Annotated[
-        float | None, typer.Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")
-    ] = None,
+    drain: Drain = None,
     rate: options.Rate = None,
     seed: options.Seed = None,
-    client_processes: Annotated[
-        int | None, typer.Option("--client-processes", min=1, help="Client processes. [default: as the rate needs]")
-    ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option("--prompts", help="tokens (exact lengths) or text (for servers that take no token ids)."),
-    ] = None,
+    client_processes: options.ClientProcesses = None,
+    prompts: Prompts = None,
     vocab_size: Annotated[
         int | None, typer.Option("--vocab-size", min=16, help="Token ids are drawn below this number.")
     ] = None,

@@ -100,5 +100,20 @@ Own = Annotated[
         help="A configuration of your own to try: --candidate small=max_num_seqs=4. May be repeated.",
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", help="Real time for all trials: 10m, 90s. [default: 340s simulated, 15m endpoint, 1h vllm]"
+    ),
+]
+ClientProcesses = Annotated[
+    int | None, typer.Option("--client-processes", min=1, help="Client processes. [default: as the rate needs]")
+]
+ReadyTimeout = Annotated[
+    float | None, typer.Option("--ready-timeout", min=1, help="Longest wait for a server to serve, in seconds.")
+]
+Resume = Annotated[
+    str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run; what it has measured is kept.")
+]
 
 ARTIFACTS = Path("artifacts")

@@ -179,12 +179,7 @@ def _change(change: dict[str, Any]) -> str:
 
 
 def optimize(
-    workload: Annotated[
-        str,
-        typer.Argument(
-            metavar="WORKLOAD", help="Name of a file in workloads/ (chat-medium), or a path to a YAML file."
-        ),
-    ],
+    workload: options.WorkloadName,
     engine: options.Engine = "simulated",
     gpu: options.Gpu = None,
     model: options.Model = None,
@@ -192,12 +187,7 @@ def optimize(
     sets: options.Sets = None,
     url: options.Url = None,
     vllm_python: options.VllmPython = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget", help="Real time for all trials: 10m, 90s. [default: 340s simulated, 15m endpoint, 1h vllm]"
-        ),
-    ] = None,
+    budget: options.Budget = None,
     playbook: options.Playbook = None,
     candidates: options.Own = None,
     duration: options.Duration = None,
@@ -205,15 +195,9 @@ def optimize(
     rate: options.Rate = None,
     seed: options.Seed = None,
     time_scale: options.TimeScale = None,
-    client_processes: Annotated[
-        int | None, typer.Option("--client-processes", min=1, help="Client processes. [default: as the rate needs]")
-    ] = None,
-    ready_timeout: Annotated[
-        float | None, typer.Option("--ready-timeout", min=1, help="Longest wait for a server to serve, in seconds.")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run; what it has measured is kept.")
-    ] = None,
+    client_processes: options.ClientProcesses = None,
+    ready_timeout: options.ReadyTimeout = None,
+    resume: options.Resume = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
 ) -> None:

@@ -64,8 +64,8 @@ EQUIVALENCE = 0.05
 
 FIRST_LOOK = 2
 SHOWN, SHOWN_LATER = 0.065, 0.042
-"""Two-sided error of the t quantile behind the 95 % interval that is shown, set so that it covers 93 to 97 % in the simulated experiments
-of ``benchmarks/validity.py``. At the first look the expectation above weighs most, and it is wide for a quiet card; after it a little more
+"""Two-sided error of the t quantile behind the 95 % interval that is shown, set so that it covers 93 to 97 % of the simulated experiments of
+each kind of noise in ``benchmarks/validity.py``, to the error of the simulation. At the first look the expectation above weighs most, and it is wide for a quiet card; after it a little more
 is needed, because a comparison that goes on was near a boundary and one that then stops has picked its moment."""
 
 

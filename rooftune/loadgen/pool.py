@@ -95,13 +95,9 @@ class Pool:
                 if flight.sent - connection.idle_since < KEEP_IDLE_S:
                     return connection.begin(flight)
                 connection.close()
-        return self._connect(flight)
-
-    def _connect(self, flight: Flight) -> None:
-        attempt = Attempt(self, flight)
-        flight.connection = attempt
+        flight.connection = attempt = Attempt(self, flight)
         self._attempts.add(attempt)
-        attempt.next(None)
+        return attempt.next(None)
 
     def made(self, attempt: Attempt, connection: Connection, address: tuple[str, int]) -> None:
         """A connection is there; its address is the first to be tried from now on."""
@@ -152,6 +148,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections."""
+        for connection in list(self._open):
+            connection.close()
         self.sockets.close()
 
 

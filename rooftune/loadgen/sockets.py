@@ -1,8 +1,7 @@
 """Plain sockets on one poll of their own inside the event loop, read a small batch at a time.
 
 uvloop reads up to 48 times 1,024 sockets before it runs anything else, and writes only after that: near the limit, sends and new connections
-waited for a third of a second at each turn. Here a turn is one batch, a write goes to the kernel at once, and the cost of a read is the
-same (``docs/benchmarks.md``).
+waited for a third of a second at each turn. Here a turn is one batch, and a write goes to the kernel at once (``docs/benchmarks.md``).
 """
 
 from __future__ import annotations

@@ -196,6 +196,7 @@ def test_client_and_server_count_the_same_tokens(story: Story) -> None:
         requests = pq.read_table(files.requests).to_pydict()
         check = next(c for c in trial.checks if c.id == "token-count")
         assert check.status != "fail", check.sentence
+        assert check.figures["client"] == check.figures["usage"], check.sentence
         if set(requests["status"]) != {"completed"}:
             continue
         whole += 1

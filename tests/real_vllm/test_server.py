@@ -120,6 +120,7 @@ def test_load_counts_what_the_server_counts(server: ServerInfo, tmp_path: Path) 
     assert after["request_success_total"] - before["request_success_total"] == census["completed"] + 1
     check = next(c for c in found["checks"] if c["id"] == "token-count")
     assert check["status"] != "fail", check["sentence"]
+    assert check["figures"]["client"] == check["figures"]["usage"], check["sentence"]
 
 
 def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, tmp_path: Path) -> None:
