@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.runs import find_run
+from flows.cli.runs import find_run
 from rooftune.tuning.plan import TrialOrder
 from tasks import story
 from tasks.aggregate import aggregate_trial, sentence

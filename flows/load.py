@@ -6,7 +6,7 @@ import time
 
 from prefect import flow
 
-from flows.runs import find_run
+from flows.cli.runs import find_run
 from rooftune.engines.server import ServerInfo
 from rooftune.tuning.plan import TrialOrder
 from tasks import story

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.cli.runs import find_run
+from flows.cli.targets import seconds, target_of, workload_with
 from flows.plan import plan
 from flows.probe import probe
 from flows.report import report
 from flows.roofline import roofline
-from flows.runs import find_run
-from flows.targets import seconds, target_of, workload_with
 from flows.trial import ORDER, trial
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError

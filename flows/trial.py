@@ -8,12 +8,12 @@ import time
 from prefect import flow
 
 from flows.aggregate import aggregate
+from flows.cli.runs import find_run
 from flows.load import load
 from flows.provision import provision
-from flows.runs import find_run
 from rooftune.errors import EngineError, RooftuneError
-from rooftune.evidence.aggregate import read_trial
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.figures.aggregate import read_trial
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.tuning.plan import TrialOrder

@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.aggregate import read_trial
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.figures.aggregate import read_trial
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Plan, TrialOrder
+from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload, workload_hash
 
 Model = TypeVar("Model", bound=BaseModel)

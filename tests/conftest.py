@@ -29,7 +29,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of one Prefect server for the whole session, on a database of its own; it takes some seconds to start."""
-    from flows import local
+    from flows.service import local
 
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +51,7 @@ def prefect(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Flows of this test, in this process and in those that it starts, use that server; files lie in a folder of the test."""
     from prefect.settings import temporary_settings
 
-    from flows import local
+    from flows.service import local
 
     monkeypatch.setenv("ROOFTUNE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ROOFTUNE_LOCKS", str(tmp_path / "locks"))

@@ -41,7 +41,7 @@ def environment(folder: Path, api: str, **more: str) -> dict[str, str]:
 def start(folder: Path, api: str, *words: str, **more: str) -> subprocess.Popen[str]:
     """Start ``rooftune WORDS`` in ``folder``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, words)],
+        [sys.executable, "-m", "flows.cli.app", *map(str, words)],
         cwd=folder,
         env=environment(folder, api, **more),
         stdin=subprocess.DEVNULL,

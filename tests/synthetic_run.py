@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rooftune.engines.target import Target
-from rooftune.evidence.compare import Comparison
+from rooftune.evidence.comparison.compare import Comparison
+from rooftune.evidence.records.trial import Census, Check, TrialResult, Window
 from rooftune.evidence.schema import REQUESTS
-from rooftune.evidence.trial import Census, Check, TrialResult, Window
 from rooftune.files import write_json
 from rooftune.hardware.accelerator import Capability, Hardware
 from rooftune.hardware.catalogue import accelerator

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from rooftune.engines.config import EngineConfig, FlagValue
-from rooftune.engines.flags import registry
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.flags import registry
 
 MODULE = "vllm.entrypoints.openai.api_server"
 

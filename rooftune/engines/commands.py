@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from rooftune.engines.command import command_line
-from rooftune.engines.config import EngineConfig, FlagValue
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 PASSED_ON = ("VLLM_", "HF_", "CUDA_", "NCCL_", "OMP_", "LD_PRELOAD", "ROOFTUNE_SIM_")
 """Variables of the user's environment that change an engine; they reach it as they are and are recorded."""
@@ -81,7 +81,7 @@ def choose_port(wanted: int | None, host: str) -> int:
 
 
 def _simulated(target: Target, config: EngineConfig, host: str, port: int) -> list[str]:
-    words = [sys.executable, "-m", "rooftune.simulator.http", "--host", host, "--port", str(port)]
+    words = [sys.executable, "-m", "rooftune.simulator.front", "--host", host, "--port", str(port)]
     words += ["--gpu", target.gpu or "T4", "--model", target.model, "--served-model-name", served_name(config)]
     words += ["--engine-version", target.engine_version, "--time-scale", f"{target.time_scale:g}"]
     for name, value in config.flags().items():

@@ -12,7 +12,6 @@ from pathlib import Path
 from rooftune.engines import failures, metrics
 from rooftune.engines.ask import ask, base_url, explain, one_completion, said
 from rooftune.engines.commands import choose_port, recorded_environment, served_name, server_command, server_environment
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.logs import read_effective
 from rooftune.engines.process import GRACE_S, ServerProcess, end_group, spawn
 from rooftune.engines.server import EffectiveConfig, ServerInfo
@@ -21,6 +20,7 @@ from rooftune.engines.vocabulary import known_vocabulary, vocabulary
 from rooftune.errors import EngineError, InputError
 from rooftune.files import write_json
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 
 READY_TIMEOUT_S = {"simulated": 60.0, "vllm": 1200.0}
 """A large model with compilation may need many minutes; a server that makes no progress is given up earlier (QUIET_S)."""

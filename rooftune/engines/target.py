@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.engines.config import FlagValue
+from rooftune.vllm_rules.config import FlagValue
 
 EngineKind = Literal["simulated", "vllm", "endpoint"]
 

@@ -18,10 +18,10 @@ from rooftune.loadgen import spill
 from rooftune.loadgen.crew import Crew
 from rooftune.loadgen.job import Job, split
 from rooftune.loadgen.progress import Progress
-from rooftune.loadgen.route import checked, here
 from rooftune.loadgen.size import processes_for
 from rooftune.loadgen.summary import LoadOptions, LoadSummary
 from rooftune.loadgen.ticks import Ticks
+from rooftune.loadgen.wire.route import checked, here
 from rooftune.runfolder import TrialFolder
 from rooftune.workloads.requests import RequestPlan
 from rooftune.workloads.spec import Workload

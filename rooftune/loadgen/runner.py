@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rooftune.loadgen.alarm import Alarm
-from rooftune.loadgen.answer import Answer
-from rooftune.loadgen.bodies import Bodies
-from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.spill import Rows, write_part
 from rooftune.loadgen.watch import Watch
+from rooftune.loadgen.wire.alarm import Alarm
+from rooftune.loadgen.wire.answer import Answer
+from rooftune.loadgen.wire.bodies import Bodies
+from rooftune.loadgen.wire.flight import Flight
 
 AT_ONCE = 64
 """Sends in one turn of the loop before answers are read again."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from rooftune.errors import RooftuneError
 from rooftune.files import replacing
-from rooftune.loadgen.answer import Answer
+from rooftune.loadgen.wire.answer import Answer
 from rooftune.workloads.requests import RequestPlan
 
 if TYPE_CHECKING:

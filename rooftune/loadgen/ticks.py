@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rooftune.engines import metrics
 from rooftune.errors import RooftuneError
-from rooftune.loadgen.route import here
 from rooftune.loadgen.spill import write_part
+from rooftune.loadgen.wire.route import here
 
 if TYPE_CHECKING:
     import pyarrow as pa

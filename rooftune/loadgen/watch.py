@@ -9,7 +9,7 @@ import os
 import time
 from array import array
 
-from rooftune.loadgen.alarm import Alarm
+from rooftune.loadgen.wire.alarm import Alarm
 
 EVERY_S = 0.02
 ROOM = 2**14

@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rooftune.errors import RooftuneError
-from rooftune.loadgen.bodies import head
 from rooftune.loadgen.job import Job
-from rooftune.loadgen.route import direct, path_of
 from rooftune.loadgen.runner import Runner
+from rooftune.loadgen.wire.bodies import head
+from rooftune.loadgen.wire.route import direct, path_of
 
 
 def main() -> int:
@@ -60,11 +60,11 @@ async def _work(job: Job) -> None:
     url = urlsplit(job.options.url)
     runner = Runner(job, head(url, path_of(job.options), key))
     if direct(job.options.url):
-        from rooftune.loadgen.pool import Pool, resolve
+        from rooftune.loadgen.wire.pool import Pool, resolve
 
         sender: Any = Pool(loop, resolve(url.hostname or "", url.port or 80), runner.ended)
     else:
-        from rooftune.loadgen.through_aiohttp import AiohttpSender
+        from rooftune.loadgen.wire.through_aiohttp import AiohttpSender
 
         sender = AiohttpSender(job.options, key, runner.ended)
         await sender.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rooftune.engines.command import shown
-from rooftune.evidence.compare import SMALLEST_EFFECT
+from rooftune.evidence.comparison.compare import SMALLEST_EFFECT
 from rooftune.report.contents import Contents
 from rooftune.report.text import code, joined, number, plain_change, sentence, table
 from rooftune.tuning.judge import WORDS, judge, span

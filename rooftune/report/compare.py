@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.report.contents import Contents, read
 from rooftune.report.text import change, code, number, sentence, table
 from rooftune.runfolder import RunFolder

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rooftune.engines.config import EngineConfig
 from rooftune.errors import RooftuneError
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json
 from rooftune.hardware.accelerator import Hardware
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Candidate, Decision, Plan, Verdict
 from rooftune.tuning.upgrade import UpgradePath
+from rooftune.vllm_rules.config import EngineConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from rooftune.evidence.compare import MOST_TRIALS
+from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.report.contents import Contents
 from rooftune.report.text import joined, number, plain_change, sentence, table
 

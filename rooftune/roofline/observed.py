@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 
 RUNNING, WAITING, KV_USAGE = "running", "waiting", "kv_usage"
 GENERATED, STEPS = "generation_tokens_per_s", "steps_per_s"

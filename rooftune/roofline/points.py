@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
-from rooftune.engines.config import EngineConfig
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.catalogue import QUANTIZATIONS
 from rooftune.models.costs import (
@@ -23,6 +22,7 @@ from rooftune.roofline.bottleneck import Circumstances, StepNeeds
 from rooftune.roofline.model import Point, Roof, Roofline
 from rooftune.roofline.observed import Observed, observe
 from rooftune.roofline.roofs import bandwidth, compute, compute_type, ridges, roofs
+from rooftune.vllm_rules.config import EngineConfig
 
 __all__ = ["Point", "Roofline", "roofline"]
 AUTOMATIC_MARLIN = Version("0.24")

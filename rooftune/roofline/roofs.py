@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.server import EffectiveConfig
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.roofline.model import Ridge, Roof
+from rooftune.vllm_rules.config import EngineConfig
 
 DTYPES = {"half": "fp16", "float16": "fp16", "bfloat16": "bf16", "float": "fp32", "float32": "fp32"}
 DTYPES |= {"torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float32": "fp32"}

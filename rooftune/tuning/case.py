@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rooftune.engines.config import FlagValue
 from rooftune.engines.target import EngineKind, Target
 from rooftune.errors import InputError
+from rooftune.vllm_rules.config import FlagValue
 
 DEFAULT_GPU = "T4"
 DEFAULT_MODEL = "llama-2-7b"

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rooftune.engines.config import EngineConfig, FlagValue
 from rooftune.engines.target import Target
 from rooftune.models.facts import ModelFacts
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 def command_model(target: Target, facts: ModelFacts | None, quantization: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.configuration import command_text
 from rooftune.tuning.judge import WORDS, span
 from rooftune.tuning.objective import slo_broken

@@ -140,7 +140,7 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
     Raises:
         InputError: the text has another form, or a flag is unknown.
     """
-    from rooftune.engines.flags import parse_set
+    from rooftune.vllm_rules.flags import parse_set
 
     entries = []
     for text in named:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning.plan import Effect, Objective
+from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
 
@@ -39,7 +39,7 @@ def predictions(
     if target.gpu is None or facts is None:
         return Predictions()
     try:
-        from rooftune.simulator.predict import predict
+        from rooftune.simulator.virtual.predict import predict
     except ImportError:
         return Predictions()
     metrics: dict[str, dict[str, float]] = {}

@@ -6,10 +6,10 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.server import EffectiveConfig
 from rooftune.hardware.accelerator import Capability, Hardware
 from rooftune.tuning.plan import Candidate, Gate
+from rooftune.vllm_rules.config import EngineConfig
 
 PREDICTED = "predicted from the defaults of vLLM {version}; the running baseline will confirm or refute it"
 _ALIASES = {"fp8_e4m3": "fp8", "half": "float16", "triton": "triton_attn", "flash": "flash_attn"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rooftune.evidence.compare import MOST_TRIALS, Comparison, compare
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.comparison.compare import MOST_TRIALS, Comparison, compare
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.objective import metric_between, slo_broken
 from rooftune.tuning.plan import Interval, Objective, VerdictName
 

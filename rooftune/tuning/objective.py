@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.plan import Objective
 from rooftune.workloads.spec import Workload
 

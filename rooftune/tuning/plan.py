@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.target import Target
+from rooftune.vllm_rules.config import EngineConfig
 
 VerdictName = Literal[
     "applied",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.server import EffectiveConfig
 from rooftune.engines.target import Target
 from rooftune.hardware.accelerator import Hardware
@@ -16,6 +15,7 @@ from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, loa
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.objective import objective_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
+from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
 __all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
@@ -207,8 +207,8 @@ def _texts_gate(entry: Entry, target: Target) -> list[Gate]:
 
 def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:
     """A flag that this engine version does not have, or that contradicts another."""
-    from rooftune.engines.flags import validate
     from rooftune.errors import InputError
+    from rooftune.vllm_rules.flags import validate
 
     try:
         validate(candidate.config, target.engine_version)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rooftune.engines.config import EngineConfig
-from rooftune.evidence.compare import MOST_TRIALS
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.comparison.compare import MOST_TRIALS
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.configuration import apply, command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.judge import Judgement, judge
 from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
 from rooftune.tuning.state import Block, Search
+from rooftune.vllm_rules.config import EngineConfig
 
 _RERUNS, _RERUNS_BY_CHANCE = 1, 2
 """How often one slot is measured again when its audit fails, or the incumbent's server does; and when nothing but the machine was at fault."""
@@ -263,8 +263,8 @@ def _gated(search: Search, candidate: Candidate, against: str) -> bool:
 
 def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
     """Flags that contradict one another only on this incumbent."""
-    from rooftune.engines.flags import validate
     from rooftune.errors import InputError
+    from rooftune.vllm_rules.flags import validate
 
     try:
         validate(config, search.plan.target.engine_version)

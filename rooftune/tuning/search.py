@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.decision import conclude
 from rooftune.tuning.plan import Decision, Plan, TrialOrder
 from rooftune.tuning.replay import replay

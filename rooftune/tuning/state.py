@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rooftune.engines.config import EngineConfig
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.plan import Plan, TrialOrder, Verdict, VerdictName
+from rooftune.vllm_rules.config import EngineConfig
 
 
 @dataclass

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.engines.config import FlagValue
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
+from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.spec import Workload
 
 PATH = ("T4", "L4", "A10G", "A100-40", "A100-80", "L40S", "H100", "H200", "B200")
@@ -171,7 +171,7 @@ class _Service(BaseModel):
 
 
 def _predicted(workload: Workload, gpu: str, target: Target, flags: dict[str, FlagValue]) -> _Service:
-    from rooftune.simulator.predict import predict
+    from rooftune.simulator.virtual.predict import predict
 
     found = predict(workload, gpu=gpu, model=target.model, engine_version=target.engine_version, flags=flags)
     band = found.error_band

@@ -31,7 +31,7 @@ def environment(folder: Path) -> dict[str, str]:
 def rooftune(folder: Path, *words: str) -> Any:
     """Run a command in the checkout with state of its own; its JSON."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words, "--json"],
+        [sys.executable, "-m", "flows.cli.app", *words, "--json"],
         cwd=ROOT,
         env=environment(folder),
         capture_output=True,
@@ -46,7 +46,7 @@ def rooftune(folder: Path, *words: str) -> Any:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Server, deployments and worker, and one finished run."""
-    from flows.local import free_port
+    from flows.service.local import free_port
 
     folder = tmp_path_factory.mktemp("up")
     about = rooftune(folder, "up", "--port", str(free_port()))

@@ -40,7 +40,7 @@ Command = Callable[..., Ended]
 @pytest.fixture
 def rooftune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Call it with the words of a command line."""
-    from flows.cli import run
+    from flows.cli.app import run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROOFTUNE_HOME", str(tmp_path / "home"))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rooftune.engines.config import EngineConfig
-from rooftune.evidence import history
-from rooftune.evidence.trial import Check, TrialResult
+from rooftune.evidence.records import history
+from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.simulator.constants import constants_for, table
-from rooftune.simulator.fidelity import decode_seconds
-from rooftune.simulator.steptime import StepTime
+from rooftune.simulator.steptime.constants import constants_for, table
+from rooftune.simulator.steptime.durations import decode_seconds
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.vllm_rules.config import EngineConfig
 
 SLOWER = {"linear.gemm_16bit.memory": 0.6}
 """What the engine of these trials reaches, unlike the shipped constant."""

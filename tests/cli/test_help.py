@@ -6,7 +6,7 @@ import click
 import pytest
 import typer
 
-from flows.cli import app
+from flows.cli.app import app
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 

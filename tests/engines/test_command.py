@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from rooftune.engines.command import command_line, shell_script, shown
-from rooftune.engines.config import EngineConfig
+from rooftune.vllm_rules.config import EngineConfig
 
 CONFIG = EngineConfig(
     model="/models/with space/it's $HOME",

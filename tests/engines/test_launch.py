@@ -16,13 +16,13 @@ import pytest
 
 from rooftune.engines import launch
 from rooftune.engines.ask import ask, base_url
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.interpreter import installed
 from rooftune.engines.launch import connect, died, gone, running, start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError, InputError
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 
 TARGET = Target(gpu="T4", model="llama-2-7b", engine_version="0.15.1", time_scale=10.0)
 CONFIG = EngineConfig(model="TheBloke/Llama-2-7B-AWQ", quantization="awq", enforce_eager=True, max_num_seqs=8)

@@ -178,10 +178,10 @@ def test_the_supervisor_needs_nothing_of_rooftune() -> None:
 
 
 async def test_cancelling_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
-    from rooftune.engines.config import EngineConfig
     from rooftune.engines.launch import start
     from rooftune.engines.target import Target
     from rooftune.runfolder import TrialFolder
+    from rooftune.vllm_rules.config import EngineConfig
 
     os.environ["ROOFTUNE_SIM_FAULT"] = "hang_at_start"
     try:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence.aggregate import figures
-from rooftune.evidence.records import requests_of
+from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.figures.aggregate import figures
+from rooftune.evidence.records.columns import requests_of
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.schema import REQUESTS, TICKS
-from rooftune.evidence.source import Evidence
-from rooftune.evidence.trial import TrialResult
 from rooftune.files import write_json
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import TrialFolder

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rooftune.evidence.blocks import BLOCKS, jackknife, within
-from rooftune.evidence.metrics import request_metrics
-from rooftune.evidence.records import Requests, requests_from
-from rooftune.evidence.trial import Window
+from rooftune.evidence.figures.blocks import BLOCKS, jackknife, within
+from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.trial import Window
 
 WINDOW = Window(start_s=0.0, end_s=100.0)
 

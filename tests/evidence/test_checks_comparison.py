@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence.checks_comparison import audit_comparison
-from rooftune.evidence.order import balanced_order
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.audit.comparison import audit_comparison
+from rooftune.evidence.comparison.order import balanced_order
+from rooftune.evidence.records.trial import TrialResult
 
 
 def run(order: str, **changes: dict[str, Any]) -> list[TrialResult]:

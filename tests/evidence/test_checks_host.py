@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rooftune.evidence import checks_host as checks
-from rooftune.evidence.source import Evidence
+from rooftune.evidence.audit import host as checks
+from rooftune.evidence.audit.source import Evidence
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence import checks_load as checks
-from rooftune.evidence.records import requests_from
-from rooftune.evidence.source import Evidence
-from rooftune.evidence.trial import Check
+from rooftune.evidence.audit import load as checks
+from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.records.columns import requests_from
+from rooftune.evidence.records.trial import Check
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

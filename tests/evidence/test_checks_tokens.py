@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rooftune.evidence import checks_tokens as checks
-from rooftune.evidence.source import Evidence
+from rooftune.evidence.audit import tokens as checks
+from rooftune.evidence.audit.source import Evidence
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

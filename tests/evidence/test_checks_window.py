@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence import checks_window as checks
-from rooftune.evidence.source import Evidence
-from rooftune.evidence.trial import Window
+from rooftune.evidence.audit import window as checks
+from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.records.trial import Window
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

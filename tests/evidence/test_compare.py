@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
-from rooftune.evidence.compare import (
+from rooftune.evidence.comparison.compare import (
     MOST_TRIALS,
     Arm,
     compare,
@@ -19,8 +19,8 @@ from rooftune.evidence.compare import (
     fit,
     within_variance,
 )
-from rooftune.evidence.order import balanced_order
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.comparison.order import balanced_order
+from rooftune.evidence.records.trial import TrialResult
 
 
 def arm(logs: list[float], first: int = 0, *, seed: int = 0, **more: object) -> Arm:

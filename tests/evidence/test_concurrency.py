@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.concurrency import ceiling
-from rooftune.evidence.trial import Window
+from rooftune.evidence.figures.concurrency import ceiling
+from rooftune.evidence.records.trial import Window
 from rooftune.queues import inside
 
 WINDOW = Window(start_s=20.0, end_s=80.0)

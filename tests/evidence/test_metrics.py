@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.metrics import (  # fmt: skip
+from rooftune.evidence.figures.metrics import (  # fmt: skip
     gaps,
     latencies,
     meets_slo,
@@ -18,8 +18,8 @@ from rooftune.evidence.metrics import (  # fmt: skip
     throughput,
     tokens_per_chunk,
 )
-from rooftune.evidence.records import Requests, requests_from
-from rooftune.evidence.trial import Window
+from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.trial import Window
 from rooftune.workloads.spec import Slo
 
 WINDOW = Window(start_s=5.0, end_s=15.0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.overload import assess
-from rooftune.evidence.records import Requests
-from rooftune.evidence.trial import Window
+from rooftune.evidence.figures.overload import assess
+from rooftune.evidence.records.columns import Requests
+from rooftune.evidence.records.trial import Window
 from rooftune.queues import inside, slope
 from tests.evidence import made_load
 

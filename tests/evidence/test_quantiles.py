@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.checks_window import P99_NEEDS
+from rooftune.evidence.audit.window import P99_NEEDS
 from rooftune.quantiles import censored_quantile, order_interval, quantile
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=60)

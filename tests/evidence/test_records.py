@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
-from rooftune.evidence.records import read_requests, read_ticks, requests_of
+from rooftune.evidence.records.columns import read_requests, read_ticks, requests_of
 from rooftune.evidence.schema import REQUESTS
 from tests.evidence import made_load
 

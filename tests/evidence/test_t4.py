@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rooftune.evidence.audit import CHECKS, audit_path
-from rooftune.evidence.import_csv import read
-from rooftune.evidence.metrics import request_metrics
-from rooftune.evidence.records import Requests
-from rooftune.evidence.trial import Check, Window
+from rooftune.evidence.audit.checks import CHECKS, audit_path
+from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.importers.csv_file import read
+from rooftune.evidence.records.columns import Requests
+from rooftune.evidence.records.trial import Check, Window
 from rooftune.queues import inside
 
 DATA = Path(__file__).parent / "data"

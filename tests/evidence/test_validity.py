@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.validity import (
+from benchmarks.validity.__main__ import (
     LOOKS,
     SIMULATED_TRIALS,
     Row,

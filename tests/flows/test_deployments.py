@@ -61,7 +61,7 @@ def test_parameters_fit_the_flow(deployment: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
 def test_it_is_described_tagged_and_goes_to_the_pool_that_up_makes(deployment: dict[str, Any]) -> None:
-    from flows.up import POOL
+    from flows.service.up import POOL
 
     assert deployment["description"].endswith(".")
     assert deployment["tags"]

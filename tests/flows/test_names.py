@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.runs import find_run
-from flows.targets import seconds, target_of, workload_with
+from flows.cli.runs import find_run
+from flows.cli.targets import seconds, target_of, workload_with
 from rooftune.errors import InputError
 from rooftune.files import write_json
 from rooftune.runfolder import FORMAT, RunFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.stack import Daemon, end, launch
+from flows.service.stack import Daemon, end, launch
 
 FAMILY = (
     "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rooftune.loadgen.bodies import head
 from rooftune.loadgen.job import Job, split
-from rooftune.loadgen.pool import Pool, resolve
-from rooftune.loadgen.route import path_of
 from rooftune.loadgen.runner import Runner
 from rooftune.loadgen.summary import LoadOptions
-from rooftune.loadgen.through_aiohttp import AiohttpSender
+from rooftune.loadgen.wire.bodies import head
+from rooftune.loadgen.wire.pool import Pool, resolve
+from rooftune.loadgen.wire.route import path_of
+from rooftune.loadgen.wire.through_aiohttp import AiohttpSender
 from rooftune.workloads.draw import draw
 from rooftune.workloads.requests import RequestPlan
 from rooftune.workloads.spec import Workload

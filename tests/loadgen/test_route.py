@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.loadgen.route import checked, direct, proxy_for
+from rooftune.loadgen.wire.route import checked, direct, proxy_for
 from tests.loadgen.harness import fly, workload
 
 

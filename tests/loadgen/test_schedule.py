@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.loadgen import runner as runner_module
-from rooftune.loadgen.answer import Answer
-from rooftune.loadgen.flight import Flight
 from rooftune.loadgen.job import PER_REQUEST, split
 from rooftune.loadgen.size import processes_needed
 from rooftune.loadgen.watch import ROOM, raise_descriptor_limit
+from rooftune.loadgen.wire.answer import Answer
+from rooftune.loadgen.wire.flight import Flight
 from rooftune.workloads.draw import draw
 from tests.faults import faults  # noqa: F401 - registers them
 from tests.faults.server import MisbehavingServer, misbehaving

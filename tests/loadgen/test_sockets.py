@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rooftune.loadgen import sockets as module
-from rooftune.loadgen.sockets import BATCH, READ, Link, PortablePoll, Sockets
+from rooftune.loadgen.wire import sockets as module
+from rooftune.loadgen.wire.sockets import BATCH, READ, Link, PortablePoll, Sockets
 
 
 class Told:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.loadgen.answer import Answer
-from rooftune.loadgen.flight import Flight
-from rooftune.loadgen.sse import Events
-from rooftune.loadgen.template import learn, loads
-from rooftune.loadgen.wire import Connection
+from rooftune.loadgen.wire.answer import Answer
+from rooftune.loadgen.wire.connection import Connection
+from rooftune.loadgen.wire.flight import Flight
+from rooftune.loadgen.wire.sse import Events
+from rooftune.loadgen.wire.template import learn, loads
 from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
 
 

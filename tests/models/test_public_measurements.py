@@ -14,7 +14,7 @@ from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts
 
 DATA: dict[str, Any] = YAML(typ="safe").load(
-    files("rooftune.simulator").joinpath("data/measurements.yaml").read_text(encoding="utf-8")
+    files("benchmarks.fidelity").joinpath("data/measurements.yaml").read_text(encoding="utf-8")
 )
 POINTS: list[dict[str, Any]] = DATA["points"]
 NEEDED = {

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.interpreter import Installed, installed, vllm_python
 from rooftune.engines.launch import start, stop
 from rooftune.engines.server import ServerInfo
@@ -17,6 +16,7 @@ from rooftune.engines.target import Target
 from rooftune.engines.tiny_model import SMALL, make_tiny_model
 from rooftune.errors import InputError
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.launch import gone, start, stop
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 
 PROMISE_S = 5.0
 
@@ -60,7 +60,7 @@ OWNER = textwrap.dedent(
     """
     import asyncio, sys, time
     from pathlib import Path
-    from rooftune.engines.config import EngineConfig
+    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.engines.launch import gone, start, stop
     from rooftune.engines.target import Target
     from rooftune.runfolder import TrialFolder

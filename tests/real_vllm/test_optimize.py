@@ -19,7 +19,7 @@ import pytest
 
 from rooftune.engines import metrics
 from rooftune.engines.interpreter import Installed
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.playbook import default_playbook
 

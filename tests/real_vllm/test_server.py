@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from rooftune.engines import metrics
-from rooftune.engines.flags import OLD, choices, parse_version, registry
 from rooftune.engines.interpreter import Installed
 from rooftune.engines.launch import connect, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.flags import OLD, choices, parse_version, registry
 
 
 def test_the_effective_configuration_is_the_servers_own_word(

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_roofline_points import hardware, place, trial
 
-from rooftune.engines.config import EngineConfig
 from rooftune.models.catalogue import model_facts
 from rooftune.roofline.figure import draw, spread, summarised
 from rooftune.roofline.points import roofline
+from rooftune.vllm_rules.config import EngineConfig
 
 PNG = b"\x89PNG"
 

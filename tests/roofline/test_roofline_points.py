@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.engines.config import EngineConfig
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence.trial import Check, TrialResult, Window
+from rooftune.evidence.records.trial import Check, TrialResult, Window
 from rooftune.hardware.accelerator import Ceiling, Hardware
 from rooftune.hardware.catalogue import accelerator
 from rooftune.hardware.probe import probe, unknown
@@ -18,6 +17,7 @@ from rooftune.models.catalogue import model_facts
 from rooftune.models.costs import decode_bytes
 from rooftune.roofline.model import Point, Roofline
 from rooftune.roofline.points import roofline
+from rooftune.vllm_rules.config import EngineConfig
 
 LLAMA = model_facts("llama-2-7b")
 

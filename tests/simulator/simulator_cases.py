@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from rooftune.simulator.kernel import step_seconds
-from rooftune.simulator.outcome import Session
-from rooftune.simulator.scheduler import Limits
-from rooftune.simulator.shape import StepShape
+from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.engine.shape import StepShape
+from rooftune.simulator.fastpath.loop import step_seconds
+from rooftune.simulator.virtual.outcome import Session
 from rooftune.workloads.requests import RequestPlan
 
 

@@ -12,17 +12,17 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.engines.config import EngineConfig
 from rooftune.errors import InputError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.simulator.calibrate import Observation, Served, calibrate, from_trials
-from rooftune.simulator.calibrate_sweep import Sweep, measure, points_of, sweep_for
-from rooftune.simulator.calibrations import VARIABLE, load, save
-from rooftune.simulator.constants import Constants, constants_for, table
-from rooftune.simulator.errors_found import error_band
-from rooftune.simulator.fidelity import decode_seconds, prefill_seconds
-from rooftune.simulator.steptime import StepTime
+from rooftune.simulator.calibration.files import VARIABLE, load, save
+from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials
+from rooftune.simulator.calibration.sweep import Sweep, measure, points_of, sweep_for
+from rooftune.simulator.steptime.accuracy import error_band
+from rooftune.simulator.steptime.constants import Constants, constants_for, table
+from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.vllm_rules.config import EngineConfig
 
 SERVED = Served(accelerator("L4"), model_facts("llama-3.1-8b"), EngineConfig(model="x", max_model_len=4096), "0.32.0")
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from simulator_cases import Case, MadeStepTime, cases, plan_of, strangers
 
-from rooftune.simulator.compiled import kernel
-from rooftune.simulator.fast import run_fast
-from rooftune.simulator.outcome import Outcome, Session
-from rooftune.simulator.scheduler import Limits
-from rooftune.simulator.stepwise import run_stepwise
+from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.fastpath.compilation import kernel
+from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.virtual.outcome import Outcome, Session
+from rooftune.simulator.virtual.stepwise import run_stepwise
 
 TIMES = ("due_s", "sent_s", "admitted_s", "first_s", "last_s")
 COUNTS = ("generated", "preempted", "cached")
@@ -94,7 +94,7 @@ def test_gaps_of_a_growing_batch_are_those_of_the_steps() -> None:
 
 def test_a_step_costs_the_same_whatever_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences that decode in step are not looked at one by one: that happens when they come, go, and need a block."""
-    from rooftune.simulator import kernel_decode
+    from rooftune.simulator.fastpath import decode as kernel_decode
 
     looked: list[int] = []
     one_by_one = kernel_decode.decode_all
@@ -109,7 +109,7 @@ def test_a_step_costs_the_same_whatever_is_running(monkeypatch: pytest.MonkeyPat
 
 def test_work_done_between_events_is_one_piece() -> None:
     """Two thousand tokens of a lone request take a handful of calls, not two thousand."""
-    from rooftune.simulator import kernel as plain_kernel
+    from rooftune.simulator.fastpath import loop as plain_kernel
 
     calls = 0
     step = plain_kernel.one_step

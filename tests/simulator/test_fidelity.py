@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rooftune.simulator import t4
-from rooftune.simulator.fidelity import judged, points, predicted, reason_aside, relative_error, source_of
-from rooftune.simulator.public_fit import fitted_points
+from benchmarks.fidelity import t4_replay as t4
+from benchmarks.fidelity.measurements import judged, points, predicted, reason_aside, relative_error, source_of
+from benchmarks.fidelity.public_fit import fitted_points
 
 
 @pytest.mark.parametrize("max_num_seqs", [None, 8, 1])

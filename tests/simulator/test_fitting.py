@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.simulator.fitting import Free, fit
+from rooftune.simulator.calibration.least_squares import Free, fit
 
 X = np.linspace(1, 20, 12)
 

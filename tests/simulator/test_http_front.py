@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from simulator_cases import plan_of
 
-from rooftune.simulator.core import EngineCore, Noise
-from rooftune.simulator.http import build
-from rooftune.simulator.http_protocol import HttpProtocol
-from rooftune.simulator.http_server import Server
-from rooftune.simulator.outcome import Session
-from rooftune.simulator.stepwise import run_stepwise
+from rooftune.simulator.engine.core import EngineCore, Noise
+from rooftune.simulator.front.__main__ import build
+from rooftune.simulator.front.protocol import HttpProtocol
+from rooftune.simulator.front.server import Server
+from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.virtual.stepwise import run_stepwise
 
 FLAGS = {"quantization": "awq", "enforce_eager": True, "max_model_len": 512}
 

@@ -41,7 +41,7 @@ def free_port() -> int:
 def started(tmp_path: Path, *words: str, port: int | None = None, wait: bool = True) -> Iterator[Process]:
     port = port or free_port()
     log = tmp_path / "server.log"
-    command = [sys.executable, "-m", "rooftune.simulator.http", "--port", str(port), *words]
+    command = [sys.executable, "-m", "rooftune.simulator.front", "--port", str(port), *words]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stderr=out, stdout=out)
     found = Process(process, port, log)

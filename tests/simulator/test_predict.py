@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from rooftune.errors import EngineError, InputError
-from rooftune.evidence import overload
-from rooftune.evidence.metrics import request_metrics
-from rooftune.evidence.records import Requests, requests_from
-from rooftune.evidence.trial import Window
-from rooftune.simulator.contents import contents
-from rooftune.simulator.predict import Prediction, engine_of, predict, session_of
-from rooftune.simulator.stepwise import run_stepwise
+from rooftune.evidence.figures import overload
+from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.trial import Window
+from rooftune.simulator.engine.prefixes import contents
+from rooftune.simulator.virtual.predict import Prediction, engine_of, predict, session_of
+from rooftune.simulator.virtual.stepwise import run_stepwise
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Closed, Workload
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_cases import Case, MadeStepTime, cases, plan_of
 
-from rooftune.simulator.contents import contents
-from rooftune.simulator.outcome import Session
-from rooftune.simulator.scheduler import Limits, Scheduler, Sequence_, Step
-from rooftune.simulator.stepwise import run_stepwise
+from rooftune.simulator.engine.prefixes import contents
+from rooftune.simulator.engine.scheduler import Limits, Scheduler, Sequence_, Step
+from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.virtual.stepwise import run_stepwise
 
 
 def check_blocks(scheduler: Scheduler) -> None:

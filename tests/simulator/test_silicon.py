@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.fidelity import silicon
 from rooftune.hardware.catalogue import accelerator
-from rooftune.simulator import silicon
-from rooftune.simulator.constants import constants_for, table
-from rooftune.simulator.linear import matrix_seconds
+from rooftune.simulator.steptime.constants import constants_for, table
+from rooftune.simulator.steptime.linear import matrix_seconds
 
 
 def _table(root: Path, factor: float) -> None:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.engines.config import EngineConfig
 from rooftune.errors import InputError
 from rooftune.hardware.catalogue import accelerator, accelerators
 from rooftune.models.catalogue import model_facts
-from rooftune.simulator.constants import ROOMS, constants_for, generation, table
-from rooftune.simulator.fidelity import decode_seconds, prefill_seconds
-from rooftune.simulator.shape import StepShape
-from rooftune.simulator.steptime import StepTime
+from rooftune.simulator.engine.shape import StepShape
+from rooftune.simulator.steptime.constants import ROOMS, constants_for, generation, table
+from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.vllm_rules.config import EngineConfig
 
 GPUS = ["T4", "L4", "A10G", "A100-80", "L40S", "H100", "H200", "B200", "RTX 4090"]
 CASES = [("llama-2-7b", None), ("llama-2-7b", "awq"), ("llama-3.1-8b", "fp8"), ("qwen3-30b-a3b", None)]

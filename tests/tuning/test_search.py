@@ -9,7 +9,7 @@ import synthetic_run as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.trial import TrialResult
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.tuning.playbook import default_playbook, with_candidates
 from rooftune.tuning.search import decide, next_trial
 

@@ -1,0 +1,114 @@
+"""Measured against predicted for all public points, as one figure labelled directly."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from benchmarks.fidelity.__main__ import Judged
+
+COLOURS = {
+    "gemm_16bit": "#0072B2", "marlin": "#D55E00", "awq_gemm": "#009E73", "int8": "#CC79A7", "fp8": "#595959", "machete": "#E69F00",
+}  # fmt: skip
+NAMES = {
+    "gemm_16bit": "16 bits", "marlin": "Marlin (4 bits)", "awq_gemm": "old AWQ kernel", "int8": "INT8", "fp8": "FP8", "machete": "Machete (4 bits)",
+}  # fmt: skip
+
+
+def draw(judged: list[Judged], path: Path) -> None:
+    """Two panels: all points on one scale, and the error of each GPU's points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 6.2), layout="constrained", gridspec_kw={"width_ratios": [1.25, 1]}
+    )
+    _scatter(left, judged)
+    _by_gpu(right, judged)
+    figure.suptitle(
+        f"Step times and serving figures of {len(judged)} public measurements against the simulator", fontsize=12
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, facecolor="white")
+    plt.close(figure)
+
+
+def _milliseconds(j: Judged, value: float) -> float:
+    """A figure as a time, so that all fit on one axis: of a step, a prompt, a request, or per 1,000 tokens of a service."""
+    p = j.point
+    if p.metric == "tflops":
+        return 2.0 * p.m * p.n * p.k / value / 1e12 * 1e3
+    if p.metric.endswith("_ms"):
+        return value
+    return (
+        1e3 * (p.batch * (p.prompt if p.kind == "prefill" else 1)) / value
+        if p.kind in ("decode", "prefill")
+        else 1e6 / value
+    )
+
+
+def _scatter(axis: Axes, judged: list[Judged]) -> None:
+    by_kernel: dict[str, list[Judged]] = defaultdict(list)
+    for j in judged:
+        by_kernel[j.point.kernel].append(j)
+    for kernel, rows in by_kernel.items():
+        for use, face in (("hold", "none"), ("fit", COLOURS[kernel])):
+            chosen = [j for j in rows if j.point.use == use]
+            axis.scatter(
+                [_milliseconds(j, j.point.value) for j in chosen], [_milliseconds(j, j.value) for j in chosen],
+                s=22, facecolors=face, edgecolors=COLOURS[kernel], linewidths=1.1,
+            )  # fmt: skip
+    low, high = 0.02, 6e4
+    line = np.array([low, high])
+    axis.plot(line, line, color="#BDBDBD", linewidth=1, zorder=0)
+    axis.fill_between(line, line / 1.25, line * 1.25, color="#BDBDBD", alpha=0.25, linewidth=0, zorder=0)
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    axis.set_xlabel("measured, ms (a product, a step, a request; services: per 1,000 tokens)")
+    axis.set_ylabel("simulated, ms")
+    axis.text(3000, 1100, "shaded: within 25 %", color="#595959", fontsize=9)
+    for i, kernel in enumerate(k for k in COLOURS if k in by_kernel):
+        axis.text(0.03, 0.96 - 0.05 * i, NAMES[kernel], color=COLOURS[kernel], transform=axis.transAxes, fontsize=10)
+    axis.text(
+        0.03,
+        0.96 - 0.05 * len(by_kernel) - 0.01,
+        "filled: fitted to; open: held back",
+        transform=axis.transAxes,
+        fontsize=9,
+    )
+    _bare(axis)
+
+
+def _by_gpu(axis: Axes, judged: list[Judged]) -> None:
+    by_gpu: dict[str, list[Judged]] = defaultdict(list)
+    for j in judged:
+        by_gpu[j.point.gpu].append(j)
+    order = sorted(by_gpu, key=lambda g: float(np.median([abs(j.error) for j in by_gpu[g]])))
+    spread = np.random.default_rng(0)
+    for row, gpu in enumerate(order):
+        for j in by_gpu[gpu]:
+            colour = COLOURS[j.point.kernel]
+            axis.scatter(
+                100 * j.error, row + spread.uniform(-0.22, 0.22), s=16, linewidths=1,
+                facecolors=colour if j.point.use == "fit" else "none", edgecolors=colour,
+            )  # fmt: skip
+    axis.axvline(0, color="#BDBDBD", linewidth=1, zorder=0)
+    axis.axvspan(-25, 25, color="#BDBDBD", alpha=0.25, linewidth=0, zorder=0)
+    axis.set_yticks(range(len(order)), [f"{g} ({len(by_gpu[g])})" for g in order])
+    axis.set_xlim(-32, 32)
+    axis.set_xlabel("error of the simulated figure, %")
+    axis.set_title("by GPU (number of points)", fontsize=10)
+    axis.invert_yaxis()
+    _bare(axis)
+
+
+def _bare(axis: Any) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

@@ -1,0 +1,111 @@
+"""Trials that were measured before, as points for ``rooftune calibrate --from``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rooftune.errors import InputError
+
+if TYPE_CHECKING:
+    from rooftune.simulator.calibration.fit import Observation, Served
+
+HISTORY = "history"
+"""``--from history`` is all trials of ``artifacts/history``; ``--from history/chat-medium`` those of a workload."""
+ABOUT = ("gpu", "engine_version", "model")
+
+
+def from_runs(
+    names: list[str],
+    *,
+    gpu: str | None,
+    model: str | None,
+    engine_version: str | None,
+    sets: list[str] | None,
+    artifacts: Path = Path("artifacts"),
+) -> tuple[Served, list[Observation]]:
+    """What was measured and its points, out of runs and of the history.
+
+    Only believed trials of real engines count. They must be of one GPU, version and model; ``gpu``, ``model`` and
+    ``engine_version`` choose among several.
+
+    Raises:
+        InputError: no such run, no usable trial, or trials of different engines.
+    """
+    from rooftune.simulator.calibration.fit import from_trials
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.flags import parse_set
+
+    rows = [row for name in names for row in _rows(name, artifacts)]
+    wanted = {"gpu": gpu, "model": model, "engine_version": engine_version}
+    kept = [r for r in rows if r["believed"] and r["engine"] != "simulated" and _matches(r, wanted)]
+    if not kept:
+        raise InputError(
+            f"{', '.join(names)}: none of the {len(rows)} trials is a believed one of a real engine"
+            f"{_named(wanted)}; measure with rooftune calibrate --url URL instead."
+        )
+    about = {name: {str(r[name]) for r in kept} for name in ABOUT}
+    for name, values in about.items():
+        if len(values) > 1:
+            option = name.replace("_", "-")
+            raise InputError(f"these trials are of several ({', '.join(sorted(values))}); choose one with --{option}.")
+    of = {name: values.pop() for name, values in about.items()}
+    common = set.intersection(*(set(_items(r)) for r in kept))
+    flags = {k: json.loads(v) for k, v in common} | dict(parse_set(sets or [], of["engine_version"]))
+    config = EngineConfig(model=of["model"]).with_flags(flags)
+    return _served(of, config), from_trials([_figures(r) for r in kept])
+
+
+def _rows(name: str, artifacts: Path) -> list[dict[str, Any]]:
+    from rooftune.evidence.records import history
+    from rooftune.evidence.records.trial import TrialResult
+
+    if name == HISTORY or name.startswith(f"{HISTORY}/"):
+        workload = name.partition("/")[2] or None
+        return history.read(artifacts / HISTORY, workload)
+    from flows.cli.runs import find_run
+
+    found = []
+    for _, _, folder in find_run(name, artifacts).trials():
+        if folder.trial_json.is_file():
+            trial = TrialResult.model_validate_json(folder.trial_json.read_text(encoding="utf-8"))
+            found.append(history.row(trial, name))
+    return found
+
+
+def _matches(row: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
+    from rooftune.hardware.catalogue import plain
+
+    return all(v is None or plain(str(row.get(k))) == plain(v) for k, v in wanted.items())
+
+
+def _named(wanted: Mapping[str, str | None]) -> str:
+    return "".join(f", {k.replace('_', ' ')} {v}" for k, v in wanted.items() if v)
+
+
+def _items(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Flags as pairs that can be held against each other: values as JSON."""
+    flags = row.get("flags") or {}
+    flags = json.loads(flags) if isinstance(flags, str) else flags
+    return [(k, json.dumps(v)) for k, v in flags.items()]
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, float]:
+    completed = row.get("completed") or 0
+    found = {"running": row.get("server_running"), "mean_tpot_ms": row.get("mean_tpot_ms")}
+    if completed:
+        found["mean_input_len"] = (row.get("total_input_tokens") or 0) / completed
+        found["mean_output_len"] = (row.get("total_output_tokens") or 0) / completed
+    return {k: float(v) for k, v in found.items() if v}
+
+
+def _served(of: Mapping[str, str], config: Any) -> Served:
+    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.probe import present
+    from rooftune.models.catalogue import model_facts
+    from rooftune.simulator.calibration.fit import Served
+
+    gpu = present() if of["gpu"].lower() == "cpu" else accelerator(of["gpu"])
+    return Served(gpu, model_facts(of["model"], quantization=config.quantization), config, of["engine_version"])

@@ -1,1 +1,0 @@
-"""The commands, by what they do: tune (optimize and what leads to it), measure, foresee (no server), look (at results)."""

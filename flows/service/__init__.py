@@ -1,0 +1,1 @@
+"""Prefect's server, worker and deployments on this machine."""

@@ -1,0 +1,81 @@
+"""What the audit looks at: the records and the figures of one trial, ours or another tool's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rooftune.evidence.records.columns import Floats, Requests, Ticks
+from rooftune.evidence.records.trial import TrialResult, Window
+from rooftune.loadgen.summary import LoadSummary
+from rooftune.workloads.spec import Closed, Workload
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One measured run as far as its files tell. None or empty = the source does not have it."""
+
+    tool: str
+    """Who recorded it: 'rooftune', 'vllm bench serve', 'guidellm', 'aiperf', 'csv'."""
+    label: str
+    requests: Requests | None = None
+    ticks: Ticks = field(default_factory=dict)
+    load: LoadSummary | None = None
+    workload: Workload | None = None
+    trial: TrialResult | None = None
+    log: str | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What the tool printed of itself, by vLLM's names (``request_rate``, ``completed``, ``p99_ttft_ms`` …)."""
+    duration_s: float | None = None
+    """How long the client looked, from the first send."""
+    characters: bool = False
+    """Answers are known in characters only."""
+
+    @property
+    def ours(self) -> bool:
+        return self.tool == "rooftune"
+
+    @property
+    def window(self) -> Window | None:
+        """The measured stretch: ours, or all that the other tool looked at."""
+        if self.trial is not None and self.trial.window is not None:
+            return self.trial.window
+        if self.duration_s is not None:
+            return Window(start_s=0.0, end_s=self.duration_s)
+        if self.requests is not None and len(self.requests):
+            return Window(start_s=0.0, end_s=self.requests.observed_until_s)
+        return None
+
+    def samples(self, column: str) -> Floats | None:
+        """Known values of a column of the ticks within the window; None when there are none."""
+        values, at = self.ticks.get(column), self.ticks.get("t_s")
+        if values is None or at is None or self.window is None:
+            return None
+        kept = values[(at >= self.window.start_s) & (at <= self.window.end_s)]
+        kept = kept[np.isfinite(kept)]
+        return np.asarray(kept, dtype=np.float64) if len(kept) else None
+
+    @property
+    def concurrency(self) -> int | None:
+        """Requests that a closed loop keeps in flight; None = open loop, or not told."""
+        if self.workload is not None and isinstance(self.workload.arrivals, Closed):
+            return self.workload.arrivals.concurrency
+        value = self.figures.get("max_concurrency")
+        return int(value) if isinstance(value, (int, float)) else None
+
+    @classmethod
+    def of_trial(
+        cls,
+        requests: Requests,
+        ticks: Ticks,
+        load: LoadSummary,
+        workload: Workload | None,
+        trial: TrialResult,
+        log: str | None,
+    ) -> Evidence:
+        """A trial of ours."""
+        label = f"{trial.candidate}/{trial.n}"
+        return cls("rooftune", label, requests, ticks, load, workload, trial, log, trial.metrics)

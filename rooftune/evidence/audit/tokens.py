@@ -1,0 +1,135 @@
+"""Checks of tokens and prompts: counted by the server, as long as asked, not cut, not repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rooftune.evidence.audit.findings import failed, no_data, passed, warned
+from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.figures.gauges import delta
+from rooftune.evidence.records.trial import Check, Window
+
+COUNT_WARN, COUNT_FAIL = 0.02, 0.05
+REPEATED_WARN, REPEATED_FAIL = 0.9, 0.5
+"""Shares of distinct prompts below which prefix-cache hits are likely, and certain."""
+
+
+def count(e: Evidence) -> Check:
+    """Tokens of the client against usage and against the server's own counter."""
+    name = "token-count"
+    if e.characters:
+        return failed(name, "The file has characters of finished answers and no tokens: characters / 4 is a guess, and what unfinished answers streamed is in no count.", "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, also of unfinished answers.")  # fmt: skip
+    if e.requests is None:
+        return no_data(name, "The file has no single requests, so its tokens cannot be counted again.")
+    r = e.requests
+    done = (r.status == "completed") & np.isfinite(r.output_tokens)
+    if not done.any():
+        if e.ours and np.nansum(r.streamed_tokens) > 0:
+            return warned(name, "The server sent no usage; every chunk is counted as the tokens it seems to hold.", "Use an engine that answers stream_options.include_usage.")  # fmt: skip
+        return no_data(name, "The file has no token counts of single requests.")
+    usage, mine = float(r.output_tokens[done].sum()), float(np.nansum(r.streamed_tokens[done]))
+    figures: dict[str, float] = {"usage": usage, "client": mine}
+    gaps = [abs(mine / usage - 1)] if usage and np.isfinite(r.streamed_tokens[done]).any() else []
+    counted = _server(e)
+    told = f"{usage:,.0f} tokens by the server's usage"
+    if gaps:
+        told += f", {mine:,.0f} by the client's count"
+    if counted is not None:
+        figures |= {"window_client": counted[0], "window_server": counted[1]}
+        gaps.append(abs(counted[0] / counted[1] - 1) if counted[1] else 0.0)
+        told += f"; in the window the server's counter says {counted[1]:,.0f}, the client saw {counted[0]:,.0f}"
+    worst = max(gaps, default=0.0)
+    remedy = "Look for other clients of the same server, tokens that a proxy swallowed, or a template that adds some."
+    if worst > COUNT_FAIL:
+        return failed(name, f"Counts differ by {100 * worst:.1f} %: {told}.", remedy, figures)
+    if worst > COUNT_WARN:
+        return warned(name, f"Counts differ by {100 * worst:.1f} %: {told}.", remedy, figures)
+    return passed(name, f"{told}.", figures)
+
+
+def _server(e: Evidence) -> tuple[float, float] | None:
+    """Tokens of the window by the client and by the server's counter."""
+    if e.window is None or e.requests is None or not e.ticks:
+        return None
+    at = e.ticks["t_s"]
+    edges = at[(at >= e.window.start_s) & (at <= e.window.end_s)]
+    if len(edges) < 3:
+        return None
+    span = Window(start_s=float(edges[0]), end_s=float(edges[-1]))
+    counted = delta(e.ticks, "generation_tokens_total", span)
+    if not counted:
+        return None
+    inside = (e.requests.token_s >= span.start_s) & (e.requests.token_s < span.end_s)
+    return float(e.requests.token_count[inside].sum()), counted
+
+
+def answers(e: Evidence) -> Check:
+    """Early stops and empty answers."""
+    name = "answer-lengths"
+    if e.requests is None:
+        return no_data(name, "The file has no single requests.")
+    r = e.requests
+    done = r.status == "completed"
+    got = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
+    known = done & np.isfinite(got)
+    if not known.any():
+        return no_data(name, "The file does not tell how many tokens an answer has.")
+    empty = int((known & (got <= 0)).sum())
+    figures: dict[str, float] = {"completed": int(done.sum()), "empty": empty}
+    remedy = "Set ignore_eos, give max_tokens and leave room below max_model_len; an answer without tokens is no success."  # fmt: skip
+    if empty > 0.01 * known.sum():
+        return failed(name, f"{empty:,} of {int(known.sum()):,} answers are empty and count as completed.", remedy, figures)  # fmt: skip
+    exact = e.workload is not None and e.workload.ignore_eos
+    planned = known & np.isfinite(r.planned_output_tokens)
+    if not exact or not planned.any():
+        return passed(name, f"{int(known.sum()):,} answers have {got[known].mean():.1f} tokens on average, none is empty.", figures)  # fmt: skip
+    short = int((planned & (got < r.planned_output_tokens)).sum())
+    figures["short"] = short
+    if short > 0.01 * planned.sum():
+        return failed(name, f"{short:,} of {int(planned.sum()):,} answers are shorter than planned although ignore_eos was asked.", remedy, figures)  # fmt: skip
+    if short:
+        return warned(name, f"{short:,} answers are shorter than planned.", remedy, figures)
+    return passed(name, f"All {int(planned.sum()):,} answers have the planned length.", figures)
+
+
+def prompts(e: Evidence) -> Check:
+    """Prompts that the server cut or made longer."""
+    name = "prompt-lengths"
+    if e.requests is None:
+        return no_data(name, "The file has no single requests.")
+    r = e.requests
+    known = np.isfinite(r.prompt_tokens) & np.isfinite(r.planned_prompt_tokens) & (r.planned_prompt_tokens > 0)
+    if not known.any():
+        return no_data(name, "The file does not tell both the planned and the counted length of prompts.")
+    counted, planned = r.prompt_tokens[known], r.planned_prompt_tokens[known]
+    cut = float((counted < 0.98 * planned - 1).mean())
+    longer = float(np.median(counted - planned))
+    figures = {"prompts": int(known.sum()), "cut_share": round(cut, 4), "median_added_tokens": longer}
+    if cut > 0.01:
+        return failed(name, f"{100 * cut:.1f} % of the prompts are shorter at the server than planned.", "Raise max_model_len or shorten the prompts; look for truncate_prompt_tokens.", figures)  # fmt: skip
+    if longer > max(16.0, 0.1 * float(np.median(planned))):
+        return warned(name, f"The server counts {longer:.0f} tokens more than planned in the median prompt.", "A chat template or another tokenizer adds them; plan with the lengths that the server counts.", figures)  # fmt: skip
+    return passed(name, f"The server counts the planned lengths for {int(known.sum()):,} prompts.", figures)
+
+
+def repeated(e: Evidence) -> Check:
+    """The same few prompts over and over, which the prefix cache answers."""
+    name = "prompts-repeated"
+    if e.requests is None or e.requests.prompt_key is None:
+        if e.ours:
+            return passed(name, "Prompts are drawn distinct except for prefixes that the workload shares; prefix-hits checks it at the server.")  # fmt: skip
+        return no_data(name, "The file does not tell which requests sent the same prompt.")
+    keys = e.requests.prompt_key
+    distinct, total = len(set(keys.tolist())), len(keys)
+    share = distinct / total if total else 1.0
+    figures = {"requests": total, "distinct_prompts": distinct}
+    sentence = f"{total:,} requests sent {distinct:,} distinct prompts"
+    remedy = "Draw distinct prompts, or say which share of the prompt is shared and measure that."
+    if share < REPEATED_FAIL:
+        return failed(name, f"{sentence}, each {total / distinct:.0f} times on average: the prefix cache answers what users would not repeat.", remedy, figures)  # fmt: skip
+    if share < REPEATED_WARN:
+        return warned(name, f"{sentence}.", remedy, figures)
+    return passed(name, f"{sentence}.", figures)
+
+
+ALL = (count, answers, prompts, repeated)

@@ -1,0 +1,151 @@
+"""Checks of the window: warm-up left out, a steady state, enough requests for each quantile, long against an answer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rooftune.evidence.audit.findings import failed, no_data, passed, warned
+from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.comparison.student_t import t_tail
+from rooftune.evidence.figures.metrics import scheduled_in, streaming_tpot
+from rooftune.evidence.records.columns import Floats
+from rooftune.evidence.records.trial import Check
+from rooftune.quantiles import order_interval
+from rooftune.queues import inside, slope
+
+BLOCKS = 12
+UNSTEADY = ("ramp", "burst", "trace")
+"""Arrival processes that are not meant to be steady."""
+TREND_WARN, TREND_FAIL = 0.10, 0.30
+P99_NEEDS = 368
+"""Requests from which order statistics bound a p99 on both sides at 95 %: 1 - 0.99^n >= 0.975."""
+
+
+def warm_up(e: Evidence) -> Check:
+    """The window begins after the server has filled up."""
+    name = "warm-up"
+    if e.window is None or e.requests is None:
+        return no_data(name, "The file has no single requests, so the start of the window is not known.")
+    start = e.window.start_s
+    spans = (e.requests.last_s - e.requests.scheduled_s)[e.requests.status == "completed"]
+    span = float(np.median(spans)) if len(spans) else math.nan
+    figures = {"warm_up_s": round(start, 3), "median_answer_s": None if math.isnan(span) else round(span, 3)}
+    remedy = "Begin to measure only after the load has run for a few answers' length (warmup_s in the workload)."
+    if start <= 0:
+        return warned(name, "Nothing was left out at the start: the first requests met an empty, cold server.", remedy, figures)  # fmt: skip
+    if start < span and not (e.trial and e.trial.overloaded):
+        return warned(name, f"The warm-up of {start:g} s is shorter than the median answer of {span:.1f} s, so the server was still filling up.", remedy, figures)  # fmt: skip
+    return passed(name, f"The first {start:g} s of load were left out.", figures)
+
+
+def steady_state(e: Evidence) -> Check:
+    """Trend and change point of tokens per second over the window, by t tests on blocks."""
+    name = "steady-state"
+    if e.requests is None or e.window is None or len(e.requests.token_s) < 10 * BLOCKS:
+        return no_data(name, "There are too few times of single tokens to see a trend.")
+    edges = np.linspace(e.window.start_s, e.window.end_s, BLOCKS + 1)
+    rates, _ = np.histogram(e.requests.token_s, bins=edges, weights=e.requests.token_count)
+    change, chance = trend(rates)
+    jump, likely, place = step(rates)
+    figures = {"change_over_window": round(change, 4), "p_value": round(chance, 5), "step": round(jump, 4), "step_p_value": round(likely, 5)}  # fmt: skip
+    sentence = f"Tokens per second changed by {100 * change:+.1f} % over the window"
+    if likely < chance and abs(jump) > TREND_WARN:
+        at = float(edges[place])
+        change, chance = jump, likely
+        sentence = f"Tokens per second jumped by {100 * jump:+.1f} % after {at:.0f} s"
+    remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or another user of the machine."
+    if e.workload is not None and e.workload.arrivals.process in UNSTEADY:
+        return passed(name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures)  # fmt: skip
+    if abs(change) > TREND_FAIL and chance < 0.001:
+        return failed(name, f"{sentence} (p = {chance:.1g}): there is no steady state to quote.", remedy, figures)
+    if abs(change) > TREND_WARN and chance < 0.01:
+        return warned(name, f"{sentence} (p = {chance:.1g}); the mean hides that.", remedy, figures)
+    return passed(name, f"{sentence}, which is {'small' if abs(change) <= TREND_WARN else 'within chance'}.", figures)
+
+
+def trend(rates: Floats) -> tuple[float, float]:
+    """Relative change of a series from begin to end along a line, and the chance of such a slope without a trend."""
+    at = np.arange(len(rates), dtype=np.float64)
+    mean = float(rates.mean())
+    if mean <= 0:
+        return 0.0, 1.0
+    gain = slope(at, rates.astype(np.float64))
+    rest = rates - mean - gain * (at - at.mean())
+    freedom = len(rates) - 2
+    error = math.sqrt(float(rest @ rest) / freedom / float(((at - at.mean()) ** 2).sum()))
+    change = gain * len(rates) / mean
+    return change, 1.0 if error == 0 and gain == 0 else 2 * t_tail(abs(gain) / max(error, 1e-12), freedom)
+
+
+def step(rates: Floats) -> tuple[float, float, int]:
+    """Relative change at the likeliest change point, its chance without one, and the place of the first block after it.
+
+    The largest two-sample t over all splits with two blocks or more on each side, corrected for their number.
+    """
+    size, best = len(rates), (0.0, 1.0, 0)
+    if rates.mean() <= 0:
+        return best
+    for k in range(2, size - 1):
+        before, after = rates[:k], rates[k:]
+        rest = float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
+        error = math.sqrt(rest / (size - 2) * (1 / k + 1 / (size - k)))
+        gap = float(after.mean() - before.mean())
+        if gap == 0 or before.mean() <= 0:
+            continue
+        chance = min(1.0, (size - 3) * 2 * t_tail(abs(gap) / max(error, 1e-12), size - 2))
+        if chance < best[1]:
+            best = (gap / float(before.mean()), chance, k)
+    return best
+
+
+def quantiles(e: Evidence) -> Check:
+    """Enough requests for the p99 that is quoted, with its distribution-free interval."""
+    name = "quantiles"
+    if e.requests is None or e.window is None:
+        return no_data(name, "The file has no single requests, so the uncertainty of its quantiles is not known.")
+    mine = scheduled_in(e.requests, e.window)
+    times = (e.requests.first_token_s - e.requests.scheduled_s)[mine] * 1000
+    times, word = times[np.isfinite(times)], "TTFT"
+    if e.trial is not None and e.trial.overloaded:
+        times, word = streaming_tpot(e.requests, e.window) * 1000, "TPOT"
+    figures: dict[str, object] = {"requests": len(times), "needed_for_p99": P99_NEEDS}
+    if len(times) == 0:
+        return no_data(name, "No request of the window has such a time.")
+    found = order_interval(times, 0.99)
+    quoted = any(k.startswith("p99_") for k in e.figures)
+    if found is not None:
+        figures[f"p99_{word.lower()}_ms_interval"] = [round(v, 2) for v in found]
+        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} lies between {found[0]:.3g} and {found[1]:.3g} ms (95 %).", figures)  # fmt: skip
+    if not quoted:
+        return passed(name, f"{len(times):,} requests; no p99 is quoted.", figures)
+    return warned(name, f"{len(times):,} requests are too few for a p99: it is little more than the largest value.", f"Measure at least {P99_NEEDS} requests, or quote the median and p90.", figures)  # fmt: skip
+
+
+def length(e: Evidence) -> Check:
+    """The window is long against one answer, and mostly under load."""
+    name = "window-length"
+    if e.requests is None or e.window is None:
+        return no_data(name, "The file has no single requests, so the window cannot be held against an answer.")
+    seconds = e.window.end_s - e.window.start_s
+    spans = e.requests.last_s - np.fmax(e.requests.first_token_s, e.requests.scheduled_s)
+    spans = spans[(e.requests.status == "completed") & np.isfinite(spans)]
+    if len(spans) == 0:
+        return failed(name, f"No answer was completed in {seconds:g} s.", "Measure longer.", {"window_s": seconds})
+    answer = float(np.median(spans))
+    at = np.linspace(e.window.start_s, e.window.end_s, 500)
+    present = inside(np.fmin(e.requests.first_token_s, e.requests.last_s), e.requests.left_s, at)
+    full = float(np.quantile(present, 0.9))
+    idle = float((present < 0.5 * full).mean())
+    figures = {"window_s": round(seconds, 3), "median_answer_s": round(answer, 3), "share_below_half_load": round(idle, 3)}  # fmt: skip
+    if seconds < 2 * answer:
+        return failed(name, f"{seconds:g} s were measured, an answer takes {answer:.1f} s: the window holds hardly one.", "Measure at least ten answers' length.", figures)  # fmt: skip
+    if idle > 0.25 and not e.ours:
+        return warned(name, f"For {100 * idle:.0f} % of the time that the figures are taken over, less than half as many answers as at its best were in flight (filling up and draining), which dilutes throughput.", "Take throughput over the stretch in which the load was steady.", figures)  # fmt: skip
+    if seconds < 5 * answer:
+        return warned(name, f"{seconds:g} s were measured, only {seconds / answer:.1f} answers' length.", "Measure at least ten answers' length.", figures)  # fmt: skip
+    return passed(name, f"{seconds:g} s were measured, {seconds / answer:.0f} times the median answer.", figures)
+
+
+ALL = (warm_up, steady_state, quantiles, length)

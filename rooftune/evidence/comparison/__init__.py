@@ -1,0 +1,1 @@
+"""Comparison of trials: ratios, intervals, error rates, order."""

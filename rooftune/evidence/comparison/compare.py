@@ -1,0 +1,307 @@
+"""One comparison for all: the ratio of a metric between two sets of trials, with an interval and an answer.
+
+The unit is the trial, never the request: requests of one trial share batch, queue and server, so they are no
+independent witnesses. A trial gives one logarithm of the metric. These are fitted with a level for each side, an effect
+of each seed that both sides drew (a paired analysis), and a linear drift over the order when there are enough trials.
+With two trials a side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
+within the trials, other configurations of the run, and replicates made elsewhere lead one to expect (Smyth 2004, Stat.
+Appl. Genet. Mol. Biol. 3:3). Looking after 2, 4, 6 … trials is paid for by error spending, many candidates by Bonferroni.
+``benchmarks/validity/__main__.py`` shows the error rates that come of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.errors import RooftuneError
+from rooftune.evidence.comparison.student_t import look_levels, t_quantile
+from rooftune.evidence.records.columns import Floats
+from rooftune.evidence.records.trial import TrialResult
+
+Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
+SMALLEST_EFFECT = 0.02
+MOST_TRIALS = 12
+"""Trials a side at which a comparison ends at the latest: enough to find 5 % among ten candidates where a trial varies by 2 %."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of the spread from trial to trial before any is seen."""
+
+    rates: float
+    """Standard deviation of ln(metric) of throughput and goodput, beyond what blocks within a trial show."""
+    times: float
+    """The same of TTFT and E2EL, which queueing spreads wider."""
+    freedom: float
+    """Degrees of freedom that this expectation weighs: it is soon outvoted by trials."""
+
+    def of(self, metric: str) -> float:
+        """Standard deviation of ln(metric)."""
+        return self.times if metric.endswith(("ttft_ms", "e2el_ms")) else self.rates
+
+
+REAL = Prior(rates=0.010, times=0.02, freedom=3.0)
+"""Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and
+202.6 tok/s: a standard deviation of 1.4 % a run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left."""
+SIMULATED = Prior(rates=0.010, times=0.02, freedom=8.0)
+"""A/A trials of the simulated engine on two busy cores vary by 1.1 % (tests/evidence/data/simulated_aa_trials.csv): the jitter
+of a machine that plays it faster than real time. No heat and no neighbours on a card, so this expectation weighs more."""
+LEAST_TRUST = 0.1
+"""What is left of that weight when other configurations of the run have told more."""
+OTHERS_FREEDOM = 12.0
+"""Most degrees of freedom that other configurations of the run may weigh."""
+DRIFT_FROM = 8
+"""Trials of both sides together from which a linear drift over the order is fitted."""
+EQUIVALENCE = 0.05
+"""Error rate of each of the two one-sided tests behind "no measurable difference" (Schuirmann 1987)."""
+
+
+FIRST_LOOK = 2
+SHOWN, SHOWN_LATER = 0.065, 0.042
+"""Two-sided error of the t quantile behind the 95 % interval that is shown, set so that it covers 93 to 97 % of the simulated experiments of
+each kind of noise in ``benchmarks/validity/__main__.py``, to the error of the simulation. At the first look the expectation above weighs most, and it is wide for a quiet card; after it a little more
+is needed, because a comparison that goes on was near a boundary and one that then stops has picked its moment."""
+
+
+class Comparison(BaseModel):
+    """The ratio a / b of one metric, what it means, and why the comparison stopped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    metric: str
+    direction: Literal["higher", "lower"] = Field(description="which is better")
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+    answer: Answer
+    reason: str = Field(description="why it stopped, or why it goes on")
+    trials_a: int
+    trials_b: int
+    more_trials: int = Field(default=0, description="trials per side that are about still needed; 0 = none")
+    decision_low: float | None = Field(default=None, description="interval at the level that decides at this look")
+    decision_high: float | None = None
+    decision_level: float | None = None
+    spread: float | None = Field(default=None, description="standard deviation of one trial, relative")
+    paired: bool = Field(default=False, description="both sides drew the same requests")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the comparison needs of one side, one entry a trial."""
+
+    logs: Floats
+    seeds: tuple[int, ...]
+    positions: Floats
+    jackknife: tuple[Floats | None, ...] = ()
+    """ln(metric) with one block of the window left out, for each block."""
+    simulated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.logs)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Difference of the logarithms of two sides, with the residual spread of one trial."""
+
+    difference: float
+    scale: float
+    """Variance of the difference = scale * variance of a trial."""
+    squares: float
+    freedom: int
+    paired: bool
+
+
+def compare(
+    a: Sequence[TrialResult],
+    b: Sequence[TrialResult],
+    metric: str,
+    *,
+    candidates: int = 1,
+    smallest_effect: float = SMALLEST_EFFECT,
+    error_rate: float = 0.05,
+    most_trials: int = MOST_TRIALS,
+    others: Sequence[Sequence[TrialResult]] = (),
+) -> Comparison:
+    """Compare a with b by one metric.
+
+    Args:
+        a: trials of the candidate.
+        b: trials of what it is compared with, run in balanced order beside it (``order.balanced_order``).
+        metric: vLLM's name; names that end in ``_ms`` are better when lower.
+        candidates: how many candidates are compared in the run, for the correction for many.
+        smallest_effect: the smallest relative difference that matters.
+        error_rate: chance of any false win or loss over all looks and all candidates.
+        most_trials: trials per side at which it stops at the latest; looks are after 2, 4 … of them.
+        others: trials of other configurations of the same run, each measured twice or more; their spread helps to
+            tell how much a trial varies here.
+
+    Raises:
+        RooftuneError: a side has no trial with this metric.
+    """
+    one, two = arm(a, metric), arm(b, metric)
+    if len(one) == 0 or len(two) == 0:
+        raise RooftuneError(f"{metric} was not measured on both sides, so it cannot be compared.")
+    spare = [arm(side, metric) for side in others]
+    return compare_arms(
+        one, two, metric, candidates=candidates, smallest_effect=smallest_effect, error_rate=error_rate,
+        most_trials=most_trials, others=[s for s in spare if len(s) > 1],
+    )  # fmt: skip
+
+
+def arm(trials: Sequence[TrialResult], metric: str) -> Arm:
+    """One side of a comparison: its trials that have the metric."""
+    kept = [t for t in trials if t.metrics.get(metric, 0.0) > 0]
+    blocks = [t.jackknife.get(metric) for t in kept]
+    return Arm(
+        logs=np.log([t.metrics[metric] for t in kept]) if kept else np.empty(0),
+        seeds=tuple(t.seed for t in kept),
+        positions=np.array([t.position for t in kept], dtype=np.float64),
+        jackknife=tuple(np.asarray(x, dtype=np.float64) if x else None for x in blocks),
+        simulated=bool(kept) and all(t.simulated for t in kept),
+    )
+
+
+def compare_arms(
+    a: Arm,
+    b: Arm,
+    metric: str,
+    *,
+    candidates: int = 1,
+    smallest_effect: float = SMALLEST_EFFECT,
+    error_rate: float = 0.05,
+    most_trials: int = MOST_TRIALS,
+    others: Sequence[Arm] = (),
+) -> Comparison:
+    """The comparison of :func:`compare` on plain numbers."""
+    found = fit(a, b)
+    together = fit(a, b, others) if others else None
+    prior = SIMULATED if a.simulated and b.simulated else REAL
+    expected = prior.of(metric) ** 2 + within_variance(a, b, found.paired)
+    variance, freedom = moderated(found, expected, prior.freedom, together)
+    error = math.sqrt(found.scale * variance)
+    look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
+    sign = -1.0 if metric.endswith("_ms") else 1.0
+    shown = SHOWN if min(len(a), len(b)) <= FIRST_LOOK else SHOWN_LATER
+    half, decides = (t_quantile(p / 2, round(freedom, 1)) * error for p in (shown, look))
+    narrow = t_quantile(EQUIVALENCE, round(freedom, 1)) * error
+    bound = math.log1p(smallest_effect)
+    enough = min(len(a), len(b)) >= 2
+    answer, reason = _answer(sign * found.difference, decides, narrow, bound) if enough else _ONE
+    more = 0
+    if answer == "more trials needed":
+        final = t_quantile(decision_level(most_trials, error_rate / max(candidates, 1), most_trials) / 2, 10.0)
+        more = _more(found.difference, variance, bound, final, min(len(a), len(b)))
+    return Comparison(
+        metric=metric,
+        direction="lower" if sign < 0 else "higher",
+        estimate=math.exp(found.difference),
+        low=math.exp(found.difference - half),
+        high=math.exp(found.difference + half),
+        answer=answer,
+        reason=reason,
+        trials_a=len(a),
+        trials_b=len(b),
+        more_trials=more,
+        decision_low=math.exp(found.difference - decides),
+        decision_high=math.exp(found.difference + decides),
+        decision_level=1 - look,
+        spread=math.sqrt(variance),
+        paired=found.paired,
+    )
+
+
+_ONE: tuple[Answer, str] = ("more trials needed", "one trial a side cannot tell a difference from chance")
+
+
+def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIALS) -> float:
+    """Two-sided significance level of a look after so many trials per side. An odd number takes the next look's place."""
+    looks = tuple(n for n in range(2, most_trials + 1, 2)) or (most_trials,)
+    if looks[-1] != most_trials:
+        looks = (*looks, most_trials)
+    levels = look_levels(looks, error_rate)
+    return next((level for n, level in zip(looks, levels, strict=True) if trials <= n), levels[-1])
+
+
+def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> Fit:
+    """Least squares of the logarithms: a level for each side, each seed that sides share, and the drift over the order."""
+    arms = (b, a, *others)
+    y = np.concatenate([x.logs for x in arms])
+    side = np.repeat(np.arange(len(arms)), [len(x) for x in arms])
+    columns = [(side == i).astype(float) for i in range(len(arms))]
+    columns[0] = np.ones(len(y))
+    shared = set(a.seeds) & set(b.seeds)
+    paired = len(shared) > 1 and shared in (set(a.seeds), set(b.seeds))
+    if paired:
+        seeds = np.array([s for x in arms for s in x.seeds])
+        columns += [(seeds == s).astype(float) for s in sorted(set(seeds.tolist()))[1:]]
+    at = np.concatenate([x.positions for x in arms])
+    if len(y) >= DRIFT_FROM and at.std() > 0:
+        columns.append((at - at.mean()) / at.std())
+    x = np.stack(columns, axis=1)
+    inverse = np.linalg.pinv(x.T @ x)
+    weights = inverse @ (x.T @ y)
+    rest = y - x @ weights
+    freedom = len(y) - int(np.linalg.matrix_rank(x))
+    return Fit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
+
+
+def within_variance(a: Arm, b: Arm, paired: bool) -> float:
+    """Variance of one trial's logarithm by the jackknife over blocks; where sides share requests, of what they do not share."""
+    if paired:
+        match = dict(zip(b.seeds, b.jackknife, strict=False))
+        pairs = [(x, match.get(s)) for s, x in zip(a.seeds, a.jackknife, strict=False)]
+        found = [_jackknife(x - z) / 2 for x, z in pairs if x is not None and z is not None and len(x) == len(z)]
+    else:
+        found = [_jackknife(x) for x in (*a.jackknife, *b.jackknife) if x is not None]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _jackknife(values: Floats) -> float:
+    m = len(values)
+    return (m - 1) / m * float(((values - values.mean()) ** 2).sum()) if m > 1 else 0.0
+
+
+def moderated(found: Fit, expected: float, trust: float, together: Fit | None = None) -> tuple[float, float]:
+    """Variance of a trial and its degrees of freedom, from residuals, expectation and other configurations.
+
+    ``trust`` is the weight of the expectation in degrees of freedom.
+    ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. Where
+    they say enough, the expectation from elsewhere hardly counts.
+    """
+    squares, freedom = found.squares, float(found.freedom)
+    if together is not None and together.freedom > found.freedom:
+        own = max(together.squares - found.squares, 0.0)
+        more = together.freedom - found.freedom
+        weight = min(1.0, OTHERS_FREEDOM / more)
+        squares, freedom = squares + weight * own, freedom + weight * more
+        trust = max(trust - more, LEAST_TRUST)
+    return (squares + trust * expected) / (freedom + trust), freedom + trust
+
+
+def _answer(gain: float, decides: float, narrow: float, bound: float) -> tuple[Answer, str]:
+    """The answer from the gain (positive = better) and the half widths of the intervals."""
+    if gain - decides > 0 and gain >= bound:
+        return "better", "the interval that decides lies wholly above no change"
+    if gain + decides < 0 and gain <= -bound:
+        return "worse", "the interval that decides lies wholly below no change"
+    share = 100 * math.expm1(bound)
+    if gain + narrow < bound and gain - narrow > -bound:
+        return "no measurable difference", f"the difference is shown to be smaller than {share:g} %, the least that matters"  # fmt: skip
+    return "more trials needed", f"the interval still holds both no change and differences above {share:g} %"
+
+
+def _more(difference: float, variance: float, bound: float, final: float, done: int) -> int:
+    """Trials per side that are about still needed, if the difference and the spread stay as they look now."""
+    size = abs(difference)
+    if size >= bound:
+        needed = 2 * variance * (final / size) ** 2
+    else:
+        needed = 2 * variance * (t_quantile(EQUIVALENCE, 10.0) / max(bound - size, bound / 4)) ** 2
+    return max(math.ceil(needed) - done, 1)

@@ -1,0 +1,96 @@
+"""Whether an open loop asks for more than the server can serve, and what can be said of it then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rooftune.evidence.figures.metrics import scheduled_in, throughput
+from rooftune.evidence.records.columns import Bools, Requests
+from rooftune.evidence.records.trial import Window
+from rooftune.queues import FLAT, POINTS, grows, inside, slope
+from rooftune.workloads.spec import Slo
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was asked of the server and what it made of it."""
+
+    overloaded: bool
+    asked_rate_per_s: float | None
+    served_rate_per_s: float | None
+    """Requests/s that the saturated server serves: its tokens/s over the mean tokens of an answer."""
+    queue_growth_per_s: float
+    """Growth of the requests without a first token."""
+    in_flight_growth_per_s: float
+    slo_breaks_after_s: float | None
+    """From when on most requests miss the TTFT or E2EL of the SLO, seconds from the start of the load."""
+    reason: str
+
+
+def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool = False, fixed: bool = True) -> Load:
+    """Judge whether the queue grows through the window.
+
+    Args:
+        r: all requests of the load.
+        window: the measured stretch.
+        slo: limits, for the time until they break.
+        closed: a closed loop never overloads: its clients wait.
+        fixed: every answer has its planned length (``ignore_eos``); else the mean of the completed ones counts.
+    """
+    seconds = window.end_s - window.start_s
+    arrivals = int(scheduled_in(r, window).sum())
+    asked = None if closed else arrivals / seconds
+    figures = throughput(r, window)
+    at = np.linspace(window.start_s, window.end_s, POINTS)
+    waiting, present = inside(r.scheduled_s, r.begun_s, at), inside(r.scheduled_s, r.left_s, at)
+    queue, growth = slope(at, waiting), slope(at, present)
+    if closed or arrivals == 0:
+        return Load(False, asked, None, queue, growth, None, "a closed loop waits for its answers")
+    rate = arrivals / seconds
+    planned = float(np.nanmean(r.planned_output_tokens)) if np.isfinite(r.planned_output_tokens).any() else np.nan
+    rising = grows(at, waiting, rate)
+    saturated = grows(at, present, rate) and _flat(r, window) and figures["output_throughput"] < 0.95 * rate * planned
+    overloaded = rising or saturated
+    if not overloaded:
+        return Load(False, asked, None, queue, growth, None, "the queue did not grow")
+    mean = planned if fixed else _mean_answer(r, planned)
+    served = figures["output_throughput"] / mean if mean > 0 else None
+    reason = (
+        f"requests without a first token grew by {queue:.2f} a second through the window"
+        if rising
+        else f"requests in flight grew by {growth:.2f} a second while the tokens a second stood still"
+    )
+    return Load(True, asked, served, queue, growth, _breaks(r, slo), reason)
+
+
+def _flat(r: Requests, window: Window) -> bool:
+    """Whether the tokens a second stand still from the first half to the second."""
+    middle = (window.start_s + window.end_s) / 2
+    halves = Window(start_s=window.start_s, end_s=middle), Window(start_s=middle, end_s=window.end_s)
+    first, second = (throughput(r, w)["output_throughput"] for w in halves)
+    return second <= FLAT * first
+
+
+def _mean_answer(r: Requests, planned: float) -> float:
+    done: Bools = (r.status == "completed") & np.isfinite(r.output_tokens)
+    return float(r.output_tokens[done].mean()) if done.any() else planned
+
+
+def _breaks(r: Requests, slo: Slo | None) -> float | None:
+    """Start of the first stretch of at least five requests from which on more than half of all miss the SLO."""
+    limits = slo.limits_ms() if slo else {}
+    limits.pop("tpot_ms", None)
+    if not limits or len(r) < 10:
+        return None
+    missed = np.zeros(len(r), dtype=bool)
+    for name, limit in limits.items():
+        span = (r.first_token_s if name == "ttft_ms" else r.last_s) - r.scheduled_s
+        missed |= ~(span * 1000 <= limit)
+    order = np.argsort(r.scheduled_s, kind="stable")
+    late = missed[order]
+    after = np.cumsum(late[::-1])[::-1] / np.arange(len(late), 0, -1)
+    window = np.convolve(late, np.ones(5), mode="valid") >= 3
+    found = np.flatnonzero(window & (after[: len(window)] > 0.5))
+    return float(r.scheduled_s[order][found[0]]) if len(found) else None

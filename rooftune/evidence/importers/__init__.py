@@ -1,0 +1,1 @@
+"""Reads result files of other tools."""

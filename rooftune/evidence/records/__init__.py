@@ -1,0 +1,1 @@
+"""What a trial recorded: requests, ticks, trial.json, result.json, history."""

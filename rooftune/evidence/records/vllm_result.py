@@ -1,0 +1,71 @@
+"""result.json: one trial with the keys of ``vllm bench serve --save-result``, for dashboards that read those.
+
+Keys as ``vllm/benchmarks/serve.py`` of vLLM 0.32 writes them. A withheld figure is null; the key ``rooftune`` says why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+
+from rooftune.evidence.figures.metrics import LATENCIES
+from rooftune.evidence.records.columns import Requests
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.queues import inside
+from rooftune.workloads.spec import Workload
+
+
+def vllm_result(trial: TrialResult, workload: Workload, r: Requests) -> dict[str, Any]:
+    """The content of result.json for a measured trial."""
+    arrivals = workload.arrivals
+    started = dt.datetime.fromtimestamp(trial.started_at, dt.timezone.utc)
+    backend = "openai-chat" if workload.endpoint == "chat" else "openai"
+    rate = getattr(arrivals, "rate_per_s", None)
+    names = ["completed", "failed", "total_input_tokens", "total_output_tokens"]
+    rates = ["request_throughput", "request_goodput", "output_throughput", "total_token_throughput"]
+    times = [f"{k}_{base}" for base in LATENCIES for k in ("mean", "median", "std", "p90", "p95", "p99")]
+    return {
+        "date": started.strftime("%Y%m%d-%H%M%S"),
+        "endpoint_type": backend,
+        "backend": backend,
+        "label": f"{trial.candidate}/{trial.n}",
+        "model_id": trial.model,
+        "tokenizer_id": trial.model,
+        "num_prompts": trial.census.scheduled if trial.census else len(r),
+        "request_rate": rate if rate is not None else "inf",
+        "burstiness": getattr(arrivals, "burstiness", 1.0),
+        "max_concurrency": getattr(arrivals, "concurrency", None),
+        "duration": trial.metrics.get("duration"),
+        **{k: _whole(trial.metrics.get(k)) for k in names},
+        **{k: trial.metrics.get(k) for k in rates},
+        **peaks(trial, r),
+        "rtfx": 0.0,
+        **{k: trial.metrics.get(k) for k in times},
+        "rooftune": {
+            "simulated": trial.simulated,
+            "time_scale": trial.time_scale,
+            "overloaded": trial.overloaded,
+            "window": trial.window.model_dump() if trial.window else None,
+            "withheld": trial.withheld,
+            "believed": trial.believed,
+            "engine_version": trial.engine_version,
+            "gpu": trial.gpu,
+        },
+    }
+
+
+def peaks(trial: TrialResult, r: Requests) -> dict[str, float]:
+    """Largest number of tokens in one second, and of requests in flight, within the window."""
+    if trial.window is None:
+        return {"max_output_tokens_per_s": 0.0, "max_concurrent_requests": 0}
+    edges = np.arange(trial.window.start_s, trial.window.end_s + 1.0)
+    counts, _ = np.histogram(r.token_s, bins=edges, weights=r.token_count) if len(edges) > 1 else (np.zeros(1), None)
+    at = np.linspace(trial.window.start_s, trial.window.end_s, 1000)
+    present = inside(np.where(np.isfinite(r.sent_s), r.sent_s, np.nan), r.left_s, at)
+    return {"max_output_tokens_per_s": float(counts.max()), "max_concurrent_requests": int(present.max(initial=0))}
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)

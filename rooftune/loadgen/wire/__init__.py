@@ -1,0 +1,1 @@
+"""HTTP connections, streams and their parsing."""

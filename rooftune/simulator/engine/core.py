@@ -1,0 +1,131 @@
+"""The engine core: scheduler and step time together, one step at a time; the same in virtual time and behind HTTP."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from rooftune.hardware.accelerator import Accelerator
+from rooftune.models.facts import ModelFacts
+from rooftune.simulator.engine.scheduler import Limits, Scheduler, Sequence_, Step
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.memory import BLOCK_TOKENS, kv_cache_tokens
+from rooftune.vllm_rules.resolve import Resolved, resolve
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How real steps differ from the model's: independent jitter, and a drift that the card's warming brings."""
+
+    jitter: float = 0.0
+    """Standard deviation of a step's duration, relative."""
+    drift: float = 0.0
+    """Relative slow-down that is reached after ``drift_s``."""
+    drift_s: float = 300.0
+    seed: int = 0
+
+
+class EngineCore:
+    """One simulated engine. Call ``submit`` and ``abort`` at any time and ``begin``/``finish`` for each step."""
+
+    def __init__(
+        self,
+        gpu: Accelerator,
+        facts: ModelFacts,
+        config: EngineConfig,
+        engine_version: str,
+        noise: Noise | None = None,
+        acceptance: float = 0.6,
+    ) -> None:
+        self.gpu, self.facts, self.config = gpu, facts, config
+        self.resolved: Resolved = resolve(gpu, facts, config, engine_version)
+        self.kv_tokens = kv_cache_tokens(gpu, facts, self.resolved)
+        self.step_time = StepTime(gpu, facts, self.resolved)
+        self.scheduler = Scheduler(limits(self.resolved, self.kv_tokens, config))
+        self.noise = noise or Noise()
+        self.acceptance = acceptance
+        self.steps = 0
+        self.clock_s = 0.0
+        """Seconds of steps computed so far."""
+        self.drafted = self.accepted = 0
+        self._random = random.Random(self.noise.seed)
+        self._inbox: list[Sequence_] = []
+
+    def submit(self, sequence: Sequence_) -> None:
+        """A request reaches the engine; it takes part from the next step that is not yet scheduled."""
+        self._inbox.append(sequence)
+
+    def abort(self, sequence: Sequence_) -> None:
+        """A client went away."""
+        if sequence in self._inbox:
+            self._inbox.remove(sequence)
+            sequence.finished = "abort"
+        else:
+            self.scheduler.abort(sequence)
+
+    @property
+    def idle(self) -> bool:
+        return not self._inbox and self.scheduler.idle
+
+    @property
+    def waiting(self) -> int:
+        return len(self._inbox) + len(self.scheduler.waiting)
+
+    def begin(self) -> tuple[Step, float]:
+        """Schedule the next step; return it and its duration in seconds.
+
+        With asynchronous scheduling the step was scheduled while the one before it ran: who arrived since then waits one
+        step more.
+        """
+        early = self.resolved.async_scheduling and not self.scheduler.idle
+        if not early:
+            self._admit()
+        step = self.scheduler.schedule()
+        if early:
+            self._admit()
+        seconds = self.step_time.seconds(step.shape) * self._noise()
+        return step, seconds
+
+    def finish(self, step: Step, seconds: float) -> list[tuple[Sequence_, int]]:
+        """The step has run: return (sequence, new tokens) for all that got some."""
+        self.steps += 1
+        self.clock_s += seconds
+        return self.scheduler.advance(step, self._accepted if self.resolved.speculative_tokens else None)
+
+    def _admit(self) -> None:
+        for sequence in self._inbox:
+            self.scheduler.add(sequence)
+        self._inbox.clear()
+
+    def _noise(self) -> float:
+        n = self.noise
+        drift = 1 + n.drift * min(1.0, self.clock_s / n.drift_s)
+        return drift * (1 + max(-0.5, self._random.gauss(0.0, n.jitter))) if n.jitter else drift
+
+    def _accepted(self, sequence: Sequence_) -> int:
+        k, accepted = sequence.drafts, 0
+        while accepted < k and self._random.random() < self.acceptance:
+            accepted += 1
+        self.drafted += k
+        self.accepted += accepted
+        return accepted
+
+
+def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
+    """The scheduler's bounds from resolved flags."""
+    more = config.extra
+    return Limits(
+        max_num_seqs=min(r.max_num_seqs, int(str(more.get("max_num_active_seqs") or r.max_num_seqs))),
+        max_num_batched_tokens=int(str(more.get("max_num_scheduled_tokens") or r.max_num_batched_tokens)),
+        max_model_len=r.max_model_len,
+        kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never given out
+        long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
+        enable_chunked_prefill=r.chunked_prefill,
+        enable_prefix_caching=r.prefix_caching,
+        whole_prompt_must_fit=r.modern and more.get("scheduler_reserve_full_isl") is not False,
+        watermark=config.watermark or 0.0,
+        priority=config.scheduling_policy == "priority",
+        speculative_tokens=r.speculative_tokens,
+        async_scheduling=r.async_scheduling,
+    )

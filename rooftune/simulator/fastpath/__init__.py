@@ -1,0 +1,1 @@
+"""The scheduler over flat arrays, compiled where numba is installed."""

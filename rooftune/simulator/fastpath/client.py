@@ -1,0 +1,74 @@
+"""Fast path: the client's side. Sends requests when they are due, as far as connections are free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, FLIGHT, HEAP, INBOX
+
+
+@compiled
+def heap_push(s: Any, due: float, r: int) -> None:
+    """A later turn becomes due."""
+    at = s.c[HEAP]
+    s.c[HEAP] += 1
+    while at > 0:
+        up = (at - 1) // 2
+        if (s.f[s.heap_s + up], s.q[s.heap_request + up]) <= (due, r):
+            break
+        s.f[s.heap_s + at], s.q[s.heap_request + at] = s.f[s.heap_s + up], s.q[s.heap_request + up]
+        at = up
+    s.f[s.heap_s + at], s.q[s.heap_request + at] = due, r
+
+
+@compiled
+def heap_pop(s: Any) -> None:
+    """Remove the first of the later turns."""
+    s.c[HEAP] -= 1
+    n = s.c[HEAP]
+    due, r = s.f[s.heap_s + n], s.q[s.heap_request + n]
+    at = 0
+    while 2 * at + 1 < n:
+        down = 2 * at + 1
+        if down + 1 < n and (s.f[s.heap_s + down + 1], s.q[s.heap_request + down + 1]) < (
+            s.f[s.heap_s + down],
+            s.q[s.heap_request + down],
+        ):
+            down += 1
+        if (due, r) <= (s.f[s.heap_s + down], s.q[s.heap_request + down]):
+            break
+        s.f[s.heap_s + at], s.q[s.heap_request + at] = s.f[s.heap_s + down], s.q[s.heap_request + down]
+        at = down
+    s.f[s.heap_s + at], s.q[s.heap_request + at] = due, r
+
+
+@inlined
+def next_due(s: Any) -> float:
+    """When the next request is sent if nothing ends before; FAR when none is."""
+    if s.connections > 0 and s.c[FLIGHT] >= s.connections:
+        return FAR
+    due = s.f[s.due + s.q[s.opening + s.c[CURSOR]]] if s.c[CURSOR] < s.n_opening else FAR
+    if s.c[HEAP] > 0 and s.f[s.heap_s + 0] < due:
+        due = s.f[s.heap_s + 0]
+    return due if due < s.send_until else FAR
+
+
+@inlined
+def send(s: Any, freed: bool) -> None:
+    """Put all requests that are due by now into the inbox; with ``freed``, on connections that became free just now."""
+    now = s.x[CLOCK]
+    while next_due(s) <= now:
+        if s.c[HEAP] > 0 and (
+            s.c[CURSOR] >= s.n_opening or s.f[s.heap_s + 0] < s.f[s.due + s.q[s.opening + s.c[CURSOR]]]
+        ):
+            r = s.q[s.heap_request + 0]
+            s.f[s.due + r] = s.f[s.heap_s + 0]
+            heap_pop(s)
+        else:
+            r = s.q[s.opening + s.c[CURSOR]]
+            s.c[CURSOR] += 1
+        s.f[s.sent + r] = now if freed else s.f[s.due + r]
+        s.c[FLIGHT] += 1
+        s.q[s.waiting + s.c[INBOX]] = r
+        s.c[INBOX] += 1

@@ -1,0 +1,1 @@
+"""The emulated engine as an HTTP server."""

@@ -1,0 +1,102 @@
+"""Log lines like vLLM's, so that one reader understands both; the first says that this is no vLLM."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+
+from rooftune.simulator.engine.core import EngineCore
+from rooftune.vllm_rules.config import EngineConfig
+
+ATTENTION = {"flashinfer": "FLASHINFER", "triton": "TRITON_ATTN", "flash_attention": "FLASH_ATTN", "cpu": "CPU_ATTN"}
+KERNELS = {
+    "marlin": "MarlinLinearKernel",
+    "machete": "MacheteLinearKernel",
+    "exllama": "ExllamaLinearKernel",
+    "awq_gemm": "AWQGemmLinearKernel",
+    "fp8": "CutlassFP8LinearKernel",
+}
+
+
+def info(text: str) -> None:
+    _line("INFO", text)
+
+
+def warn(text: str) -> None:
+    _line("WARNING", text)
+
+
+def error(text: str) -> None:
+    _line("ERROR", text)
+
+
+def _line(level: str, text: str) -> None:
+    print(f"{level} {dt.datetime.now():%m-%d %H:%M:%S} [rooftune-simulated] {text}", file=sys.stderr, flush=True)
+
+
+def banner(gpu: str, version: str, time_scale: float) -> None:
+    info(f"rooftune simulated engine: no GPU is used; {gpu} and vLLM {version} are emulated, clock x{time_scale:g}")
+    info(f"vLLM API server version {version}")
+
+
+def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
+    """What vLLM prints while it starts, for what was resolved."""
+    r = core.resolved
+    old = not r.modern
+    shown = ", ".join(f"'{k}': {v!r}" for k, v in {"model": model, **config.flags()}.items())
+    info(f"non-default args: {{{shown}}}")
+    if r.kernel == "awq_gemm" and config.quantization == "awq":
+        info(
+            "Detected that the model can run with awq_marlin, however you specified quantization=awq explicitly, so forcing awq. "
+            "Use quantization=awq_marlin for faster inference"
+        )
+    if r.chunked_prefill:
+        info(f"Chunked prefill is enabled with max_num_batched_tokens={r.max_num_batched_tokens}.")
+    if r.async_scheduling and old:
+        info("Asynchronous scheduling is enabled.")
+    if r.speculative_method and not r.async_scheduling:
+        warn(
+            f"Async scheduling not supported with {r.speculative_method}-based speculative decoding and will be disabled."
+        )
+    if not r.cuda_graphs:
+        warn(
+            "Enforce eager set, disabling torch.compile and CUDAGraphs. This is equivalent to setting -cc.mode=none "
+            "-cc.cudagraph_mode=none"
+        )
+        info("Cudagraph is disabled under eager mode")
+    info(
+        f"Initializing a V1 LLM engine (v{r.version}) with config: model='{model}', dtype=torch.{r.dtype}, "
+        f"max_seq_len={r.max_model_len}, quantization={r.quantization}, enforce_eager={not r.cuda_graphs}, "
+        f"kv_cache_dtype={config.kv_cache_dtype or 'auto'}, enable_prefix_caching={r.prefix_caching}, "
+        f"enable_chunked_prefill={r.chunked_prefill}, max_num_seqs={r.max_num_seqs}"
+    )
+    options = f"['{ATTENTION[r.attention]}']" if r.modern else f"('{ATTENTION[r.attention]}',)"
+    info(f"Using {ATTENTION[r.attention]} attention backend out of potential backends: {options}")
+    if r.kernel in KERNELS:
+        info(f"Using {KERNELS[r.kernel]} for {(r.quantization or 'none').upper()}LinearMethod")
+    memory(core)
+    info("Application startup complete.")
+
+
+def memory(core: EngineCore) -> None:
+    from rooftune.models.costs import weight_bytes
+    from rooftune.vllm_rules.memory import OVERHEAD_BYTES
+    from rooftune.vllm_rules.resolve import GIB
+
+    r, f = core.resolved, core.facts
+    weights = (weight_bytes(f, r.tensor_parallel) + OVERHEAD_BYTES) / GIB
+    kv = core.kv_tokens * f.kv_bytes_per_token(r.kv_bytes_per_value) / r.tensor_parallel / GIB
+    info(f"Model loading took {weights:.2f} GiB memory and 0.010000 seconds")
+    info(f"Available KV cache memory: {kv:.2f} GiB")
+    info(f"GPU KV cache size: {core.kv_tokens:,} tokens")
+    info(f"Maximum concurrency for {r.max_model_len:,} tokens per request: {core.kv_tokens / r.max_model_len:.2f}x")
+    info("init engine (profile, create kv cache, warmup model) took 0.01 seconds")
+
+
+def statistics(prompt: float, generation: float, running: int, waiting: int, usage: float, hit_rate: float) -> None:
+    """The ten-second line."""
+    info(
+        f"Engine 000: Avg prompt throughput: {prompt:.1f} tokens/s, Avg generation throughput: {generation:.1f} tokens/s, "
+        f"Running: {running} reqs, Waiting: {waiting} reqs, GPU KV cache usage: {usage * 100:.1f}%, "
+        f"Prefix cache hit rate: {hit_rate * 100:.1f}%"
+    )

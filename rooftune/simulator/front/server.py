@@ -1,0 +1,273 @@
+"""The simulated engine over HTTP: routes, the loop that keeps the clock, and what it reports of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from typing import Any
+
+from rooftune.simulator.engine.core import EngineCore
+from rooftune.simulator.engine.scheduler import Sequence_, Step
+from rooftune.simulator.front import log_lines
+from rooftune.simulator.front.metrics_text import Metrics
+from rooftune.simulator.front.protocol import Exchange
+from rooftune.simulator.front.sessions import BadRequest, Session, chunk, hash_chain, now_s, opening, read_body, whole
+from rooftune.simulator.front.tokens import encode
+
+STATS_EVERY_S = 10.0
+
+
+class Server:
+    """Routes and the engine loop. Times inside are engine seconds; real seconds are these divided by ``time_scale``."""
+
+    def __init__(self, core: EngineCore, model: str, time_scale: float = 1.0) -> None:
+        self.core, self.model, self.time_scale = core, model, time_scale
+        self.metrics = Metrics(model)
+        self.sessions: dict[Sequence_, Session] = {}
+        self.started = time.monotonic()
+        self.wake = asyncio.Event()
+        self.late: deque[float] = deque(maxlen=2000)
+        self.next_id = 0
+        self.stats = (0.0, 0.0, 0.0)
+        self.computed_prompt_tokens = 0
+        """Without those found in the prefix cache: what newer versions print as prompt throughput."""
+        self.stalled_until = 0.0
+        self.most_requests = int(str(core.config.extra.get("max_num_queued_reqs") or 0))
+        """Waiting and running; beyond it a request is answered with 503."""
+        self.interval = core.config.stream_interval or 1
+        """Tokens that are sent together; the first always goes at once."""
+        self.routes = {
+            ("GET", "/health"): lambda x: x.answer(b""),
+            ("GET", "/ping"): lambda x: x.answer(b""),
+            ("GET", "/version"): lambda x: x.answer(json.dumps({"version": str(core.resolved.version)}).encode()),
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/metrics"): self._metrics,
+            ("POST", "/tokenize"): self._tokenize,
+            ("POST", "/v1/completions"): lambda x: self._complete(x, chat=False),
+            ("POST", "/v1/chat/completions"): lambda x: self._complete(x, chat=True),
+            ("POST", "/reset_prefix_cache"): self._reset,
+        }
+
+    def now(self) -> float:
+        """Engine seconds since the server began."""
+        return (time.monotonic() - self.started) * self.time_scale
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        route = self.routes.get((exchange.method, exchange.path))
+        if route is not None:
+            route(exchange)
+        elif any(path == exchange.path for _, path in self.routes):
+            exchange.error("Method Not Allowed", 405, "Method Not Allowed")
+        else:
+            exchange.error("Not Found", 404, "Not Found")
+
+    def _models(self, exchange: Exchange) -> None:
+        card = {
+            "id": self.model,
+            "object": "model",
+            "created": now_s(),
+            "owned_by": "rooftune-simulated",
+            "root": self.model,
+            "parent": None,
+            "max_model_len": self.core.resolved.max_model_len,
+        }
+        exchange.answer(json.dumps({"object": "list", "data": [card]}).encode())
+
+    def _tokenize(self, exchange: Exchange) -> None:
+        try:
+            fields = json.loads(exchange.body)
+            text = fields.get("prompt") or "\n".join(m["content"] for m in fields["messages"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return exchange.error("There was an error parsing the body", 400, "Bad Request")
+        ids = encode(text, self.core.facts.vocab_size)
+        body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}
+        return exchange.answer(json.dumps(body).encode())
+
+    def _reset(self, exchange: Exchange) -> None:
+        self.core.scheduler.pool.forget()
+        exchange.answer(b"")
+
+    def _complete(self, exchange: Exchange, chat: bool) -> None:
+        r = self.core.resolved
+        if self.most_requests and len(self.sessions) >= self.most_requests:
+            return exchange.error(
+                "The server is at its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
+            )
+        try:
+            fields, ids = read_body(exchange.body, chat, self.model, r.max_model_len, self.core.facts.vocab_size)
+        except BadRequest as error:
+            return exchange.error(str(error), error.status, error.kind)
+        self.next_id += 1
+        hashes = hash_chain(ids, str(fields.get("cache_salt") or "")) if r.prefix_caching else ()
+        sequence = Sequence_(self.next_id, len(ids), fields["max_tokens"], hashes, int(fields.get("priority") or 0))
+        options: dict[str, Any] = fields.get("stream_options") or {}
+        session = Session(
+            sequence,
+            ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8),
+            now_s(),
+            chat,
+            bool(fields.get("stream")),
+            bool(options.get("include_usage")),
+            bool(options.get("continuous_usage_stats")),
+            self.model,
+            exchange,
+            self.now(),
+        )
+        exchange.on_gone = lambda: self._gone(session)
+        self.sessions[sequence] = session
+        self.core.submit(sequence)
+        self.wake.set()
+        return None
+
+    def _gone(self, session: Session) -> None:
+        if self.sessions.pop(session.sequence, None) is not None:
+            self.core.abort(session.sequence)
+            self.metrics.success["abort"] += 1
+
+    async def run(self) -> None:
+        """Step for ever. Each step ends when it is due; a loop that is late catches up instead of stretching the clock."""
+        due = self.now()
+        while True:
+            if self.core.idle:
+                self.wake.clear()
+                await self.wake.wait()
+                due = self.now()
+            await self._stall()
+            step, seconds = self.core.begin()
+            if not step.scheduled:
+                await asyncio.sleep(0.001)
+                due = self.now()
+                continue
+            self._mark_scheduled(step)
+            due += seconds
+            await asyncio.sleep(max(0.0, (due - self.now()) / self.time_scale))
+            ended = self.now()
+            self._note_late(max(0.0, ended - due))
+            self._deliver(step, seconds)
+            self.metrics.histograms["rooftune:delivery"].observe((self.now() - ended) / self.time_scale)
+            if self.now() - due > 1.0 * self.time_scale:
+                due = self.now()
+
+    def _note_late(self, seconds: float) -> None:
+        """A step ended so many engine seconds after it was due."""
+        self.late.append(seconds)
+        self.metrics.histograms["rooftune:clock_late"].observe(seconds / self.time_scale)
+
+    async def _stall(self) -> None:
+        while self.now() / self.time_scale < self.stalled_until:
+            await asyncio.sleep(0.05)
+
+    def _mark_scheduled(self, step: Step) -> None:
+        now = self.now()
+        for sequence in step.admitted:
+            session = self.sessions.get(sequence)
+            if session and session.scheduled_s is None:
+                session.scheduled_s = now
+                self.metrics.histograms["request_queue_time_seconds"].observe(now - session.arrived_s)
+
+    def _deliver(self, step: Step, seconds: float) -> None:
+        now, m = self.now(), self.metrics
+        m.histograms["iteration_tokens_total"].observe(step.shape.tokens)
+        for sequence, new in self.core.finish(step, seconds):
+            session = self.sessions.get(sequence)
+            if session is None:
+                continue
+            m.counters["generation_tokens"] += new
+            if session.first_token_s is None:
+                session.first_token_s = now
+                m.counters["prompt_tokens"] += sequence.prompt
+                self.computed_prompt_tokens += sequence.prompt - sequence.cached
+                m.histograms["time_to_first_token_seconds"].observe(now - session.arrived_s)
+            else:
+                m.histograms["inter_token_latency_seconds"].observe(now - (session.last_token_s or now))
+            session.last_token_s = now
+            self._send(session, new)
+
+    def _send(self, session: Session, new: int) -> None:
+        sequence, exchange = session.sequence, session.exchange
+        final = sequence.finished is not None
+        if session.stream:
+            session.unsent += new
+            if not exchange.streaming:
+                exchange.begin_stream(opening(session))
+            elif session.unsent < self.interval and not final:
+                return
+            exchange.stream(chunk(session, session.unsent, final), final)
+            session.unsent = 0
+        elif final:
+            exchange.answer(whole(session))
+        if final:
+            self.sessions.pop(sequence, None)
+            self._note_end(session)
+
+    def _note_end(self, session: Session) -> None:
+        sequence, now, h = session.sequence, self.now(), self.metrics.histograms
+        first, scheduled = session.first_token_s or now, session.scheduled_s or session.arrived_s
+        self.metrics.success["length"] += 1
+        h["e2e_request_latency_seconds"].observe(now - session.arrived_s)
+        h["request_inference_time_seconds"].observe(now - scheduled)
+        h["request_prefill_time_seconds"].observe(first - scheduled)
+        h["request_decode_time_seconds"].observe(now - first)
+        if sequence.generated > 1:
+            h["request_time_per_output_token_seconds"].observe((now - first) / (sequence.generated - 1))
+        h["request_prompt_tokens"].observe(sequence.prompt)
+        h["request_generation_tokens"].observe(sequence.generated)
+
+    def behind_s(self) -> float:
+        """99th percentile of how late the last steps ended, in real seconds."""
+        late = sorted(self.late)
+        return late[int(0.99 * (len(late) - 1))] / self.time_scale if late else 0.0
+
+    def _metrics(self, exchange: Exchange) -> None:
+        core, s = self.core, self.core.scheduler
+        self.metrics.counters |= {
+            "num_preemptions": s.preemptions,
+            "prefix_cache_queries": s.prefix_queries,
+            "prefix_cache_hits": s.prefix_hits,
+            "spec_decode_num_draft_tokens": core.drafted,
+            "spec_decode_num_accepted_tokens": core.accepted,
+        }
+        gauges = {
+            "num_requests_running": len(s.running),
+            "num_requests_waiting": core.waiting,
+            "kv_cache_usage_perc": s.pool.usage,
+            "rooftune:simulated": 1,
+            "rooftune:time_scale": self.time_scale,
+            "rooftune:clock_behind_seconds": self.behind_s(),
+        }
+        info = {
+            "block_size": 16,
+            "num_gpu_blocks": s.pool.total + 1,
+            "enable_prefix_caching": core.resolved.prefix_caching,
+            "gpu_memory_utilization": core.resolved.gpu_memory_utilization,
+            "cache_dtype": core.config.kv_cache_dtype or "auto",
+        }
+        exchange.answer(self.metrics.text(gauges, info), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def report(self) -> None:
+        """Print a statistics line every ten engine seconds, as vLLM does."""
+        while True:
+            await asyncio.sleep(STATS_EVERY_S / self.time_scale)
+            c, s = self.metrics.counters, self.core.scheduler
+            prompt = self.computed_prompt_tokens if self.core.resolved.modern else c["prompt_tokens"]
+            before, now = self.stats, (self.now(), prompt, c["generation_tokens"])
+            self.stats = now
+            span = now[0] - before[0]
+            if now[2] > before[2] or s.running:
+                log_lines.statistics(
+                    (now[1] - before[1]) / span,
+                    (now[2] - before[2]) / span,
+                    len(s.running),
+                    self.core.waiting,
+                    s.pool.usage,
+                    s.prefix_hits / max(1, s.prefix_queries),
+                )
+            if self.behind_s() > 0.005:
+                log_lines.warn(
+                    f"The simulated engine's clock is behind: {self.behind_s() * 1000:.1f} ms at p99; "
+                    "its timings are not to be trusted."
+                )

@@ -1,0 +1,195 @@
+"""Requests inside the HTTP front: from the JSON body to a sequence of the engine, and its tokens back as bytes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rooftune.simulator.engine.scheduler import Sequence_
+from rooftune.simulator.front.protocol import Exchange
+from rooftune.simulator.front.tokens import WORDS, encode, piece_of
+from rooftune.vllm_rules.memory import BLOCK_TOKENS
+
+
+class BadRequest(Exception):
+    """A request that vLLM refuses: message, HTTP status, type."""
+
+    def __init__(self, message: str, status: int = 400, kind: str = "BadRequestError") -> None:
+        super().__init__(message)
+        self.status, self.kind = status, kind
+
+
+@dataclass(eq=False)
+class Session:
+    """One request in flight."""
+
+    sequence: Sequence_
+    id: str
+    created: int
+    chat: bool
+    stream: bool
+    usage: bool
+    continuous_usage: bool
+    model: str
+    exchange: Exchange
+    arrived_s: float
+    first_token_s: float | None = None
+    last_token_s: float | None = None
+    scheduled_s: float | None = None
+    unsent: int = 0
+    """Tokens that wait to be sent together with later ones."""
+    frames: dict[int, bytes] = field(default_factory=dict)
+    """Pieces of the answer that hold one token, by its word."""
+
+
+def read_body(
+    body: bytes, chat: bool, model: str, max_model_len: int, vocab_size: int
+) -> tuple[dict[str, Any], list[int]]:
+    """Check a completion request as vLLM does; return its fields and the prompt's token ids.
+
+    Raises:
+        BadRequest: not JSON, unknown model, no prompt, prompt too long.
+    """
+    try:
+        fields = json.loads(body)
+        assert isinstance(fields, dict)
+    except (ValueError, AssertionError):
+        raise BadRequest("There was an error parsing the body", kind="Bad Request") from None
+    if fields.get("model") not in (None, model):
+        raise BadRequest(f"The model `{fields['model']}` does not exist.", 404, "NotFoundError")
+    ids = _prompt_ids(fields, chat, vocab_size)
+    _check_options(fields)
+    given = [fields[k] for k in ("max_completion_tokens", "max_tokens") if fields.get(k) is not None]
+    asked = given[0] if given else (max_model_len - len(ids) if chat else 16)
+    if not isinstance(asked, int) or asked < 1:
+        raise BadRequest(f"max_tokens must be at least 1, got {asked}.")
+    if len(ids) + asked > max_model_len:
+        raise BadRequest(
+            f"This model's maximum context length is {max_model_len} tokens. However, you requested {asked} output tokens and "
+            f"your prompt contains {len(ids)} input tokens. Please reduce the length of the input prompt or the number of "
+            "requested output tokens."
+        )
+    fields["max_tokens"] = asked
+    return fields, ids
+
+
+def _check_options(fields: dict[str, Any]) -> None:
+    """Refuse what vLLM refuses, and what is not simulated."""
+    if fields.get("stream_options") is not None and not fields.get("stream"):
+        raise BadRequest("Stream options can only be defined when `stream=True`.")
+    if fields.get("stream_options") is not None and not isinstance(fields["stream_options"], dict):
+        raise BadRequest("stream_options must be an object.")
+    if fields.get("n") not in (None, 1) or fields.get("best_of") not in (None, 1):
+        raise BadRequest("The simulated engine gives one answer a request: n must be 1.")
+    for name in ("echo", "logprobs", "prompt_logprobs"):
+        if fields.get(name):
+            raise BadRequest(f"The simulated engine knows no {name}.")
+    priority = fields.get("priority")
+    if priority is not None and not isinstance(priority, int):
+        raise BadRequest("priority must be a whole number.")
+
+
+def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int]:
+    if chat:
+        messages = fields.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise BadRequest("messages must be a list with at least one message.")
+        text = "\n".join(f"{m.get('role', 'user')}: {m.get('content', '')}" for m in messages if isinstance(m, dict))
+        return encode(text + "\nassistant:", vocab_size)
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
+        prompt = prompt[0]
+    if isinstance(prompt, str) and prompt:
+        return encode(prompt, vocab_size)
+    if isinstance(prompt, list) and prompt and all(isinstance(t, int) for t in prompt):
+        if max(prompt) >= vocab_size or min(prompt) < 0:
+            raise BadRequest(f"Token id {max(prompt)} is out of vocabulary")
+        return prompt
+    raise BadRequest("prompt must be a non-empty string or a list of token ids; one prompt a request.")
+
+
+def hash_chain(ids: list[int], salt: str = "") -> list[int]:
+    """Hashes of the full blocks of a prompt, each over all tokens up to its end."""
+    chain, parent = [], hash(salt)
+    for start in range(0, len(ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
+        parent = hash((parent, tuple(ids[start : start + BLOCK_TOKENS])))
+        chain.append(parent)
+    return chain
+
+
+def opening(session: Session) -> bytes:
+    """What goes before the first token: in a chat the role."""
+    if not session.chat:
+        return b""
+    choice = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+    usage = ',"usage":null' if session.usage else ""
+    return framed(f"data: {_head(session)}[{choice}]{usage}}}\n\n".encode())
+
+
+def chunk(session: Session, new: int, final: bool) -> bytes:
+    """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when ``final``."""
+    if new == 1 and not final and not session.continuous_usage:
+        return _frame(session)
+    s = session.sequence
+    text = "".join(piece_of(s.generated - new + i) for i in range(new))
+    usage = f',"usage":{usage_of(session)}' if session.continuous_usage else ',"usage":null' if session.usage else ""
+    out = _event(session, text, '"length"' if final else "null", usage)
+    if final:
+        if session.usage:
+            out += f'data: {_head(session)}[],"usage":{usage_of(session)}}}\n\n'
+        out += "data: [DONE]\n\n"
+    return framed(out.encode())
+
+
+def _frame(session: Session) -> bytes:
+    """A piece with one token, made once for each word."""
+    word = (session.sequence.generated - 1) % WORDS
+    frame = session.frames.get(word)
+    if frame is None:
+        event = _event(session, piece_of(word), "null", ',"usage":null' if session.usage else "")
+        frame = session.frames[word] = framed(event.encode())
+    return frame
+
+
+def framed(data: bytes) -> bytes:
+    """A piece in HTTP's chunked coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _head(session: Session) -> str:
+    kind = "chat.completion.chunk" if session.chat else "text_completion"
+    return f'{{"id":"{session.id}","object":"{kind}","created":{session.created},"model":{json.dumps(session.model)},"choices":'
+
+
+def _event(session: Session, text: str, reason: str, usage: str) -> str:
+    if session.chat:
+        choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason}}}'
+    else:
+        choice = f'{{"index":0,"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null}}'
+    return f"data: {_head(session)}[{choice}]{usage}}}\n\n"
+
+
+def whole(session: Session) -> bytes:
+    """The JSON body of a request that does not stream."""
+    s = session.sequence
+    text = "".join(piece_of(i) for i in range(s.generated))
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length", "stop_reason": None}
+    choice |= {"message": {"role": "assistant", "content": text}} if session.chat else {"text": text}
+    kind = "chat.completion" if session.chat else "text_completion"
+    body = {"id": session.id, "object": kind, "created": session.created, "model": session.model, "choices": [choice]}
+    return json.dumps({**body, "usage": json.loads(usage_of(session))}).encode()
+
+
+def usage_of(session: Session) -> str:
+    """The usage object as JSON text."""
+    s = session.sequence
+    return (
+        f'{{"prompt_tokens":{s.prompt},"total_tokens":{s.prompt + s.generated},"completion_tokens":{s.generated},'
+        f'"prompt_tokens_details":{{"cached_tokens":{s.cached}}}}}'
+    )
+
+
+def now_s() -> int:
+    return int(time.time())

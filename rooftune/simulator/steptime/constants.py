@@ -1,0 +1,114 @@
+"""The constants of the step-time model: from ``data/kernels.yaml``, overridden by generation, by GPU and by a calibration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from rooftune.errors import InputError
+from rooftune.hardware.accelerator import Accelerator
+
+ROOMS = ("linear", "attention", "host")
+Table = dict[str, Any]
+"""Content of ``kernels.yaml``: general constants, those of generations (``class``) and of single GPUs (``gpu``)."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Efficiencies and times of one accelerator."""
+
+    linear: dict[str, dict[str, float]]
+    attention: dict[str, dict[str, float]]
+    host: dict[str, float]
+
+    def replaced(self, values: Mapping[str, float]) -> Constants:
+        """A copy with some constants replaced: {'attention.triton.memory': 0.6, 'host.graph_step_ms': 0.5, …}.
+
+        Raises:
+            InputError: there is no such constant.
+        """
+        made = copy.deepcopy(self)
+        for path, value in values.items():
+            room, *middle, name = path.split(".")
+            place: Any = getattr(made, room, None) if room in ROOMS else None
+            for key in middle:
+                place = place.get(key) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or not isinstance(place.get(name), (int, float)):
+                raise InputError(f"the step-time model has no constant {path!r}; docs/simulator.md lists them.")
+            place[name] = float(value)
+        return made
+
+    def value(self, path: str) -> float:
+        """The constant of that path."""
+        room, *middle = path.split(".")
+        place: Any = getattr(self, room)
+        for key in middle:
+            place = place[key]
+        return float(place)
+
+
+def generation(gpu: Accelerator) -> str:
+    """The class of GPUs that share constants: a generation, data centre and graphics cards apart where they differ."""
+    if gpu.kind == "cpu" or gpu.compute_capability is None:
+        return "cpu"
+    major, minor = gpu.compute_capability
+    if major == 8:
+        return {0: "ampere_hbm", 6: "ampere", 9: "ada"}.get(minor, "ampere")
+    names = {7: "turing" if minor >= 5 else "volta", 9: "hopper", 10: "blackwell_hbm", 12: "blackwell"}
+    return names.get(major, "blackwell" if major > 12 else "ampere")
+
+
+@cache
+def table() -> Table:
+    """The table as it is shipped. Do not change it: copy it."""
+    text = files("rooftune.simulator.steptime").joinpath("data/kernels.yaml").read_text(encoding="utf-8")
+    value: Table = YAML(typ="safe").load(text)
+    return value
+
+
+def constants_for(gpu: Accelerator, of: Table | None = None) -> Constants:
+    """Constants of a GPU: the general ones, then those of its generation, then its own, then those of a calibration.
+
+    Args:
+        of: this table and no calibration; by default the shipped one and the calibration in force (``calibrations.py``).
+    """
+    if of is not None:
+        return _layered(of, gpu.name, generation(gpu))
+    shipped = _constants(gpu.name, generation(gpu))
+    from rooftune.simulator.calibration.files import in_force
+
+    calibration = in_force(gpu)
+    return shipped.replaced(calibration.constants_on(gpu)) if calibration else shipped
+
+
+@cache
+def _constants(name: str, kind: str) -> Constants:
+    return _layered(table(), name, kind)
+
+
+def _layered(of: Table, name: str, kind: str) -> Constants:
+    rooms: dict[str, Any] = {room: copy.deepcopy(of[room]) for room in ROOMS}
+    for layer in (of["class"].get(kind), of["gpu"].get(name)):
+        for room, entries in (layer or {}).items():
+            if room in ROOMS:
+                _lay(rooms[room], entries)
+    return Constants(**{room: _numbers(entries) for room, entries in rooms.items()})
+
+
+def _lay(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict):
+            _lay(below[key], value)
+        else:
+            below[key] = value
+
+
+def _numbers(entries: dict[str, Any]) -> dict[str, Any]:
+    """Without the words (sources)."""
+    return {k: _numbers(v) if isinstance(v, dict) else v for k, v in entries.items() if not isinstance(v, str)}

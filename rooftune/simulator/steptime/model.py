@@ -1,0 +1,154 @@
+"""How long one engine step takes: by kernel family, from the catalogue's ceilings and fitted efficiencies.
+
+A step's GPU work is linear layers, attention and the LM head one after another; the host launches it meanwhile, so the
+longer of the two counts, plus what of the host's work cannot overlap. With asynchronous scheduling the scheduler's own time
+is hidden. All constants stand in ``data/kernels.yaml`` with their source; a calibration replaces them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from packaging.version import Version
+
+from rooftune.hardware.accelerator import Accelerator
+from rooftune.models.costs import attention_flops, lm_head_bytes
+from rooftune.models.facts import ModelFacts
+from rooftune.simulator.engine.shape import StepShape
+from rooftune.simulator.fastpath.loop import step_seconds
+from rooftune.simulator.steptime.constants import Constants, constants_for
+from rooftune.simulator.steptime.linear import linear_seconds, matrix_seconds
+from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.resolve import Resolved, capture_sizes, resolve
+
+Floats = npt.NDArray[np.float64]
+SECOND_ENGINE = Version("0.8")
+"""From here on vLLM's V1 engine is the default; the one before did more on the host between two steps."""
+
+
+class StepTime:
+    """Duration of steps of one model on one accelerator under one configuration, in seconds.
+
+    The cost of linear layers, LM head and host is tabled by rows and by sequences; attention is linear in the context, so that
+    the duration of a fixed decoding batch is a maximum of two straight lines in ``decode_context``.
+    """
+
+    def __init__(
+        self,
+        gpu: Accelerator,
+        facts: ModelFacts,
+        config: EngineConfig | Resolved,
+        engine_version: str | None = None,
+        *,
+        constants: Constants | None = None,
+    ) -> None:
+        if isinstance(config, EngineConfig):
+            config = resolve(gpu, facts, config, engine_version or "0.32.0")
+        self.gpu, self.facts, self.r = gpu, facts, config
+        self.k = constants or constants_for(gpu)
+        self.host = self.k.host
+        r, n = config, config.tensor_parallel
+        self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)
+        rows = np.arange(r.max_num_batched_tokens + 1)
+        self.linear_mixed = self._linear(rows, decode=False)
+        self.linear_decode = self._linear(_padded(rows, capture_sizes(r)), decode=True)
+        self.head = self._head(np.arange(max(r.max_num_seqs, 1) + 1))
+        self.host_decode, self.host_mixed = self._host(np.arange(r.max_num_seqs + 1))
+        self.cost = self._scalars()
+
+    def seconds(self, shape: StepShape) -> float:
+        """Duration of a step in seconds."""
+        s = shape
+        return float(
+            step_seconds(
+                self.linear_decode, self.linear_mixed, self.head, self.host_decode, self.host_mixed, self.cost,
+                s.decode_seqs, s.decode_tokens, s.decode_context, s.prefill_tokens, s.prefill_pairs, s.prefill_context, s.sampled,
+            )
+        )  # fmt: skip
+
+    def parts(self, shape: StepShape) -> dict[str, float]:
+        """The GPU's seconds by part, and the host's: where the time of a step goes."""
+        mixed = shape.prefill_tokens > 0
+        linear = self.linear_mixed[shape.tokens] if mixed else self.linear_decode[shape.decode_tokens]
+        head = float(self.head[shape.sampled])
+        host = float(self.host_mixed[shape.sampled] if mixed else self.host_decode[shape.decode_seqs])
+        attention = self.seconds(shape) - self.cost[5] - float(linear) - head
+        bound = host > float(linear) + max(attention, 0.0) + head - 1e-12
+        if bound:
+            attention = min(max(attention, 0.0), self.cost[0] * shape.decode_context)
+        return {"linear": float(linear), "attention": attention, "head": head, "host": host, "exposed": self.cost[5]}
+
+    def _linear(self, rows: npt.NDArray[np.int64], decode: bool) -> Floats:
+        """Seconds of all matrices of all layers on one GPU, with the all-reduces, by rows."""
+        unique, back = np.unique(rows, return_inverse=True)
+        seconds = linear_seconds(self.gpu, self.facts, self.r, self.k, unique, decode=decode)
+        small = self.k.linear[self.r.kernel]["kernels"] * self.host["kernel_us"] * 1e-6 * self.facts.layers
+        seconds = seconds + self._all_reduce(unique) + small
+        seconds[unique == 0] = 0.0
+        out: Floats = seconds[back]
+        return out
+
+    def _all_reduce(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Two ring all-reduces a layer: 2 (n - 1) / n of the hidden states over the link, and a latency."""
+        n = self.r.tensor_parallel
+        if n == 1:
+            return np.zeros(len(rows))
+        link = self.gpu.interconnect_bytes_per_s or 12e9
+        size = rows * self.facts.hidden_size * 2.0
+        latency = self.host["all_reduce_latency_ms"] / 1000
+        return np.asarray(2 * self.facts.layers * (2 * (n - 1) / n * size / link + latency))
+
+    def _head(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """LM head (16 bits), sampling, and what else each sequence adds to a step, by rows."""
+        n, f = self.r.tensor_parallel, self.facts
+        product = matrix_seconds(
+            self.gpu,
+            self.k.linear["gemm_16bit"],
+            self.r.dtype,
+            rows,
+            lm_head_bytes(f) / n,
+            2.0 * f.embedding_parameters / n,
+        )
+        sampling = rows * f.vocab_size * self.host["sampler_bytes_per_logit"] / self.gpu.bandwidth_bytes_per_s
+        out = np.asarray(product + sampling + rows * self.host["exposed_per_sequence_ms"] / 1000)
+        out[0] = 0.0
+        return out
+
+    def _host(self, seqs: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """(decode steps, steps with prefill): the host's seconds by sequences that overlap with the GPU."""
+        h, layers = self.host, self.facts.layers
+        eager = h["eager_per_layer_ms"] * layers + h["per_sequence_ms"] * seqs
+        graph = h["graph_step_ms"] + h["per_sequence_ms"] * seqs
+        decode = np.where(seqs <= max(capture_sizes(self.r), default=0), graph, eager)
+        return decode / 1000, eager / 1000
+
+    def _scalars(self) -> list[float]:
+        gpu, r, a = self.gpu, self.r, self.k.attention[self.r.attention]
+        read = self.kv_bytes / (gpu.bandwidth_bytes_per_s * a["memory"])
+        rate = gpu.flops_per_s.get("fp16") or gpu.flops_per_s.get("bf16") or gpu.flops_per_s["fp32"]
+        pair = attention_flops(self.facts, 1.0) / r.tensor_parallel / (rate * a["compute"])
+        exposed = self.host["exposed_ms"] + (0.0 if r.async_scheduling else self.host["scheduler_ms"])
+        exposed += self.host["first_engine_ms"] if r.version < SECOND_ENGINE else 0.0
+        return [read, a.get("floor_ms", 0.0) / 1000, float(self.facts.sliding_window or 0), pair, read, exposed / 1000]
+
+
+def _padded(rows: npt.NDArray[np.int64], sizes: list[int]) -> npt.NDArray[np.int64]:
+    """Rows padded to the next captured size; beyond the largest, and without graphs, as they are."""
+    if not sizes:
+        return rows
+    at = np.searchsorted(sizes, rows)
+    return np.where(at < len(sizes), np.asarray([*sizes, 0])[at], rows)
+
+
+def parameters(step: StepTime) -> dict[str, Any]:
+    """The tables and scalars that the fast path takes."""
+    return {
+        "linear_decode": step.linear_decode,
+        "linear_mixed": step.linear_mixed,
+        "head": step.head,
+        "host_decode": step.host_decode,
+        "host_mixed": step.host_mixed,
+        "cost": np.asarray(step.cost),
+    }

@@ -1,0 +1,1 @@
+"""Workloads in virtual time: predict, sweep, saturation."""

@@ -1,0 +1,116 @@
+"""What a run in virtual time leaves behind: every request's times, totals by interval, the gaps between tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+COLUMNS = (
+    "due_s", "sent_s", "admitted_s", "first_s", "last_s", "generated", "ended", "cached", "preempted", "stream_first_s",
+    "stream_last_s", "stream_tokens",
+)  # fmt: skip
+"""Fields of an outcome with one entry a request."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """How the load is applied: the client's side of a run. Times in workload seconds."""
+
+    connections: int | None = None
+    """Most requests in flight at once; None = no limit. A closed loop is this with all arrivals at zero."""
+    send_until_s: float = float("inf")
+    """Nothing is sent from here on."""
+    end_s: float = float("inf")
+    """The run is cut here."""
+    marks_s: tuple[float, ...] = ()
+    """Edges of the intervals that totals are kept for: before the first, between, after the last."""
+    window_s: tuple[float, float] = (float("-inf"), float("inf"))
+    """Gaps and streams are kept of tokens from the first of these moments, before the second; both are marks or infinite."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Columns by request (NaN or -1: did not happen), rows by interval."""
+
+    due_s: Floats
+    sent_s: Floats
+    admitted_s: Floats
+    first_s: Floats
+    last_s: Floats
+    generated: Ints
+    ended: npt.NDArray[np.bool_]
+    cached: Ints
+    preempted: Ints
+    end_s: float
+    """Where the clock stood at the end."""
+    tokens: Ints
+    """By interval: tokens given out."""
+    prompt_tokens: Ints
+    computed_tokens: Ints
+    """By interval: prompt tokens computed (not found in the prefix cache)."""
+    completed: Ints
+    prefix_queries: Ints
+    prefix_hits: Ints
+    preemptions: Ints
+    steps: Ints
+    running_s: Floats
+    """By interval: running sequences, times seconds."""
+    waiting_s: Floats
+    kv_usage_s: Floats
+    busy_s: Floats
+    gaps: Floats
+    """Counts of gaps between moments with tokens of one request, both in the window, by logarithmic bin."""
+    stream_first_s: Floats
+    """First and last token of each request in the window, and its tokens there after the first moment."""
+    stream_last_s: Floats
+    stream_tokens: Ints
+    extra_tokens: int = 0
+    """Tokens that came together with another (speculative decoding)."""
+    mixed_steps: int = 0
+    mixed_s: float = 0.0
+    decoded: int = 0
+    context: float = 0.0
+    """Decoding sequences, and their context, summed over steps."""
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Outcome:
+        """The columns of some of the requests; totals stay."""
+        columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in COLUMNS}
+        return replace(self, **columns)
+
+    def followed_by_nothing(self, count: int) -> Outcome:
+        """The columns with so many requests more to which nothing happened."""
+        if not count:
+            return self
+        columns: dict[str, Any] = {name: _longer(getattr(self, name), count) for name in COLUMNS}
+        return replace(self, **columns)
+
+    def gap_quantile(self, q: float) -> float:
+        """Quantile of the gaps between tokens in seconds; NaN without gaps. Exact to 0.1 %."""
+        from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
+
+        total = self.gaps.sum()
+        if total <= 0:
+            return float("nan")
+        at = int(np.searchsorted(np.cumsum(self.gaps), q * total))
+        return float(LEAST_GAP * np.exp((min(at, len(self.gaps) - 1) + 0.5) * GAP_STEP))
+
+    def gap_moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the gaps between tokens in seconds; NaN without gaps."""
+        from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
+
+        total = self.gaps.sum()
+        if total <= 0:
+            return float("nan"), float("nan")
+        middles = LEAST_GAP * np.exp((np.arange(len(self.gaps)) + 0.5) * GAP_STEP)
+        mean = float((self.gaps * middles).sum() / total)
+        return mean, float(np.sqrt((self.gaps * (middles - mean) ** 2).sum() / total))
+
+
+def _longer(column: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    nothing = np.nan if column.dtype.kind == "f" else 0
+    return np.concatenate([column, np.full(count, nothing).astype(column.dtype)])

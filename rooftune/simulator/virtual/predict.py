@@ -1,0 +1,253 @@
+"""``rooftune predict``: the metrics of a workload on a configuration in virtual time, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rooftune.hardware.catalogue import accelerator
+from rooftune.models.catalogue import model_facts
+from rooftune.simulator.engine.core import limits
+from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.steptime.accuracy import error_band
+from rooftune.simulator.steptime.bounds import decode_step
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.simulator.virtual.metrics import Figures, Load, figures
+from rooftune.simulator.virtual.outcome import Outcome, Session
+from rooftune.simulator.virtual.saturation import saturated_rate
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.memory import kv_cache_tokens
+from rooftune.vllm_rules.resolve import Resolved, resolve
+from rooftune.workloads.draw import draw
+from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.spec import Closed, Workload
+
+FULL = 0.9
+"""Share of the sequences' limit, or of the KV cache, from which it counts as full."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One emulated server: everything that a run in virtual time needs."""
+
+    resolved: Resolved
+    kv_cache_tokens: int
+    step_time: StepTime
+    limits: Limits
+    acceptance: float = 0.6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a workload would give on a configuration. Every figure is simulated."""
+
+    metrics: dict[str, float]
+    withheld: dict[str, str]
+    overloaded: bool
+    asked_rate_per_s: float | None
+    bottleneck: str
+    kv_cache_tokens: int
+    server: dict[str, float]
+    """Means over the window, with the names that a measured trial gives them."""
+    error_band: float | str | None = None
+    """Relative error that was found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
+    notes: tuple[str, ...] = ()
+    window: tuple[float, float] = (0.0, 0.0)
+    outcome: Outcome | None = field(default=None, repr=False)
+    _engine: Engine | None = field(default=None, repr=False)
+    _plan: RequestPlan | None = field(default=None, repr=False)
+    _served: float | None = None
+
+    @cached_property
+    def served_rate_per_s(self) -> float | None:
+        """Requests/s of this workload that the server can serve: what comes out in overload, else of a run that is one."""
+        if self._served is not None or self._plan is None or self._engine is None:
+            return self._served
+        e = self._engine
+        return saturated_rate(self._plan, e.step_time, e.limits, e.acceptance)
+
+
+def engine_of(
+    gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], acceptance: float = 0.6
+) -> Engine:
+    """The emulated server for names as a user gives them.
+
+    Raises:
+        InputError: an unknown GPU or model.
+        EngineError: vLLM would refuse these flags on this GPU; the message is the line that it prints.
+    """
+    quantization = flags.get("quantization")
+    facts = model_facts(model, quantization=str(quantization) if quantization else None)
+    card, config = accelerator(gpu), EngineConfig(model=model).with_flags(dict(flags))
+    resolved = resolve(card, facts, config, engine_version)
+    tokens = kv_cache_tokens(card, facts, resolved)
+    bounds = limits(resolved, tokens, config)
+    return Engine(resolved, tokens, StepTime(card, facts, resolved), bounds, acceptance)
+
+
+def predict(
+    workload: Workload,
+    *,
+    gpu: str,
+    model: str,
+    engine_version: str,
+    flags: Mapping[str, FlagValue] | None = None,
+    seed: int | None = None,
+    acceptance: float = 0.6,
+    plan: RequestPlan | None = None,
+) -> Prediction:
+    """Foresee the metrics of a workload.
+
+    Args:
+        seed: of the requests; None = the workload's.
+        acceptance: share of speculative tokens that are accepted, each after the one before it.
+        plan: the requests, where they are drawn already.
+
+    Raises:
+        InputError: an unknown GPU or model, or a trace that cannot be read.
+        EngineError: vLLM would refuse these flags on this GPU.
+    """
+    engine = engine_of(gpu, model, engine_version, flags or {}, acceptance)
+    plan = draw(workload, seed=seed) if plan is None else plan
+    refused = too_long(plan, engine.limits.max_model_len)
+    kept = select(plan, ~refused)
+    session = session_of(workload, plan)
+    outcome = run_fast(kept, engine.step_time, engine.limits, session, acceptance=acceptance)
+    load, outcome = _load(workload, plan, refused, outcome)
+    found = figures(load, outcome, workload.slo)
+    means = _means(outcome, load.window)
+    return Prediction(
+        metrics=found.metrics,
+        withheld=found.withheld,
+        overloaded=found.overloaded,
+        asked_rate_per_s=None if load.closed else float(load.in_window.sum()) / workload.duration_s,
+        bottleneck=_bottleneck(engine, kept, found, means),
+        kv_cache_tokens=engine.kv_cache_tokens,
+        server=means,
+        error_band=_error_band(engine),
+        notes=_notes(engine, refused),
+        window=load.window,
+        outcome=outcome,
+        _engine=engine,
+        _plan=kept,
+        _served=found.served_rate_per_s,
+    )
+
+
+def session_of(workload: Workload, plan: RequestPlan) -> Session:
+    """The client's side of a workload: when it sends, where it cuts, and the window with its middle."""
+    begin, end = workload.warmup_s, workload.total_s
+    return Session(
+        connections=plan.concurrency,
+        send_until_s=end,
+        end_s=end + workload.drain_s,
+        marks_s=(begin, (begin + end) / 2, end),
+        window_s=(begin, end),
+    )
+
+
+def too_long(plan: RequestPlan, max_model_len: int) -> Any:
+    """Which requests vLLM answers with HTTP 400: prompt and answer together are longer than the model allows."""
+    return plan.prompt_tokens.astype(np.int64) + plan.output_tokens > max_model_len
+
+
+def select(plan: RequestPlan, kept: Any) -> RequestPlan:
+    """The requests of a plan for which ``kept`` is true. A conversation grows, so what it loses is its end."""
+    if kept.all():
+        return plan
+    names = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation")
+    columns: dict[str, Any] = {name: getattr(plan, name)[kept] for name in (*names, "turn", "think_s", "part")}
+    for name in ("blocks", "texts"):
+        listed = getattr(plan, name)
+        if listed is not None:
+            columns[name] = tuple(v for v, k in zip(listed, kept, strict=True) if k)
+    return replace(plan, **columns)
+
+
+def _load(workload: Workload, plan: RequestPlan, refused: Any, run: Outcome) -> tuple[Load, Outcome]:
+    """What was sent or refused in the load, with the outcome's columns for the same requests."""
+    closed = isinstance(workload.arrivals, Closed)
+    scheduled = run.sent_s if closed else run.due_s
+    sent = np.isfinite(run.sent_s) | (~np.isfinite(run.sent_s) & (plan.turn[~refused] == 0) & (not closed))
+    run = run.only(sent)
+    extra = refused & (plan.turn == 0) & (not closed)
+    load = Load(
+        scheduled_s=np.concatenate([scheduled[sent], plan.arrival_s[extra]]),
+        output_tokens=np.concatenate([plan.output_tokens[~refused][sent], plan.output_tokens[extra]]).astype(
+            np.float64
+        ),
+        refused=np.arange(int(sent.sum()) + int(extra.sum())) >= sent.sum(),
+        window=(workload.warmup_s, workload.total_s),
+        closed=closed,
+    )
+    return load, run.followed_by_nothing(int(extra.sum()))
+
+
+def _means(run: Outcome, window: tuple[float, float]) -> dict[str, float]:
+    seconds = window[1] - window[0]
+    steps = float(run.steps[1:3].sum())
+    queries, hits = float(run.prefix_queries[1:3].sum()), float(run.prefix_hits[1:3].sum())
+    return {
+        "running": float(run.running_s[1:3].sum()) / seconds,
+        "waiting": float(run.waiting_s[1:3].sum()) / seconds,
+        "kv_usage": float(run.kv_usage_s[1:3].sum()) / seconds,
+        "busy_share": min(1.0, float(run.busy_s[1:3].sum()) / seconds),
+        "steps_per_s": steps / seconds,
+        "preemptions": float(run.preemptions[1:3].sum()),
+        "prefix_hit_rate": hits / queries if queries else 0.0,
+    }
+
+
+def _bottleneck(engine: Engine, plan: RequestPlan, found: Figures, means: dict[str, float]) -> str:
+    """What limits the service, in a few words: what holds the batch, and what bounds its steps."""
+    if not len(plan) or not means["busy_share"]:
+        return "nothing was served"
+    batch = max(1, round(means["running"] / means["busy_share"]))
+    context = float(plan.prompt_tokens.mean()) + float(plan.output_tokens.mean()) / 2
+    step = decode_step(engine.step_time, min(batch, engine.limits.max_num_seqs), context)
+    words = _kernel_words(engine, batch) if step.bound == "compute" else step.words
+    sequences = f"{batch} sequence{'s' if batch != 1 else ''}"
+    mean = 1000 * means["busy_share"] / means["steps_per_s"] if means["steps_per_s"] else step.step_ms
+    step_words = f"a step of {sequences} takes {mean:.3g} ms on average, bound by {words}"
+    each_step = found.metrics["request_throughput"] / means["steps_per_s"] if means["steps_per_s"] else 0.0
+    waiting = means["waiting"] >= max(1.0, 3 * each_step)
+    if waiting and batch >= FULL * engine.limits.max_num_seqs:
+        return f"max_num_seqs={engine.limits.max_num_seqs} holds the batch down while {means['waiting']:.0f} wait; {step_words}"
+    if waiting and means["kv_usage"] >= FULL:
+        told = f" ({means['preemptions']:.0f} preemptions)" if means["preemptions"] else ""
+        return f"the KV cache is full{told} while {means['waiting']:.0f} wait; {step_words}"
+    if found.overloaded:
+        return f"more is asked than it serves; {step_words}"
+    return step_words
+
+
+def _kernel_words(engine: Engine, batch: int) -> str:
+    """What multiplies, where that bounds a step."""
+    if engine.resolved.kernel != "awq_gemm":
+        return "arithmetic of the weight matrices"
+    many = engine.resolved.awq_graph_trap or batch >= engine.step_time.k.linear["awq_gemm"]["dequantise_from"]
+    how = (
+        "writes all weights out in 16 bits in every step" if many else "goes through all weights once for each 16 rows"
+    )
+    return f"the old AWQ kernel, which {how}"
+
+
+def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:
+    notes = list(engine.resolved.notes)
+    if refused.any():
+        notes.append(
+            f"{int(refused.sum()):,} of {len(refused):,} requests are longer than max_model_len={engine.limits.max_model_len} and "
+            "are refused (HTTP 400)"
+        )
+    if engine.limits.speculative_tokens:
+        notes.append(f"speculative tokens are taken as accepted with a chance of {engine.acceptance:g} each")
+    return tuple(notes)
+
+
+def _error_band(engine: Engine) -> float | str:
+    return error_band(engine.step_time.gpu, engine.resolved)

@@ -1,0 +1,47 @@
+"""What a server can serve at most of a workload: requests per second with a queue that is never empty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.steptime.model import StepTime
+from rooftune.simulator.virtual.outcome import Session
+from rooftune.workloads.requests import RequestPlan
+
+GENERATIONS = 5
+"""Requests to run, as a multiple of those that can run side by side: enough for their ends to spread out."""
+MOST = 20_000
+
+
+def saturated_rate(plan: RequestPlan, step_time: StepTime, limits: Limits, acceptance: float) -> float | None:
+    """Requests/s that end in the middle half of a run in which all are there from the beginning; None without requests."""
+    if not len(plan):
+        return None
+    longest = float((plan.prompt_tokens + plan.output_tokens / 2).mean())
+    beside = min(limits.max_num_seqs, max(1, int(limits.kv_blocks * 16 / longest)))
+    wanted = min(MOST, max(200, GENERATIONS * beside))
+    chosen = np.arange(wanted) % len(plan)
+    taken = replace(
+        plan,
+        arrival_s=np.zeros(wanted),
+        turn=np.zeros(wanted, np.int32),
+        conversation=np.full(wanted, -1, np.int32),
+        think_s=np.zeros(wanted),
+        prompt_seed=plan.prompt_seed[chosen] + (np.arange(wanted) // len(plan) << 40),
+        **{
+            n: getattr(plan, n)[chosen]
+            for n in ("prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "part")
+        },
+        concurrency=None,
+        blocks=None,
+        texts=None,
+    )
+    run = run_fast(taken, step_time, limits, Session(), acceptance=acceptance)
+    ends = np.sort(run.last_s[run.ended])
+    first, last = ends[len(ends) // 4], ends[(3 * len(ends)) // 4]
+    between = (3 * len(ends)) // 4 - len(ends) // 4
+    return float(between / (last - first)) if last > first else None

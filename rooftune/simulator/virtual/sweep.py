@@ -1,0 +1,177 @@
+"""One flag varied over a workload in virtual time: which value serves best, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rooftune.errors import EngineError, InputError
+from rooftune.simulator.steptime.bounds import decode_step
+from rooftune.simulator.virtual.predict import Engine, Prediction, engine_of, predict
+from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.flags import parse_set
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import Workload
+
+TIE = 0.01
+"""Values whose figure is within this share of the best one are told apart by their time per token."""
+MOST = 64
+AWQ_TILE = 16
+THROUGHPUTS = ("output_throughput", "total_token_throughput")
+"""Metrics that keep their meaning in overload."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of the flag: what it would give, or why the engine would not start with it."""
+
+    value: FlagValue
+    prediction: Prediction | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All values, the best of them by the metric that decides, and the reason."""
+
+    flag: str
+    rows: list[Row]
+    metric: str
+    best: Row | None
+    why: list[str]
+
+
+def sweep(
+    workload: Workload,
+    *,
+    gpu: str,
+    model: str,
+    engine_version: str,
+    flags: Mapping[str, FlagValue],
+    asked: str,
+    seed: int | None = None,
+) -> Sweep:
+    """Predict the workload for every value of ``asked`` (``max_num_seqs=1:256`` or ``max_num_seqs=8,16``).
+
+    Raises:
+        InputError: not of that form, or a flag or value that this engine version does not have.
+    """
+    engine = _engine_or_none(gpu, model, engine_version, flags)
+    tiled = engine is not None and engine.resolved.kernel == "awq_gemm"
+    flag, texts = values(asked, tiled=tiled)
+    plan = draw(workload, seed=seed)
+    rows = []
+    for text in texts:
+        value = parse_set([f"{flag}={text}"], engine_version)[flag]
+        changed = {**flags, flag: value}
+        try:
+            found = predict(
+                workload, gpu=gpu, model=model, engine_version=engine_version, flags=changed, seed=seed, plan=plan
+            )
+        except EngineError as error:
+            rows.append(Row(value, None, str(error)))
+            continue
+        rows.append(Row(value, found))
+    metric, best = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
+    why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload)]
+    return Sweep(flag, rows, metric, best, why)
+
+
+def values(asked: str, *, tiled: bool = False) -> tuple[str, list[str]]:
+    """(flag, values) of ``flag=a,b,c`` or ``flag=low:high``: the doubling steps from low to high and the halves between them.
+
+    With ``tiled`` (the old AWQ kernel), the values just above a multiple of 16 sequences are taken in as well.
+
+    >>> values("max_num_seqs=1:8")
+    ('max_num_seqs', ['1', '2', '3', '4', '6', '8'])
+    """
+    flag, equals, text = asked.partition("=")
+    flag = flag.strip().lstrip("-").replace("-", "_")
+    low, colon, high = text.partition(":")
+    way_out = "give --sweep max_num_seqs=8,16,32 or --sweep max_num_seqs=1:256."
+    if not flag or not equals or not text.strip():
+        raise InputError(f"--sweep {asked!r} names no flag with values; {way_out}")
+    if not colon:
+        found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        if len(found) > MOST:
+            raise InputError(f"--sweep {flag} has {len(found)} values; it takes at most {MOST}.")
+        return flag, found
+    if not (low.strip().isdigit() and high.strip().isdigit()) or not 1 <= int(low) <= int(high):
+        raise InputError(f"--sweep {asked!r}: a range runs from one whole number to a larger one; {way_out}")
+    return flag, [str(n) for n in _steps(int(low), int(high), tiled and flag == "max_num_seqs")]
+
+
+def _steps(low: int, high: int, tiled: bool) -> list[int]:
+    found, power = {low, high}, 1
+    while power <= high:
+        found |= {power, power * 3 // 2}
+        if tiled and power >= AWQ_TILE:
+            found.add(power + 1)
+        power *= 2
+    return sorted(n for n in found if low <= n <= high)
+
+
+def choose(rows: Sequence[Row], metric: str, larger: bool) -> tuple[str, Row | None]:
+    """(metric that decides, best row): the workload's objective, or output throughput where overload leaves it no meaning."""
+    if metric not in THROUGHPUTS and not any(r.prediction and metric in r.prediction.metrics for r in rows):
+        metric, larger = "output_throughput", True
+    having = [(r, r.prediction.metrics[metric]) for r in rows if r.prediction and metric in r.prediction.metrics]
+    if not having:
+        return metric, None
+    top = max(v for _, v in having) if larger else min(v for _, v in having)
+    close = [r for r, v in having if abs(v - top) <= TIE * abs(top)]
+    return metric, min(close, key=_tpot)
+
+
+def _tpot(row: Row) -> float:
+    return row.prediction.metrics.get("median_tpot_ms", float("inf")) if row.prediction else float("inf")
+
+
+def _engine_or_none(gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue]) -> Engine | None:
+    try:
+        return engine_of(gpu, model, engine_version, flags)
+    except EngineError:
+        return None
+
+
+def _why(flag: str, best: Row | None, rows: Sequence[Row], engine: Engine | None) -> list[str]:
+    if best is None or best.prediction is None:
+        return []
+    said = [f"With {flag}={best.value}: {best.prediction.bottleneck}."]
+    if flag == "max_num_seqs" and engine is not None and engine.resolved.kernel == "awq_gemm":
+        step = engine.step_time
+        inside, beyond = (decode_step(step, n, 200).step_ms for n in (AWQ_TILE, AWQ_TILE + 1))
+        said.append(
+            f"The old AWQ kernel goes through all weights once for each {AWQ_TILE} rows: a step of {AWQ_TILE} sequences takes "
+            f"{inside:.1f} ms, one of {AWQ_TILE + 1} takes {beyond:.1f} ms, so a limit just above a multiple of {AWQ_TILE} wastes "
+            f"most of a pass{_beyond_a_tile(best, rows)}."
+        )
+    return said
+
+
+def _beyond_a_tile(best: Row, rows: Sequence[Row]) -> str:
+    """What the best value gains over one tile, and what it costs."""
+    tile = next((r.prediction for r in rows if r.value == AWQ_TILE and r.prediction), None)
+    ours = best.prediction
+    names = ("output_throughput", "median_tpot_ms")
+    if (
+        tile is None
+        or ours is None
+        or best.value == AWQ_TILE
+        or any(n not in p.metrics for p in (tile, ours) for n in names)
+    ):
+        return ""
+    gain, cost = (ours.metrics[n] / tile.metrics[n] for n in names)
+    return f"; from {AWQ_TILE} to {best.value} throughput changes by {100 * (gain - 1):+.0f} % and time per token {cost:.1f}-fold"
+
+
+def _within_slo(flag: str, best: Row | None, rows: Sequence[Row], workload: Workload) -> list[str]:
+    """The best throughput among the values that hold the time per token of the SLO, where the best of all does not."""
+    limit = workload.slo.tpot_ms
+    if limit is None or best is None or _tpot(best) <= limit:
+        return []
+    kept = [(r.prediction.metrics["output_throughput"], r) for r in rows if r.prediction and _tpot(r) <= limit]
+    if not kept:
+        return [f"No value holds a median time per token of {limit:g} ms."]
+    found, row = max(kept, key=lambda k: k[0])
+    return [f"Within {limit:g} ms per token (median) the most is {found:.0f} tokens/s, with {flag}={row.value}."]

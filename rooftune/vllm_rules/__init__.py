@@ -1,0 +1,1 @@
+"""What vLLM does: flags, defaults, kernels, exclusions and memory, by engine version and accelerator."""

@@ -1,0 +1,98 @@
+"""What fits: the KV cache by version and flags, and why an engine would not start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rooftune.errors import EngineError
+from rooftune.hardware.catalogue import accelerator
+from rooftune.models.catalogue import model_facts
+from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.memory import kv_cache_tokens
+from rooftune.vllm_rules.resolve import resolve
+
+
+def tokens(gpu: str, model: str, kind: str | None = None, version: str = "0.32.0", **flags: Any) -> int:
+    facts = model_facts(model, quantization=kind or "none")
+    return kv_cache_tokens(accelerator(gpu), facts, EngineConfig(model=model, **flags), version)
+
+
+@pytest.mark.parametrize(("max_num_seqs", "logged"), [(None, 18608), (8, 18640), (1, 18640)])
+def test_t4_as_logged(max_num_seqs: int | None, logged: int) -> None:
+    flags: dict[str, Any] = {
+        "quantization": "awq",
+        "dtype": "half",
+        "max_model_len": 2048,
+        "gpu_memory_utilization": 0.9,
+    }
+    found = tokens("T4", "llama-2-7b", "awq", "0.15.1", enforce_eager=True, max_num_seqs=max_num_seqs, **flags)
+    assert found == logged
+
+
+def test_fp8_keys_and_values_make_room_for_twice_as_many() -> None:
+    plain = tokens("H100", "llama-3.1-8b", max_model_len=8192)
+    half = tokens("H100", "llama-3.1-8b", max_model_len=8192, kv_cache_dtype="fp8")
+    assert half == pytest.approx(2 * plain, rel=0.001)
+
+
+def test_two_gpus_hold_more_than_twice_because_weights_are_split() -> None:
+    one = tokens("A100-40", "llama-2-13b", max_model_len=4096)
+    two = tokens("A100-40", "llama-2-13b", max_model_len=4096, tensor_parallel_size=2)
+    assert two > 2.5 * one
+
+
+def test_newer_versions_use_more_of_the_memory_and_count_graphs() -> None:
+    old, new = (
+        tokens("L4", "llama-3.1-8b", max_model_len=4096, version=v, gpu_memory_utilization=0.9)
+        for v in ("0.15.1", "0.32.0")
+    )
+    assert new < old
+    assert tokens("L4", "llama-3.1-8b", max_model_len=4096, enforce_eager=True, gpu_memory_utilization=0.9) == old
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "flags", "said"),
+    [
+        ("T4", "llama-2-13b", {}, "CUDA out of memory"),
+        ("T4", "llama-2-7b", {"max_model_len": 4096}, "max seq len \\(4096\\)"),
+        ("A10G", "qwen2.5-14b", {}, "out of memory"),
+        ("T4", "llama-3.1-8b", {"dtype": "bfloat16"}, "Bfloat16 is only supported"),
+        ("T4", "gemma-2-2b", {}, "does not support float16"),
+        ("L4", "llama-3.1-8b", {"max_model_len": 200000}, "greater than the derived max_model_len"),
+        ("H100", "llama-3.1-8b", {"tensor_parallel_size": 3}, "must be divisible"),
+        ("V100", "llama-2-7b", {}, "no kernel image"),
+        (
+            "A100-80",
+            "llama-3.1-8b",
+            {"max_num_batched_tokens": 64, "max_num_seqs": 128},
+            "must be greater than or equal",
+        ),
+    ],
+)
+def test_what_cannot_start_says_why_in_vllms_words(gpu: str, model: str, flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        tokens(gpu, model, **flags)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "kind", "version", "flag", "kernel"),
+    [
+        ("T4", "llama-2-7b", "awq", "0.15.1", "awq", "awq_gemm"),
+        ("T4", "llama-2-7b", "awq", "0.15.1", "awq_marlin", "marlin"),
+        ("T4", "llama-2-7b", "awq", "0.32.0", "awq", "marlin"),
+        ("H100", "llama-2-7b", "gptq", "0.32.0", None, "machete"),
+        ("L4", "llama-2-7b", "gptq", "0.32.0", None, "marlin"),
+        ("L4", "llama-3.1-8b", "fp8", "0.32.0", "fp8", "fp8"),
+        ("A100-80", "llama-3.1-8b", "fp8", "0.32.0", "fp8", "marlin"),
+        ("A100-80", "llama-3.1-8b", "int8", "0.32.0", None, "int8"),
+        ("A100-80", "llama-3.1-8b", "none", "0.32.0", None, "gemm_16bit"),
+    ],
+)
+def test_kernel_by_gpu_version_and_flag(
+    gpu: str, model: str, kind: str, version: str, flag: str | None, kernel: str
+) -> None:
+    facts = model_facts(model, quantization=kind)
+    config = EngineConfig(model=model, quantization=flag, max_model_len=2048)
+    assert resolve(accelerator(gpu), facts, config, version).kernel == kernel
