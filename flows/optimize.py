@@ -86,7 +86,7 @@ async def optimize(
     """
     changes = {"duration_s": duration_s, "warmup_s": warmup_s, "rate_per_s": rate_per_s, "seed": seed}
     named: dict[str, Any] = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version}
-    named |= {"sets": flags, "url": url, "vllm_python": vllm_python, "time_scale": time_scale}
+    named |= {"flags": flags, "url": url, "vllm_python": vllm_python, "time_scale": time_scale}
     settings: dict[str, Any] = {"playbook": playbook, "candidates": candidates or []}
     settings |= {"client_processes": client_processes, "ready_timeout_s": ready_timeout_s}
     root = Path(artifacts)

@@ -66,7 +66,7 @@ def facts_of(target: Target) -> ModelFacts | None:
     """Facts of the target's model, with the weights that its flags ask for; None where nobody knows it."""
     from rooftune.models.catalogue import model_facts
 
-    quantization = target.base_flags.get("quantization")
+    quantization = target.flags.get("quantization")
     try:
         return model_facts(target.model, quantization=str(quantization) if quantization else None)
     except RooftuneError:

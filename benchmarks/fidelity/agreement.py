@@ -98,12 +98,12 @@ def case(engine: str, model: Path, python: str) -> tuple[Target, EngineConfig]:
     """Target and configuration. Without prefix cache: the second load of the same prompts must cost what the first did."""
     if engine == "simulated":
         flags = parse_set(["quantization=awq", "enforce_eager=true", "max_model_len=2048", "dtype=half"], "0.15.1")
-        target = Target(engine="simulated", gpu="T4", model="llama-2-7b", engine_version="0.15.1", base_flags=flags)
+        target = Target(engine="simulated", gpu="T4", model="llama-2-7b", engine_version="0.15.1", flags=flags)
     else:
         flags = parse_set(["enforce_eager=true", "max_num_seqs=64", "max_model_len=2048"], "0.32.0")
         version = installed(python).version
-        target = Target(engine="vllm", model=str(model), engine_version=version, vllm_python=python, base_flags=flags)
-    return target, EngineConfig(model=target.model, enable_prefix_caching=False).with_flags(flags)
+        target = Target(engine="vllm", model=str(model), engine_version=version, vllm_python=python, flags=flags)
+    return target, EngineConfig(model=target.model, enable_prefix_caching=False).with_change(flags)
 
 
 def written_trace(workload: str, duration_s: float, seed: int, path: Path) -> Path:

@@ -102,7 +102,7 @@ async def _server(case: Case, version: str, folder: Path, url: str | None) -> Se
     target = Target(engine="endpoint" if url else "vllm", model=str(MODEL), engine_version=version, url=url)
     if url:
         return await connect(target)
-    return await start(target, EngineConfig(model=str(MODEL)).with_flags(case.flags), TrialFolder(folder))
+    return await start(target, EngineConfig(model=str(MODEL)).with_change(case.flags), TrialFolder(folder))
 
 
 async def _calibrated(server: ServerInfo, version: str) -> Calibrated:
@@ -144,7 +144,7 @@ async def _compared(found: Calibrated, servers: Sequence[ServerInfo], version: s
 
 
 def _served(case: Case, version: str) -> Served:
-    config = EngineConfig(model=str(MODEL)).with_flags(case.flags)
+    config = EngineConfig(model=str(MODEL)).with_change(case.flags)
     return Served(present(), model_facts(str(MODEL)), config, version)
 
 

@@ -43,7 +43,7 @@ def calibrate(
     gpu: options.Gpu = None,
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     vllm_python: options.VllmPython = None,
     runs: FromRuns = None,
     output: Output = None,
@@ -69,13 +69,13 @@ def calibrate(
     if runs:
         from flows.cli.calibration_trials import from_runs
 
-        served, observed = from_runs(runs, gpu=gpu, model=model, engine_version=engine_version, sets=sets)
+        served, observed = from_runs(runs, gpu=gpu, model=model, engine_version=engine_version, flags=flags)
     else:
         wanted = {
             "gpu": gpu,
             "model": model,
             "engine_version": engine_version,
-            "sets": sets,
+            "flags": flags,
             "vllm_python": vllm_python,
         }
         served, observed = asyncio.run(_measured("endpoint" if url else engine, url, repeats, as_json, wanted))
@@ -123,7 +123,7 @@ async def _measured(
         raise InputError(
             "name the accelerator of that server with --gpu, for example --gpu L40S; the fit is kept for it."
         )
-    config = EngineConfig(model=target.model).with_flags(dict(target.base_flags))
+    config = EngineConfig(model=target.model).with_change(target.flags)
     with tempfile.TemporaryDirectory(prefix="rooftune-") as scratch:
         if engine == "endpoint":
             server = await connect(target)
@@ -152,7 +152,7 @@ def _served(target: Target, config: Any, server: ServerInfo, named: str | None) 
         "enforce_eager": True if told.enforce_eager else None,
     }
     unset = {k: v for k, v in known.items() if v is not None and getattr(config, k) is None}
-    config = config.with_flags(unset)
+    config = config.with_change(unset)
     quantization = config.quantization or told.quantization
     facts = model_facts(named or target.model, quantization=quantization if named or config.quantization else None)
     here = target.gpu is None or target.gpu.lower() == "cpu"

@@ -23,7 +23,7 @@ def from_runs(
     gpu: str | None,
     model: str | None,
     engine_version: str | None,
-    sets: list[str] | None,
+    flags: list[str] | None,
     artifacts: Path = Path("artifacts"),
 ) -> tuple[Served, list[Observation]]:
     """What was measured and its points, out of runs and of the history.
@@ -53,8 +53,8 @@ def from_runs(
             raise InputError(f"these trials are of several ({', '.join(sorted(values))}); choose one with --{option}.")
     of = {name: values.pop() for name, values in about.items()}
     common = set.intersection(*(set(_items(r)) for r in kept))
-    flags = {k: json.loads(v) for k, v in common} | dict(parse_set(sets or [], of["engine_version"]))
-    config = EngineConfig(model=of["model"]).with_flags(flags)
+    given = parse_set(flags or [], of["engine_version"])
+    config = EngineConfig(model=of["model"]).with_change({**{k: json.loads(v) for k, v in common}, **given})
     return _served(of, config), from_trials([_figures(r) for r in kept])
 
 

@@ -28,7 +28,7 @@ def predict(
     gpu: options.Gpu = None,
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     calibration: options.Calibration = None,
     sweep: Annotated[
         str | None,
@@ -63,7 +63,7 @@ def predict(
 
     compiled.announce = terminal.note
     load = workload_with(workload, duration_s=duration, warmup_s=warmup, rate_per_s=rate, seed=seed)
-    server = named_server(gpu, model, engine_version, sets)
+    server = named_server(gpu, model, engine_version, flags)
     if sweep is not None:
         from flows.cli.sweeps import swept
 
@@ -129,7 +129,7 @@ def steptime(
         typer.Option("--quantization", help="awq, awq_marlin, gptq, fp8, int8 ...; like --set quantization=."),
     ] = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     calibration: options.Calibration = None,
     batch: Annotated[str, typer.Option("--batch", help="Decoding sequences, separated by commas.")] = "1,8,32,64,128",
     context: Annotated[
@@ -150,7 +150,7 @@ def steptime(
     from flows.cli.targets import named_server
     from rooftune.simulator.steptime.table import steptime_table
 
-    wanted = [*(sets or []), *([f"quantization={quantization}"] if quantization else [])]
+    wanted = [*(flags or []), *([f"quantization={quantization}"] if quantization else [])]
     server = named_server(gpu, model, engine_version, wanted)
     found = steptime_table(
         gpu=server[0],
@@ -199,7 +199,7 @@ def simulate(
     gpu: options.Gpu = None,
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     calibration: options.Calibration = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -227,7 +227,7 @@ def simulate(
     from rooftune.engines.commands import choose_port
     from rooftune.simulator.front.__main__ import main
 
-    name, of, version, flags = named_server(gpu, model, engine_version, sets)
+    name, of, version, flags = named_server(gpu, model, engine_version, flags)
     choose_port(port, host)
     words = ["--gpu", name, "--model", of, "--engine-version", version, "--host", host, "--port", str(port)]
     words += ["--time-scale", f"{time_scale:g}", "--noise", f"{noise:g}", "--seed", str(seed)]

@@ -33,7 +33,7 @@ Model = Annotated[
 EngineVersion = Annotated[
     str | None, typer.Option("--engine-version", help="vLLM version, for example 0.15.1 or 0.32.0.")
 ]
-Sets = Annotated[
+Flags = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="FLAG=VALUE", help="A vLLM flag, with underscores: --set max_num_seqs=8. May be repeated."

@@ -36,7 +36,7 @@ def check(parameters: dict[str, Any]) -> None:
 
         installed(vllm_python(p["vllm_python"]))
     names = ("engine", "gpu", "model", "engine_version", "url", "vllm_python", "time_scale")
-    target = asyncio.run(target_of(**{n: p[n] for n in names}, sets=p["flags"]))
+    target = asyncio.run(target_of(**{n: p[n] for n in names}, flags=p["flags"]))
     from rooftune.tuning.playbook import default_playbook, load_playbook, with_candidates
 
     book = load_playbook(Path(p["playbook"])) if p["playbook"] else default_playbook()

@@ -23,7 +23,7 @@ async def target_of(
     gpu: str | None = None,
     model: str | None = None,
     engine_version: str | None = None,
-    sets: list[str] | None = None,
+    flags: list[str] | None = None,
     url: str | None = None,
     vllm_python: str | None = None,
     time_scale: float | None = None,
@@ -52,7 +52,7 @@ async def target_of(
         gpu=gpu,
         model=model,
         engine_version=engine_version,
-        sets=dict(parse_set(sets or [], version)),
+        flags=parse_set(flags or [], version),
         url=url,
         vllm_python=vllm_python,
         time_scale=time_scale,
@@ -61,7 +61,7 @@ async def target_of(
 
 
 def named_server(
-    gpu: str | None, model: str | None, engine_version: str | None, sets: list[str] | None
+    gpu: str | None, model: str | None, engine_version: str | None, flags: list[str] | None
 ) -> tuple[str, str, str, dict[str, FlagValue]]:
     """(GPU, model, version, flags) of an emulated server.
 
@@ -86,13 +86,13 @@ def named_server(
     gpu = _gpu(gpu) if gpu else None
     published = is_default_case(gpu, model, engine_version)
     version = engine_version or (DEFAULT_VERSION if published else CURRENT_VERSION)
-    flags: dict[str, FlagValue] = dict(parse_set(sets or [], version))
-    if published and "quantization" not in flags:
-        flags = {**PUBLISHED_FLAGS, **flags}
+    given = parse_set(flags or [], version)
+    if published and "quantization" not in given:
+        given = {**PUBLISHED_FLAGS, **given}
     name = model or DEFAULT_MODEL
-    model_facts(name, quantization=cast("str | None", flags.get("quantization")))
-    validate(EngineConfig(model=name).with_flags(flags), version)
-    return gpu or DEFAULT_GPU, name, version, flags
+    model_facts(name, quantization=cast("str | None", given.get("quantization")))
+    validate(EngineConfig(model=name).with_change(given), version)
+    return gpu or DEFAULT_GPU, name, version, given
 
 
 def workload_with(name: str, **changes: Any) -> Any:
@@ -172,11 +172,11 @@ def _checked(target: Target) -> Target:
         return target
     try:
         facts = model_facts(target.model)
-        quantization = target.base_flags.get("quantization")
+        quantization = target.flags.get("quantization")
         model_facts(target.model, quantization=str(quantization) if quantization else None)
         del facts
     except RooftuneError:
         if target.simulated or not may_be_served(target.model):
             raise
-    validate(EngineConfig(model=target.model).with_flags(dict(target.base_flags)), target.engine_version)
+    validate(EngineConfig(model=target.model).with_change(target.flags), target.engine_version)
     return target

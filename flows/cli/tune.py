@@ -107,7 +107,7 @@ def plan(
     gpu: options.Gpu = None,
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     url: options.Url = None,
     vllm_python: options.VllmPython = None,
     playbook: options.Playbook = None,
@@ -126,7 +126,7 @@ def plan(
     from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
 
     spec = workload_with(workload)
-    named = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version, "sets": sets}
+    named = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version, "flags": flags}
     target = asyncio.run(target_of(**named, url=url, vllm_python=vllm_python))
     book = with_candidates(
         load_playbook(playbook) if playbook else default_playbook(), candidates or [], target.engine_version
@@ -149,7 +149,7 @@ def _facts(target: Target) -> Any:
     from rooftune.errors import RooftuneError
     from rooftune.models.catalogue import model_facts
 
-    quantization = target.base_flags.get("quantization")
+    quantization = target.flags.get("quantization")
     try:
         return model_facts(target.model, quantization=str(quantization) if quantization else None)
     except RooftuneError:
@@ -183,7 +183,7 @@ def optimize(
     gpu: options.Gpu = None,
     model: options.Model = None,
     engine_version: options.EngineVersion = None,
-    sets: options.Sets = None,
+    flags: options.Flags = None,
     url: options.Url = None,
     vllm_python: options.VllmPython = None,
     budget: options.Budget = None,
@@ -219,7 +219,7 @@ def optimize(
         "gpu": gpu,
         "model": model,
         "engine_version": engine_version,
-        "flags": sets,
+        "flags": flags,
         "url": url,
         "vllm_python": vllm_python,
         "budget": budget,

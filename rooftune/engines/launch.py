@@ -327,7 +327,7 @@ async def _effective(url: str, log: Path | None, target: Target) -> EffectiveCon
 
 
 def _model_of(target: Target, served: list[str], url: str) -> str:
-    name = target.base_flags.get("served_model_name")
+    name = target.flags.get("served_model_name")
     for wanted in (name, target.model):
         if wanted in served:
             return str(wanted)

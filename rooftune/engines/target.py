@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from rooftune.vllm_rules.config import FlagValue
 
@@ -19,7 +19,11 @@ class Target(BaseModel):
     gpu: str | None = Field(default=None, description="catalogue name; None = what is in this machine")
     model: str
     engine_version: str
-    base_flags: dict[str, FlagValue] = Field(default_factory=dict)
+    flags: dict[str, FlagValue] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("flags", "base_flags"),
+        description="flags of the baseline; run.json of 0.1 calls them base_flags",
+    )
     url: str | None = Field(default=None, description="endpoint engine: its base URL, e.g. http://127.0.0.1:8000")
     vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
     time_scale: float = Field(

@@ -93,7 +93,7 @@ class Contents:
         """The configuration that a candidate ran with, else the one that was planned."""
         planned = self.plan.candidate(candidate).config
         flags = self.verdict(candidate).flags
-        return EngineConfig(model=planned.model).with_flags(flags) if flags else planned
+        return EngineConfig(model=planned.model).with_change(flags) if flags else planned
 
 
 def read(run: RunFolder) -> Contents:

@@ -74,7 +74,7 @@ def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials
         trials: of these the believed ones are placed; the others are named in the notes.
     """
     believed = [t for t in trials if t.believed]
-    configs = [config.with_flags(t.flags) for t in believed]
+    configs = [config.with_change(t.flags) for t in believed]
     models = [_weights(facts, c) for c in configs]
     kinds = [compute_type(hardware, m, c, t.effective) for m, c, t in zip(models, configs, believed, strict=True)]
     widest = max([c.tensor_parallel_size or 1 for c in configs], default=1)

@@ -40,7 +40,7 @@ def target_for(
     gpu: str | None = None,
     model: str | None = None,
     engine_version: str | None = None,
-    sets: dict[str, FlagValue] | None = None,
+    flags: dict[str, FlagValue] | None = None,
     url: str | None = None,
     vllm_python: str | None = None,
     time_scale: float | None = None,
@@ -48,18 +48,18 @@ def target_for(
     """The target that a command's options describe, gaps filled.
 
     Simulated engine: with nothing named it is the published case (:data:`PUBLISHED_FLAGS`); its flags are taken as
-    long as GPU, model and version are that case's. ``sets`` come on top. Any other target starts without flags, so
-    with the engine's own defaults. ``time_scale`` counts for the simulated engine only.
+    long as GPU, model and version are that case's, and ``flags`` override them. Any other target starts from ``flags``
+    alone, so with the engine's own defaults. ``time_scale`` is used by the simulated engine only.
 
     Raises:
         InputError: no model named for a real engine; a URL missing or not wanted.
     """
-    flags: dict[str, FlagValue] = {}
+    given: dict[str, FlagValue] = dict(flags or {})
     if engine == "simulated":
         if url is not None:
             raise InputError("--url belongs to --engine endpoint; the simulated engine is started by rooftune.")
         if is_default_case(gpu, model, engine_version):
-            flags = dict(PUBLISHED_FLAGS)
+            given = {**PUBLISHED_FLAGS, **given}
             engine_version = DEFAULT_VERSION
         gpu, model = gpu or DEFAULT_GPU, model or DEFAULT_MODEL
     elif engine == "endpoint" and not url:
@@ -71,7 +71,7 @@ def target_for(
         gpu=gpu,
         model=model or "",
         engine_version=engine_version or CURRENT_VERSION,
-        base_flags={**flags, **(sets or {})},
+        flags=given,
         url=url,
         vllm_python=vllm_python,
         time_scale=(time_scale or DEFAULT_TIME_SCALE) if engine == "simulated" else 1.0,

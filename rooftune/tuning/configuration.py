@@ -8,7 +8,7 @@ from typing import Any
 
 from rooftune.engines.target import Target
 from rooftune.models.facts import ModelFacts
-from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.config import EngineConfig
 
 
 def command_model(target: Target, facts: ModelFacts | None, quantization: str | None) -> str:
@@ -19,21 +19,11 @@ def command_model(target: Target, facts: ModelFacts | None, quantization: str | 
     return facts.hub_ids.get(family) or facts.hub_ids.get("none") or target.model
 
 
-def apply(config: EngineConfig, change: dict[str, Any]) -> EngineConfig:
-    """``config`` with the flags of ``change`` set; a flag that is None there is removed."""
-    kept = {k: v for k, v in config.extra.items() if change.get(k, v) is not None}
-    known = {k: v for k, v in change.items() if k in EngineConfig.model_fields}
-    extra: dict[str, FlagValue] = {
-        k: v for k, v in change.items() if k not in EngineConfig.model_fields and v is not None
-    }
-    return EngineConfig.model_validate({**config.model_dump(), **known, "extra": {**kept, **extra}})
-
-
 def base_config(target: Target, facts: ModelFacts | None) -> EngineConfig:
     """The configuration of the baseline."""
-    quantization = target.base_flags.get("quantization")
+    quantization = target.flags.get("quantization")
     named = str(quantization) if quantization is not None else None
-    return apply(EngineConfig(model=command_model(target, facts, named)), dict(target.base_flags))
+    return EngineConfig(model=command_model(target, facts, named)).with_change(target.flags)
 
 
 def difference(config: EngineConfig, other: EngineConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rooftune.engines.target import Target
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning import gates as rules
-from rooftune.tuning.configuration import apply, base_config, command_text
+from rooftune.tuning.configuration import base_config, command_text
 from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.objective import objective_of
@@ -43,7 +43,7 @@ def build_plan(
     entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts, prompt)]
     if target.engine == "endpoint":
         entries = []
-    configs = {"baseline": base, **{e.id: apply(base, _change(e, book)) for e in entries}}
+    configs = {"baseline": base, **{e.id: base.with_change(_change(e, book)) for e in entries}}
     foreseen = predictions(workload, target, facts, configs) if predict else Predictions()
     objective = objective_of(workload)
     candidates = [

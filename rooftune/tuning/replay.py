@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.tuning.configuration import apply, command_text, describe, difference
+from rooftune.tuning.configuration import command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.judge import Judgement, judge
 from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
@@ -240,7 +240,7 @@ def _missing(search: Search, block: Block, who: str, number: int, offset: int, a
 def _gated(search: Search, candidate: Candidate, against: str) -> bool:
     """Whether a gate is closed, now that the incumbent's server has told its effective configuration."""
     base = search.configs[against]
-    config = apply(base, candidate.change)
+    config = base.with_change(candidate.change)
     search.configs[candidate.id] = config
     closed = [g for g in candidate.gates if g.verdict not in ("open", "trap") and g.id != "already-on-predicted"]
     if not closed and config == base:

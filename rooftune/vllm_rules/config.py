@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 FlagValue = bool | int | float | str | dict[str, Any]
 
@@ -39,16 +40,19 @@ class EngineConfig(BaseModel):
     served_model_name: str | None = None
     tokenizer: str | None = None
     seed: int | None = None
-    extra: dict[str, FlagValue] = {}
-    """Flags that rooftune does not model but passes through (the registry knows them)."""
+    other_flags: dict[str, FlagValue] = Field(
+        default_factory=dict, validation_alias=AliasChoices("other_flags", "extra")
+    )
+    """Flags without a field here, passed on as they are. Old plan.json files call them ``extra``."""
 
-    def with_flags(self, flags: dict[str, FlagValue]) -> EngineConfig:
-        """A copy with these flags set; unknown names go to ``extra`` (validate with ``engines.flags`` first)."""
-        known = {k: v for k, v in flags.items() if k in EngineConfig.model_fields and k != "extra"}
-        extra = {**self.extra, **{k: v for k, v in flags.items() if k not in known}}
-        return EngineConfig.model_validate({**self.model_dump(), **known, "extra": extra})
+    def with_change(self, change: Mapping[str, FlagValue | None]) -> EngineConfig:
+        """A copy with the flags of ``change`` set; None removes a flag. ``flags.validate`` checks the names."""
+        fields = {k: v for k, v in change.items() if k in EngineConfig.model_fields and k != "other_flags"}
+        others = {**self.other_flags, **{k: v for k, v in change.items() if k not in fields}}
+        kept = {k: v for k, v in others.items() if v is not None}
+        return EngineConfig.model_validate({**self.model_dump(), **fields, "other_flags": kept})
 
     def flags(self) -> dict[str, FlagValue]:
-        """What is set, as one mapping without ``model``."""
-        own = self.model_dump(exclude={"model", "extra"}, exclude_none=True)
-        return {**own, **self.extra}
+        """The flags that are set, without ``model``."""
+        fields = self.model_dump(exclude={"model", "other_flags"}, exclude_none=True)
+        return {**fields, **self.other_flags}

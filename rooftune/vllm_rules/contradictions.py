@@ -73,7 +73,7 @@ def _budget(config: EngineConfig) -> None:
         ("max_num_active_seqs", "max_num_seqs", seqs),
         ("max_num_scheduled_tokens", "max_num_batched_tokens", budget),
     ):
-        value = config.extra.get(name)
+        value = config.other_flags.get(name)
         if isinstance(value, int) and limit is not None and value > limit:
             raise InputError(f"{name} ({value}) is above {limit_name} ({limit}); lower it.")
 
@@ -91,7 +91,7 @@ def _graphs(config: EngineConfig) -> None:
             f"cudagraph_mode {asked} needs compilation, but compilation_config switches it off; use FULL_DECODE_ONLY or FULL."
         )
     if config.enforce_eager and any(
-        n in config.extra for n in ("cudagraph_capture_sizes", "max_cudagraph_capture_size")
+        n in config.other_flags for n in ("cudagraph_capture_sizes", "max_cudagraph_capture_size")
     ):
         raise InputError("enforce_eager switches CUDA graphs off, so there are no sizes to capture; drop one of them.")
 
@@ -100,7 +100,7 @@ def _speculation(config: EngineConfig, engine_version: str) -> None:
     spec = config.speculative_config
     if spec is None:
         return
-    short = [n for n in ("spec_method", "spec_model", "spec_tokens") if n in config.extra]
+    short = [n for n in ("spec_method", "spec_model", "spec_tokens") if n in config.other_flags]
     if short:
         raise InputError(f"{short[0]} and speculative_config say the same thing; drop one of them.")
     method, model = _text(spec.get("method")), _text(spec.get("model"))
@@ -127,9 +127,9 @@ def _notes(config: EngineConfig, engine_version: str) -> list[str]:
     notes = []
     if config.kv_cache_memory_bytes is not None and config.gpu_memory_utilization is not None:
         notes.append("kv_cache_memory_bytes sizes the KV cache, gpu_memory_utilization then does not")
-    if config.enable_prefix_caching is False and "prefix_caching_hash_algo" in config.extra:
+    if config.enable_prefix_caching is False and "prefix_caching_hash_algo" in config.other_flags:
         notes.append("prefix_caching_hash_algo has no effect without prefix caching")
-    if config.extra.get("disable_log_stats"):
+    if config.other_flags.get("disable_log_stats"):
         notes.append("disable_log_stats silences /metrics, so the audit cannot check the client against the server")
     for name, value in config.flags().items():
         if value == default(name, engine_version) and name not in ("seed", "dtype"):

@@ -198,7 +198,7 @@ def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
 def _graphs(gpu: Accelerator, config: EngineConfig) -> tuple[bool, bool]:
     """(CUDA graphs are replayed, torch.compile traced the model)."""
     cc = config.compilation_config or {}
-    level = config.extra.get("optimization_level")
+    level = config.other_flags.get("optimization_level")
     if config.enforce_eager or gpu.kind == "cpu" or str(level) == "0":
         return False, False
     compiled = str(cc.get("mode", cc.get("level", 3))).lower() not in ("0", "none")
@@ -216,7 +216,7 @@ def _async(config: EngineConfig, spec: dict[str, object], version: Version) -> b
 
 
 def _blocks_override(config: EngineConfig) -> int | None:
-    value = config.extra.get("num_gpu_blocks_override")
+    value = config.other_flags.get("num_gpu_blocks_override")
     return int(value) if isinstance(value, (int, float, str)) else None
 
 

@@ -17,7 +17,7 @@ CONFIG = EngineConfig(
     gpu_memory_utilization=0.9,
     max_num_seqs=8,
     speculative_config={"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4},
-    extra={"cudagraph_capture_sizes": "1,2,4"},
+    other_flags={"cudagraph_capture_sizes": "1,2,4"},
 )
 
 

@@ -53,14 +53,14 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
 async def test_the_default_is_the_published_case() -> None:
     target = await target_of()
     assert (target.engine, target.gpu, target.engine_version) == ("simulated", "T4", "0.15.1")
-    assert target.base_flags["quantization"] == "awq"
+    assert target.flags["quantization"] == "awq"
     assert target.simulated
 
 
 async def test_names_are_brought_to_the_catalogues_form() -> None:
-    target = await target_of(gpu="a100 80", model="llama-3.1-8b", sets=["max_num_seqs=64"])
+    target = await target_of(gpu="a100 80", model="llama-3.1-8b", flags=["max_num_seqs=64"])
     assert target.gpu == "A100-80"
-    assert target.base_flags["max_num_seqs"] == 64
+    assert target.flags["max_num_seqs"] == 64
 
 
 def test_a_workload_with_changes() -> None:

@@ -32,7 +32,7 @@ PROMISE_S = 5.0
 async def test_a_start_that_fails_is_explained(
     target: Target, tmp_path: Path, flags: dict[str, str | int], kind: str, words: str
 ) -> None:
-    config = EngineConfig(model=target.model, enforce_eager=True).with_flags(dict(flags))
+    config = EngineConfig(model=target.model, enforce_eager=True).with_change(flags)
     with pytest.raises(EngineError, match=words) as caught:
         await start(target, config, TrialFolder(tmp_path), ready_timeout_s=240)
     assert caught.value.kind == kind

@@ -41,7 +41,7 @@ def trial(candidate: str = "baseline", batch: float = 8, tpot: float = 40.0, **m
 
 def place(*trials: TrialResult, gpu: str = "T4", quantization: str | None = None, **flags: Any) -> Roofline:
     facts = model_facts("llama-2-7b", quantization=quantization)
-    return roofline(hardware(gpu), facts, EngineConfig(model="llama-2-7b").with_flags(flags), list(trials))
+    return roofline(hardware(gpu), facts, EngineConfig(model="llama-2-7b").with_change(flags), list(trials))
 
 
 def decode(found: Roofline, i: int = 0) -> Point:

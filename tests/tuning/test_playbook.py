@@ -39,17 +39,17 @@ def test_default_case_is_the_published_one() -> None:
         "llama-2-7b",
         "0.15.1",
     )
-    assert target.base_flags == PUBLISHED_FLAGS
+    assert target.flags == PUBLISHED_FLAGS
     assert target.time_scale == 25
 
 
 def test_another_gpu_starts_from_the_engines_defaults() -> None:
-    assert target_for(gpu="L4", model="llama-3-8b").base_flags == {}
-    assert target_for(gpu="tesla-t4".removeprefix("tesla-"), model="LLAMA-2-7B").base_flags == PUBLISHED_FLAGS
+    assert target_for(gpu="L4", model="llama-3-8b").flags == {}
+    assert target_for(gpu="tesla-t4".removeprefix("tesla-"), model="LLAMA-2-7B").flags == PUBLISHED_FLAGS
 
 
 def test_sets_come_on_top_of_the_case() -> None:
-    flags = target_for(sets={"max_num_seqs": 8, "enforce_eager": False}).base_flags
+    flags = target_for(flags={"max_num_seqs": 8, "enforce_eager": False}).flags
     assert flags["max_num_seqs"] == 8
     assert flags["enforce_eager"] is False
 
@@ -94,7 +94,7 @@ def test_a_file_extends_replaces_and_drops(tmp_path: Path) -> None:
     assert "huge" in ids
     assert "batch-8" not in ids
     assert book.phases == ["baseline", "easy-wins", "medium-term", "bold"]
-    real = target_for(engine="vllm", model="llama-2-7b", engine_version="0.15.1", sets={"quantization": "awq"})
+    real = target_for(engine="vllm", model="llama-2-7b", engine_version="0.15.1", flags={"quantization": "awq"})
     draft = made.plan_of(made.workload(), real, playbook=book).candidate("spec-draft")
     assert draft.runnable
     assert draft.config.speculative_config == {
@@ -146,7 +146,7 @@ def test_plan_on_the_cpu_leaves_gpu_candidates_out() -> None:
         flops_per_s={"fp32": 1e11},
     )  # fmt: skip
     hardware = made.hardware("0.32.0").model_copy(update={"accelerator": cpu, "simulated": False})
-    target = target_for(engine="vllm", model="llama-2-7b", engine_version="0.32.0", sets={"enforce_eager": True})
+    target = target_for(engine="vllm", model="llama-2-7b", engine_version="0.32.0", flags={"enforce_eager": True})
     plan = build_plan(made.workload(), target, hardware, model_facts("llama-2-7b"), predict=False)
     ids = [c.id for c in plan.candidates]
     assert "cuda-graphs" not in ids

@@ -114,7 +114,7 @@ class EngineCore:
 
 def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
     """The scheduler's bounds from resolved flags."""
-    more = config.extra
+    more = config.other_flags
     return Limits(
         max_num_seqs=min(r.max_num_seqs, int(str(more.get("max_num_active_seqs") or r.max_num_seqs))),
         max_num_batched_tokens=int(str(more.get("max_num_scheduled_tokens") or r.max_num_batched_tokens)),

@@ -27,7 +27,7 @@ def build(gpu: str, model: str, engine_version: str, flags: dict[str, FlagValue]
     """The engine core for names as a user gives them."""
     quantization = flags.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
-    return EngineCore(accelerator(gpu), facts, EngineConfig(model=model).with_flags(flags), engine_version, noise)
+    return EngineCore(accelerator(gpu), facts, EngineConfig(model=model).with_change(flags), engine_version, noise)
 
 
 async def serve(

@@ -35,7 +35,7 @@ class Server:
         self.computed_prompt_tokens = 0
         """Without those found in the prefix cache: what newer versions print as prompt throughput."""
         self.stalled_until = 0.0
-        self.most_requests = int(str(core.config.extra.get("max_num_queued_reqs") or 0))
+        self.most_requests = int(str(core.config.other_flags.get("max_num_queued_reqs") or 0))
         """Waiting and running; beyond it a request is answered with 503."""
         self.interval = core.config.stream_interval or 1
         """Tokens that are sent together; the first always goes at once."""

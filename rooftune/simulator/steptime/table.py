@@ -40,12 +40,12 @@ def steptime_table(
     quantization = given.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
     most = max([*batches, 1])
-    config = EngineConfig(model=model).with_flags(given)
+    config = EngineConfig(model=model).with_change(given)
     resolved = resolve(accelerator(gpu), facts, config, engine_version)
     if most > resolved.max_num_seqs:
         spec = 1 + resolved.speculative_tokens
         budget = max(resolved.max_num_batched_tokens, most * spec)
-        config = config.with_flags({"max_num_seqs": most, "max_num_batched_tokens": budget})
+        config = config.with_change({"max_num_seqs": most, "max_num_batched_tokens": budget})
         resolved = resolve(accelerator(gpu), facts, config, engine_version)
     step_time = StepTime(accelerator(gpu), facts, resolved)
     steps = [decode_step(step_time, b, c) for c in contexts for b in batches]

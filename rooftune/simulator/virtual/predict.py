@@ -83,7 +83,7 @@ def engine_of(
     """
     quantization = flags.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
-    card, config = accelerator(gpu), EngineConfig(model=model).with_flags(dict(flags))
+    card, config = accelerator(gpu), EngineConfig(model=model).with_change(flags)
     resolved = resolve(card, facts, config, engine_version)
     tokens = kv_cache_tokens(card, facts, resolved)
     bounds = limits(resolved, tokens, config)
