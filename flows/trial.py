@@ -12,7 +12,7 @@ from flows.cli.runs import find_run
 from flows.load import load
 from flows.provision import provision
 from rooftune.errors import EngineError, RooftuneError
-from rooftune.evidence.figures.aggregate import read_trial
+from rooftune.evidence.aggregate import read_trial
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder

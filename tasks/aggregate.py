@@ -23,7 +23,7 @@ from tasks.retrying import unforeseen
 )
 async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
     """Turn the records of a trial into figures, with their audit."""
-    from rooftune.evidence.figures.aggregate import aggregate
+    from rooftune.evidence.aggregate import aggregate
 
     found = await asyncio.to_thread(
         aggregate,
@@ -42,7 +42,7 @@ async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
 @task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)
 async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: str, started_at: float) -> TrialResult:
     """Write down that a trial failed, and why; what it measured until then stays beside it."""
-    from rooftune.evidence.figures.aggregate import failed_trial
+    from rooftune.evidence.aggregate import failed_trial
 
     found = await asyncio.to_thread(
         failed_trial,
@@ -64,8 +64,8 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
 
 def _collect(run: RunFolder, trial: TrialResult) -> None:
     """Keep metrics.parquet of the run and the history dataset up to date."""
-    from rooftune.evidence.figures.aggregate import write_metrics
-    from rooftune.evidence.records.history import append
+    from rooftune.evidence.aggregate import write_metrics
+    from rooftune.evidence.history import append
 
     write_metrics(run)
     append(run.path.parent.parent / "history", trial, run.path.name)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.figures.aggregate import read_trial
+from rooftune.evidence.aggregate import read_trial
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json
 from rooftune.hardware.accelerator import Hardware

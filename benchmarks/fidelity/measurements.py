@@ -27,7 +27,7 @@ from rooftune.simulator.virtual.outcome import Outcome, Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import Resolved, resolve
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 UNSTATED_VERSION = "0.9.1"
 """Taken where a source does not state its version: the middle of the releases that the sources span."""

@@ -30,7 +30,7 @@ from rooftune.simulator.virtual.outcome import Outcome, Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import resolve
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

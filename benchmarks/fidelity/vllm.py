@@ -41,7 +41,7 @@ from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.outcome import Session
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 WITHIN = 0.15
 BASE = {"enforce_eager": True, "max_model_len": 2048, "max_num_seqs": 16}

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.comparison.compare import MOST_TRIALS, Arm, Comparison, compare_arms
-from rooftune.evidence.comparison.order import balanced_order
-from rooftune.evidence.comparison.student_t import t_quantile
+from rooftune.evidence.comparison.t_distribution import t_quantile
 
 Floats = npt.NDArray[np.float64]
 LOOKS = tuple(range(2, MOST_TRIALS + 1, 2))

@@ -20,7 +20,7 @@ from benchmarks.fidelity.agreement import case
 from rooftune.engines.interpreter import vllm_python
 from rooftune.engines.launch import running
 from rooftune.engines.tiny_model import SMALL, make_tiny_model
-from rooftune.evidence.figures.aggregate import aggregate
+from rooftune.evidence.aggregate import aggregate
 from rooftune.loadgen.client import run_load
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.runfolder import TrialFolder

@@ -59,7 +59,7 @@ def from_runs(
 
 
 def _rows(name: str, artifacts: Path) -> list[dict[str, Any]]:
-    from rooftune.evidence.records import history
+    from rooftune.evidence import history
     from rooftune.evidence.records.trial import TrialResult
 
     if name == HISTORY or name.startswith(f"{HISTORY}/"):

@@ -82,7 +82,7 @@ def history(
       rooftune history chat-medium --last 20
     """
     from rooftune.errors import InputError, nearest
-    from rooftune.evidence.records.history import read, unreadable
+    from rooftune.evidence.history import read, unreadable
     from rooftune.report.history import text
 
     root = artifacts / "history"
@@ -130,7 +130,7 @@ def audit(
     """
     from flows.cli.runs import find_run
     from rooftune.errors import InputError
-    from rooftune.evidence.audit.checks import audit_path
+    from rooftune.evidence.audit_path import audit_path
 
     where = path
     if not path.exists():

@@ -88,7 +88,7 @@ async def _measure(
     """Connect, load, aggregate."""
     from rooftune.engines.launch import connect
     from rooftune.engines.target import Target
-    from rooftune.evidence.figures.aggregate import aggregate
+    from rooftune.evidence.aggregate import aggregate
     from rooftune.loadgen.summary import LoadOptions
     from rooftune.runfolder import TrialFolder
     from rooftune.workloads.draw import draw

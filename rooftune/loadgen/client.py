@@ -23,7 +23,7 @@ from rooftune.loadgen.summary import LoadOptions, LoadSummary
 from rooftune.loadgen.ticks import Ticks
 from rooftune.loadgen.wire.route import checked, here
 from rooftune.runfolder import TrialFolder
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.loadgen.summary import LoadOptions
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 PER_REQUEST = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation",
                "turn", "think_s", "part")  # fmt: skip

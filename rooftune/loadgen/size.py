@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 CHUNKS_PER_S = 50_000.0
 """Chunks a second that one process takes without falling behind, with a margin of three (docs/benchmarks.md)."""

@@ -16,7 +16,7 @@ import numpy as np
 from rooftune.errors import RooftuneError
 from rooftune.files import replacing
 from rooftune.loadgen.wire.answer import Answer
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 if TYPE_CHECKING:
     import pyarrow as pa

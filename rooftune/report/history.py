@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rooftune.evidence.records.history import changes
+from rooftune.evidence.history import changes
 from rooftune.report.text import number, plain_change, table
 
 COLUMNS = {

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.workloads import spec
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
 Ints = npt.NDArray[np.int32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 DEFAULT_VOCAB = 32000
 WORDS = (  # noqa: SIM905

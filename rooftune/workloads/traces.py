@@ -15,7 +15,7 @@ import numpy as np
 
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.draw import arrival_times, prompt_seeds, stream
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Poisson, Trace, Workload
 
 MOONCAKE_BLOCK = 512

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rooftune.evidence.records import history
+from rooftune.evidence import history
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import synthetic_run as made
 
-from rooftune.evidence.records.history import append
+from rooftune.evidence.history import append
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder
 from rooftune.workloads.spec import Workload

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.aggregate import figures
+from rooftune.evidence.aggregate import figures
 from rooftune.evidence.records.columns import requests_of
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.evidence.schema import REQUESTS, TICKS
 from rooftune.files import write_json
+from rooftune.loadgen.schema import REQUESTS, TICKS
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import TrialFolder
 from rooftune.workloads.spec import Workload

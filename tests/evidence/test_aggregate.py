@@ -9,8 +9,8 @@ import pytest
 
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError, RooftuneError
-from rooftune.evidence.figures.aggregate import aggregate, failed_trial, read_trial, write_metrics
-from rooftune.evidence.records import history
+from rooftune.evidence import history
+from rooftune.evidence.aggregate import aggregate, failed_trial, read_trial, write_metrics
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_json
 from rooftune.runfolder import RunFolder, TrialFolder

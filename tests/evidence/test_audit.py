@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from rooftune.engines.target import Target
-from rooftune.evidence.audit.checks import CHECKS, audit, audit_path, merged
+from rooftune.evidence.aggregate import aggregate
+from rooftune.evidence.audit.checks import CHECKS, audit
 from rooftune.evidence.audit.comparison import audit_comparison
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.comparison.order import balanced_order
-from rooftune.evidence.figures.aggregate import aggregate
+from rooftune.evidence.audit_path import audit_path, merged
+from rooftune.evidence.comparison.balanced_order import balanced_order
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.runfolder import RunFolder
 from tests.evidence import made_load

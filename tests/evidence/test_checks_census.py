@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rooftune.evidence.aggregate import census
 from rooftune.evidence.audit import census as checks
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.aggregate import census
 from rooftune.evidence.records.columns import requests_from
-from rooftune.evidence.schema import STATUSES
+from rooftune.evidence.records.evidence import Evidence
+from rooftune.loadgen.schema import STATUSES
 from rooftune.loadgen.summary import LoadSummary
 from tests.evidence import made_load
 

@@ -8,7 +8,7 @@ import pytest
 
 from rooftune.engines.server import EffectiveConfig
 from rooftune.evidence.audit.comparison import audit_comparison
-from rooftune.evidence.comparison.order import balanced_order
+from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.records.trial import TrialResult
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rooftune.evidence.audit import host as checks
-from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.records.evidence import Evidence
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

@@ -10,8 +10,8 @@ import pytest
 
 from rooftune.engines.server import EffectiveConfig
 from rooftune.evidence.audit import load as checks
-from rooftune.evidence.audit.source import Evidence
 from rooftune.evidence.records.columns import requests_from
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 from tests.evidence import made_load
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.evidence.audit import window as checks
-from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Window
 from tests.evidence import made_load
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
+from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.comparison.compare import (
     MOST_TRIALS,
     Arm,
@@ -19,7 +20,6 @@ from rooftune.evidence.comparison.compare import (
     fit,
     within_variance,
 )
-from rooftune.evidence.comparison.order import balanced_order
 from rooftune.evidence.records.trial import TrialResult
 
 

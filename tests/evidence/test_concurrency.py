@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.figures.concurrency import ceiling
+from rooftune.evidence.metrics.concurrency import ceiling
 from rooftune.evidence.records.trial import Window
 from rooftune.queues import inside
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.figures.gauges import delta, server_figures
+from rooftune.evidence.metrics.gauges import delta, server_figures
 from rooftune.evidence.records.trial import Window
 
 WINDOW = Window(start_s=10.0, end_s=40.0)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.records.history import changes
+from rooftune.evidence.history import changes
 
 
 def rows(*runs: tuple[str, float], trials: int = 4, noise: float = 0.003, **more: Any) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.audit.checks import audit, audit_path
-from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.audit.checks import audit
+from rooftune.evidence.audit_path import audit_path
 from rooftune.evidence.importers import read as importers
 from rooftune.evidence.importers import vllm_bench as import_vllm
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 
 DATA = Path(__file__).parent / "data"

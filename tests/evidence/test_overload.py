@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.figures.overload import assess
+from rooftune.evidence.metrics.overload import assess
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.trial import Window
 from rooftune.queues import inside, slope

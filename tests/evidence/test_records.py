@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.columns import read_requests, read_ticks, requests_of
-from rooftune.evidence.schema import REQUESTS
+from rooftune.loadgen.schema import REQUESTS
 from tests.evidence import made_load
 
 LOAD = made_load.serve(5.0, 20.0, slots=8, tpot_s=0.02)

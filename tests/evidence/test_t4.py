@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rooftune.evidence.audit.checks import CHECKS, audit_path
-from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.audit.checks import CHECKS
+from rooftune.evidence.audit_path import audit_path
 from rooftune.evidence.importers.csv_file import read
+from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.trial import Check, Window
 from rooftune.queues import inside

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fake_nvml import FakeNvml, gpu
 
-from rooftune.evidence.schema import TICKS
 from rooftune.hardware import nvml
 from rooftune.hardware.probe import present, probe
 from rooftune.hardware.sampler import COLUMNS, gpu_sampler
+from rooftune.loadgen.schema import TICKS
 
 T4 = gpu("Tesla T4", 15360, (7, 5))
 

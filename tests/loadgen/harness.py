@@ -19,7 +19,7 @@ from rooftune.loadgen.wire.pool import Pool, resolve
 from rooftune.loadgen.wire.route import path_of
 from rooftune.loadgen.wire.through_aiohttp import AiohttpSender
 from rooftune.workloads.draw import draw
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
 

@@ -12,7 +12,7 @@ from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.virtual.outcome import Session
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 
 class MadeStepTime:

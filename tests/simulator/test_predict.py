@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rooftune.errors import EngineError, InputError
-from rooftune.evidence.figures import overload
-from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.metrics import overload
+from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests, requests_from
 from rooftune.evidence.records.trial import Window
 from rooftune.simulator.engine.prefixes import contents

@@ -11,7 +11,7 @@ import pytest
 from rooftune.errors import InputError
 from rooftune.workloads.draw import draw
 from rooftune.workloads.prompts import prompt_text, prompt_token_ids, said_text
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
 

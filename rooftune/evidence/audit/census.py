@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.metrics import scheduled_in
+from rooftune.evidence.metrics.request_metrics import scheduled_in
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
-from rooftune.evidence.schema import STATUSES
+from rooftune.loadgen.schema import STATUSES
 
 UNFINISHED_WARN, UNFINISHED_FAIL = 0.01, 0.05
 """Shares of scheduled requests without an end above which figures over those that ended are doubted, and refused."""

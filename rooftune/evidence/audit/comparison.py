@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.comparison.order import imbalance
+from rooftune.evidence.comparison.balanced_order import imbalance
 from rooftune.evidence.records.trial import Check, TrialResult
 
 UNBALANCED = 0.15

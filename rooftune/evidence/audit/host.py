@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 
 CPU_WARN, CPU_FAIL = 0.80, 0.97

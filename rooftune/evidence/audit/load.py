@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures import concurrency
+from rooftune.evidence.metrics import concurrency
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 from rooftune.quantiles import quantile
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.metrics import gaps
+from rooftune.evidence.metrics.request_metrics import gaps
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check, Window
 from rooftune.queues import inside
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.gauges import delta
+from rooftune.evidence.metrics.gauges import delta
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check, Window
 
 COUNT_WARN, COUNT_FAIL = 0.02, 0.05

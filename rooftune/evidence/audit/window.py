@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.comparison.student_t import t_tail
-from rooftune.evidence.figures.metrics import scheduled_in, streaming_tpot
+from rooftune.evidence.comparison.t_distribution import t_tail
+from rooftune.evidence.metrics.request_metrics import scheduled_in, streaming_tpot
 from rooftune.evidence.records.columns import Floats
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 from rooftune.quantiles import order_interval
 from rooftune.queues import inside, slope

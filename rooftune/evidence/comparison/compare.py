@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.errors import RooftuneError
-from rooftune.evidence.comparison.student_t import look_levels, t_quantile
+from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.trial import TrialResult
 

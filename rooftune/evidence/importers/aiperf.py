@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.audit.source import Evidence
 from rooftune.evidence.records.columns import requests_from
+from rooftune.evidence.records.evidence import Evidence
 
 NAMES = {
     "time_to_first_token": "ttft_ms",

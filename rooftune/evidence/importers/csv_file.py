@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from rooftune.errors import InputError, RooftuneError, nearest
-from rooftune.evidence.audit.source import Evidence
 from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.evidence import Evidence
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "sent_s": ("sent_s", "start_s", "start_time", "start", "sent", "timestamp"),

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.audit.source import Evidence
 from rooftune.evidence.records.columns import requests_from
+from rooftune.evidence.records.evidence import Evidence
 
 STATUS = {"successful": "completed", "incomplete": "cut", "errored": "failed"}
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.audit.source import Evidence
+from rooftune.evidence.importers import aiperf, csv_file, guidellm, vllm_bench
+from rooftune.evidence.importers.run_folder import read_folder
+from rooftune.evidence.records.columns import read_requests
+from rooftune.evidence.records.evidence import Evidence
 
 KINDS = "a run folder, a trial folder, JSON of vllm bench serve or guidellm, JSON, JSONL or CSV of aiperf, or a CSV with one request a row"
 
@@ -21,8 +24,6 @@ def read(path: Path, duration_s: float | None = None, map: Mapping[str, str] | N
         RooftuneError: the file is cut or empty.
     """
     if path.is_dir():
-        from rooftune.evidence.importers.run_folder import read_folder
-
         return read_folder(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; give {KINDS}.")
@@ -31,35 +32,26 @@ def read(path: Path, duration_s: float | None = None, map: Mapping[str, str] | N
     if path.suffix == ".parquet":
         return _parquet(path, duration_s)
     if path.suffix == ".csv":
-        from rooftune.evidence.importers import aiperf as import_aiperf
-        from rooftune.evidence.importers import csv_file as import_csv
-
-        if import_aiperf.is_summary_csv(path):
-            return [import_aiperf.read_csv(path)]
-        return [import_csv.read(path, duration_s, map)]
+        if aiperf.is_summary_csv(path):
+            return [aiperf.read_csv(path)]
+        return [csv_file.read(path, duration_s, map)]
     return _json(path, duration_s)
 
 
 def _json(path: Path, duration_s: float | None) -> list[Evidence]:
-    from rooftune.evidence.importers import aiperf as import_aiperf
-    from rooftune.evidence.importers import guidellm as import_guidellm
-    from rooftune.evidence.importers import vllm_bench as import_vllm
-
     values = load_json(path)
     first = values[0]
     if isinstance(first.get("benchmarks"), list):
-        return import_guidellm.read(first, path.name)
+        return guidellm.read(first, path.name)
     if "metadata" in first and ("metrics" in first or "error" in first):
         beside = path.with_name("profile_export_aiperf.json")
         asked = load_json(beside)[0] if beside.is_file() else None
-        return [import_aiperf.read_records(values, path.name, asked)]
+        return [aiperf.read_records(values, path.name, asked)]
     if isinstance(first.get("request_throughput"), dict) or isinstance(first.get("request_latency"), dict):
-        return [import_aiperf.read_summary(first, path.name)]
+        return [aiperf.read_summary(first, path.name)]
     if "duration" in first and "completed" in first:
-        return [import_vllm.read(v, _label(path, i, values), duration_s) for i, v in enumerate(values)]
+        return [vllm_bench.read(v, _label(path, i, values), duration_s) for i, v in enumerate(values)]
     if "candidate" in first and "workload_hash" in first:
-        from rooftune.evidence.importers.run_folder import read_folder
-
         return read_folder(path.parent)
     raise InputError(f"{path} is JSON of a kind that is not known; give {KINDS}.")
 
@@ -85,10 +77,6 @@ def load_json(path: Path) -> list[dict[str, Any]]:
 
 
 def _parquet(path: Path, duration_s: float | None) -> list[Evidence]:
-    from rooftune.evidence.records.columns import read_requests
-
     if path.name == "requests.parquet" and (path.parent / "load.json").is_file():
-        from rooftune.evidence.importers.run_folder import read_folder
-
         return read_folder(path.parent)
     return [Evidence("requests.parquet", path.name, read_requests(path), duration_s=duration_s)]

@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rooftune.errors import InputError
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures.aggregate import read_trial, typed
+from rooftune.evidence.aggregate import read_trial, typed
 from rooftune.evidence.records.columns import read_requests, read_ticks
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.workloads.spec import Workload

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.audit.source import Evidence
 from rooftune.evidence.records.columns import Floats, Requests, requests_from
+from rooftune.evidence.records.evidence import Evidence
 
 
 def read(value: dict[str, Any], label: str, duration_s: float | None = None) -> Evidence:

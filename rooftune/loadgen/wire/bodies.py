@@ -8,7 +8,7 @@ from urllib.parse import SplitResult
 from rooftune import __version__
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.workloads.prompts import DEFAULT_VOCAB, answer_text, prompt_text, prompt_token_ids, said_text
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 AGENT = f"rooftune/{__version__}"
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 Ints = npt.NDArray[np.int64]
 CHAIN = 1 << 20

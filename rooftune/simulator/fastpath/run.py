@@ -14,7 +14,7 @@ from rooftune.simulator.fastpath.compilation import is_cached, kernel, plain, wa
 from rooftune.simulator.steptime.model import StepTime, parameters
 from rooftune.simulator.virtual.outcome import Outcome, Session
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 GAP_BINS = 12000
 FEW = 200

@@ -24,7 +24,7 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.workloads.draw import draw
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Closed, Workload
 
 FULL = 0.9

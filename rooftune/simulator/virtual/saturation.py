@@ -10,7 +10,7 @@ from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.outcome import Session
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 GENERATIONS = 5
 """Requests to run, as a multiple of those that can run side by side: enough for their ends to spread out."""

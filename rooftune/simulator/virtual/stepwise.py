@@ -13,7 +13,7 @@ from rooftune.simulator.fastpath.run import acceptances, accepted_at
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.outcome import Session
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
-from rooftune.workloads.requests import RequestPlan
+from rooftune.workloads.request_plan import RequestPlan
 
 
 class Client:

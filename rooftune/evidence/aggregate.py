@@ -12,16 +12,17 @@ from rooftune.engines.server import EffectiveConfig, ServerInfo
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence.audit.checks import audit
-from rooftune.evidence.audit.source import Evidence
-from rooftune.evidence.figures import overload
-from rooftune.evidence.figures.blocks import jackknife, within
-from rooftune.evidence.figures.gauges import server_figures
-from rooftune.evidence.figures.metrics import request_metrics, tokens_per_chunk
+from rooftune.evidence.history import row
+from rooftune.evidence.metrics import overload
+from rooftune.evidence.metrics.gauges import server_figures
+from rooftune.evidence.metrics.jackknife import jackknife, within
+from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
 from rooftune.evidence.records.columns import Floats, Requests, read_requests, read_ticks
+from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Census, TrialResult, Window
-from rooftune.evidence.records.vllm_result import vllm_result
-from rooftune.evidence.schema import STATUSES
-from rooftune.files import read_json, write_json
+from rooftune.evidence.vllm_result import vllm_result
+from rooftune.files import read_json, replacing, write_json
+from rooftune.loadgen.schema import STATUSES
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.workloads.spec import Closed, Workload, workload_hash
@@ -101,9 +102,6 @@ def write_metrics(run: RunFolder) -> Path:
     """Write metrics.parquet of a run: one row a trial that has a trial.json, ordered by position."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from rooftune.evidence.records.history import row
-    from rooftune.files import replacing
 
     trials = [read_trial(f) for _, _, f in run.trials() if f.trial_json.is_file()]
     rows = [row(t, run.path.name) for t in sorted(trials, key=lambda t: t.position)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.comparison.student_t import look_levels, spent, t_quantile, t_tail
+from rooftune.evidence.comparison.t_distribution import look_levels, spent, t_quantile, t_tail
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.figures.metrics import LATENCIES
+from rooftune.evidence.metrics.request_metrics import LATENCIES
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.queues import inside

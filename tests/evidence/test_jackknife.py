@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rooftune.evidence.figures.blocks import BLOCKS, jackknife, within
-from rooftune.evidence.figures.metrics import request_metrics
+from rooftune.evidence.metrics.jackknife import BLOCKS, jackknife, within
+from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests, requests_from
 from rooftune.evidence.records.trial import Window
 

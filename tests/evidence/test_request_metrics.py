@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.evidence.figures.metrics import (  # fmt: skip
+from rooftune.evidence.metrics.request_metrics import (  # fmt: skip
     gaps,
     latencies,
     meets_slo,

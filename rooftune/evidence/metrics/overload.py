@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rooftune.evidence.figures.metrics import scheduled_in, throughput
+from rooftune.evidence.metrics.request_metrics import scheduled_in, throughput
 from rooftune.evidence.records.columns import Bools, Requests
 from rooftune.evidence.records.trial import Window
 from rooftune.queues import FLAT, POINTS, grows, inside, slope

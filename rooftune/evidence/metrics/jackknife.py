@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from rooftune.evidence.figures.metrics import QUANTILES, latencies, throughput
+from rooftune.evidence.metrics.request_metrics import QUANTILES, latencies, throughput
 from rooftune.evidence.records.columns import Floats, Requests
 from rooftune.evidence.records.trial import Window
 from rooftune.quantiles import quantile

@@ -1,0 +1,69 @@
+"""The audit of a path: a run folder, a trial folder or a results file of another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rooftune.evidence.audit.checks import audit
+from rooftune.evidence.audit.comparison import audit_comparison
+from rooftune.evidence.importers import read as importers
+from rooftune.evidence.records.evidence import Evidence
+from rooftune.evidence.records.trial import Check, TrialResult
+
+_WORST = ("fail", "warn", "pass", "no data")
+
+
+def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, str] | None = None) -> list[Check]:
+    """Audit a run folder, a trial folder, or a results file of another tool.
+
+    Args:
+        path: run folder, trial folder, JSON of ``vllm bench serve`` or guidellm, JSON, JSONL or CSV of aiperf, or a
+            CSV of requests.
+        duration_s: how long the client looked, where the file does not say.
+        map: our column -> the file's column, for a CSV with other names.
+
+    Raises:
+        InputError: the file is missing or of a kind that is not known.
+        RooftuneError: it is cut or empty.
+    """
+    sources = importers.read(path, duration_s, map)
+    checks = merged([(s.label, _set_aside(audit(s), s.trial, sources)) for s in sources])
+    trials = [s.trial for s in sources if s.trial is not None]
+    if len(trials) > 1:
+        checks += audit_comparison([t for t in trials if t.believed])
+    return checks
+
+
+def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence[Evidence]) -> list[Check]:
+    """A trial that its own audit refused and that was measured again is a warning: no verdict rests on it."""
+    if trial is None or trial.believed:
+        return checks
+    again = any(
+        s.trial is not None and s.trial.candidate == trial.candidate and s.trial.n > trial.n and s.trial.believed
+        for s in sources
+    )
+    if not again:
+        return checks
+    told = " The trial was refused for it and measured again; no verdict rests on it."
+    return [c.model_copy(update={"status": "warn", "sentence": c.sentence + told}) if c.status == "fail" else c for c in checks]  # fmt: skip
+
+
+def merged(results: Sequence[tuple[str, list[Check]]]) -> list[Check]:
+    """One list for several runs: per check the worst finding, with the names of all runs that share its status."""
+    if len(results) == 1:
+        return results[0][1]
+    found: list[Check] = []
+    for i in range(len(results[0][1])):
+        column = [(label, checks[i]) for label, checks in results]
+        worst = min((c.status for _, c in column), key=_WORST.index)
+        labels = [label for label, c in column if c.status == worst]
+        first = next(c for _, c in column if c.status == worst)
+        if worst == "pass":
+            sentence = f"{len(labels)} of {len(column)} trials pass. {labels[0]}: {first.sentence}"
+        else:
+            sentence = f"{labels[0]}: {first.sentence}"
+            if len(labels) > 1:
+                sentence += f" The same holds for {', '.join(labels[1:6])}{' …' if len(labels) > 6 else ''}."
+        found.append(first.model_copy(update={"sentence": sentence}))
+    return found
