@@ -6,15 +6,17 @@ Each purpose has a random stream of its own, so that a change of one (the rate, 
 from __future__ import annotations
 
 import math
-import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rooftune.workloads import spec
+from rooftune.workloads.arrivals import arrival_times
 from rooftune.workloads.request_plan import RequestPlan
+from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.spec import Workload
+from rooftune.workloads.traces import draw_trace
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -28,47 +30,11 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
     """
     seed = workload.seed if seed is None else seed
     if isinstance(workload.arrivals, spec.Trace):
-        from rooftune.workloads.traces import draw_trace
-
         return draw_trace(workload, workload.arrivals, seed)
     arrival = arrival_times(workload, stream(seed, "arrivals"))
     if workload.conversations:
         return _conversations(workload, arrival, seed)
     return _independent(workload, arrival, seed)
-
-
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The random stream of one purpose."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())])))
-
-
-def arrival_times(workload: Workload, rng: np.random.Generator) -> Floats:
-    """Seconds of the arrivals in [0, warm-up + duration), in order."""
-    a, total = workload.arrivals, workload.total_s
-    if isinstance(a, spec.Closed):
-        # More than can be served: the loop sends the next when one ends, and stops with the window.
-        return np.zeros(min(2_000_000, int(a.concurrency * max(50, total * 20))))
-    if isinstance(a, spec.Constant):
-        return np.arange(0, total, 1 / a.rate_per_s)
-    if isinstance(a, spec.Ramp):
-        top = max(a.from_rate_per_s, a.to_rate_per_s)
-        times = _gaps(rng, top, 1.0, total)
-        rate = a.from_rate_per_s + (a.to_rate_per_s - a.from_rate_per_s) * times / total
-        kept: Floats = times[rng.random(len(times)) * top < rate]
-        return kept
-    if isinstance(a, spec.Burst):
-        base = _gaps(rng, a.rate_per_s, 1.0, total)
-        bursts = np.repeat(np.arange(a.burst_every_s, total, a.burst_every_s), a.burst_size)
-        return np.sort(np.concatenate([base, bursts]), kind="stable")
-    assert isinstance(a, (spec.Poisson, spec.Gamma))
-    return _gaps(rng, a.rate_per_s, a.burstiness if isinstance(a, spec.Gamma) else 1.0, total)
-
-
-def _gaps(rng: np.random.Generator, rate: float, burstiness: float, total: float) -> Floats:
-    count = int(total * rate + 10 * math.sqrt(total * rate / burstiness) + 20)
-    times = np.cumsum(rng.gamma(burstiness, 1 / (rate * burstiness), count))
-    within: Floats = times[times < total]
-    return within
 
 
 def lengths(what: Any, n: int, rng: np.random.Generator) -> Ints:
@@ -115,12 +81,6 @@ def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
         arrival, prompt, output, prefix_id, prefix_tokens, prompt_seeds(seed, n), np.full(n, -1, np.int32), np.zeros(n, np.int32),
         np.zeros(n), part, concurrency, seed,
     )  # fmt: skip
-
-
-def prompt_seeds(seed: int, n: int) -> npt.NDArray[np.int64]:
-    """Distinct prompt seeds: a counter under the run's own high bits, so that two prompts are never equal by accident."""
-    base = np.random.SeedSequence([seed, zlib.crc32(b"prompts")]).generate_state(1)[0] % (1 << 30)
-    return (np.int64(base) << np.int64(32)) + np.arange(n, dtype=np.int64)
 
 
 def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from rooftune.errors import InputError, nearest
-from rooftune.workloads.draw import arrival_times, prompt_seeds, stream
+from rooftune.workloads.arrivals import arrival_times
 from rooftune.workloads.request_plan import RequestPlan
+from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.spec import Poisson, Trace, Workload
 
 MOONCAKE_BLOCK = 512

@@ -8,7 +8,6 @@ from source_tree import circles, project_imports
 KNOWN_CIRCLES = [
     {"rooftune.loadgen.wire.connection", "rooftune.loadgen.wire.pool"},
     {"rooftune.hardware.catalogue", "rooftune.hardware.nvml", "rooftune.hardware.probe"},
-    {"rooftune.workloads.draw", "rooftune.workloads.traces"},
     {"rooftune.vllm_rules.contradictions", "rooftune.vllm_rules.flags"},
     {
         "rooftune.simulator.fastpath.blocks",
@@ -19,12 +18,6 @@ KNOWN_CIRCLES = [
         "rooftune.simulator.fastpath.group",
         "rooftune.simulator.fastpath.loop",
         "rooftune.simulator.fastpath.schedule",
-    },
-    {
-        "rooftune.evidence.audit.checks",
-        "rooftune.evidence.figures.aggregate",
-        "rooftune.evidence.importers.read",
-        "rooftune.evidence.importers.run_folder",
     },
     {"benchmarks.fidelity.__main__", "benchmarks.fidelity.figure"},
 ]

@@ -1,0 +1,42 @@
+"""When requests arrive: the times of every arrival process except recorded traces."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from rooftune.workloads import spec
+from rooftune.workloads.spec import Workload
+
+Floats = npt.NDArray[np.float64]
+
+
+def arrival_times(workload: Workload, rng: np.random.Generator) -> Floats:
+    """Seconds of the arrivals in [0, warm-up + duration), in order."""
+    a, total = workload.arrivals, workload.total_s
+    if isinstance(a, spec.Closed):
+        # More than can be served: the loop sends the next when one ends, and stops with the window.
+        return np.zeros(min(2_000_000, int(a.concurrency * max(50, total * 20))))
+    if isinstance(a, spec.Constant):
+        return np.arange(0, total, 1 / a.rate_per_s)
+    if isinstance(a, spec.Ramp):
+        top = max(a.from_rate_per_s, a.to_rate_per_s)
+        times = _gaps(rng, top, 1.0, total)
+        rate = a.from_rate_per_s + (a.to_rate_per_s - a.from_rate_per_s) * times / total
+        kept: Floats = times[rng.random(len(times)) * top < rate]
+        return kept
+    if isinstance(a, spec.Burst):
+        base = _gaps(rng, a.rate_per_s, 1.0, total)
+        bursts = np.repeat(np.arange(a.burst_every_s, total, a.burst_every_s), a.burst_size)
+        return np.sort(np.concatenate([base, bursts]), kind="stable")
+    assert isinstance(a, (spec.Poisson, spec.Gamma))
+    return _gaps(rng, a.rate_per_s, a.burstiness if isinstance(a, spec.Gamma) else 1.0, total)
+
+
+def _gaps(rng: np.random.Generator, rate: float, burstiness: float, total: float) -> Floats:
+    count = int(total * rate + 10 * math.sqrt(total * rate / burstiness) + 20)
+    times = np.cumsum(rng.gamma(burstiness, 1 / (rate * burstiness), count))
+    within: Floats = times[times < total]
+    return within
