@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from flows.optimize import optimize
-from rooftune.errors import InputError, RooftuneError
+from rooftune.errors import RooftuneError
 from tasks import story
 from tasks.refs import Outcome
 
@@ -31,7 +31,7 @@ async def sweep(
     One that fails does not keep the others from running; the sweep fails at its end when one of them has.
 
     Args:
-        workloads: Names of workloads; left out, every file in workloads/.
+        workloads: Names of workloads; by default every file in workloads/.
         engine: simulated, vllm or endpoint.
         gpu: Catalogue name; left out, a T4 (simulated) or what is in the machine.
         model: Catalogue name, folder with a config.json, or hub id.
@@ -69,12 +69,10 @@ async def sweep(
 
 
 def _all() -> list[str]:
-    from rooftune.workloads.load import workload_files
+    """The workloads in ``./workloads``, or those that come with rooftune where there are none."""
+    from rooftune.workloads.load import own_workload_files, workload_files
 
-    names = sorted(workload_files())
-    if not names:
-        raise InputError("there is no workload file in workloads/; name one.")
-    return names
+    return sorted(own_workload_files() or workload_files())
 
 
 def _row(o: Outcome) -> dict[str, str]:

@@ -17,7 +17,8 @@ def up(
 ) -> None:
     """Start Prefect's server with its UI, the work pool, the deployments of prefect.yaml, and a worker.
 
-    They stay until `rooftune down`. Run this in the checkout; the first start takes about a minute.
+    They run until `rooftune down`. The deployments come from prefect.yaml in the current folder, else from the
+    file that comes with rooftune. Runs are written to artifacts/ here. The first start takes about a minute.
 
     [bold]Example[/bold]
 

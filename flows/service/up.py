@@ -18,11 +18,17 @@ from flows.service import local
 from flows.service.stack import Daemon, end, launch
 from rooftune.errors import InputError, RooftuneError
 from rooftune.files import read_json, write_json, write_text
+from rooftune.shipped import PREFECT_YAML, shipped
 
 POOL = "rooftune"
-PROJECT = Path("prefect.yaml")
 PROFILES = "profiles.toml"
 WORKER_START_S = 90.0
+
+
+def project_file() -> Path:
+    """The deployments: ``prefect.yaml`` in the current folder, else the one that comes with rooftune."""
+    own = Path(PREFECT_YAML)
+    return own if own.is_file() else shipped(PREFECT_YAML)
 
 
 def state_file() -> Path:
@@ -34,11 +40,9 @@ def up(port: int, say: terminal.Say) -> dict[str, Any]:
     """Start what is missing and return its description; everything started is ended again when that fails.
 
     Raises:
-        InputError: no prefect.yaml here, or the port is taken.
+        InputError: the port is taken.
         RooftuneError: server, deployments or worker did not come up.
     """
-    if not PROJECT.is_file():
-        raise InputError(f"there is no {PROJECT} in {Path.cwd()}; run this in the checkout of rooftune.")
     there = local.running()
     if there and _daemon(there, "server").alive() and _daemon(there, "worker").alive():
         return there
@@ -163,12 +167,12 @@ async def _prepare() -> None:
 
 def _deploy() -> None:
     log = terminal.home() / "logs" / "deploy.log"
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PROJECT)]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file())]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     write_text(log, done.stdout + done.stderr)
     if done.returncode:
         last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
-        raise RooftuneError(f"deploying {PROJECT} failed ({' '.join(last).strip()}); see {log}.")
+        raise RooftuneError(f"deploying {project_file()} failed ({' '.join(last).strip()}); see {log}.")
 
 
 async def _wait_worker(worker: Daemon) -> None:

@@ -10,19 +10,25 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from rooftune.errors import InputError, nearest
+from rooftune.shipped import WORKLOADS, shipped
 from rooftune.workloads import spec
 from rooftune.workloads.spec import Trace, Workload
 
-FOLDER = "workloads"
+FOLDER = WORKLOADS
+
+
+def own_workload_files() -> dict[str, Path]:
+    """Names and files of the workloads in ``./workloads``."""
+    return _yaml_files(Path.cwd() / FOLDER)
 
 
 def workload_files() -> dict[str, Path]:
-    """Names and files of the workloads in ``./workloads``, or else of those beside the package."""
-    for root in (Path.cwd(), Path(__file__).parents[2]):
-        found = sorted((root / FOLDER).glob("*.yaml"))
-        if found:
-            return {p.stem: p for p in found}
-    return {}
+    """Names and files of all workloads: those in ``./workloads``, then those that come with rooftune."""
+    return {**_yaml_files(shipped(FOLDER)), **own_workload_files()}
+
+
+def _yaml_files(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_workload(name_or_path: str) -> Workload:
@@ -41,7 +47,9 @@ def load_workload(name_or_path: str) -> Workload:
         )
     tree = _parse(path)
     if not isinstance(tree, dict):
-        raise InputError(f"{path} is empty or no mapping; see workloads/chat-medium.yaml for an example.")
+        raise InputError(
+            f"{path} is empty or not a mapping; see {shipped(FOLDER) / 'chat-medium.yaml'} for an example."
+        )
     try:
         workload = Workload.model_validate(_plain(tree))
     except ValidationError as error:

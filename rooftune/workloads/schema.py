@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from rooftune.files import write_text
+from rooftune.shipped import shipped
 from rooftune.workloads.load import FOLDER
 from rooftune.workloads.spec import json_schema
 
@@ -14,7 +14,7 @@ FILE = "workload.schema.json"
 
 def main() -> int:
     """Write ``workloads/workload.schema.json`` of this checkout."""
-    path = Path(__file__).parents[2] / FOLDER / FILE
+    path = shipped(FOLDER) / FILE
     write_text(path, json_schema())
     print(f"wrote {path}")
     return 0

@@ -109,12 +109,6 @@ def test_a_taken_port(rooftune) -> None:
         assert f"port {port}" in ended.sentence()
 
 
-def test_up_outside_of_a_checkout(rooftune) -> None:
-    ended = rooftune("up")
-    assert ended.code == 2
-    assert "prefect.yaml" in ended.sentence()
-
-
 def test_down_when_nothing_is_up(rooftune) -> None:
     ended = rooftune("down", "--json")
     assert (ended.code, ended.json) == (0, {"ended": False})

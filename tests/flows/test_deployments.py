@@ -90,3 +90,12 @@ def test_the_nightly_sweep_comes_every_night() -> None:
     assert f"{minute}{hour}".isdigit()
     assert rest == ["*", "*", "*"]
     assert nightly["concurrency_limit"]["limit"] == 1
+
+
+def test_up_takes_the_prefect_yaml_of_the_current_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.service.up import project_file
+
+    monkeypatch.chdir(tmp_path)
+    assert project_file() == ROOT / "prefect.yaml"
+    (tmp_path / "prefect.yaml").write_text("deployments: []\n")
+    assert project_file() == Path("prefect.yaml")

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rooftune.errors import InputError
-from rooftune.workloads.load import load_workload, workload_files
+from rooftune.workloads.load import load_workload, own_workload_files, workload_files
 from rooftune.workloads.spec import Empirical, Workload, json_schema, workload_hash
 
 FOLDER = Path(__file__).parents[2] / "workloads"
@@ -110,3 +110,14 @@ def test_parts_and_lengths_exclude_each_other(tmp_path: Path) -> None:
     part = "parts:\n  - weight: 1\n    prompt_tokens: {distribution: fixed, value: 3}\n    output_tokens: {distribution: fixed, value: 3}\n"
     with pytest.raises(InputError, match="exclude each other"):
         load(tmp_path, TEXT + part)
+
+
+def test_own_workloads_come_first_and_shipped_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = workload_files()
+    own = tmp_path / "workloads" / "chat-low.yaml"
+    own.parent.mkdir()
+    own.write_text(shipped["chat-low"].read_text().replace("seed: 1", "seed: 7"))
+    assert workload_files() == {**shipped, "chat-low": own}
+    assert load_workload("chat-low").seed == 7
+    assert own_workload_files() == {"chat-low": own}
