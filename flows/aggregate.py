@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.cli.runs import find_run
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.aggregate import aggregate_trial, sentence
 from tasks.inputs import order_of

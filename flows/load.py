@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli.runs import find_run
 from rooftune.engines.server import ServerInfo
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.inputs import order_of, target_of
 from tasks.load import apply_load, sentence

@@ -19,9 +19,10 @@ from flows.roofline import roofline
 from flows.trial import ORDER, trial
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
+from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_json
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import inputs, story
 from tasks.labels import label_run
@@ -123,7 +124,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
         incumbent=decision.incumbent,
         command=decision.command,
         first_sentence=decision.first_sentence,
-        trials=len(inputs.trials_of(folder)),
+        trials=len(read_trials(folder)),
         complete=decision.complete,
     )
 
@@ -141,7 +142,7 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
     while True:
         left = None if budget is None else budget - spent_s(folder)
         expected = expected_s(folder, cost)
-        order: TrialOrder | None = next_trial(planned, inputs.trials_of(folder), left, expected)
+        order: TrialOrder | None = next_trial(planned, read_trials(folder), left, expected)
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
@@ -158,7 +159,7 @@ def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:
     if flow_run.id is None or (flow_run.run_count or 0) <= 1:
         return []
     found = []
-    for result in inputs.trials_of(folder):
+    for result in read_trials(folder):
         path = folder.trial(result.candidate, result.n).path / ORDER
         with contextlib.suppress(RooftuneError, ValueError):
             found.append(TrialOrder.model_validate(read_json(path)))

@@ -12,11 +12,11 @@ from flows.cli.runs import find_run
 from flows.load import load
 from flows.provision import provision
 from rooftune.errors import EngineError, RooftuneError
-from rooftune.evidence.aggregate import read_trial
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.evidence.records.trial_files import read_trial
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.aggregate import record_failure, sentence
 from tasks.inputs import same_trial, target_of, workload_of

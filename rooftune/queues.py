@@ -1,4 +1,7 @@
-"""How many requests are present at a moment, and whether their number grows: the same rules for what was measured and for what is predicted."""
+"""How many requests are present at a moment, and whether their number grows.
+
+Measurement and prediction use the same rules.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ Floats = npt.NDArray[np.float64]
 LEAST_SHARE = 0.03
 """A queue that grows by less than this share of the asked rate is not called overload."""
 POINTS = 120
-"""Moments of a window at which the requests are counted."""
+"""Number of moments in a window at which requests are counted."""
 FLAT = 1.1
-"""Tokens a second of the second half of the window, as a ratio to the first, up to which they count as standing still."""
+"""Ratio of the token rates of the second and first half of the window up to which the rate is called flat."""
 
 
 def inside(begin: Floats, end: Floats, at: Floats) -> Floats:
-    """How many of the spans [begin, end) hold each moment; NaN begins never, infinity never ends."""
+    """How many of the spans [begin, end) contain each moment; NaN means never begun, infinity never ended."""
     begins, ends = np.sort(begin[np.isfinite(begin)]), np.sort(end[np.isfinite(end)])
     count = np.searchsorted(begins, at, side="right") - np.searchsorted(ends, at, side="right")
     return np.asarray(count, dtype=np.float64)
@@ -28,12 +31,12 @@ def slope(at: Floats, values: Floats) -> float:
 
 
 def grows(at: Floats, values: Floats, rate: float) -> bool:
-    """Whether a count of requests grows through the window by more than chance and by a share of the arrivals that matters.
+    """Whether a count of requests grows through the window: by more than chance, and by a relevant share of arrivals.
 
     Args:
         at: moments, seconds.
         values: requests at each of them.
-        rate: arrivals a second.
+        rate: arrivals per second.
     """
     quarter = max(len(at) // 4, 1)
     first, last = values[:quarter], values[-quarter:]

@@ -1,4 +1,4 @@
-"""The run folder: where each file of a run lies, and which version of the layout it has."""
+"""The run folder: where each file of a run is, and which version of the layout it has."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rooftune import __version__
-from rooftune.errors import InputError
+from rooftune.errors import InputError, RooftuneError
 from rooftune.files import read_json, write_json
 
 FORMAT = 1
-"""Version of the layout; a run folder of another version is refused with a sentence."""
+"""Version of the layout; a run folder of another version is refused with an error."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,16 @@ class TrialFolder:
     """Files of one trial: ``trials/<candidate>/<n>/``."""
 
     path: Path
+
+    @property
+    def candidate(self) -> str:
+        """Candidate that the folder belongs to, by its path."""
+        return self.path.parent.name
+
+    @property
+    def n(self) -> int:
+        """Number of the trial among those of its candidate, by its path."""
+        return int(self.path.name)
 
     @property
     def server_json(self) -> Path:
@@ -40,7 +50,7 @@ class TrialFolder:
 
     @property
     def load_json(self) -> Path:
-        """What the client reports of itself: window, clock, lag, processes (``LoadSummary``)."""
+        """What the client reports about itself: window, clock, lag, processes (``LoadSummary``)."""
         return self.path / "load.json"
 
     @property
@@ -94,14 +104,10 @@ class RunFolder:
         """Folder of the n-th trial (from 1) of a candidate."""
         return TrialFolder(self.path / "trials" / candidate / str(n))
 
-    def trials(self) -> list[tuple[str, int, TrialFolder]]:
+    def trials(self) -> list[TrialFolder]:
         """All trial folders that exist, ordered by candidate and number."""
-        found = [
-            (d.parent.name, int(d.name), TrialFolder(d))
-            for d in self.path.glob("trials/*/*")
-            if d.is_dir() and d.name.isdigit()
-        ]
-        return sorted(found, key=lambda t: (t[0], t[1]))
+        found = [TrialFolder(d) for d in self.path.glob("trials/*/*") if d.is_dir() and _is_number(d.name)]
+        return sorted(found, key=lambda t: (t.candidate, t.n))
 
     @classmethod
     def create(cls, root: Path, workload: str, about: dict[str, Any]) -> RunFolder:
@@ -127,21 +133,31 @@ class RunFolder:
         """Open an existing run folder.
 
         Raises:
-            InputError: it is no run folder, or one of another version.
+            InputError: the folder has no run.json, or one of another version.
         """
         folder = cls(path)
         if not folder.run_json.is_file():
-            raise InputError(f"{path} is no run folder (it has no run.json); give artifacts/<workload>/<run_id>.")
+            raise InputError(f"{path} is not a run folder (it has no run.json); give artifacts/<workload>/<run_id>.")
         about = read_json(folder.run_json)
         found = about.get("format") if isinstance(about, dict) else None
         if found != FORMAT:
             raise InputError(
-                f"{path} was written in run folder format {found}, this rooftune reads format {FORMAT}; "
+                f"{path} was written in run folder format {found}, but this version of rooftune reads format {FORMAT}; "
                 "use the rooftune version named in its run.json, or run the workload again."
             )
         return folder
 
     def about(self) -> dict[str, Any]:
-        """Content of ``run.json``."""
+        """Content of ``run.json``.
+
+        Raises:
+            RooftuneError: the file is missing, cut, or not a JSON object.
+        """
         value = read_json(self.run_json)
-        return dict(value)
+        if not isinstance(value, dict):
+            raise RooftuneError(f"{self.run_json} is not a JSON object; run the workload again.")
+        return value
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()

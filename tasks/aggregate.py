@@ -8,7 +8,7 @@ from prefect import task
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from tasks.inputs import target_of, workload_of
 from tasks.retrying import unforeseen
 
@@ -28,12 +28,9 @@ async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
     found = await asyncio.to_thread(
         aggregate,
         run.trial(order.candidate, order.n),
-        workload=workload_of(run).model_copy(update={"seed": order.seed}),
-        candidate=order.candidate,
-        n=order.n,
-        position=order.position,
-        target=target_of(run),
-        flags=order.config.flags(),
+        order,
+        workload_of(run).model_copy(update={"seed": order.seed}),
+        target_of(run),
     )
     await asyncio.to_thread(_collect, run, found)
     return found
@@ -47,15 +44,11 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
     found = await asyncio.to_thread(
         failed_trial,
         run.trial(order.candidate, order.n),
-        workload=workload_of(run).model_copy(update={"seed": order.seed}),
-        candidate=order.candidate,
-        n=order.n,
-        position=order.position,
-        target=target_of(run),
-        flags=order.config.flags(),
+        order,
+        workload_of(run),
+        target_of(run),
         error=error,
         kind=kind,
-        seed=order.seed,
         started_at=started_at,
     )
     await asyncio.to_thread(_collect, run, found)
@@ -64,8 +57,8 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
 
 def _collect(run: RunFolder, trial: TrialResult) -> None:
     """Keep metrics.parquet of the run and the history dataset up to date."""
-    from rooftune.evidence.aggregate import write_metrics
     from rooftune.evidence.history import append
+    from rooftune.evidence.trial_table import write_metrics
 
     write_metrics(run)
     append(run.path.parent.parent / "history", trial, run.path.name)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.aggregate import read_trial
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.files import read_json
+from rooftune.evidence.records.trial_files import read_trials
+from rooftune.files import as_model, read_json
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import Plan, TrialOrder
+from rooftune.trial_order import TrialOrder
+from rooftune.tuning.plan import Plan
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload, workload_hash
 
@@ -73,17 +74,6 @@ def facts_of(target: Target) -> ModelFacts | None:
         return None
 
 
-def trials_of(run: RunFolder) -> list[TrialResult]:
-    """All trials that have a readable trial.json, by position; one that cannot be read counts as not measured."""
-    found = []
-    for _, _, folder in run.trials():
-        try:
-            found.append(read_trial(folder))
-        except RooftuneError:
-            continue
-    return sorted(found, key=lambda t: t.position)
-
-
 def same_trial(found: TrialResult, order: TrialOrder, workload: Workload, target: Target) -> bool:
     """Whether a result is that of this order: same flags, workload, seed, engine and number."""
     asked = (order.candidate, order.n, order.seed, order.config.flags(), target.engine, target.model)
@@ -104,7 +94,7 @@ def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
         raise InputError(f"the plan of {run.path} has no candidate {candidate!r}{nearest(candidate, known)}.")
     chosen = plan.candidate(candidate)
     config: EngineConfig = chosen.config
-    place = max((t.position for t in trials_of(run)), default=-1) + 1
+    place = max((t.position for t in read_trials(run)), default=-1) + 1
     seed = workload_of(run).seed
     return TrialOrder(candidate=candidate, n=n, position=place, config=config, seed=seed, phase=chosen.phase)
 
@@ -112,14 +102,7 @@ def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
 def _typed(run: RunFolder, value: Any, kind: type[Model], name: str) -> Model:
     if value is None:
         raise InputError(f"{run.run_json} does not say its {name}; it was not made by `rooftune optimize`.")
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise RooftuneError(
-            f"{name} in {run.path} is not as this version writes it ({where}: {first['msg']})."
-        ) from None
+    return as_model(value, kind, f"{name} in {run.path}")
 
 
 def short(path: Path) -> str:

@@ -14,7 +14,7 @@ from rooftune.engines.server import ServerInfo
 from rooftune.errors import EngineError
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import story
 from tasks.inputs import settings_of, workload_of

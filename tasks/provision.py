@@ -6,7 +6,7 @@ from prefect import task
 
 from rooftune.engines.server import ServerInfo
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import TrialOrder
+from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.inputs import settings_of, target_of
 from tasks.retrying import passing

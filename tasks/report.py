@@ -8,11 +8,12 @@ import re
 from prefect import task
 
 from rooftune.errors import RooftuneError
+from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
 from tasks import story
-from tasks.inputs import plan_of, trials_of, workload_of
+from tasks.inputs import plan_of, workload_of
 from tasks.retrying import unforeseen
 from tasks.spent import spent_s
 
@@ -21,7 +22,7 @@ def write_decision(run: RunFolder) -> Decision:
     """Decide on what has been measured so far, and write decision.json."""
     from rooftune.tuning.search import decide
 
-    found = decide(plan_of(run), trials_of(run), budget_spent_s=spent_s(run))
+    found = decide(plan_of(run), read_trials(run), budget_spent_s=spent_s(run))
     write_json(run.decision_json, found.model_dump(mode="json"))
     return found
 

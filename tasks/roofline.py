@@ -6,10 +6,11 @@ import asyncio
 
 from prefect import task
 
+from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import write_json
 from rooftune.roofline.model import Roofline
 from rooftune.runfolder import RunFolder
-from tasks.inputs import facts_of, hardware_of, plan_of, trials_of
+from tasks.inputs import facts_of, hardware_of, plan_of
 from tasks.retrying import unforeseen
 
 
@@ -35,7 +36,7 @@ def place_trials(run: RunFolder) -> Roofline | None:
     facts = facts_of(plan.target)
     if facts is None:
         return None
-    found = roofline(hardware_of(run), facts, plan.candidate("baseline").config, trials_of(run))
+    found = roofline(hardware_of(run), facts, plan.candidate("baseline").config, read_trials(run))
     write_json(run.roofline_json, found.model_dump(mode="json"))
     draw(found, run.figures / "roofline.png")
     return found

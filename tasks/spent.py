@@ -19,7 +19,7 @@ def write_spent(folder: TrialFolder, wall_s: float) -> None:
 def costs_s(run: RunFolder) -> list[float]:
     """Real seconds of every trial that is noted."""
     found = []
-    for _, _, folder in run.trials():
+    for folder in run.trials():
         try:
             found.append(float(read_json(folder.path / FILE)["wall_s"]))
         except (RooftuneError, KeyError, TypeError, ValueError):

@@ -20,9 +20,10 @@ from rooftune.loadgen.schema import REQUESTS
 from rooftune.models.catalogue import model_facts
 from rooftune.roofline.model import Point, Ridge, Roof, Roofline
 from rooftune.runfolder import RunFolder
+from rooftune.trial_order import TrialOrder
 from rooftune.tuning.case import target_for
 from rooftune.tuning.gates import predicted_effective
-from rooftune.tuning.plan import Plan, TrialOrder
+from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import Playbook, build_plan
 from rooftune.tuning.search import decide, next_trial
 from rooftune.workloads.spec import Workload

@@ -26,7 +26,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     write_json(made.run_json, {**read_json(made.run_json), "format": 99})
     with pytest.raises(InputError, match="format 99"):
         RunFolder.open(made.path)
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         RunFolder.open(tmp_path)
 
 
@@ -35,4 +35,4 @@ def test_trials_are_listed_in_order(tmp_path: Path) -> None:
     for candidate, n in (("b", 2), ("a", 10), ("a", 9)):
         run.trial(candidate, n).path.mkdir(parents=True)
     (run.path / "trials" / "a" / "notes").mkdir()
-    assert [(c, n) for c, n, _ in run.trials()] == [("a", 9), ("a", 10), ("b", 2)]
+    assert [(t.candidate, t.n) for t in run.trials()] == [("a", 9), ("a", 10), ("b", 2)]

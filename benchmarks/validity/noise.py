@@ -24,6 +24,7 @@ from rooftune.evidence.aggregate import aggregate
 from rooftune.loadgen.client import run_load
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.runfolder import TrialFolder
+from rooftune.trial_order import TrialOrder
 from rooftune.workloads.draw import draw
 from rooftune.workloads.load import load_workload
 from rooftune.workloads.spec import Workload
@@ -52,9 +53,8 @@ async def trial(number: int, spec: Workload, asked: argparse.Namespace, scratch:
             url=server.url, model=server.model, vocab_size=server.vocab_size, time_scale=server.time_scale
         )
         await run_load(spec, draw(spec), options, folder)
-    found = aggregate(
-        folder, workload=spec, candidate="baseline", n=number, position=number, target=target, flags=config.flags()
-    )
+    order = TrialOrder(candidate="baseline", n=number, position=number, config=config, seed=spec.seed, phase="baseline")
+    found = aggregate(folder, order, spec, target)
     census = found.census
     return {
         "trial": number,

@@ -60,19 +60,15 @@ def from_runs(
 
 def _rows(name: str, artifacts: Path) -> list[dict[str, Any]]:
     from rooftune.evidence import history
-    from rooftune.evidence.records.trial import TrialResult
+    from rooftune.evidence.records.trial_files import read_trials
+    from rooftune.evidence.trial_table import row
 
     if name == HISTORY or name.startswith(f"{HISTORY}/"):
         workload = name.partition("/")[2] or None
         return history.read(artifacts / HISTORY, workload)
     from flows.cli.runs import find_run
 
-    found = []
-    for _, _, folder in find_run(name, artifacts).trials():
-        if folder.trial_json.is_file():
-            trial = TrialResult.model_validate_json(folder.trial_json.read_text(encoding="utf-8"))
-            found.append(history.row(trial, name))
-    return found
+    return [row(trial, name) for trial in read_trials(find_run(name, artifacts))]
 
 
 def _matches(row: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:

@@ -91,6 +91,8 @@ async def _measure(
     from rooftune.evidence.aggregate import aggregate
     from rooftune.loadgen.summary import LoadOptions
     from rooftune.runfolder import TrialFolder
+    from rooftune.trial_order import TrialOrder
+    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.workloads.draw import draw
 
     trial = TrialFolder(folder)
@@ -115,7 +117,9 @@ async def _measure(
     plan = draw(spec)
     with load_bar(f"loading {server.url}") as shown:
         await run_load(spec, plan, options_, trial, progress=shown)
-    return aggregate(trial, workload=spec, candidate="endpoint", n=1, position=0, target=target, flags={})
+    config = EngineConfig(model=target.model)
+    order = TrialOrder(candidate="endpoint", n=1, position=0, config=config, seed=spec.seed, phase="")
+    return aggregate(trial, order, spec, target)
 
 
 def flat(trial: TrialResult) -> dict[str, Any]:

@@ -1,64 +1,23 @@
-"""The history of all trials: an append-only Parquet dataset, partitioned by workload and month, one file a trial."""
+"""The history of all trials: an append-only Parquet dataset by workload and month, one file for each trial."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rooftune.evidence.comparison.compare import Arm, Comparison, compare_arms
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.evidence.trial_table import TrialRow, row
 from rooftune.files import replacing
 
-ABOUT = (
-    "workload",
-    "workload_hash",
-    "candidate",
-    "n",
-    "position",
-    "seed",
-    "status",
-    "failure",
-    "failure_kind",
-    "simulated",
-    "time_scale",
-    "started_at",
-    "engine",
-    "engine_version",
-    "gpu",
-    "model",
-    "overloaded",
-    "asked_rate_per_s",
-    "served_rate_per_s",
-)
-
-
 SAME = ("candidate", "workload_hash", "gpu", "engine", "model", "flags", "time_scale")
-"""What two trials of a configuration share when they are held against each other."""
-Row = Mapping[str, Any]
-
-
-def row(trial: TrialResult, run: str = "") -> dict[str, Any]:
-    """One flat row of a trial: what it is of, every metric by its name, the server's figures as ``server_<name>``."""
-    flat: dict[str, Any] = {name: getattr(trial, name) for name in ABOUT}
-    flat["run"] = run
-    flat["believed"] = trial.believed
-    flat["flags"] = json.dumps(trial.flags, sort_keys=True)
-    flat["failed_checks"] = ", ".join(c.id for c in trial.checks if c.status == "fail")
-    if trial.window:
-        flat |= {"window_start_s": trial.window.start_s, "window_end_s": trial.window.end_s}
-    if trial.census:
-        flat |= {f"census_{k}": v for k, v in trial.census.model_dump().items()}
-    flat |= trial.metrics
-    flat |= {f"server_{k}": v for k, v in trial.server.items()}
-    flat |= {f"within_{k}": v for k, v in trial.within.items()}
-    return flat
+"""What two trials of one configuration must share to be compared."""
 
 
 def append(root: Path, trial: TrialResult, run: str = "") -> Path:
@@ -78,88 +37,107 @@ def append(root: Path, trial: TrialResult, run: str = "") -> Path:
     return path
 
 
-def read(root: Path, workload: str | None = None) -> list[dict[str, Any]]:
-    """All trials of a workload (or of all), oldest first. Files that are cut, empty or foreign are left out."""
+def read(root: Path, workload: str | None = None) -> list[TrialRow]:
+    """All trials of a workload (or of all), oldest first. Files that cannot be read are left out."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    pattern = f"workload={workload}/*/*.parquet" if workload else "workload=*/*/*.parquet"
-    rows: list[dict[str, Any]] = []
-    for path in sorted(root.glob(pattern)):
-        if path.name.startswith("."):
-            continue
-        try:
-            rows += pq.ParquetFile(path).read().to_pylist()
-        except (pa.ArrowException, OSError):
-            continue
-    return sorted(rows, key=lambda r: float(r.get("started_at") or 0.0))
+    rows: list[TrialRow] = []
+    for path in _files(root, workload):
+        with contextlib.suppress(pa.ArrowException, OSError):
+            rows += _rows(path)
+    return sorted(rows, key=_started)
 
 
 def unreadable(root: Path, workload: str | None = None) -> list[Path]:
-    """Files of the dataset that cannot be read, for the user to look at."""
+    """Files of the dataset that are cut, empty or not Parquet."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    pattern = f"workload={workload}/*/*.parquet" if workload else "workload=*/*/*.parquet"
     bad = []
-    for path in sorted(root.glob(pattern)):
+    for path in _files(root, workload):
         try:
-            pq.ParquetFile(path)
+            _rows(path)
         except (pa.ArrowException, OSError):
             bad.append(path)
     return bad
 
 
+def _files(root: Path, workload: str | None) -> list[Path]:
+    pattern = f"workload={workload or '*'}/*/*.parquet"
+    return [path for path in sorted(root.glob(pattern)) if not path.name.startswith(".")]
+
+
+def _rows(path: Path) -> list[TrialRow]:
+    import pyarrow.parquet as pq
+
+    found: list[TrialRow] = pq.ParquetFile(path).read().to_pylist()
+    return found
+
+
+def _started(row_: TrialRow) -> float:
+    return _number(row_, "started_at")
+
+
 @dataclass(frozen=True)
-class Change:
-    """The newest run of one configuration against the run of it before, by the one comparison that all use."""
+class RunToRun:
+    """The newest run of one configuration compared with the run before it."""
 
     configuration: str
-    engine_versions: tuple[str, str]
-    """Newest, and the one before."""
+    engine_version: str
+    """Of the newest run."""
+    engine_version_before: str
     comparison: Comparison
 
 
-def changes(rows: Sequence[Row], metric: str = "output_throughput") -> list[Change]:
-    """Regressions and gains of a workload from run to run, one a configuration that two runs measured.
+def run_to_run(rows: Sequence[TrialRow], metric: str = "output_throughput") -> list[RunToRun]:
+    """Regressions and gains of a workload from run to run: one entry for each configuration that two runs measured.
 
-    Only believed trials of the same workload, GPU, model and flags are held against each other; the engine version may
-    be what changed. Runs follow each other, so no order cancels a drift between them: what is found is a difference
-    between two runs, and the correction is for all configurations looked at.
+    Only believed trials of the same workload, GPU, model and flags are compared; the engine version may have changed.
+    Runs follow each other, so no order cancels a drift between them: what is found is a difference between two runs.
+    The correction for many comparisons covers all configurations that are looked at.
     """
-    kept: dict[tuple[str, ...], list[Row]] = {}
-    for r in sorted(rows, key=lambda r: float(r.get("started_at") or 0.0)):
-        value = r.get(metric)
-        if r.get("believed") and isinstance(value, (int, float)) and value > 0:
-            kept.setdefault(tuple(str(r.get(k)) for k in SAME), []).append(r)
-    pairs = [(runs[-1], runs[-2]) for runs in map(_runs, kept.values()) if len(runs) > 1]
+    kept: dict[tuple[str, ...], list[TrialRow]] = {}
+    for row_ in sorted(rows, key=_started):
+        if row_.get("believed") and _number(row_, metric) > 0:
+            kept.setdefault(tuple(str(row_.get(k)) for k in SAME), []).append(row_)
+    runs = [_by_run(found) for found in kept.values()]
+    several = [found for found in runs if len(found) > 1]
     return [
-        Change(
-            str(new[0].get("candidate")),
-            (str(new[0].get("engine_version")), str(old[0].get("engine_version"))),
-            compare_arms(_arm(new, metric), _arm(old, metric), metric, candidates=len(pairs)),
+        RunToRun(
+            configuration=str(found[-1][0].get("candidate")),
+            engine_version=str(found[-1][0].get("engine_version")),
+            engine_version_before=str(found[-2][0].get("engine_version")),
+            comparison=compare_arms(_arm(found[-1], metric), _arm(found[-2], metric), metric, candidates=len(several)),
         )
-        for new, old in pairs
+        for found in several
     ]
 
 
-def _runs(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one configuration, run by run; without the name of a run, a trial's number that falls begins another."""
-    found: dict[str, list[Row]] = {}
-    last: Row | None = None
+def _by_run(rows: Sequence[TrialRow]) -> list[list[TrialRow]]:
+    """Rows of one configuration, run by run.
+
+    Rows without the name of a run are split where the number of the trial falls: a new run starts at 1 again.
+    """
+    found: dict[str, list[TrialRow]] = {}
+    last: TrialRow | None = None
     nameless = 0
     for r in rows:
-        nameless += not r.get("run") and last is not None and r["n"] <= last["n"]
+        nameless += not r.get("run") and last is not None and _number(r, "n") <= _number(last, "n")
         found.setdefault(str(r.get("run") or f"#{nameless}"), []).append(r)
         last = r
     return list(found.values())
 
 
-def _arm(rows: Sequence[Row], metric: str) -> Arm:
-    """One side; all at one place, since the runs share no order."""
+def _arm(rows: Sequence[TrialRow], metric: str) -> Arm:
+    """One side; all trials have the same position, since the runs share no order."""
     return Arm(
-        logs=np.log([float(r[metric]) for r in rows]),
-        seeds=tuple(int(r["seed"]) for r in rows),
+        logs=np.log([_number(r, metric) for r in rows]),
+        seeds=tuple(int(_number(r, "seed")) for r in rows),
         positions=np.zeros(len(rows)),
         simulated=all(bool(r.get("simulated")) for r in rows),
     )
+
+
+def _number(row_: TrialRow, name: str) -> float:
+    """A cell as a number; 0 where there is none."""
+    value = row_.get(name)
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from rooftune.errors import RooftuneError
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.files import read_json
+from rooftune.evidence.records.trial_files import read_trials
+from rooftune.files import read_json, read_model
 from rooftune.hardware.accelerator import Hardware
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Candidate, Decision, Plan, Verdict
@@ -107,32 +105,11 @@ def read(run: RunFolder) -> Contents:
     return Contents(
         run=run,
         about=about,
-        hardware=_load(run.hardware_json, Hardware),
-        plan=_load(run.plan_json, Plan),
-        decision=_load(run.decision_json, Decision),
+        hardware=read_model(run.hardware_json, Hardware),
+        plan=read_model(run.plan_json, Plan),
+        decision=read_model(run.decision_json, Decision),
         trials=read_trials(run),
         workload=spec if isinstance(spec, dict) else {},
         roofline=read_json(run.roofline_json) if run.roofline_json.is_file() else None,
-        upgrade=_load(run.path / "upgrade.json", UpgradePath) if (run.path / "upgrade.json").is_file() else None,
+        upgrade=read_model(run.path / "upgrade.json", UpgradePath) if (run.path / "upgrade.json").is_file() else None,
     )
-
-
-def read_trials(run: RunFolder) -> list[TrialResult]:
-    """All trials of a run that have a readable trial.json, by position; one that is cut counts as not measured."""
-    found = []
-    for _, _, folder in run.trials():
-        try:
-            found.append(_load(folder.trial_json, TrialResult))
-        except RooftuneError:
-            continue
-    return sorted(found, key=lambda t: t.position)
-
-
-def _load(path: Any, kind: type[Any]) -> Any:
-    assert issubclass(kind, BaseModel)
-    try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise RooftuneError(f"{path} is not as this version writes it ({where}: {first['msg']}).") from None

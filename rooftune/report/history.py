@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rooftune.evidence.history import changes
+from rooftune.evidence.history import run_to_run
 from rooftune.report.text import number, plain_change, table
 
 COLUMNS = {
@@ -50,14 +50,14 @@ def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> st
 
 def _changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The newest run of each configuration against the one before, with intervals."""
-    found = changes(rows)
+    found = run_to_run(rows)
     if not found:
         return []
     lines = []
     for c in found:
         k = c.comparison
         span = f"{plain_change(k.low)} to {plain_change(k.high)}"
-        versions = " (another engine version)" if c.engine_versions[0] != c.engine_versions[1] else ""
+        versions = " (another engine version)" if c.engine_version != c.engine_version_before else ""
         lines.append([c.configuration + versions, plain_change(k.estimate), span, f"{k.trials_a} and {k.trials_b}", k.answer])  # fmt: skip
     head = ["Configuration", "Output throughput", "95 % interval", "Trials", "Answer"]
     return ["", "The newest run of each configuration against the run of it before:", "", *table(head, lines, right=1)]

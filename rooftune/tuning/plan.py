@@ -139,20 +139,6 @@ class Verdict(BaseModel):
     command: str = Field(default="", description="command line it ran with")
 
 
-class TrialOrder(BaseModel):
-    """The next trial to run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    candidate: str
-    n: int
-    position: int
-    config: EngineConfig
-    seed: int = Field(description="seed to draw the workload with; both sides of a pair have the same")
-    phase: str
-    against: str | None = Field(default=None, description="the incumbent of the block")
-    why: str = Field(default="", description="one line for the progress display")
-
-
 class Decision(BaseModel):
     """The outcome of a run. Content of decision.json."""
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.trial_order import TrialOrder
 from rooftune.tuning.configuration import command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.judge import Judgement, judge
-from rooftune.tuning.plan import Candidate, Gate, Plan, TrialOrder, Verdict, VerdictName
+from rooftune.tuning.plan import Candidate, Gate, Plan, Verdict, VerdictName
 from rooftune.tuning.state import Block, Search
 from rooftune.vllm_rules.config import EngineConfig
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.trial_order import TrialOrder
 from rooftune.tuning.decision import conclude
-from rooftune.tuning.plan import Decision, Plan, TrialOrder
+from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
 
 

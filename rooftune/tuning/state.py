@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.tuning.plan import Plan, TrialOrder, Verdict, VerdictName
+from rooftune.trial_order import TrialOrder
+from rooftune.tuning.plan import Plan, Verdict, VerdictName
 from rooftune.vllm_rules.config import EngineConfig
 
 

@@ -83,7 +83,7 @@ def test_a_cut_history_file_is_named_and_left_out(rooftune, tmp_path: Path) -> N
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing"], ids=["empty", "cut"])
 def test_audit_of_a_broken_parquet(rooftune, tmp_path: Path, content: bytes) -> None:
     run = finished_run(tmp_path / "artifacts", budget=80.0)
-    trial = next(folder for _, _, folder in run.trials() if folder.requests.is_file())
+    trial = next(folder for folder in run.trials() if folder.requests.is_file())
     trial.requests.write_bytes(content)
     ended = rooftune("audit", trial.path)
     assert ended.code == 1
@@ -101,7 +101,7 @@ def test_a_run_of_another_version(rooftune, tmp_path: Path, command: str) -> Non
 
 def test_report_of_a_run_with_a_cut_trial_and_no_plan(rooftune, tmp_path: Path) -> None:
     run = finished_run(tmp_path / "artifacts", budget=80.0)
-    (_, _, trial), *_ = run.trials()
+    trial, *_ = run.trials()
     trial.trial_json.write_text('{"candidate": "base')
     assert rooftune("report", run.path, "--json").code == 0
     run.plan_json.unlink()

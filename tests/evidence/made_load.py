@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.evidence.aggregate import figures
+from rooftune.evidence.aggregate import measured
 from rooftune.evidence.records.columns import requests_of
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import TrialResult
@@ -18,6 +18,8 @@ from rooftune.files import write_json
 from rooftune.loadgen.schema import REQUESTS, TICKS
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import TrialFolder
+from rooftune.trial_order import TrialOrder
+from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
 
@@ -105,9 +107,16 @@ def evidence(rate: float = 10.0, slots: int = 64, tpot_s: float = 0.02, *, rows:
     effective = EffectiveConfig(max_num_seqs=slots)
     about = TrialResult(
         candidate="baseline", n=1, status="measured", workload=load.name, workload_hash="0", position=0,
-        engine="vllm", gpu="T4", effective=effective, **figures(requests, sampled, told, load),
+        engine="vllm", gpu="T4", effective=effective, seed=load.seed,
     )  # fmt: skip
-    return Evidence.of_trial(requests, sampled, told, load, about, log)
+    trial = measured(about, requests, sampled, told, load)
+    return Evidence.of_trial(requests, sampled, told, load, trial, log)
+
+
+def order(candidate: str, n: int, position: int, seed: int = 3, **flags: Any) -> TrialOrder:
+    """The order for a trial of the made-up server."""
+    config = EngineConfig(model="llama-2-7b").with_change(flags)
+    return TrialOrder(candidate=candidate, n=n, position=position, config=config, seed=seed, phase="baseline")
 
 
 def described(load: Workload, rows: list[dict[str, Any]], **summary: Any) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import pytest
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence import history
-from rooftune.evidence.aggregate import aggregate, failed_trial, read_trial, write_metrics
+from rooftune.evidence.aggregate import aggregate, failed_trial
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.evidence.records.trial_files import read_trial
+from rooftune.evidence.trial_table import write_metrics
 from rooftune.files import read_json
 from rooftune.runfolder import RunFolder, TrialFolder
 from tests.evidence import made_load
@@ -25,7 +27,7 @@ def measure(path: Path, rate: float, slots: int, tpot_s: float = 0.02, **more: f
     rows = made_load.serve(rate, load.total_s, slots=slots, tpot_s=tpot_s, drain_s=load.drain_s)
     folder = TrialFolder(path / "trials" / "baseline" / "1")
     made_load.write(folder, load, rows, slots)
-    return aggregate(folder, workload=load, candidate="baseline", n=1, position=0, target=TARGET, flags={"max_num_seqs": slots})  # fmt: skip
+    return aggregate(folder, made_load.order("baseline", 1, 0, max_num_seqs=slots), load, TARGET)
 
 
 def test_a_server_that_keeps_up(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_broken_files_are_one_sentence(tmp_path: Path) -> None:
     for content, word in ((whole[: len(whole) // 2], "cut"), (b"", "empty")):
         folder.requests.write_bytes(content)
         with pytest.raises(RooftuneError, match=word) as told:
-            aggregate(folder, workload=made_load.workload(5.0), candidate="baseline", n=1, position=0, target=TARGET, flags={})  # fmt: skip
+            aggregate(folder, made_load.order("baseline", 1, 0), made_load.workload(5.0), TARGET)
         assert "\n" not in str(told.value)
 
 
@@ -117,7 +119,9 @@ def test_a_failed_start_is_a_trial_and_has_its_row(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     measure(tmp_path, rate=5.0, slots=64)
     error = EngineError("The GPU has too little memory; lower max_model_len.", kind="oom")
-    failed_trial(run.trial("batch-8", 1), workload=made_load.workload(5.0), candidate="batch-8", n=1, position=1, target=TARGET, flags={}, error=error, seed=0)  # fmt: skip
+    failed_trial(
+        run.trial("batch-8", 1), made_load.order("batch-8", 1, 1), made_load.workload(5.0), TARGET, error=error
+    )
     assert read_trial(run.trial("batch-8", 1)).failure_kind == "oom"
     import pyarrow.parquet as pq
 

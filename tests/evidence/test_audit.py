@@ -36,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         trial, seeded = run.trial(who, n), load.model_copy(update={"seed": n})
         rows = made_load.serve(15.0, load.total_s, slots=SLOTS[who], tpot_s=0.02, seed=n)
         made_load.write(trial, seeded, rows, SLOTS[who], seed=n)
-        aggregate(trial, workload=seeded, candidate=who, n=n, position=place, target=TARGET, flags={"max_num_seqs": SLOTS[who]})  # fmt: skip
+        order = made_load.order(who, n, place, max_num_seqs=SLOTS[who])
+        aggregate(trial, order, seeded, TARGET)
     return run
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.metrics.gauges import delta, server_figures
+from rooftune.evidence.metrics.gauges import delta, server_metrics
 from rooftune.evidence.records.trial import Window
 
 WINDOW = Window(start_s=10.0, end_s=40.0)
@@ -42,7 +42,7 @@ def test_figures_of_the_server() -> None:
         "prefix_hits_total": 25 * AT, "queue_sum_s": 2 * AT, "queue_count": 4 * AT, "iteration_tokens_sum": 80 * AT,
         "iteration_tokens_count": 10 * AT, "behind_s": np.where(AT < 30, 0.1, 0.4),
     }  # fmt: skip
-    found = server_figures(ticks, WINDOW)
+    found = server_metrics(ticks, WINDOW)
     assert found["running"] == 8
     assert found["generation_tokens_per_s"] == pytest.approx(200)
     assert found["prefix_hit_share"] == pytest.approx(0.25)
@@ -51,4 +51,4 @@ def test_figures_of_the_server() -> None:
     assert found["steps_per_s"] == pytest.approx(10)
     assert found["behind_s"] == 0.4
     assert "waiting" not in found
-    assert server_figures({}, WINDOW) == {}
+    assert server_metrics({}, WINDOW) == {}

@@ -46,7 +46,7 @@ def test_runs_by_every_name(tmp_path: Path) -> None:
 
 def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "w" / "r" / "run.json", {"format": FORMAT + 1})
-    with pytest.raises(InputError, match=f"format {FORMAT + 1}, this rooftune reads format {FORMAT}"):
+    with pytest.raises(InputError, match=f"format {FORMAT + 1}, but this version of rooftune reads format {FORMAT}"):
         find_run("w/latest", tmp_path)
 
 

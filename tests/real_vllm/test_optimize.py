@@ -125,9 +125,7 @@ def second_load(place: Path, flow: subprocess.Popen[bytes]) -> RunFolder:
 
 
 def measured(run: RunFolder) -> list[TrialResult]:
-    found = [
-        TrialResult.model_validate_json(f.trial_json.read_text()) for *_, f in run.trials() if f.trial_json.exists()
-    ]
+    found = [TrialResult.model_validate_json(f.trial_json.read_text()) for f in run.trials() if f.trial_json.exists()]
     return [t for t in found if t.status == "measured"]
 
 
@@ -140,7 +138,7 @@ def story(vllm: Installed, small: Path, tmp_path_factory: pytest.TempPathFactory
         found = Story(second_load(place, flow))
         served = family(small)
         assert len(served) >= 2
-        found.before = {str(f.trial_json): f.trial_json.stat().st_mtime for *_, f in found.folder.trials() if f.trial_json.exists()}  # fmt: skip
+        found.before = {str(f.trial_json): f.trial_json.stat().st_mtime for f in found.folder.trials() if f.trial_json.exists()}  # fmt: skip
         flow.send_signal(signal.SIGKILL)
         flow.wait()
         deadline = time.monotonic() + PROMISE_S

@@ -7,40 +7,42 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rooftune.errors import InputError
-from rooftune.evidence.aggregate import read_trial, typed
 from rooftune.evidence.records.columns import read_requests, read_ticks
 from rooftune.evidence.records.evidence import Evidence
+from rooftune.evidence.records.trial_files import read_trial
+from rooftune.files import read_model
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.workloads.spec import Workload
 
 
 def read_folder(path: Path) -> list[Evidence]:
-    """Every measured trial below a run folder, or the one of a trial folder.
+    """Every measured trial of a run folder, or the one of a trial folder.
 
     Raises:
-        InputError: the folder holds no trial.
+        InputError: the folder has no trial.
         RooftuneError: a file of a trial is cut.
     """
     if (path / "run.json").is_file():
         run = RunFolder.open(path)
-        found = [read_one(f, _workload(run)) for _, _, f in run.trials() if f.requests.is_file() and f.trial_json.is_file()]  # fmt: skip
+        workload = _workload(run)
+        found = [read_evidence(f, workload) for f in run.trials() if f.requests.is_file() and f.trial_json.is_file()]
         if not found:
             raise InputError(f"{path} has no measured trial yet; run the load phase first.")
         return sorted(found, key=lambda e: e.trial.position if e.trial else 0)
     if (path / "requests.parquet").is_file() and (path / "trial.json").is_file():
         run_path = path.parents[2] if len(path.parents) > 2 else path
         workload = _workload(RunFolder.open(run_path)) if (run_path / "run.json").is_file() else None
-        return [read_one(TrialFolder(path), workload)]
-    raise InputError(f"{path} holds neither a run (run.json) nor a trial (trial.json and requests.parquet).")
+        return [read_evidence(TrialFolder(path), workload)]
+    raise InputError(f"{path} is neither a run (run.json) nor a trial (trial.json and requests.parquet).")
 
 
-def read_one(folder: TrialFolder, workload: Workload | None) -> Evidence:
+def read_evidence(folder: TrialFolder, workload: Workload | None) -> Evidence:
     """One trial as the audit sees it."""
     trial = read_trial(folder)
     requests = read_requests(folder.requests)
     ticks = read_ticks(folder.ticks) if folder.ticks.is_file() else {}
-    load = typed(folder.load_json, LoadSummary)
+    load = read_model(folder.load_json, LoadSummary)
     log = folder.server_log.read_text(errors="replace") if folder.server_log.is_file() else None
     return Evidence.of_trial(requests, ticks, load, workload, trial, log)
 

@@ -40,7 +40,7 @@ RATIOS = {
 """Name -> histogram sum, histogram count, factor."""
 
 
-def server_figures(ticks: Ticks, window: Window) -> dict[str, float]:
+def server_metrics(ticks: Ticks, window: Window) -> dict[str, float]:
     """Means of gauges and deltas of counters over the window; what the server does not tell is absent.
 
     Names without a unit are counts or shares; ``generation_tokens_per_s`` and ``steps_per_s`` are rates.
