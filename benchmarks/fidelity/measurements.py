@@ -19,11 +19,11 @@ from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
 from rooftune.simulator.steptime.linear import matrix_seconds
 from rooftune.simulator.steptime.model import SECOND_ENGINE, StepTime
-from rooftune.simulator.virtual.outcome import Outcome, Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import Resolved, resolve
@@ -190,7 +190,7 @@ def _crowd(point: Point, gpu: Accelerator, step: StepTime) -> float:
         _plan(point, count),
         step,
         limits(r, tokens, config),
-        Session(connections=point.concurrency, end_s=LONG_S),
+        ClientSettings(connections=point.concurrency, end_s=LONG_S),
     )
     return _metric(point, outcome)
 
@@ -216,7 +216,7 @@ def _plan(point: Point, count: int) -> RequestPlan:
     )
 
 
-def _metric(point: Point, outcome: Outcome) -> float:
+def _metric(point: Point, outcome: SimulatedRun) -> float:
     first, last = outcome.first_s, outcome.last_s
     span = float(np.nanmax(last) - np.nanmin(outcome.sent_s))
     tokens = float(outcome.generated.sum())

@@ -24,9 +24,9 @@ from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.model import StepTime
-from rooftune.simulator.virtual.outcome import Outcome, Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import resolve
@@ -120,7 +120,7 @@ class Run:
     kv_cache_tokens: int
     windows_tok_s: Floats
     """Tokens/s that the server generated in each window."""
-    outcome: Outcome
+    outcome: SimulatedRun
     requests: Requests
     claimed: Claimed
 
@@ -170,14 +170,14 @@ def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Consta
     load = requests().until(sent_for_s)
     edges = WINDOWS[max_num_seqs][0] if max_num_seqs in WINDOWS else WINDOWS[None][0]
     end = max(edges[-1], float(load.sent_s[-1]) + LINGER_S)
-    session = Session(connections=CONNECTIONS, end_s=end, marks_s=edges)
+    client = ClientSettings(connections=CONNECTIONS, end_s=end, marks_s=edges)
     step = StepTime(gpu, facts, resolved, constants=constants or constants_for(gpu, table()))
-    outcome = run_fast(_plan(load), step, limits(resolved, tokens, config), session)
+    outcome = run_fast(_plan(load), step, limits(resolved, tokens, config), client)
     rates = outcome.tokens[1 : len(edges)] / np.diff(edges)
     return Run(tokens, rates, outcome, load, claimed(outcome, load))
 
 
-def claimed(outcome: Outcome, load: Requests) -> Claimed:
+def claimed(outcome: SimulatedRun, load: Requests) -> Claimed:
     """The client's arithmetic: cut, survivors only, characters / 4, all that was scheduled counts as a success."""
     cut = float(load.sent_s[-1]) + LINGER_S
     span = float(load.sent_s[-1] - load.sent_s[0])

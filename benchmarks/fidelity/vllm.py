@@ -1,4 +1,4 @@
-"""Real vLLM on this machine's processor: calibrated on a short sweep, then three other configurations predicted.
+"""Real vLLM on this machine's processor: calibrated on a short grid, then three other configurations predicted.
 
     python -m benchmarks.fidelity.vllm [--running URL URL URL URL]
 
@@ -33,13 +33,13 @@ from rooftune.hardware.probe import present
 from rooftune.models.catalogue import model_facts
 from rooftune.runfolder import TrialFolder
 from rooftune.simulator.calibration.fit import Calibrated, Served, calibrate
-from rooftune.simulator.calibration.sweep import Client, sweep_for
-from rooftune.simulator.calibration.sweep import measure as measure_sweep
+from rooftune.simulator.calibration.measure import Client, grid_for
+from rooftune.simulator.calibration.measure import measure as measure_grid
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.model import StepTime
-from rooftune.simulator.virtual.outcome import Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.request_plan import RequestPlan
 
@@ -108,12 +108,12 @@ async def _server(case: Case, version: str, folder: Path, url: str | None) -> Se
 async def _calibrated(server: ServerInfo, version: str) -> Calibrated:
     served = _served(CONFIGURATIONS[0], version)
     tokens = server.effective.kv_cache_tokens or 65536
-    sweep = sweep_for(int(BASE["max_num_seqs"]), int(BASE["max_model_len"]), tokens)
-    observed = await measure_sweep(server.url, server.model, served.facts.vocab_size, sweep, tokens)
+    grid = grid_for(int(BASE["max_num_seqs"]), int(BASE["max_model_len"]), tokens)
+    observed = await measure_grid(server.url, server.model, served.facts.vocab_size, grid, tokens)
     found = calibrate(served, observed)
     c = found.calibration
     print(
-        f"vLLM {version}, {served.gpu.notes}, Llama of {served.facts.parameters / 1e6:.0f} million parameters, {c.points} points of a sweep:"
+        f"vLLM {version}, {served.gpu.notes}, Llama of {served.facts.parameters / 1e6:.0f} million parameters, {c.points} points of a grid:"
     )
     print(
         f"median error of a step on the {c.held_back} held back: {c.error_before:.1%} as shipped, {c.error_after:.1%} calibrated.\n"
@@ -183,7 +183,9 @@ def _simulated(
     constants = constants_for(served.gpu, table()).replaced(calibration.constants_on(served.gpu))
     step = StepTime(served.gpu, served.facts, resolved, constants=constants)
     bounds = limits(resolved, kv_cache_tokens or 65536, served.config)
-    outcome = run_fast(_plan(prompts, outputs), step, bounds, Session(connections=case.concurrency, end_s=LONG_S))
+    outcome = run_fast(
+        _plan(prompts, outputs), step, bounds, ClientSettings(connections=case.concurrency, end_s=LONG_S)
+    )
     seconds = float(np.nanmax(outcome.last_s))
     tpot = (outcome.last_s - outcome.first_s) / (outcome.generated - 1)
     return float(outputs.sum()) / seconds, 1000 * float(np.mean(tpot))

@@ -60,7 +60,7 @@ def run_once(requests: int) -> dict[str, Any]:
     import resource
 
     from rooftune.simulator.fastpath.run import run_fast
-    from rooftune.simulator.virtual.predict import engine_of, session_of
+    from rooftune.simulator.virtual.predict import client_of, engine_of
     from rooftune.simulator.virtual.saturation import saturated_rate
     from rooftune.workloads.draw import draw
     from rooftune.workloads.load import load_workload
@@ -68,12 +68,12 @@ def run_once(requests: int) -> dict[str, Any]:
     load = load_workload("chat-medium")
     engine = engine_of(GPU, MODEL, VERSION, FLAGS)
     small = draw(load.model_copy(update={"duration_s": 60.0}))
-    run_fast(small, engine.step_time, engine.limits, session_of(load, small), compile=True)
+    run_fast(small, engine.step_time, engine.limits, client_of(load, small), compile=True)
     began = time.perf_counter()
     load = load.model_copy(update={"duration_s": requests / RATE - load.warmup_s})
     plan = draw(load)
     drawn = time.perf_counter()
-    found = run_fast(plan, engine.step_time, engine.limits, session_of(load, plan), compile=True)
+    found = run_fast(plan, engine.step_time, engine.limits, client_of(load, plan), compile=True)
     seconds = time.perf_counter() - drawn
     return {
         "requests": len(plan),

@@ -1,4 +1,4 @@
-"""Load for the simulated engine's HTTP front: many streams kept up, chunks counted, the engine's clock read from its metrics."""
+"""OfferedLoad for the simulated engine's HTTP front: many streams kept up, chunks counted, the engine's clock read from its metrics."""
 
 from __future__ import annotations
 

@@ -165,14 +165,14 @@ def _served(target: Target, config: Any, server: ServerInfo, named: str | None) 
 
 
 async def _sweep(served: Served, server: ServerInfo, repeats: int, say: Any) -> Sequence[Observation]:
-    from rooftune.simulator.calibration.sweep import measure, sweep_for
+    from rooftune.simulator.calibration.measure import grid_for, measure
     from rooftune.vllm_rules.memory import kv_cache_tokens
 
     r = served.resolved()
     tokens = server.effective.kv_cache_tokens or kv_cache_tokens(served.gpu, served.facts, r)
     length = server.effective.max_model_len or r.max_model_len
     vocabulary = min(server.vocab_size or served.facts.vocab_size, served.facts.vocab_size)
-    sweep = sweep_for(r.max_num_seqs, length, tokens, repeats)
+    sweep = grid_for(r.max_num_seqs, length, tokens, repeats)
     return await measure(server.url, server.model, vocabulary, sweep, tokens, time_scale=server.time_scale, say=say)
 
 

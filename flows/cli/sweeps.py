@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli import terminal
 
 if TYPE_CHECKING:
-    from rooftune.simulator.virtual.sweep import Row, Sweep
+    from rooftune.simulator.virtual.sweep import FlagSweep, SweepRow
     from rooftune.workloads.spec import Workload
 
 HEADS = ["", "Tokens/s", "Served req/s", "TPOT p50 ms", "TPOT p99 ms", "TTFT p50 ms", "In SLO req/s", "Bottleneck"]
@@ -40,7 +40,7 @@ def swept(
     print(f"Figure: {path}")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: SweepRow) -> list[str]:
     if row.prediction is None:
         return [str(row.value), *["–"] * 6, f"would not start: {row.refusal}"]
     m = row.prediction.metrics
@@ -56,7 +56,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _json(found: Sweep) -> dict[str, Any]:
+def _json(found: FlagSweep) -> dict[str, Any]:
     rows = []
     for row in found.rows:
         p = row.prediction

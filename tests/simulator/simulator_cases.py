@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
-from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.runs import ClientSettings
 from rooftune.workloads.request_plan import RequestPlan
 
 
@@ -48,7 +48,7 @@ class Case:
     plan: RequestPlan
     limits: Limits
     step_time: Any
-    session: Session
+    client: ClientSettings
     acceptance: float
 
 
@@ -159,5 +159,5 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
     )  # fmt: skip
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
     marks = (0.1, 0.25, 0.4)
-    session = Session(plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, (0.1, 0.4))
-    return Case(plan, limits, step_time, session, draw(st.sampled_from([0.0, 0.6, 1.0])))
+    client = ClientSettings(plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, (0.1, 0.4))
+    return Case(plan, limits, step_time, client, draw(st.sampled_from([0.0, 0.6, 1.0])))

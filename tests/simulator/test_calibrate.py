@@ -17,7 +17,7 @@ from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import VARIABLE, load, save
 from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials
-from rooftune.simulator.calibration.sweep import Sweep, measure, points_of, sweep_for
+from rooftune.simulator.calibration.measure import MeasurementGrid, grid_for, measure, points_of
 from rooftune.simulator.steptime.accuracy import error_band
 from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
@@ -96,10 +96,10 @@ def test_what_is_no_calibration_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_a_sweep_fits_into_the_engine() -> None:
-    sweep = sweep_for(max_num_seqs=24, max_model_len=1024, kv_cache_tokens=9000)
-    assert max(sweep.batches) <= 24
-    assert max(*sweep.contexts, *sweep.prompts) + sweep.tokens < 1024
-    assert all(b * (c + sweep.tokens) <= 6000 for b, c in points_of(sweep, 9000))
+    grid = grid_for(max_num_seqs=24, max_model_len=1024, kv_cache_tokens=9000)
+    assert max(grid.batches) <= 24
+    assert max(*grid.contexts, *grid.prompts) + grid.tokens < 1024
+    assert all(b * (c + grid.tokens) <= 6000 for b, c in points_of(grid, 9000))
 
 
 def test_trials_without_figures_are_left_out() -> None:
@@ -133,8 +133,8 @@ async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
     await site.start()
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     try:
-        sweep = Sweep(batches=(1, 2), contexts=(64,), prompts=(64, 1600), repeats=1, tokens=12)
-        found = await measure(f"http://127.0.0.1:{port}", "m", 1000, sweep, 10_000)
+        grid = MeasurementGrid(batches=(1, 2), contexts=(64,), prompts=(64, 1600), repeats=1, tokens=12)
+        found = await measure(f"http://127.0.0.1:{port}", "m", 1000, grid, 10_000)
     finally:
         await runner.cleanup()
     short, long, *steps = found

@@ -16,7 +16,7 @@ from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front.__main__ import build
 from rooftune.simulator.front.protocol import HttpProtocol
 from rooftune.simulator.front.server import Server
-from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.stepwise import run_stepwise
 
 FLAGS = {"quantization": "awq", "enforce_eager": True, "max_model_len": 512}
@@ -144,7 +144,7 @@ async def test_bad_requests_are_answered_as_vllm_does(path: str, body: Any, stat
     error = json.loads(text)["error"]
     assert words in error["message"]
     assert error["code"] == status
-    assert not server.sessions
+    assert not server.active
 
 
 async def test_a_wrong_method_and_no_http_at_all() -> None:
@@ -172,7 +172,7 @@ async def test_a_limit_of_requests_answers_503() -> None:
     async with serving(core) as (server, port):
         server.stalled_until = 1e12
         waiting = [asyncio.create_task(ask(port, "POST", "/v1/completions", PROMPT)) for _ in range(2)]
-        while len(server.sessions) < 2:
+        while len(server.active) < 2:
             await asyncio.sleep(0.005)
         assert (await ask(port, "POST", "/v1/completions", PROMPT))[0] == 503
         server.stalled_until = 0.0
@@ -187,7 +187,7 @@ async def test_a_client_that_goes_away_ends_its_request_and_frees_its_blocks() -
         while not server.core.scheduler.running:
             await asyncio.sleep(0.005)
         writer.close()
-        while server.sessions:
+        while server.active:
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.2)
         pool = server.core.scheduler.pool
@@ -248,21 +248,21 @@ async def test_the_front_and_virtual_time_agree_on_order_and_counts(version: str
                 return answer["usage"]
 
             tasks.append(asyncio.create_task(one(i, body)))
-            while len(server.sessions) <= i:
+            while len(server.active) <= i:
                 await asyncio.sleep(0)
         server.stalled_until = 0.0
         usage = await asyncio.gather(*tasks)
         scheduler, counters = core.scheduler, server.metrics.counters
     plan = plan_of(np.zeros(n), prompt, output, seeds=group)
-    run = run_stepwise(plan, core.step_time, scheduler.limits, Session())
-    assert [u["completion_tokens"] for u in usage] == run["generated"].tolist()
-    assert [u["prompt_tokens_details"]["cached_tokens"] for u in usage] == run["cached"].tolist()
-    assert scheduler.preemptions == run["preempted"].sum()
+    run = run_stepwise(plan, core.step_time, scheduler.limits, ClientSettings())
+    assert [u["completion_tokens"] for u in usage] == run.generated.tolist()
+    assert [u["prompt_tokens_details"]["cached_tokens"] for u in usage] == run.cached.tolist()
+    assert scheduler.preemptions == run.preempted.sum()
     assert scheduler.preemptions > 0
-    assert scheduler.prefix_hits == run["prefix_hits"]
-    assert scheduler.prefix_queries == run["prefix_queries"]
-    assert counters["generation_tokens"] == run["generated"].sum()
-    assert core.steps == run["steps"]
-    assert core.clock_s == pytest.approx(sum(run["durations"]), rel=1e-9)
-    order = [run["last_s"][i] for i in ends]
+    assert scheduler.prefix_hits == run.prefix_hits
+    assert scheduler.prefix_queries == run.prefix_queries
+    assert counters["generation_tokens"] == run.generated.sum()
+    assert core.steps == run.steps
+    assert core.clock_s == pytest.approx(sum(run.durations), rel=1e-9)
+    order = [run.last_s[i] for i in ends]
     assert order == sorted(order)

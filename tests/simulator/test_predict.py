@@ -13,8 +13,8 @@ from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests, requests_from
 from rooftune.evidence.records.trial import Window
-from rooftune.simulator.engine.prefixes import contents
-from rooftune.simulator.virtual.predict import Prediction, engine_of, predict, session_of
+from rooftune.simulator.engine.prefixes import block_identities
+from rooftune.simulator.virtual.predict import Prediction, client_of, engine_of, predict
 from rooftune.simulator.virtual.stepwise import run_stepwise
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Closed, Workload
@@ -46,26 +46,26 @@ def poisson(rate: float) -> dict[str, Any]:
 def records(load: Workload, flags: dict[str, Any], where: dict[str, str]) -> Requests:
     """What the load generator would have recorded of the same run, made out of the stepwise scheduler."""
     engine, plan = engine_of(where["gpu"], where["model"], where["engine_version"], flags), draw(load)
-    run = run_stepwise(plan, engine.step_time, engine.limits, session_of(load, plan), acceptance=0.6)
-    scheduled = run["sent_s"] if isinstance(load.arrivals, Closed) else run["due_s"]
-    sent = np.isfinite(scheduled) & (np.isfinite(run["sent_s"]) | (plan.turn == 0))
-    ended = run["generated"] >= plan.output_tokens
+    run = run_stepwise(plan, engine.step_time, engine.limits, client_of(load, plan), acceptance=0.6)
+    scheduled = run.sent_s if isinstance(load.arrivals, Closed) else run.due_s
+    sent = np.isfinite(scheduled) & (np.isfinite(run.sent_s) | (plan.turn == 0))
+    ended = run.generated >= plan.output_tokens
     number = np.cumsum(sent) - 1
-    tokens = [(t, number[r], c) for t, r, c in run["tokens"]]
+    tokens = [(t, number[r], c) for t, r, c in run.tokens]
     tokens.sort(key=lambda x: (x[1], x[0]))
     n = int(sent.sum())
     columns = {
         "status": np.where(ended, "completed", "cut")[sent].astype(object),
         "scheduled_s": scheduled[sent],
-        "sent_s": run["sent_s"][sent],
-        "first_token_s": run["first_s"][sent],
-        "last_token_s": run["last_s"][sent],
-        "end_s": np.where(ended, run["last_s"], run["end_s"])[sent],
+        "sent_s": run.sent_s[sent],
+        "first_token_s": run.first_s[sent],
+        "last_token_s": run.last_s[sent],
+        "end_s": np.where(ended, run.last_s, run.end_s)[sent],
         "planned_prompt_tokens": plan.prompt_tokens[sent],
         "planned_output_tokens": plan.output_tokens[sent],
-        "prompt_tokens": np.where(run["generated"] > 0, plan.prompt_tokens, np.nan)[sent],
-        "output_tokens": np.where(ended, run["generated"], np.nan)[sent],
-        "streamed_tokens": run["generated"][sent],
+        "prompt_tokens": np.where(run.generated > 0, plan.prompt_tokens, np.nan)[sent],
+        "output_tokens": np.where(ended, run.generated, np.nan)[sent],
+        "streamed_tokens": run.generated[sent],
     }
     assert len(columns["status"]) == n
     return requests_from(
@@ -204,7 +204,7 @@ def test_plans_are_taken_as_they_are() -> None:
 
 def test_blocks_that_a_trace_names_are_found_by_all_that_bear_their_names() -> None:
     """Two requests whose prompts begin with the same named block share it, wherever their ways part."""
-    same = contents(
+    same = block_identities(
         replace(
             draw(workload({"process": "constant", "rate_per_s": 0.1})),
             prompt_tokens=np.array([100, 100, 64, 40], np.int32),

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_cases import Case, MadeStepTime, cases, plan_of
 
-from rooftune.simulator.engine.prefixes import contents
-from rooftune.simulator.engine.scheduler import Limits, Scheduler, Sequence_, Step
-from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.engine.prefixes import block_identities
+from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler, Step
+from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.stepwise import run_stepwise
 
 
@@ -52,10 +52,10 @@ def check_step(scheduler: Scheduler, step: Step) -> None:
 @given(cases(), st.randoms(use_true_random=False))
 def test_promises_hold_in_every_step(case: Case, chance) -> None:
     """Requests come and go, also by abort; after each step everything is where it belongs."""
-    same, limits = contents(case.plan), case.limits
+    same, limits = block_identities(case.plan), case.limits
     scheduler = Scheduler(limits)
     waiting = [
-        Sequence_(
+        EngineRequest(
             r, int(case.plan.prompt_tokens[r]), int(case.plan.output_tokens[r]),
             same.names(r, int(case.plan.prompt_tokens[r]) // 16), chance.choice([0, 0, 1]),
         )
@@ -89,11 +89,11 @@ def test_promises_hold_in_every_step(case: Case, chance) -> None:
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_every_request_ends_once_with_all_its_tokens(case: Case) -> None:
-    session = Session(case.plan.concurrency)
-    run = run_stepwise(case.plan, case.step_time, case.limits, session, acceptance=case.acceptance)
-    np.testing.assert_array_equal(run["generated"], case.plan.output_tokens)
+    client = ClientSettings(case.plan.concurrency)
+    run = run_stepwise(case.plan, case.step_time, case.limits, client, acceptance=case.acceptance)
+    np.testing.assert_array_equal(run.generated, case.plan.output_tokens)
     given_out = np.zeros(len(case.plan), int)
-    for _, r, new in run["tokens"]:
+    for _, r, new in run.tokens:
         given_out[r] += new
     np.testing.assert_array_equal(given_out, case.plan.output_tokens)
 
@@ -103,9 +103,9 @@ def test_every_request_ends_once_with_all_its_tokens(case: Case) -> None:
 def test_first_come_first_served(case: Case) -> None:
     """Who is sent before is admitted before, and gets the first token no later when prompts are equally long."""
     limits = replace(case.limits, priority=False)
-    run = run_stepwise(case.plan, case.step_time, limits, case.session, acceptance=case.acceptance)
-    order = np.lexsort((np.arange(len(case.plan)), run["sent_s"]))
-    admitted = run["admitted_s"][order]
+    run = run_stepwise(case.plan, case.step_time, limits, case.client, acceptance=case.acceptance)
+    order = np.lexsort((np.arange(len(case.plan)), run.sent_s))
+    admitted = run.admitted_s[order]
     admitted = admitted[np.isfinite(admitted)]
     assert (np.diff(admitted) >= 0).all()
 
@@ -113,19 +113,19 @@ def test_first_come_first_served(case: Case) -> None:
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_prefix_cache_changes_nothing_but_time(case: Case) -> None:
-    session = Session(case.plan.concurrency)
+    client = ClientSettings(case.plan.concurrency)
     runs = [
-        run_stepwise(case.plan, case.step_time, replace(case.limits, enable_prefix_caching=on), session, acceptance=0.6)
+        run_stepwise(case.plan, case.step_time, replace(case.limits, enable_prefix_caching=on), client, acceptance=0.6)
         for on in (True, False)
     ]
-    np.testing.assert_array_equal(runs[0]["generated"], runs[1]["generated"])
-    assert runs[1]["prefix_hits"] == 0
+    np.testing.assert_array_equal(runs[0].generated, runs[1].generated)
+    assert runs[1].prefix_hits == 0
 
 
 def running(limits: Limits, lengths: list[tuple[int, int]], hashes: list[list[object]] | None = None) -> Scheduler:
     scheduler = Scheduler(limits)
     for i, (prompt, output) in enumerate(lengths):
-        scheduler.add(Sequence_(i, prompt, output, hashes[i] if hashes else ()))
+        scheduler.add(EngineRequest(i, prompt, output, hashes[i] if hashes else ()))
     return scheduler
 
 
@@ -226,7 +226,7 @@ def test_priority_lets_the_more_urgent_one_pass_and_preempts_the_least_urgent() 
     limits = replace(SMALL, kv_blocks=5, priority=True, enable_prefix_caching=False)
     scheduler = Scheduler(limits)
     for i, priority in enumerate((1, 0, 5)):
-        scheduler.add(Sequence_(i, 20, 20, (), priority))
+        scheduler.add(EngineRequest(i, 20, 20, (), priority))
     step = scheduler.schedule()
     assert [s.id for s in step.admitted] == [1, 0]
     victims = []
@@ -266,9 +266,9 @@ def test_an_arrival_waits_for_the_step_that_is_already_scheduled() -> None:
     first = {}
     for asynchronous in (False, True):
         limits = replace(SMALL, async_scheduling=asynchronous)
-        run = run_stepwise(plan, MadeStepTime(64, 8), limits, Session())
-        first[asynchronous] = run["first_s"][1]
-        steps = run["durations"]
+        run = run_stepwise(plan, MadeStepTime(64, 8), limits, ClientSettings())
+        first[asynchronous] = run.first_s[1]
+        steps = run.durations
     assert first[False] == pytest.approx(sum(steps[:2]), rel=0.5)
     assert first[True] > first[False]
 
@@ -276,8 +276,10 @@ def test_an_arrival_waits_for_the_step_that_is_already_scheduled() -> None:
 def test_speculative_tokens_shorten_the_way_and_never_overshoot() -> None:
     plan = plan_of([0.0], [20], [50])
     limits = replace(SMALL, speculative_tokens=3)
-    steps = {a: run_stepwise(plan, MadeStepTime(64, 8), limits, Session(), acceptance=a) for a in (0.0, 0.6, 1.0)}
-    assert steps[0.0]["steps"] == 50
-    assert steps[1.0]["steps"] == 1 + -(-49 // 4)
-    assert steps[1.0]["steps"] < steps[0.6]["steps"] < 50
-    assert all(run["generated"].tolist() == [50] for run in steps.values())
+    steps = {
+        a: run_stepwise(plan, MadeStepTime(64, 8), limits, ClientSettings(), acceptance=a) for a in (0.0, 0.6, 1.0)
+    }
+    assert steps[0.0].steps == 50
+    assert steps[1.0].steps == 1 + -(-49 // 4)
+    assert steps[1.0].steps < steps[0.6].steps < 50
+    assert all(run.generated.tolist() == [50] for run in steps.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
-from rooftune.simulator.engine.scheduler import Limits, Scheduler, Sequence_, Step
+from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import BLOCK_TOKENS, kv_cache_tokens
@@ -50,13 +50,13 @@ class EngineCore:
         """Seconds of steps computed so far."""
         self.drafted = self.accepted = 0
         self._random = random.Random(self.noise.seed)
-        self._inbox: list[Sequence_] = []
+        self._inbox: list[EngineRequest] = []
 
-    def submit(self, sequence: Sequence_) -> None:
+    def submit(self, sequence: EngineRequest) -> None:
         """A request reaches the engine; it takes part from the next step that is not yet scheduled."""
         self._inbox.append(sequence)
 
-    def abort(self, sequence: Sequence_) -> None:
+    def abort(self, sequence: EngineRequest) -> None:
         """A client went away."""
         if sequence in self._inbox:
             self._inbox.remove(sequence)
@@ -87,7 +87,7 @@ class EngineCore:
         seconds = self.step_time.seconds(step.shape) * self._noise()
         return step, seconds
 
-    def finish(self, step: Step, seconds: float) -> list[tuple[Sequence_, int]]:
+    def finish(self, step: Step, seconds: float) -> list[tuple[EngineRequest, int]]:
         """The step has run: return (sequence, new tokens) for all that got some."""
         self.steps += 1
         self.clock_s += seconds
@@ -103,7 +103,7 @@ class EngineCore:
         drift = 1 + n.drift * min(1.0, self.clock_s / n.drift_s)
         return drift * (1 + max(-0.5, self._random.gauss(0.0, n.jitter))) if n.jitter else drift
 
-    def _accepted(self, sequence: Sequence_) -> int:
+    def _accepted(self, sequence: EngineRequest) -> int:
         k, accepted = sequence.drafts, 0
         while accepted < k and self._random.random() < self.acceptance:
             accepted += 1

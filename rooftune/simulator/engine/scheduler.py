@@ -36,7 +36,7 @@ class Limits:
 
 
 @dataclass(eq=False)
-class Sequence_:
+class EngineRequest:
     """One request inside the engine."""
 
     id: int
@@ -74,9 +74,9 @@ class Sequence_:
 class Step:
     """What one step computes."""
 
-    scheduled: list[tuple[Sequence_, int]] = field(default_factory=list)
-    preempted: list[Sequence_] = field(default_factory=list)
-    admitted: list[Sequence_] = field(default_factory=list)
+    scheduled: list[tuple[EngineRequest, int]] = field(default_factory=list)
+    preempted: list[EngineRequest] = field(default_factory=list)
+    admitted: list[EngineRequest] = field(default_factory=list)
     shape: StepShape = field(default_factory=StepShape)
 
 
@@ -86,16 +86,16 @@ class Scheduler:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.pool = BlockPool(limits.kv_blocks, limits.enable_prefix_caching)
-        self.running: list[Sequence_] = []
-        self.waiting: deque[Sequence_] = deque()
-        self.ending: list[Sequence_] = []
+        self.running: list[EngineRequest] = []
+        self.waiting: deque[EngineRequest] = deque()
+        self.ending: list[EngineRequest] = []
         """Finished in the step before, and still holding their blocks and places while the next one is scheduled."""
         self.arrivals = 0
         self.preemptions = 0
         self.prefix_queries = 0
         self.prefix_hits = 0
 
-    def add(self, sequence: Sequence_) -> None:
+    def add(self, sequence: EngineRequest) -> None:
         """A request arrives."""
         self.arrivals += 1
         sequence.place = self.arrivals
@@ -103,7 +103,7 @@ class Scheduler:
         if self.limits.priority:
             self.waiting = deque(sorted(self.waiting, key=lambda s: s.rank))
 
-    def abort(self, sequence: Sequence_) -> None:
+    def abort(self, sequence: EngineRequest) -> None:
         """A client went away."""
         if sequence.finished:
             return
@@ -136,7 +136,9 @@ class Scheduler:
         if len(step.preempted) == before:
             self._schedule_waiting(step, budget)
 
-    def advance(self, step: Step, draw: Callable[[Sequence_], int] | None = None) -> list[tuple[Sequence_, int]]:
+    def advance(
+        self, step: Step, draw: Callable[[EngineRequest], int] | None = None
+    ) -> list[tuple[EngineRequest, int]]:
         """Give tokens to each sequence whose known tokens are all computed; return (sequence, new tokens)."""
         out = []
         for sequence, _tokens in step.scheduled:
@@ -202,7 +204,7 @@ class Scheduler:
             self._give(step, sequence, need)
             budget -= need
 
-    def _give(self, step: Step, sequence: Sequence_, tokens: int) -> None:
+    def _give(self, step: Step, sequence: EngineRequest, tokens: int) -> None:
         """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
         step.scheduled.append((sequence, tokens))
         sequence.drafts = max(sequence.computed + tokens - sequence.known, 0)
@@ -211,11 +213,11 @@ class Scheduler:
         for i in range(since // BLOCK_TOKENS, upto // BLOCK_TOKENS):
             self.pool.name(sequence.blocks[i], sequence.block_hash(i))
 
-    def _victim(self) -> Sequence_:
+    def _victim(self) -> EngineRequest:
         alive = [s for s in self.running if not s.finished]
         return max(alive, key=lambda s: s.rank) if self.limits.priority else alive[-1]
 
-    def _need(self, sequence: Sequence_, budget: int) -> int:
+    def _need(self, sequence: EngineRequest, budget: int) -> int:
         need = sequence.known - sequence.computed
         if need == 1 and sequence.generated:
             need += self.limits.speculative_tokens
@@ -224,7 +226,7 @@ class Scheduler:
             need = min(need, threshold)
         return min(need, budget, self.limits.max_model_len - 1 - sequence.computed)
 
-    def _reserve(self, sequence: Sequence_, tokens: int) -> bool:
+    def _reserve(self, sequence: EngineRequest, tokens: int) -> bool:
         missing = blocks_for(sequence.computed + tokens) - len(sequence.blocks)
         if missing > self.pool.free_count:
             return False
@@ -232,7 +234,7 @@ class Scheduler:
             sequence.blocks += self.pool.take(missing)
         return True
 
-    def _preempt(self, victim: Sequence_, step: Step) -> int:
+    def _preempt(self, victim: EngineRequest, step: Step) -> int:
         self.running.remove(victim)
         self.pool.give_back(victim.blocks)
         victim.blocks, victim.computed = [], 0
@@ -244,7 +246,7 @@ class Scheduler:
         step.scheduled = [(s, t) for s, t in step.scheduled if s is not victim]
         return given_back
 
-    def _finish(self, sequence: Sequence_) -> None:
+    def _finish(self, sequence: EngineRequest) -> None:
         sequence.finished = "length"
         self.ending.append(sequence)
         if not self.limits.async_scheduling or self.idle:
@@ -255,7 +257,7 @@ class Scheduler:
             self._release(sequence)
         self.ending.clear()
 
-    def _release(self, sequence: Sequence_) -> None:
+    def _release(self, sequence: EngineRequest) -> None:
         self.running.remove(sequence)
         self.pool.give_back(sequence.blocks)
         sequence.blocks = []

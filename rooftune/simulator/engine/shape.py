@@ -1,8 +1,15 @@
-"""The shape of one engine step: all that its duration depends on."""
+"""The shape of one engine step, which is all that its duration depends on, and what a model of the duration offers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,3 +37,25 @@ class StepShape:
     def tokens(self) -> int:
         """Rows of the linear layers."""
         return self.decode_tokens + self.prefill_tokens
+
+
+class StepCosts(Protocol):
+    """Durations of steps in seconds: of one shape, and as the tables that the fast path reads (``step_seconds``)."""
+
+    linear_decode: Floats
+    """Linear layers of a step that only decodes, by rows."""
+    linear_mixed: Floats
+    """Linear layers of a step with prefill, by rows."""
+    head: Floats
+    """LM head and sampling, by sampled sequences."""
+    host_decode: Floats
+    """Host time that overlaps with the GPU: of a step that only decodes, by sequences."""
+    host_mixed: Floats
+    """The same for a step with prefill, by sampled sequences."""
+
+    @property
+    def cost(self) -> Sequence[float]:
+        """Scalars, see ``step_seconds``."""
+
+    def seconds(self, shape: StepShape) -> float:
+        """Duration of a step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.state import BLOCK, CHAIN, FREE, N_RUN, SLOTS
 
 
@@ -51,8 +51,10 @@ def remember(s: Any, key: int, block: int) -> None:
 @compiled
 def key_of(s: Any, r: int, i: int) -> int:
     """Name of the content of block ``i`` of request ``r``."""
-    if i < s.q[s.told_blocks + r]:
-        return int(s.q[s.told + s.q[s.told_at + r] + i // s.told_size] * CHAIN + i % s.told_size)
+    if i < s.q[s.trace_blocks + r]:
+        return int(
+            s.q[s.trace_chains + s.q[s.trace_start + r] + i // s.trace_block_size] * CHAIN + i % s.trace_block_size
+        )
     if i < s.q[s.prefix_blocks + r]:
         return int(s.q[s.prefix_chain + r] * CHAIN + i)
     if (i + 1) * BLOCK <= s.q[s.prompt + r]:

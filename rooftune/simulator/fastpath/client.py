@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rooftune.simulator.fastpath.compilation import compiled, inlined
-from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, FLIGHT, HEAP, INBOX
+from rooftune.simulator.fastpath.decorators import compiled, inlined
+from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, HEAP, IN_FLIGHT, INBOX
 
 
 @compiled
@@ -46,7 +46,7 @@ def heap_pop(s: Any) -> None:
 @inlined
 def next_due(s: Any) -> float:
     """When the next request is sent if nothing ends before; FAR when none is."""
-    if s.connections > 0 and s.c[FLIGHT] >= s.connections:
+    if s.connections > 0 and s.c[IN_FLIGHT] >= s.connections:
         return FAR
     due = s.f[s.due + s.q[s.opening + s.c[CURSOR]]] if s.c[CURSOR] < s.n_opening else FAR
     if s.c[HEAP] > 0 and s.f[s.heap_s + 0] < due:
@@ -69,6 +69,6 @@ def send(s: Any, freed: bool) -> None:
             r = s.q[s.opening + s.c[CURSOR]]
             s.c[CURSOR] += 1
         s.f[s.sent + r] = now if freed else s.f[s.due + r]
-        s.c[FLIGHT] += 1
+        s.c[IN_FLIGHT] += 1
         s.q[s.waiting + s.c[INBOX]] = r
         s.c[INBOX] += 1

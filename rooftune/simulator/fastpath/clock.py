@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.group import settle_all
 from rooftune.simulator.fastpath.state import (
     BIN,

@@ -13,7 +13,7 @@ from rooftune.simulator.fastpath.blocks import (
 from rooftune.simulator.fastpath.clock import (
     note_gap,
 )  # fmt: skip
-from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.group import (
     advance_group,
     disband,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from rooftune.simulator.fastpath.blocks import take
-from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.state import (
     BLOCK,
     ENDING,

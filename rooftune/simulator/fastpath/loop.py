@@ -28,7 +28,6 @@ from rooftune.simulator.fastpath.clock import (
     spread_gaps,
     steps_before,
 )  # fmt: skip
-from rooftune.simulator.fastpath.compilation import compiled, inlined
 from rooftune.simulator.fastpath.decode import (
     decode,
     decoding,
@@ -36,6 +35,7 @@ from rooftune.simulator.fastpath.decode import (
     reserve_one_each,
     steps_with_blocks,
 )  # fmt: skip
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.group import (
     disband,
     gather,
@@ -58,11 +58,11 @@ from rooftune.simulator.fastpath.state import (
     ENDED,
     ENDING,
     EXTRA,
-    FLIGHT,
     FREE,
     GROUP,
     GROUP_END,
     HEAD,
+    IN_FLIGHT,
     INBOX,
     KINDS,
     MARK,
@@ -228,7 +228,7 @@ def end_request(s: Any, r: int) -> None:
     """A request is complete: its connection is free, and its next turn becomes due after the think time."""
     s.c[ENDING] += s.early
     s.q[s.counts + s.c[MARK] * KINDS + ENDED] += 1
-    s.c[FLIGHT] -= 1
+    s.c[IN_FLIGHT] -= 1
     after = s.q[s.next_turn + r]
     if after >= 0:
         heap_push(s, s.x[CLOCK] + s.f[s.think + after], after)

@@ -13,7 +13,7 @@ from rooftune.simulator.fastpath.blocks import (
     share,
     slot_of,
 )  # fmt: skip
-from rooftune.simulator.fastpath.compilation import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.state import (
     BLOCK,
     CLOCK,

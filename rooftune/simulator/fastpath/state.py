@@ -13,7 +13,7 @@ BLOCK = 16
 CHAIN = 1 << 20
 """Blocks that one chain of block contents may have; the key of block i of chain c is c * CHAIN + i."""
 
-N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, FLIGHT, MARK, SLOTS = range(10)
+N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, IN_FLIGHT, MARK, SLOTS = range(10)
 PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED = range(10, 20)
 STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, COUNTERS = range(20, 26)
 """Places in ``State.c``: running; the waiting queue's head and tail, and the end of the inbox behind it; free blocks; next opening
@@ -55,10 +55,10 @@ class State(NamedTuple):
     prefix_chain: int
     prefix_blocks: int
     prompt_chain: int
-    told: int
+    trace_chains: int
     """Chains of the blocks that a trace names, all requests one after another; where a request's begin, and what they cover."""
-    told_at: int
-    told_blocks: int
+    trace_start: int
+    trace_blocks: int
     shared: int
     """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted matches its own;
     with speculative tokens all are named."""
@@ -129,7 +129,7 @@ class State(NamedTuple):
     n_accept: int
     n_marks: int
     n_gaps: int
-    told_size: int
+    trace_block_size: int
     blocks: int
     stride: int
     max_seqs: int

@@ -10,11 +10,20 @@ from collections import deque
 from typing import Any
 
 from rooftune.simulator.engine.core import EngineCore
-from rooftune.simulator.engine.scheduler import Sequence_, Step
+from rooftune.simulator.engine.scheduler import EngineRequest, Step
 from rooftune.simulator.front import log_lines
+from rooftune.simulator.front.active_request import (
+    ActiveRequest,
+    BadRequest,
+    chunk,
+    hash_chain,
+    now_s,
+    opening,
+    read_body,
+    whole,
+)
 from rooftune.simulator.front.metrics_text import Metrics
 from rooftune.simulator.front.protocol import Exchange
-from rooftune.simulator.front.sessions import BadRequest, Session, chunk, hash_chain, now_s, opening, read_body, whole
 from rooftune.simulator.front.tokens import encode
 
 STATS_EVERY_S = 10.0
@@ -26,7 +35,7 @@ class Server:
     def __init__(self, core: EngineCore, model: str, time_scale: float = 1.0) -> None:
         self.core, self.model, self.time_scale = core, model, time_scale
         self.metrics = Metrics(model)
-        self.sessions: dict[Sequence_, Session] = {}
+        self.active: dict[EngineRequest, ActiveRequest] = {}
         self.started = time.monotonic()
         self.wake = asyncio.Event()
         self.late: deque[float] = deque(maxlen=2000)
@@ -93,7 +102,7 @@ class Server:
 
     def _complete(self, exchange: Exchange, chat: bool) -> None:
         r = self.core.resolved
-        if self.most_requests and len(self.sessions) >= self.most_requests:
+        if self.most_requests and len(self.active) >= self.most_requests:
             return exchange.error(
                 "The server is at its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
             )
@@ -103,9 +112,9 @@ class Server:
             return exchange.error(str(error), error.status, error.kind)
         self.next_id += 1
         hashes = hash_chain(ids, str(fields.get("cache_salt") or "")) if r.prefix_caching else ()
-        sequence = Sequence_(self.next_id, len(ids), fields["max_tokens"], hashes, int(fields.get("priority") or 0))
+        sequence = EngineRequest(self.next_id, len(ids), fields["max_tokens"], hashes, int(fields.get("priority") or 0))
         options: dict[str, Any] = fields.get("stream_options") or {}
-        session = Session(
+        request = ActiveRequest(
             sequence,
             ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8),
             now_s(),
@@ -117,15 +126,15 @@ class Server:
             exchange,
             self.now(),
         )
-        exchange.on_gone = lambda: self._gone(session)
-        self.sessions[sequence] = session
+        exchange.on_gone = lambda: self._gone(request)
+        self.active[sequence] = request
         self.core.submit(sequence)
         self.wake.set()
         return None
 
-    def _gone(self, session: Session) -> None:
-        if self.sessions.pop(session.sequence, None) is not None:
-            self.core.abort(session.sequence)
+    def _gone(self, request: ActiveRequest) -> None:
+        if self.active.pop(request.sequence, None) is not None:
+            self.core.abort(request.sequence)
             self.metrics.success["abort"] += 1
 
     async def run(self) -> None:
@@ -164,51 +173,51 @@ class Server:
     def _mark_scheduled(self, step: Step) -> None:
         now = self.now()
         for sequence in step.admitted:
-            session = self.sessions.get(sequence)
-            if session and session.scheduled_s is None:
-                session.scheduled_s = now
-                self.metrics.histograms["request_queue_time_seconds"].observe(now - session.arrived_s)
+            request = self.active.get(sequence)
+            if request and request.scheduled_s is None:
+                request.scheduled_s = now
+                self.metrics.histograms["request_queue_time_seconds"].observe(now - request.arrived_s)
 
     def _deliver(self, step: Step, seconds: float) -> None:
         now, m = self.now(), self.metrics
         m.histograms["iteration_tokens_total"].observe(step.shape.tokens)
         for sequence, new in self.core.finish(step, seconds):
-            session = self.sessions.get(sequence)
-            if session is None:
+            request = self.active.get(sequence)
+            if request is None:
                 continue
             m.counters["generation_tokens"] += new
-            if session.first_token_s is None:
-                session.first_token_s = now
+            if request.first_token_s is None:
+                request.first_token_s = now
                 m.counters["prompt_tokens"] += sequence.prompt
                 self.computed_prompt_tokens += sequence.prompt - sequence.cached
-                m.histograms["time_to_first_token_seconds"].observe(now - session.arrived_s)
+                m.histograms["time_to_first_token_seconds"].observe(now - request.arrived_s)
             else:
-                m.histograms["inter_token_latency_seconds"].observe(now - (session.last_token_s or now))
-            session.last_token_s = now
-            self._send(session, new)
+                m.histograms["inter_token_latency_seconds"].observe(now - (request.last_token_s or now))
+            request.last_token_s = now
+            self._send(request, new)
 
-    def _send(self, session: Session, new: int) -> None:
-        sequence, exchange = session.sequence, session.exchange
+    def _send(self, request: ActiveRequest, new: int) -> None:
+        sequence, exchange = request.sequence, request.exchange
         final = sequence.finished is not None
-        if session.stream:
-            session.unsent += new
+        if request.stream:
+            request.unsent += new
             if not exchange.streaming:
-                exchange.begin_stream(opening(session))
-            elif session.unsent < self.interval and not final:
+                exchange.begin_stream(opening(request))
+            elif request.unsent < self.interval and not final:
                 return
-            exchange.stream(chunk(session, session.unsent, final), final)
-            session.unsent = 0
+            exchange.stream(chunk(request, request.unsent, final), final)
+            request.unsent = 0
         elif final:
-            exchange.answer(whole(session))
+            exchange.answer(whole(request))
         if final:
-            self.sessions.pop(sequence, None)
-            self._note_end(session)
+            self.active.pop(sequence, None)
+            self._note_end(request)
 
-    def _note_end(self, session: Session) -> None:
-        sequence, now, h = session.sequence, self.now(), self.metrics.histograms
-        first, scheduled = session.first_token_s or now, session.scheduled_s or session.arrived_s
+    def _note_end(self, request: ActiveRequest) -> None:
+        sequence, now, h = request.sequence, self.now(), self.metrics.histograms
+        first, scheduled = request.first_token_s or now, request.scheduled_s or request.arrived_s
         self.metrics.success["length"] += 1
-        h["e2e_request_latency_seconds"].observe(now - session.arrived_s)
+        h["e2e_request_latency_seconds"].observe(now - request.arrived_s)
         h["request_inference_time_seconds"].observe(now - scheduled)
         h["request_prefill_time_seconds"].observe(first - scheduled)
         h["request_decode_time_seconds"].observe(now - first)

@@ -7,8 +7,6 @@ is hidden. All constants stand in ``data/kernels.yaml`` with their source; a cal
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from packaging.version import Version
@@ -140,15 +138,3 @@ def _padded(rows: npt.NDArray[np.int64], sizes: list[int]) -> npt.NDArray[np.int
         return rows
     at = np.searchsorted(sizes, rows)
     return np.where(at < len(sizes), np.asarray([*sizes, 0])[at], rows)
-
-
-def parameters(step: StepTime) -> dict[str, Any]:
-    """The tables and scalars that the fast path takes."""
-    return {
-        "linear_decode": step.linear_decode,
-        "linear_mixed": step.linear_mixed,
-        "head": step.head,
-        "host_decode": step.host_decode,
-        "host_mixed": step.host_mixed,
-        "cost": np.asarray(step.cost),
-    }

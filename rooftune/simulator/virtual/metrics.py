@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.quantiles import censored_quantile
-from rooftune.simulator.virtual.outcome import Outcome
+from rooftune.simulator.runs import SimulatedRun
 from rooftune.simulator.virtual.overload import Arrived, overloaded
 from rooftune.workloads.spec import Slo
 
@@ -28,7 +28,7 @@ GROWING = (
 
 
 @dataclass(frozen=True)
-class Load:
+class OfferedLoad:
     """What was asked: one entry a request that was sent or refused. Times in seconds."""
 
     scheduled_s: Floats
@@ -45,7 +45,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunMetrics:
     """Metrics by name, a sentence for each that is withheld, and the verdict on the load."""
 
     metrics: dict[str, float]
@@ -55,8 +55,8 @@ class Figures:
     """In overload: requests/s that come out, as tokens/s over the mean tokens of an answer."""
 
 
-def figures(load: Load, run: Outcome, slo: Slo | None) -> Figures:
-    """Figures of a run whose marks are the window's start, its middle and its end; columns of both in the same order."""
+def figures(load: OfferedLoad, run: SimulatedRun, slo: Slo | None) -> RunMetrics:
+    """RunMetrics of a run whose marks are the window's start, its middle and its end; columns of both in the same order."""
     metrics = _throughput(load, run)
     beyond = _overloaded(load, run)
     withheld: dict[str, str] = {}
@@ -78,10 +78,10 @@ def figures(load: Load, run: Outcome, slo: Slo | None) -> Figures:
             metrics["request_goodput"] = float(good.sum()) / (load.window[1] - load.window[0])
             metrics["slo_attainment"] = float(good.mean()) if len(good) else 0.0
     served = metrics["output_throughput"] / float(load.output_tokens.mean()) if beyond else None
-    return Figures(metrics, withheld, beyond, served)
+    return RunMetrics(metrics, withheld, beyond, served)
 
 
-def _throughput(load: Load, run: Outcome) -> dict[str, float]:
+def _throughput(load: OfferedLoad, run: SimulatedRun) -> dict[str, float]:
     seconds = load.window[1] - load.window[0]
     tokens, prompts = float(run.tokens[1:3].sum()), float(run.prompt_tokens[1:3].sum())
     completed = float(run.completed[1:3].sum())
@@ -97,7 +97,7 @@ def _throughput(load: Load, run: Outcome) -> dict[str, float]:
     }
 
 
-def _overloaded(load: Load, run: Outcome) -> bool:
+def _overloaded(load: OfferedLoad, run: SimulatedRun) -> bool:
     if load.closed or not len(load.scheduled_s):
         return False
     last = np.where(run.ended, run.last_s, np.inf)
@@ -108,7 +108,7 @@ def _overloaded(load: Load, run: Outcome) -> bool:
     return overloaded(arrived, load.window, halves, float(load.output_tokens.mean()))
 
 
-def _latencies(load: Load, run: Outcome, beyond: bool) -> dict[str, tuple[Floats, Floats]]:
+def _latencies(load: OfferedLoad, run: SimulatedRun, beyond: bool) -> dict[str, tuple[Floats, Floats]]:
     """Seconds by name: known values, and lower bounds of the others."""
     mine, looked = load.in_window, _looked(load, run)
     out = {}
@@ -120,20 +120,20 @@ def _latencies(load: Load, run: Outcome, beyond: bool) -> dict[str, tuple[Floats
     return out
 
 
-def _looked(load: Load, run: Outcome) -> Floats:
+def _looked(load: OfferedLoad, run: SimulatedRun) -> Floats:
     """How long each request was watched."""
     seen = np.concatenate([load.scheduled_s, run.last_s[np.isfinite(run.last_s)]])
     until = max(float(seen.max(initial=0.0)), run.end_s if not (run.ended | load.refused).all() else 0.0)
     return np.where(load.refused, np.inf, until - load.scheduled_s)
 
 
-def _per_token(load: Load, run: Outcome) -> Floats:
+def _per_token(load: OfferedLoad, run: SimulatedRun) -> Floats:
     """(last token - first token) / (n - 1) of the requests scheduled in the window with two tokens or more."""
     ok = load.in_window & (run.generated >= 2) & (run.last_s > run.first_s)
     return np.asarray((run.last_s - run.first_s)[ok] / (run.generated[ok] - 1))
 
 
-def _streaming(run: Outcome) -> Floats:
+def _streaming(run: SimulatedRun) -> Floats:
     """Time per token of every stream inside the window with ten tokens there, or all its tokens."""
     span, after = run.stream_last_s - run.stream_first_s, run.stream_tokens
     whole = run.generated == after + 1
@@ -141,7 +141,7 @@ def _streaming(run: Outcome) -> Floats:
     return np.asarray(span[ok] / after[ok])
 
 
-def _meets(load: Load, run: Outcome, slo: Slo) -> Bools:
+def _meets(load: OfferedLoad, run: SimulatedRun, slo: Slo) -> Bools:
     spans = {
         "ttft_ms": run.first_s - load.scheduled_s,
         "tpot_ms": np.where(run.generated > 1, (run.last_s - run.first_s) / np.maximum(run.generated - 1, 1), 0.0),
@@ -175,7 +175,7 @@ def _summary(known: Floats, at_least: Floats, name: str) -> tuple[dict[str, floa
     return metrics, withheld
 
 
-def _gaps(run: Outcome) -> tuple[dict[str, float], dict[str, str]]:
+def _gaps(run: SimulatedRun) -> tuple[dict[str, float], dict[str, str]]:
     """Gaps between tokens in the window, out of a histogram with bins 0.2 % wide."""
     names = [f"{k}_itl_ms" for k in ("mean", "std", *QUANTILES)]
     total = int(run.generated.sum())

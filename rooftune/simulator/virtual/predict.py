@@ -14,11 +14,11 @@ from rooftune.models.catalogue import model_facts
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.steptime.accuracy import error_band
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
-from rooftune.simulator.virtual.metrics import Figures, Load, figures
-from rooftune.simulator.virtual.outcome import Outcome, Session
+from rooftune.simulator.virtual.metrics import OfferedLoad, RunMetrics, figures
 from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.memory import kv_cache_tokens
@@ -32,7 +32,7 @@ FULL = 0.9
 
 
 @dataclass(frozen=True)
-class Engine:
+class EmulatedEngine:
     """One emulated server: everything that a run in virtual time needs."""
 
     resolved: Resolved
@@ -58,8 +58,8 @@ class Prediction:
     """Relative error that was found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
     notes: tuple[str, ...] = ()
     window: tuple[float, float] = (0.0, 0.0)
-    outcome: Outcome | None = field(default=None, repr=False)
-    _engine: Engine | None = field(default=None, repr=False)
+    outcome: SimulatedRun | None = field(default=None, repr=False)
+    _engine: EmulatedEngine | None = field(default=None, repr=False)
     _plan: RequestPlan | None = field(default=None, repr=False)
     _served: float | None = None
 
@@ -74,7 +74,7 @@ class Prediction:
 
 def engine_of(
     gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], acceptance: float = 0.6
-) -> Engine:
+) -> EmulatedEngine:
     """The emulated server for names as a user gives them.
 
     Raises:
@@ -87,7 +87,7 @@ def engine_of(
     resolved = resolve(card, facts, config, engine_version)
     tokens = kv_cache_tokens(card, facts, resolved)
     bounds = limits(resolved, tokens, config)
-    return Engine(resolved, tokens, StepTime(card, facts, resolved), bounds, acceptance)
+    return EmulatedEngine(resolved, tokens, StepTime(card, facts, resolved), bounds, acceptance)
 
 
 def predict(
@@ -116,8 +116,8 @@ def predict(
     plan = draw(workload, seed=seed) if plan is None else plan
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
-    session = session_of(workload, plan)
-    outcome = run_fast(kept, engine.step_time, engine.limits, session, acceptance=acceptance)
+    client = client_of(workload, plan)
+    outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance)
     load, outcome = _load(workload, plan, refused, outcome)
     found = figures(load, outcome, workload.slo)
     means = _means(outcome, load.window)
@@ -139,10 +139,10 @@ def predict(
     )
 
 
-def session_of(workload: Workload, plan: RequestPlan) -> Session:
+def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
     """The client's side of a workload: when it sends, where it cuts, and the window with its middle."""
     begin, end = workload.warmup_s, workload.total_s
-    return Session(
+    return ClientSettings(
         connections=plan.concurrency,
         send_until_s=end,
         end_s=end + workload.drain_s,
@@ -169,14 +169,14 @@ def select(plan: RequestPlan, kept: Any) -> RequestPlan:
     return replace(plan, **columns)
 
 
-def _load(workload: Workload, plan: RequestPlan, refused: Any, run: Outcome) -> tuple[Load, Outcome]:
+def _load(workload: Workload, plan: RequestPlan, refused: Any, run: SimulatedRun) -> tuple[OfferedLoad, SimulatedRun]:
     """What was sent or refused in the load, with the outcome's columns for the same requests."""
     closed = isinstance(workload.arrivals, Closed)
     scheduled = run.sent_s if closed else run.due_s
     sent = np.isfinite(run.sent_s) | (~np.isfinite(run.sent_s) & (plan.turn[~refused] == 0) & (not closed))
     run = run.only(sent)
     extra = refused & (plan.turn == 0) & (not closed)
-    load = Load(
+    load = OfferedLoad(
         scheduled_s=np.concatenate([scheduled[sent], plan.arrival_s[extra]]),
         output_tokens=np.concatenate([plan.output_tokens[~refused][sent], plan.output_tokens[extra]]).astype(
             np.float64
@@ -188,7 +188,7 @@ def _load(workload: Workload, plan: RequestPlan, refused: Any, run: Outcome) -> 
     return load, run.followed_by_nothing(int(extra.sum()))
 
 
-def _means(run: Outcome, window: tuple[float, float]) -> dict[str, float]:
+def _means(run: SimulatedRun, window: tuple[float, float]) -> dict[str, float]:
     seconds = window[1] - window[0]
     steps = float(run.steps[1:3].sum())
     queries, hits = float(run.prefix_queries[1:3].sum()), float(run.prefix_hits[1:3].sum())
@@ -203,7 +203,7 @@ def _means(run: Outcome, window: tuple[float, float]) -> dict[str, float]:
     }
 
 
-def _bottleneck(engine: Engine, plan: RequestPlan, found: Figures, means: dict[str, float]) -> str:
+def _bottleneck(engine: EmulatedEngine, plan: RequestPlan, found: RunMetrics, means: dict[str, float]) -> str:
     """What limits the service, in a few words: what holds the batch, and what bounds its steps."""
     if not len(plan) or not means["busy_share"]:
         return "nothing was served"
@@ -226,7 +226,7 @@ def _bottleneck(engine: Engine, plan: RequestPlan, found: Figures, means: dict[s
     return step_words
 
 
-def _kernel_words(engine: Engine, batch: int) -> str:
+def _kernel_words(engine: EmulatedEngine, batch: int) -> str:
     """What multiplies, where that bounds a step."""
     if engine.resolved.kernel != "awq_gemm":
         return "arithmetic of the weight matrices"
@@ -237,7 +237,7 @@ def _kernel_words(engine: Engine, batch: int) -> str:
     return f"the old AWQ kernel, which {how}"
 
 
-def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:
+def _notes(engine: EmulatedEngine, refused: Any) -> tuple[str, ...]:
     notes = list(engine.resolved.notes)
     if refused.any():
         notes.append(
@@ -249,5 +249,5 @@ def _notes(engine: Engine, refused: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _error_band(engine: Engine) -> float | str:
+def _error_band(engine: EmulatedEngine) -> float | str:
     return error_band(engine.step_time.gpu, engine.resolved)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath.run import run_fast
-from rooftune.simulator.steptime.model import StepTime
-from rooftune.simulator.virtual.outcome import Session
+from rooftune.simulator.runs import ClientSettings
 from rooftune.workloads.request_plan import RequestPlan
 
 GENERATIONS = 5
@@ -17,7 +17,9 @@ GENERATIONS = 5
 MOST = 20_000
 
 
-def saturated_rate(plan: RequestPlan, step_time: StepTime, limits: Limits, acceptance: float) -> float | None:
+def saturated_rate(
+    plan: RequestPlan, costs: StepCosts, limits: Limits, acceptance: float, *, runs: int = 1
+) -> float | None:
     """Requests/s that end in the middle half of a run in which all are there from the beginning; None without requests."""
     if not len(plan):
         return None
@@ -40,7 +42,7 @@ def saturated_rate(plan: RequestPlan, step_time: StepTime, limits: Limits, accep
         blocks=None,
         texts=None,
     )
-    run = run_fast(taken, step_time, limits, Session(), acceptance=acceptance)
+    run = run_fast(taken, costs, limits, ClientSettings(), acceptance=acceptance, runs=runs)
     ends = np.sort(run.last_s[run.ended])
     first, last = ends[len(ends) // 4], ends[(3 * len(ends)) // 4]
     between = (3 * len(ends)) // 4 - len(ends) // 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rooftune.errors import EngineError, InputError
 from rooftune.simulator.steptime.bounds import decode_step
-from rooftune.simulator.virtual.predict import Engine, Prediction, engine_of, predict
+from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction, engine_of, predict
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.flags import parse_set
 from rooftune.workloads.draw import draw
@@ -22,7 +22,7 @@ THROUGHPUTS = ("output_throughput", "total_token_throughput")
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One value of the flag: what it would give, or why the engine would not start with it."""
 
     value: FlagValue
@@ -31,13 +31,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class FlagSweep:
     """All values, the best of them by the metric that decides, and the reason."""
 
     flag: str
-    rows: list[Row]
+    rows: list[SweepRow]
     metric: str
-    best: Row | None
+    best: SweepRow | None
     why: list[str]
 
 
@@ -50,7 +50,7 @@ def sweep(
     flags: Mapping[str, FlagValue],
     asked: str,
     seed: int | None = None,
-) -> Sweep:
+) -> FlagSweep:
     """Predict the workload for every value of ``asked`` (``max_num_seqs=1:256`` or ``max_num_seqs=8,16``).
 
     Raises:
@@ -69,12 +69,12 @@ def sweep(
                 workload, gpu=gpu, model=model, engine_version=engine_version, flags=changed, seed=seed, plan=plan
             )
         except EngineError as error:
-            rows.append(Row(value, None, str(error)))
+            rows.append(SweepRow(value, None, str(error)))
             continue
-        rows.append(Row(value, found))
+        rows.append(SweepRow(value, found))
     metric, best = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
     why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload)]
-    return Sweep(flag, rows, metric, best, why)
+    return FlagSweep(flag, rows, metric, best, why)
 
 
 def values(asked: str, *, tiled: bool = False) -> tuple[str, list[str]]:
@@ -111,7 +111,7 @@ def _steps(low: int, high: int, tiled: bool) -> list[int]:
     return sorted(n for n in found if low <= n <= high)
 
 
-def choose(rows: Sequence[Row], metric: str, larger: bool) -> tuple[str, Row | None]:
+def choose(rows: Sequence[SweepRow], metric: str, larger: bool) -> tuple[str, SweepRow | None]:
     """(metric that decides, best row): the workload's objective, or output throughput where overload leaves it no meaning."""
     if metric not in THROUGHPUTS and not any(r.prediction and metric in r.prediction.metrics for r in rows):
         metric, larger = "output_throughput", True
@@ -123,18 +123,18 @@ def choose(rows: Sequence[Row], metric: str, larger: bool) -> tuple[str, Row | N
     return metric, min(close, key=_tpot)
 
 
-def _tpot(row: Row) -> float:
+def _tpot(row: SweepRow) -> float:
     return row.prediction.metrics.get("median_tpot_ms", float("inf")) if row.prediction else float("inf")
 
 
-def _engine_or_none(gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue]) -> Engine | None:
+def _engine_or_none(gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue]) -> EmulatedEngine | None:
     try:
         return engine_of(gpu, model, engine_version, flags)
     except EngineError:
         return None
 
 
-def _why(flag: str, best: Row | None, rows: Sequence[Row], engine: Engine | None) -> list[str]:
+def _why(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], engine: EmulatedEngine | None) -> list[str]:
     if best is None or best.prediction is None:
         return []
     said = [f"With {flag}={best.value}: {best.prediction.bottleneck}."]
@@ -149,7 +149,7 @@ def _why(flag: str, best: Row | None, rows: Sequence[Row], engine: Engine | None
     return said
 
 
-def _beyond_a_tile(best: Row, rows: Sequence[Row]) -> str:
+def _beyond_a_tile(best: SweepRow, rows: Sequence[SweepRow]) -> str:
     """What the best value gains over one tile, and what it costs."""
     tile = next((r.prediction for r in rows if r.value == AWQ_TILE and r.prediction), None)
     ours = best.prediction
@@ -165,7 +165,7 @@ def _beyond_a_tile(best: Row, rows: Sequence[Row]) -> str:
     return f"; from {AWQ_TILE} to {best.value} throughput changes by {100 * (gain - 1):+.0f} % and time per token {cost:.1f}-fold"
 
 
-def _within_slo(flag: str, best: Row | None, rows: Sequence[Row], workload: Workload) -> list[str]:
+def _within_slo(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], workload: Workload) -> list[str]:
     """The best throughput among the values that hold the time per token of the SLO, where the best of all does not."""
     limit = workload.slo.tpot_ms
     if limit is None or best is None or _tpot(best) <= limit:

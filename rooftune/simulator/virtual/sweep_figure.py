@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rooftune.files import replacing
-from rooftune.simulator.virtual.sweep import Sweep
+from rooftune.simulator.virtual.sweep import FlagSweep
 
 BLUE, GREY, INK = "#0072B2", "#8C8C8C", "#333333"
 SIZE, DPI = (8.5, 5.2), 110
 
 
-def draw_sweep(found: Sweep, title: str, path: Path) -> None:
+def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
     """Draw output throughput (tokens/s) over median TPOT (ms) as PNG; the best value is marked."""
     import matplotlib
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rooftune.simulator.engine.scheduler import Sequence_
+from rooftune.simulator.engine.scheduler import EngineRequest
 from rooftune.simulator.front.protocol import Exchange
 from rooftune.simulator.front.tokens import WORDS, encode, piece_of
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
@@ -22,10 +22,10 @@ class BadRequest(Exception):
 
 
 @dataclass(eq=False)
-class Session:
+class ActiveRequest:
     """One request in flight."""
 
-    sequence: Sequence_
+    sequence: EngineRequest
     id: str
     created: int
     chat: bool
@@ -119,37 +119,37 @@ def hash_chain(ids: list[int], salt: str = "") -> list[int]:
     return chain
 
 
-def opening(session: Session) -> bytes:
+def opening(request: ActiveRequest) -> bytes:
     """What goes before the first token: in a chat the role."""
-    if not session.chat:
+    if not request.chat:
         return b""
     choice = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
-    usage = ',"usage":null' if session.usage else ""
-    return framed(f"data: {_head(session)}[{choice}]{usage}}}\n\n".encode())
+    usage = ',"usage":null' if request.usage else ""
+    return framed(f"data: {_head(request)}[{choice}]{usage}}}\n\n".encode())
 
 
-def chunk(session: Session, new: int, final: bool) -> bytes:
+def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
     """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when ``final``."""
-    if new == 1 and not final and not session.continuous_usage:
-        return _frame(session)
-    s = session.sequence
+    if new == 1 and not final and not request.continuous_usage:
+        return _frame(request)
+    s = request.sequence
     text = "".join(piece_of(s.generated - new + i) for i in range(new))
-    usage = f',"usage":{usage_of(session)}' if session.continuous_usage else ',"usage":null' if session.usage else ""
-    out = _event(session, text, '"length"' if final else "null", usage)
+    usage = f',"usage":{usage_of(request)}' if request.continuous_usage else ',"usage":null' if request.usage else ""
+    out = _event(request, text, '"length"' if final else "null", usage)
     if final:
-        if session.usage:
-            out += f'data: {_head(session)}[],"usage":{usage_of(session)}}}\n\n'
+        if request.usage:
+            out += f'data: {_head(request)}[],"usage":{usage_of(request)}}}\n\n'
         out += "data: [DONE]\n\n"
     return framed(out.encode())
 
 
-def _frame(session: Session) -> bytes:
+def _frame(request: ActiveRequest) -> bytes:
     """A piece with one token, made once for each word."""
-    word = (session.sequence.generated - 1) % WORDS
-    frame = session.frames.get(word)
+    word = (request.sequence.generated - 1) % WORDS
+    frame = request.frames.get(word)
     if frame is None:
-        event = _event(session, piece_of(word), "null", ',"usage":null' if session.usage else "")
-        frame = session.frames[word] = framed(event.encode())
+        event = _event(request, piece_of(word), "null", ',"usage":null' if request.usage else "")
+        frame = request.frames[word] = framed(event.encode())
     return frame
 
 
@@ -158,33 +158,33 @@ def framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _head(session: Session) -> str:
-    kind = "chat.completion.chunk" if session.chat else "text_completion"
-    return f'{{"id":"{session.id}","object":"{kind}","created":{session.created},"model":{json.dumps(session.model)},"choices":'
+def _head(request: ActiveRequest) -> str:
+    kind = "chat.completion.chunk" if request.chat else "text_completion"
+    return f'{{"id":"{request.id}","object":"{kind}","created":{request.created},"model":{json.dumps(request.model)},"choices":'
 
 
-def _event(session: Session, text: str, reason: str, usage: str) -> str:
-    if session.chat:
+def _event(request: ActiveRequest, text: str, reason: str, usage: str) -> str:
+    if request.chat:
         choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason}}}'
     else:
         choice = f'{{"index":0,"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null}}'
-    return f"data: {_head(session)}[{choice}]{usage}}}\n\n"
+    return f"data: {_head(request)}[{choice}]{usage}}}\n\n"
 
 
-def whole(session: Session) -> bytes:
+def whole(request: ActiveRequest) -> bytes:
     """The JSON body of a request that does not stream."""
-    s = session.sequence
+    s = request.sequence
     text = "".join(piece_of(i) for i in range(s.generated))
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length", "stop_reason": None}
-    choice |= {"message": {"role": "assistant", "content": text}} if session.chat else {"text": text}
-    kind = "chat.completion" if session.chat else "text_completion"
-    body = {"id": session.id, "object": kind, "created": session.created, "model": session.model, "choices": [choice]}
-    return json.dumps({**body, "usage": json.loads(usage_of(session))}).encode()
+    choice |= {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
+    kind = "chat.completion" if request.chat else "text_completion"
+    body = {"id": request.id, "object": kind, "created": request.created, "model": request.model, "choices": [choice]}
+    return json.dumps({**body, "usage": json.loads(usage_of(request))}).encode()
 
 
-def usage_of(session: Session) -> str:
+def usage_of(request: ActiveRequest) -> str:
     """The usage object as JSON text."""
-    s = session.sequence
+    s = request.sequence
     return (
         f'{{"prompt_tokens":{s.prompt},"total_tokens":{s.prompt + s.generated},"completion_tokens":{s.generated},'
         f'"prompt_tokens_details":{{"cached_tokens":{s.cached}}}}}'

@@ -1,25 +1,35 @@
-"""What a run in virtual time leaves behind: every request's times, totals by interval, the gaps between tokens."""
+"""What goes into a run in virtual time besides the requests, and what it leaves behind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 COLUMNS = (
     "due_s", "sent_s", "admitted_s", "first_s", "last_s", "generated", "ended", "cached", "preempted", "stream_first_s",
     "stream_last_s", "stream_tokens",
 )  # fmt: skip
-"""Fields of an outcome with one entry a request."""
+"""Fields of a run with one entry per request."""
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation."""
+
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True)
-class Session:
-    """How the load is applied: the client's side of a run. Times in workload seconds."""
+class ClientSettings:
+    """How the client applies the load. Times in workload seconds."""
 
     connections: int | None = None
     """Most requests in flight at once; None = no limit. A closed loop is this with all arrivals at zero."""
@@ -30,11 +40,12 @@ class Session:
     marks_s: tuple[float, ...] = ()
     """Edges of the intervals that totals are kept for: before the first, between, after the last."""
     window_s: tuple[float, float] = (float("-inf"), float("inf"))
-    """Gaps and streams are kept of tokens from the first of these moments, before the second; both are marks or infinite."""
+    """Start and end of the window for gaps and streams: a token at the start counts, one at the end does not. Each edge is
+    infinite or one of the marks."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedRun:
     """Columns by request (NaN or -1: did not happen), rows by interval."""
 
     due_s: Floats
@@ -43,13 +54,13 @@ class Outcome:
     first_s: Floats
     last_s: Floats
     generated: Ints
-    ended: npt.NDArray[np.bool_]
+    ended: Bools
     cached: Ints
     preempted: Ints
     end_s: float
-    """Where the clock stood at the end."""
+    """The clock at the end."""
     tokens: Ints
-    """By interval: tokens given out."""
+    """By interval: tokens generated."""
     prompt_tokens: Ints
     computed_tokens: Ints
     """By interval: prompt tokens computed (not found in the prefix cache)."""
@@ -74,16 +85,17 @@ class Outcome:
     mixed_steps: int = 0
     mixed_s: float = 0.0
     decoded: int = 0
+    """Decoding sequences, summed over steps."""
     context: float = 0.0
-    """Decoding sequences, and their context, summed over steps."""
+    """Their context, summed over steps."""
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Outcome:
+    def only(self, kept: Bools) -> SimulatedRun:
         """The columns of some of the requests; totals stay."""
         columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in COLUMNS}
         return replace(self, **columns)
 
-    def followed_by_nothing(self, count: int) -> Outcome:
-        """The columns with so many requests more to which nothing happened."""
+    def followed_by_nothing(self, count: int) -> SimulatedRun:
+        """The columns with ``count`` more requests to which nothing happened."""
         if not count:
             return self
         columns: dict[str, Any] = {name: _longer(getattr(self, name), count) for name in COLUMNS}
@@ -91,24 +103,20 @@ class Outcome:
 
     def gap_quantile(self, q: float) -> float:
         """Quantile of the gaps between tokens in seconds; NaN without gaps. Exact to 0.1 %."""
-        from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
-
         total = self.gaps.sum()
         if total <= 0:
             return float("nan")
         at = int(np.searchsorted(np.cumsum(self.gaps), q * total))
         return float(LEAST_GAP * np.exp((min(at, len(self.gaps) - 1) + 0.5) * GAP_STEP))
 
-    def gap_moments(self) -> tuple[float, float]:
+    def gap_moments(self) -> Moments:
         """Mean and standard deviation of the gaps between tokens in seconds; NaN without gaps."""
-        from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
-
         total = self.gaps.sum()
         if total <= 0:
-            return float("nan"), float("nan")
+            return Moments(float("nan"), float("nan"))
         middles = LEAST_GAP * np.exp((np.arange(len(self.gaps)) + 0.5) * GAP_STEP)
         mean = float((self.gaps * middles).sum() / total)
-        return mean, float(np.sqrt((self.gaps * (middles - mean) ** 2).sum() / total))
+        return Moments(mean, float(np.sqrt((self.gaps * (middles - mean) ** 2).sum() / total)))
 
 
 def _longer(column: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:

@@ -30,7 +30,7 @@ TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
-class Sweep:
+class MeasurementGrid:
     """What is measured."""
 
     batches: tuple[int, ...]
@@ -48,10 +48,10 @@ class Stream:
     seen: list[tuple[float, int]] = field(default_factory=list)
 
 
-def sweep_for(max_num_seqs: int, max_model_len: int, kv_cache_tokens: int, repeats: int = REPEATS) -> Sweep:
+def grid_for(max_num_seqs: int, max_model_len: int, kv_cache_tokens: int, repeats: int = REPEATS) -> MeasurementGrid:
     """The points that fit into this engine: at most two thirds of its KV cache, so that nothing is preempted."""
     longest = max_model_len - TOKENS - 1
-    return Sweep(
+    return MeasurementGrid(
         batches=tuple(b for b in BATCHES if b <= min(max_num_seqs, kv_cache_tokens * 2 // 3 // (CONTEXTS[0] + TOKENS))),
         contexts=tuple(c for c in CONTEXTS if c <= longest),
         prompts=tuple(p for p in PROMPTS if p <= longest),
@@ -59,7 +59,7 @@ def sweep_for(max_num_seqs: int, max_model_len: int, kv_cache_tokens: int, repea
     )
 
 
-def points_of(sweep: Sweep, kv_cache_tokens: int) -> list[tuple[int, int]]:
+def points_of(sweep: MeasurementGrid, kv_cache_tokens: int) -> list[tuple[int, int]]:
     """(batch, context) of every decoding point; small batches at all contexts, large ones as far as the KV cache allows."""
     fits = kv_cache_tokens * 2 // 3
     return [(b, c) for c in sweep.contexts for b in sweep.batches if b * (c + sweep.tokens) <= fits]
@@ -69,7 +69,7 @@ async def measure(
     url: str,
     model: str,
     vocab_size: int,
-    sweep: Sweep,
+    sweep: MeasurementGrid,
     kv_cache_tokens: int,
     *,
     time_scale: float = 1.0,

@@ -1,0 +1,46 @@
+"""Decorators of the fast path's functions. They do nothing until numba loads the modules a second time (``compilation.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+_compiling = False
+
+
+def compiled(function: F) -> F:
+    """Compile this function with numba while the compiled copies are being loaded."""
+    return _compile(function, inline=False)
+
+
+def inlined(function: F) -> F:
+    """Like ``compiled``, and put the code wherever the function is called.
+
+    A call passes the whole state, about a hundred words, which takes longer than most of these functions do: without inlining
+    a run takes three times as long (``docs/benchmarks.md``).
+    """
+    return _compile(function, inline=True)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Inside this context the decorators compile. The caller makes sure that only one thread is in it."""
+    global _compiling
+    _compiling = True
+    try:
+        yield
+    finally:
+        _compiling = False
+
+
+def _compile(function: F, *, inline: bool) -> F:
+    if not _compiling:
+        return function
+    from numba import njit
+
+    # _nrt=False: nothing is allocated here, and numba's runtime would count references to the arrays at every access, which
+    # takes a quarter of the time.
+    compiler = cast(Any, njit)(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=inline)
+    return cast(F, compiler(function))
