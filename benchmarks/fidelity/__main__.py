@@ -18,7 +18,6 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 import rooftune.simulator
 from benchmarks.fidelity import silicon
 from benchmarks.fidelity import t4_replay as t4
+from benchmarks.fidelity.judged import Judged
 from benchmarks.fidelity.measurements import Point, points, predicted, reason_aside, relative_error
 from benchmarks.fidelity.public_fit import without_each_gpu
 from rooftune.hardware.catalogue import accelerator
@@ -35,18 +35,6 @@ WINDOWS_WITHIN, PUBLISHED_WITHIN = 0.08, 0.12
 MEDIAN_WITHIN, ALL_WITHIN = 0.10, 0.25
 ERRORS = Path(rooftune.simulator.__file__).parent / "steptime" / "data" / "errors.yaml"
 LEAST_GPUS, LEAST_FAMILIES, LEAST_POINTS = 5, 3, 40
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A public measurement and the prediction."""
-
-    point: Point
-    value: float
-
-    @property
-    def error(self) -> float:
-        return relative_error(self.point, self.value)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from benchmarks.fidelity.__main__ import Judged
+    from benchmarks.fidelity.judged import Judged
 
 COLOURS = {
     "gemm_16bit": "#0072B2", "marlin": "#D55E00", "awq_gemm": "#009E73", "int8": "#CC79A7", "fp8": "#595959", "machete": "#E69F00",

@@ -40,8 +40,8 @@ class ClientSettings:
     marks_s: tuple[float, ...] = ()
     """Edges of the intervals that totals are kept for: before the first, between, after the last."""
     window_s: tuple[float, float] = (float("-inf"), float("inf"))
-    """Start and end of the window for gaps and streams: a token at the start counts, one at the end does not. Each edge is
-    infinite or one of the marks."""
+    """Start and end of the window for gaps and streams: a token at the start counts, one at the end does not. Each
+    edge is infinite or one of the marks."""
 
 
 @dataclass(frozen=True)

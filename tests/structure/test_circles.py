@@ -9,17 +9,6 @@ KNOWN_CIRCLES = [
     {"rooftune.loadgen.wire.connection", "rooftune.loadgen.wire.pool"},
     {"rooftune.hardware.catalogue", "rooftune.hardware.nvml", "rooftune.hardware.probe"},
     {"rooftune.vllm_rules.contradictions", "rooftune.vllm_rules.flags"},
-    {
-        "rooftune.simulator.fastpath.blocks",
-        "rooftune.simulator.fastpath.client",
-        "rooftune.simulator.fastpath.clock",
-        "rooftune.simulator.fastpath.compilation",
-        "rooftune.simulator.fastpath.decode",
-        "rooftune.simulator.fastpath.group",
-        "rooftune.simulator.fastpath.loop",
-        "rooftune.simulator.fastpath.schedule",
-    },
-    {"benchmarks.fidelity.__main__", "benchmarks.fidelity.figure"},
 ]
 """Circles that are still to be cut. Entries are only ever removed."""
 

@@ -1,7 +1,7 @@
 """Calibration files: constants of the step-time model fitted to one engine on one accelerator, to keep and to share.
 
-Which one is in force: the file that ``$ROOFTUNE_CALIBRATION`` names (``none`` = none), else the newest for that accelerator in
-``$ROOFTUNE_HOME/calibrations`` (``.rooftune/calibrations`` by default).
+Which one is in force: the file that ``$ROOFTUNE_CALIBRATION`` names (``none`` = none), else the newest for that
+accelerator in ``$ROOFTUNE_HOME/calibrations`` (``.rooftune/calibrations`` by default).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Calibration(BaseModel):
     error_after: float
 
     def constants_on(self, gpu: Accelerator) -> dict[str, float]:
-        """The constants for ``gpu``: shares are converted where its ceilings are taken to be others than in the file."""
+        """The constants for ``gpu``: shares are converted where its ceilings are taken to be others than in the
+        file."""
         bandwidth = self.bandwidth_gb_per_s * 1e9 / gpu.bandwidth_bytes_per_s
         mine, theirs = _first_rate(self.teraflops), _first_rate({k: v / 1e12 for k, v in gpu.flops_per_s.items()})
         factors = {"memory": bandwidth, "pass_memory": bandwidth, "dequantise_memory": bandwidth}

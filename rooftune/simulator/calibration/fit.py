@@ -176,7 +176,8 @@ def from_trials(trials: Sequence[Mapping[str, float]]) -> list[Observation]:
     """Observations out of serving trials: mean sequences in decode, mean context, mean time per token.
 
     Args:
-        trials: for each ``running``, ``mean_tpot_ms``, ``mean_input_len`` and ``mean_output_len``; those without are left out.
+        trials: for each ``running``, ``mean_tpot_ms``, ``mean_input_len`` and ``mean_output_len``; those without are
+            left out.
     """
     wanted = ("running", "mean_tpot_ms", "mean_input_len", "mean_output_len")
     return [

@@ -1,7 +1,8 @@
 """Fits constants of the step-time model to measurements: least squares on logarithms, held near where they start.
 
-All constants are positive and matter by their ratio, so the fit works on logarithms. Each constant has a prior: a starting
-value and how far from it is still plausible; what the measurements do not tell stays there. Outliers count less (Huber).
+All constants are positive and matter by their ratio, so the fit works on logarithms. Each constant has a prior: a
+starting value and how far from it is still plausible; what the measurements do not tell stays there. Outliers count
+less (Huber).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 NOISE = 0.04
-"""Relative scatter of one measurement about the model that a good fit leaves; sets the weight of data against priors."""
+"""Relative scatter of one measurement about the model that a good fit leaves; sets the weight of data against
+priors."""
 HUBER = 2.0
 """Beyond so many times the noise a residual pulls with constant force."""
 STEP = 1e-3

@@ -1,7 +1,9 @@
-"""The short sweep that ``rooftune calibrate`` runs on an engine: batches of decoding sequences, and prompts on their own.
+"""The short sweep that ``rooftune calibrate`` runs on an engine: batches of decoding sequences, and prompts on their
+own.
 
-A small streaming client of its own: all requests of a batch are sent at once, every prompt is new (so that no prefix is cached),
-and every answer has its full length. A step's duration is what lies between two tokens while the whole batch decodes.
+A small streaming client of its own: all requests of a batch are sent at once, every prompt is new (so that no prefix
+is cached), and every answer has its full length. A step's duration is what lies between two tokens while the whole
+batch decodes.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ def grid_for(max_num_seqs: int, max_model_len: int, kv_cache_tokens: int, repeat
 
 
 def points_of(sweep: MeasurementGrid, kv_cache_tokens: int) -> list[tuple[int, int]]:
-    """(batch, context) of every decoding point; small batches at all contexts, large ones as far as the KV cache allows."""
+    """(batch, context) of every decoding point; small batches at all contexts, large ones as far as the KV cache
+    allows."""
     fits = kv_cache_tokens * 2 // 3
     return [(b, c) for c in sweep.contexts for b in sweep.batches if b * (c + sweep.tokens) <= fits]
 

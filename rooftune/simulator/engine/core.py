@@ -75,8 +75,8 @@ class EngineCore:
     def begin(self) -> tuple[Step, float]:
         """Schedule the next step; return it and its duration in seconds.
 
-        With asynchronous scheduling the step was scheduled while the one before it ran: who arrived since then waits one
-        step more.
+        With asynchronous scheduling the step was scheduled while the one before it ran: who arrived since then waits
+        one step more.
         """
         early = self.resolved.async_scheduling and not self.scheduler.idle
         if not early:

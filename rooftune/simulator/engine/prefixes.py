@@ -1,8 +1,9 @@
 """Which prompts begin with the same text, block by block: the identities that the prefix cache works with.
 
-A block's content is identified by a chain and a position in it. A shared prefix has a chain. The rest of a prompt is in the chain
-of its seed, which repeated prompts and the turns of a conversation have in common. What a request generates is in a chain that
-no other request has. Where a trace names the (larger) blocks of its prompts, each name has a chain.
+A block's content is identified by a chain and a position in it. A shared prefix has a chain. The rest of a prompt is
+in the chain of its seed, which repeated prompts and the turns of a conversation have in common. What a request
+generates is in a chain that no other request has. Where a trace names the (larger) blocks of its prompts, each name
+has a chain.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def _trace_blocks(plan: RequestPlan, first_chain: int) -> TraceBlocks:
 
 
 def next_turns(plan: RequestPlan) -> Ints:
-    """Index of the request that follows each one in its conversation; -1 = none. Turns of a conversation are adjacent."""
+    """Index of the request that follows each one in its conversation; -1 = none. Turns of a conversation are
+    adjacent."""
     n = len(plan)
     after = np.full(n, -1, np.int64)
     if n > 1:

@@ -1,7 +1,7 @@
 """The scheduler of vLLM's V1 engine: state, one ``schedule``, one ``advance``.
 
-Rules as read in the source of vLLM 0.32 (``v1/core/sched/scheduler.py``, ``kv_cache_manager.py``), with the admission of
-0.15 as a switch. Nothing here knows time: the core asks a step-time model how long a step took.
+Rules as read in the source of vLLM 0.32 (``v1/core/sched/scheduler.py``, ``kv_cache_manager.py``), with the admission
+of 0.15 as a switch. Nothing here knows time: the core asks a step-time model how long a step took.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fast path: KV blocks, their names and the free queue. The rules are those of ``blocks.py``."""
+"""Fast path: KV blocks, their names and the free queue. The rules are those of ``engine/blocks.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rooftune.simulator.fastpath.state import BLOCK, CHAIN, FREE, N_RUN, SLOTS
 
 @inlined
 def slot_of(s: Any, key: int) -> int:
-    """Place of a key in the hash table, or of the gap where it would go."""
+    """Index of a key in the hash table, or of the gap where it would go (linear probing)."""
     size = s.n_table_key
     at = (key * 40503 + (key >> 20) * 9973) % size
     while s.q[s.table_key + at] != -1 and s.q[s.table_key + at] != key:
@@ -50,7 +50,7 @@ def remember(s: Any, key: int, block: int) -> None:
 
 @compiled
 def key_of(s: Any, r: int, i: int) -> int:
-    """Name of the content of block ``i`` of request ``r``."""
+    """Key of the content of block ``i`` of request ``r``."""
     if i < s.q[s.trace_blocks + r]:
         return int(
             s.q[s.trace_chains + s.q[s.trace_start + r] + i // s.trace_block_size] * CHAIN + i % s.trace_block_size
@@ -64,7 +64,7 @@ def key_of(s: Any, r: int, i: int) -> int:
 
 @inlined
 def take(s: Any) -> int:
-    """The least recently used free block; what it held is forgotten."""
+    """Take the least recently used free block and forget what it held."""
     block = int(s.q[s.newer + s.blocks])
     after = s.q[s.newer + block]
     s.q[s.newer + s.blocks], s.q[s.older + after] = after, s.blocks
@@ -93,7 +93,7 @@ def reserve(s: Any, r: int, tokens: int) -> bool:
 
 @inlined
 def give_back(s: Any, r: int, preempted: bool) -> None:
-    """Free a sequence's blocks, the last first: named ones to the end of the queue, others to its front."""
+    """Free a sequence's blocks, the last first: named ones go to the end of the free queue, others to its front."""
     row, full = s.q[s.slot + r] * s.stride, s.q[s.computed + r] // BLOCK
     if preempted and s.q[s.shared + r] == 0:
         s.q[s.shared + r] = 1
@@ -136,7 +136,7 @@ def complete(s: Any, r: int) -> bool:
 
 @inlined
 def share(s: Any, r: int, hits: int) -> None:
-    """Hold cached blocks together with who else holds them."""
+    """Hold cached blocks, perhaps together with other owners."""
     row = s.q[s.slot + r] * s.stride
     for i in range(hits):
         block = s.q[s.table_block + slot_of(s, key_of(s, r, i))]
@@ -151,7 +151,7 @@ def share(s: Any, r: int, hits: int) -> None:
 
 @compiled
 def blocks_wanted(s: Any, steps: int) -> int:
-    """Blocks that the running sequences take over so many decode steps."""
+    """Blocks that the running sequences take in the next ``steps`` decode steps."""
     wanted = 0
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]

@@ -56,7 +56,8 @@ def next_due(s: Any) -> float:
 
 @inlined
 def send(s: Any, freed: bool) -> None:
-    """Put all requests that are due by now into the inbox; with ``freed``, on connections that became free just now."""
+    """Put all requests that are due by now into the inbox; with ``freed``, on connections that have just become
+    free."""
     now = s.x[CLOCK]
     while next_due(s) <= now:
         if s.c[HEAP] > 0 and (

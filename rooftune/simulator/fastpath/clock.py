@@ -1,4 +1,4 @@
-"""Fast path: how long steps take, the clock, and what is noted of tokens as time goes by."""
+"""Fast path: how long steps take, the clock, and what is noted of tokens as they come."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def combined(
     linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float, exposed: float,
     seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
 ) -> float:  # fmt: skip
-    """Duration of a step in seconds out of what its parts take: the GPU's one after another, the host's beside them."""
+    """Duration of a step in seconds: the GPU's parts run one after another, the host's work beside them."""
     read = min(context, window * seqs) if window > 0 else context
     attention = max(each * read, least) if seqs > 0 else 0.0
     if p_tokens > 0:
@@ -79,7 +79,10 @@ def decode_line(s: Any, n: int, context: float) -> tuple[float, float, float]:
 
 @inlined
 def elapse(s: Any, seconds: float, steps: int, free: float) -> None:
-    """Move the clock over ``steps`` steps that end in the current interval, and weigh its levels; ``free``: blocks, as a mean."""
+    """Move the clock over ``steps`` steps that end in the current interval, and weight its levels by their duration.
+
+    ``free`` is the mean number of free blocks meanwhile.
+    """
     at = s.c[MARK] * LEVELS
     s.f[s.levels + at + RUNNING_S] += s.c[N_RUN] * seconds
     s.f[s.levels + at + WAITING_S] += (s.c[INBOX] - s.c[HEAD]) * seconds
@@ -95,7 +98,7 @@ def elapse(s: Any, seconds: float, steps: int, free: float) -> None:
 
 @compiled
 def close_window(s: Any) -> None:
-    """The window has ended: keep how far every request had come by its last token before."""
+    """The window has ended: keep each request's last token before its end, and its tokens so far."""
     s.c[CLOSED] = 1
     settle_all(s)
     for r in range(s.n_requests):
@@ -105,7 +108,7 @@ def close_window(s: Any) -> None:
 
 @inlined
 def note_token(s: Any, r: int, now: float, new: int) -> None:
-    """Tokens of one request at one moment: its gap, and the first of its stream inside the window."""
+    """Note tokens of one request at one moment: the gap before them, and the first of its stream inside the window."""
     if s.window_from <= now < s.window_to:
         if s.q[s.generated + r] > 0 and s.f[s.last + r] >= s.window_from:
             note_gap(s, now - s.f[s.last + r], 1)
@@ -127,7 +130,11 @@ def note_gap(s: Any, gap: float, count: int) -> None:
 
 @inlined
 def steps_before(a: float, b: float, n: int, context: float, span: float, most: int) -> int:
-    """Least number of steps that last ``span`` or longer together, at most ``most``; each is a + b * context long."""
+    """Least number of steps that together last at least ``span`` seconds; at most ``most``.
+
+    A step takes a + b * context seconds, and the context grows by ``n`` tokens per step, so k steps take
+    k * first + b * n * k * (k - 1) / 2 seconds. The root of that is a guess, which the loops correct for rounding.
+    """
     first, grow = a + b * context, b * n
     if most * first + grow * most * (most - 1) / 2 < span:
         return most
@@ -144,7 +151,7 @@ def steps_before(a: float, b: float, n: int, context: float, span: float, most: 
 
 @compiled
 def spread_gaps(s: Any, low: float, high: float, count: int) -> None:
-    """Gaps that grow evenly from ``low`` to ``high``: spread over the bins between."""
+    """Spread ``count`` gaps that grow evenly from ``low`` to ``high`` over the bins between."""
     if count <= 0:
         return
     begin = int(math.log(low / LEAST_GAP) / GAP_STEP) if low > LEAST_GAP else 0

@@ -1,7 +1,7 @@
 """Compiles the fast path with numba where it is installed; otherwise the same code runs as plain Python.
 
-The fast path's modules are loaded a second time with every function compiled. The machine code is kept in the user's cache
-folder for later processes, so the installation itself may be read-only.
+The fast path's modules are loaded a second time with every function compiled. The machine code is kept in the user's
+cache folder for later processes, so the installation itself may be read-only.
 """
 
 from __future__ import annotations

@@ -44,8 +44,10 @@ from rooftune.simulator.fastpath.state import (
 
 @inlined
 def decoding(s: Any) -> tuple[int, int]:
-    """(known tokens of the running sequences that go on, fewest tokens that one still wants) if all of them decode one token in the
-    next step; else (0, 0)."""
+    """Whether all running sequences that go on decode one token in the next step.
+
+    Returns (their known tokens, fewest tokens that one of them still wants), or (0, 0) if not.
+    """
     if s.spec > 0 or s.c[N_RUN] - s.c[ENDING] > s.budget:
         return 0, 0
     if s.c[GROUP] > 0:
@@ -78,7 +80,8 @@ def reserve_one_each(s: Any) -> None:
 
 @inlined
 def give_back_ended(s: Any) -> bool:
-    """What ended in the step before gives its blocks back after the next step's blocks are taken; False if those are too few."""
+    """Free the blocks of what ended in the last step, after the next step's blocks are taken; False if too few are
+    free."""
     if s.c[TAIL] > s.c[HEAD]:
         return False
     if s.c[N_RUN] > s.c[FREE]:
@@ -92,7 +95,10 @@ def give_back_ended(s: Any) -> bool:
 
 @inlined
 def steps_with_blocks(s: Any, n: int, most: int) -> int:
-    """How many of so many decode steps of the running sequences there are blocks for; a group is content with fewer than that."""
+    """For how many of the next ``most`` decode steps of the running sequences there are blocks.
+
+    For a group a lower bound is enough, as it is computed without looking at the members.
+    """
     free = s.c[FREE]
     if n * (most // BLOCK + 1) <= free:
         return most
@@ -113,7 +119,7 @@ def steps_with_blocks(s: Any, n: int, most: int) -> int:
 
 @compiled
 def decode_all(s: Any, n: int, steps: int, begin: float, end: float) -> None:
-    """``decode``, one sequence after the other."""
+    """``decode``, one sequence after another."""
     inside, late = s.window_from <= begin < s.window_to, s.window_from <= end < s.window_to
     for i in range(n):
         r = s.q[s.running + i]
@@ -138,7 +144,8 @@ def decode_all(s: Any, n: int, steps: int, begin: float, end: float) -> None:
 
 @inlined
 def decode(s: Any, n: int, steps: int, begin: float, end: float) -> None:
-    """Give the first ``n`` running sequences so many tokens, the first of them at ``begin`` and the last at ``end``."""
+    """Give each of the first ``n`` running sequences ``steps`` tokens, the first at ``begin`` and the last at
+    ``end``."""
     if s.c[GROUP] == 0:
         return decode_all(s, n, steps, begin, end)
     inside, late = s.window_from <= begin < s.window_to, s.window_from <= end < s.window_to

@@ -1,4 +1,5 @@
-"""Decorators of the fast path's functions. They do nothing until numba loads the modules a second time (``compilation.py``)."""
+"""Decorators of the fast path's functions. They do nothing until numba loads the modules a second time
+(``compilation.py``)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def compiled(function: F) -> F:
 def inlined(function: F) -> F:
     """Like ``compiled``, and put the code wherever the function is called.
 
-    A call passes the whole state, about a hundred words, which takes longer than most of these functions do: without inlining
-    a run takes three times as long (``docs/benchmarks.md``).
+    A call passes the whole state, about a hundred words, which takes longer than most of these functions do: without
+    inlining a run takes three times as long (``docs/benchmarks.md``).
     """
     return _compile(function, inline=True)
 
@@ -40,7 +41,7 @@ def _compile(function: F, *, inline: bool) -> F:
         return function
     from numba import njit
 
-    # _nrt=False: nothing is allocated here, and numba's runtime would count references to the arrays at every access, which
-    # takes a quarter of the time.
+    # _nrt=False: nothing is allocated here, and numba's runtime would count references to the arrays at every access,
+    # which takes a quarter of the time.
     compiler = cast(Any, njit)(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=inline)
     return cast(F, compiler(function))

@@ -1,8 +1,22 @@
-"""Fast path: running sequences that decode in step, counted together instead of one by one.
+"""Fast path: the group of running sequences that decode in step, which are counted together instead of one by one.
 
-A sequence that decodes gets one token a step like all others, so all that differs is when it joined. What is written of a member is as of the
-group's step ``since``; ``settle`` brings it up to date, and everything outside the group's own functions sees settled members only (``disband``).
-Members are linked by the step, modulo a block's tokens, at which each needs its next block. Requests whose blocks others may match never join.
+Near capacity almost every step is an event: a request arrives, ends or is admitted. Visiting every running sequence
+in each of them would make a step cost as much as its batch is large. But a sequence that decodes gets one token per
+step like all others, so members of the group differ only in when they joined and when they end. The group keeps
+
+- ``STEP``: its decode steps so far, ``GROUP_LAST``: when the members got their last token;
+- ``GROUP``: its members, and ``GROUP_CONTEXT``: their known tokens, which decides how long a step takes;
+- ``GROUP_END``: the step at which the first member ends (``finish``);
+- sixteen linked lists, one for each step modulo a block's tokens (``phase``): members that need their next block at
+  that step.
+
+A step of the group then costs the same whatever its size, except for members that come, go or need a block (one in
+sixteen per step). The columns of a member (``computed``, ``generated``, ``last``) are valid as of the group's step
+``since``; ``settle`` brings them up to date. Functions outside this module only see settled members: they call
+``settle_all`` or ``disband`` first.
+
+A request whose blocks others may match never joins, because its blocks must be named as they fill. With speculative
+decoding there is no group, because sequences get different numbers of tokens per step.
 """
 
 from __future__ import annotations
@@ -27,7 +41,7 @@ from rooftune.simulator.fastpath.state import (
 
 @inlined
 def join(s: Any, r: int) -> None:
-    """A running sequence has one known token that is not computed: from now on it decodes with the group."""
+    """Add a running sequence that has one known token left to compute: from now on it decodes with the group."""
     step, generated = s.c[STEP], s.q[s.generated + r]
     known = s.q[s.prompt + r] + generated
     finish = step + min(s.q[s.output + r] - generated, s.max_len - known)
@@ -45,7 +59,7 @@ def join(s: Any, r: int) -> None:
 
 @inlined
 def settle(s: Any, r: int) -> None:
-    """Write down what a member has got since it was last looked at."""
+    """Bring the columns of a member up to date."""
     lag = s.c[STEP] - s.q[s.since + r]
     if lag > 0:
         s.q[s.computed + r] += lag
@@ -66,7 +80,7 @@ def settle_all(s: Any) -> None:
 
 @inlined
 def leave(s: Any, r: int) -> None:
-    """A member goes."""
+    """Remove a member."""
     settle(s, r)
     before, after = s.q[s.before + r], s.q[s.after + r]
     if before >= 0:
@@ -82,7 +96,7 @@ def leave(s: Any, r: int) -> None:
 
 @compiled
 def disband(s: Any) -> None:
-    """The next step is one in which sequences are looked at one by one."""
+    """End the group: the next step has to look at sequences one by one."""
     if s.c[GROUP] > 0:
         for i in range(s.c[N_RUN]):
             if s.q[s.finish + s.q[s.running + i]] >= 0:
@@ -92,7 +106,8 @@ def disband(s: Any) -> None:
 
 @compiled
 def gather(s: Any) -> None:
-    """All running sequences decode: make them a group, unless blocks of one may be matched or their last tokens came apart."""
+    """All running sequences decode: make them a group, unless one is shared or their last tokens came at different
+    times."""
     if s.c[ENDING] > 0 or s.spec > 0:
         return
     last = s.f[s.last + s.q[s.running]]
@@ -108,7 +123,10 @@ def gather(s: Any) -> None:
 
 @inlined
 def join_or_disband(s: Any, first: int) -> None:
-    """Running sequences from ``first`` on have taken part in a step beside the group: all of them decode from now on, or it ends."""
+    """After a step that also ran sequences beside the group: those from ``first`` on join it if all of them decode now.
+
+    Otherwise the group ends.
+    """
     if s.c[GROUP] == 0:
         return
     for i in range(first, s.c[N_RUN]):
@@ -123,7 +141,8 @@ def join_or_disband(s: Any, first: int) -> None:
 
 @inlined
 def reserve_group(s: Any, steps: int) -> None:
-    """Hold the blocks that the members need for so many steps. There are enough: the caller has seen to it."""
+    """Hold the blocks that the members need for the next ``steps`` steps. The caller has checked that there are
+    enough."""
     for k in range(min(steps, BLOCK)):
         r = s.q[s.phase + (s.c[STEP] + k) % BLOCK]
         while r >= 0:
@@ -138,7 +157,7 @@ def reserve_group(s: Any, steps: int) -> None:
 
 @inlined
 def advance_group(s: Any, steps: int, end: float) -> None:
-    """Every member has got so many tokens, the last of them at ``end``."""
+    """Every member has got ``steps`` tokens, the last of them at ``end``."""
     s.c[STEP] += steps
     s.c[GROUP_CONTEXT] += s.c[GROUP] * steps
     s.x[GROUP_LAST] = end
@@ -146,7 +165,7 @@ def advance_group(s: Any, steps: int, end: float) -> None:
 
 @compiled
 def rebase(s: Any) -> None:
-    """The members were looked at one by one in the steps that were just counted: they are settled."""
+    """The steps just counted were applied to the members one by one, so they are settled."""
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
         if s.q[s.finish + r] >= 0:

@@ -1,7 +1,8 @@
-"""The fast path: vLLM's scheduler over flat arrays, skipping in closed form what only counts up.
+"""The fast path: vLLM's scheduler over flat arrays, with runs of steps that only count up taken in closed form.
 
-The rules are those of ``scheduler.py``, and a test holds the two equal. Between two events (an arrival, a finish, a full pool) a
-batch that only decodes changes nothing but counters, so the steps up to the next event are taken at once.
+The rules are those of ``engine/scheduler.py``, and a test holds the two equal. Between two events (an arrival, a
+finish, a full pool) a batch that only decodes changes nothing but counters, so the steps up to the next event are
+taken at once.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def step_seconds(
 ) -> float:  # fmt: skip
     """Duration of a step in seconds.
 
-    ``cost``: seconds per token of decode context, least attention time, sliding window, seconds per query-key pair and per
-    token of prefill context, exposed host time.
+    ``cost``: seconds per token of decode context, least attention time, sliding window, seconds per query-key pair
+    and per token of prefill context, exposed host time.
     """
     if seqs + p_tokens == 0:
         return 0.0
@@ -101,7 +102,7 @@ def step_seconds(
 def one_step(s: Any) -> bool:
     """Schedule, run and finish one step; False when nothing could be scheduled.
 
-    The first sequences are counted together where each of them decodes one token; all others one by one.
+    Where each of the first ``first`` sequences decodes one token they are counted together; all others one by one.
     """
     early = s.early and (s.c[N_RUN] > 0 or s.c[TAIL] > s.c[HEAD])
     if not early:
@@ -144,8 +145,8 @@ def one_step(s: Any) -> bool:
 def schedule_step(s: Any) -> tuple[int, int, int]:
     """Choose what the step computes.
 
-    Returns (sequences at the front that decode one token each, their known tokens, fewest tokens that one of them wants); no such
-    sequences where the running ones have to be looked at one by one.
+    Returns (sequences at the front that decode one token each, their known tokens, fewest tokens that one of them
+    wants), or zeros where the running sequences have to be looked at one by one.
     """
     n = s.c[N_RUN] - s.c[ENDING]
     context, least = decoding(s) if n <= s.c[FREE] else (0, 0)
@@ -166,7 +167,10 @@ def schedule_step(s: Any) -> tuple[int, int, int]:
 
 @compiled
 def give_tokens(s: Any, first: int, ended: bool) -> None:
-    """A step has run: tokens for every sequence from ``first`` on whose known tokens are all computed; end what is complete."""
+    """A step has run: give a token to every sequence whose known tokens are all computed, and end what is complete.
+
+    Sequences before ``first`` have theirs already. ``ended``: whether one of those is complete.
+    """
     send(s, False)
     out, now = first, s.x[CLOCK]
     for i in range(first, s.c[N_RUN]):
@@ -225,7 +229,7 @@ def end_complete(s: Any) -> None:
 
 @inlined
 def end_request(s: Any, r: int) -> None:
-    """A request is complete: its connection is free, and its next turn becomes due after the think time."""
+    """A request is complete: its connection is free, and its next turn is due after the think time."""
     s.c[ENDING] += s.early
     s.q[s.counts + s.c[MARK] * KINDS + ENDED] += 1
     s.c[IN_FLIGHT] -= 1
@@ -236,7 +240,7 @@ def end_request(s: Any, r: int) -> None:
 
 @compiled
 def skip(s: Any) -> bool:
-    """Take all steps up to the next event at once; False when the next step is one that changes more than counters."""
+    """Take all steps up to the next event at once; False when the next step changes more than counters."""
     n = s.c[N_RUN] - s.c[ENDING]
     if n == 0 or (s.c[INBOX] > s.c[TAIL] and not s.early):
         return False
@@ -264,26 +268,39 @@ def skip(s: Any) -> bool:
 
 @compiled
 def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: bool) -> None:
-    """So many decode steps of all running sequences, in closed form; the last is told apart for it may end an interval."""
+    """Take ``steps`` decode steps of all ``n`` running sequences in closed form.
+
+    Step i (from 0) lasts a + b * (context + n * i) seconds, because each step adds one token to every sequence, so
+    the first k steps last k * first + b * n * k * (k - 1) / 2 seconds. All steps but the last end before the next
+    mark, before the end of the run and before the next arrival (``skip`` chose ``steps`` so). The last step may reach beyond
+    any of them, so it is accounted for separately: it may fall into another interval, and it may be the step that
+    closes the window.
+
+    ``ends``: whether the last step completes a sequence.
+    """
     n, now, free = s.c[N_RUN], s.x[CLOCK], s.c[FREE]
     first, last = a + b * context, a + b * (context + n * (steps - 1))
     before_last = now + (steps - 1) * first + b * n * (steps - 1) * (steps - 2) / 2
     end = before_last + last
     s.c[TAIL] = s.c[INBOX]
+    closes = end >= s.window_to and s.c[CLOSED] == 0
     if steps > 1:
+        # Gaps between the tokens of steps 1 to steps - 2 grow evenly. The gap before the first token is noted by
+        # ``decode``, and the gap before the last token below, because the window may end between the two.
         if s.window_from <= now + first < s.window_to:
             spread_gaps(s, first + b * n, last - b * n, (steps - 2) * n)
-        if end >= s.window_to and s.c[CLOSED] == 0:
+        if closes:
             decode(s, n, steps - 1, now + first, before_last)
         else:
             decode(s, n, steps, now + first, end)
             if s.window_from <= before_last and end < s.window_to:
                 note_gap(s, last, n)
-    if end >= s.window_to and s.c[CLOSED] == 0:
-        close_window(s)
+    if closes:
+        close_window(s)  # keeps what every request had got by the step before
         decode(s, n, 1, end, end)
     elif steps == 1:
         decode(s, n, 1, end, end)
+    # Tokens, levels and time of all steps but the last belong to the current interval; then the clock may pass a mark.
     s.q[s.counts + s.c[MARK] * KINDS + OUT] += n * (steps - 1)
     s.x[CONTEXT] += steps * context + n * steps * (steps - 1) / 2
     s.c[DECODED] += n * steps

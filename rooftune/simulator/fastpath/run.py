@@ -22,7 +22,8 @@ GAP_BINS = 12000
 FEW = 200
 """Up to this many requests plain Python finishes before numba is loaded."""
 MANY = 5_000
-"""Above this many requests in one run numba compiles (about twenty seconds, once); plain Python takes a second or two for fewer."""
+"""Above this many requests in one run numba compiles (about twenty seconds, once); plain Python takes a second or two
+for fewer."""
 MANY_TOGETHER = 20_000
 """The same for several runs of about one size together, as in a sweep."""
 ACCEPTANCES = 9973
@@ -44,8 +45,8 @@ def run_fast(
         costs: duration of the engine's steps.
         acceptance: probability that a speculative token is accepted, given that those before it were.
         compile: True and False force the compiled and the plain form; None chooses by size (:func:`pays_to_compile`).
-        runs: runs of about this size that the caller makes one after another, this one included. It only decides whether
-            compiling pays; the result does not depend on it.
+        runs: runs of about this size that the caller makes one after another, this one included. It only decides
+            whether compiling pays; the result does not depend on it.
     """
     chosen = pays_to_compile(len(plan), runs) if compile is None else compile
     path = fast_path() if chosen else plain_path()
@@ -57,7 +58,8 @@ def run_fast(
 
 
 def pays_to_compile(requests: int, runs: int = 1) -> bool:
-    """Whether to use compiled code, by the size of the work alone, or because an earlier process kept the machine code."""
+    """Whether to use compiled code, by the size of the work alone, or because an earlier process kept the machine
+    code."""
     if requests <= FEW or not wanted():
         return False
     return requests > MANY or requests * runs > MANY_TOGETHER or is_cached()
@@ -186,7 +188,8 @@ def _cost_tables(costs: StepCosts) -> dict[str, Column]:
 
 
 def acceptances(tokens: int, acceptance: float) -> Ints:
-    """Accepted speculative tokens of many draws: each with the same probability, given that those before it were accepted."""
+    """Accepted speculative tokens of many draws: each with the same probability, given that those before it were
+    accepted."""
     draws = np.random.Generator(np.random.PCG64(7)).random((ACCEPTANCES, max(tokens, 1))) < acceptance
     return np.cumprod(draws, axis=1).sum(axis=1).astype(np.int64) if tokens else np.zeros(ACCEPTANCES, np.int64)
 

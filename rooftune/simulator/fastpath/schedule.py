@@ -1,4 +1,4 @@
-"""Fast path: what the next step computes. The rules are those of ``scheduler.py``."""
+"""Fast path: what the next step computes. The rules are those of ``engine/scheduler.py``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def schedule_running(s: Any) -> tuple[int, bool]:
 
 @inlined
 def give(s: Any, r: int, tokens: int) -> None:
-    """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
+    """Schedule ``tokens`` tokens; the blocks that they fill can be matched from now on, even within this step."""
     s.q[s.chunk + r] = tokens
     done = s.q[s.computed + r]
     since = max(done - s.spec, 0)
@@ -107,7 +107,7 @@ def preempt_last(s: Any) -> int:
 
 @inlined
 def release_ended(s: Any) -> None:
-    """Sequences that ended in the step before give back their blocks and places."""
+    """Free the blocks and places of the sequences that ended in the last step."""
     kept = 0
     for i in range(s.c[N_RUN]):
         r = s.q[s.running + i]
@@ -151,7 +151,7 @@ def head_of_line(s: Any, budget: int) -> tuple[int, int]:
 
 @compiled
 def schedule_waiting(s: Any, budget: int) -> int:
-    """Admit waiting requests while they fit; the budget that is left."""
+    """Admit waiting requests while they fit; return the budget that is left."""
     while True:
         hits, need = head_of_line(s, budget)
         if need == 0:
@@ -175,7 +175,7 @@ def schedule_waiting(s: Any, budget: int) -> int:
 
 @inlined
 def count_queries(s: Any, queries: int, hits: int) -> None:
-    """Tokens asked of the prefix cache, and found."""
+    """Count tokens looked up in the prefix cache, and found."""
     s.c[QUERIES] += queries
     s.c[HITS] += hits
     s.q[s.counts + s.c[MARK] * KINDS + IN_QUERIES] += queries
@@ -184,7 +184,7 @@ def count_queries(s: Any, queries: int, hits: int) -> None:
 
 @compiled
 def schedule(s: Any) -> bool:
-    """Running sequences first, then waiting ones unless one was preempted; whether anything was scheduled."""
+    """Running sequences first, then waiting ones unless one was preempted. Returns whether anything was scheduled."""
     budget, preempted = schedule_running(s)
     if not preempted:
         budget = schedule_waiting(s, budget)

@@ -1,8 +1,8 @@
 """State of the fast path: two flat arrays that hold every column one after another, and where each column begins.
 
-The functions over it are plain Python over lists, and compile with numba as they stand (``compiled.py`` loads them so). Column
-``computed`` of request ``r`` is ``s.q[s.computed + r]``: with two arrays instead of fifty, numba compiles in a fraction of the time
-and a call costs nothing.
+The functions over it are plain Python over lists; numba compiles the same source (``compilation.py``). Column
+``computed`` of request ``r`` is ``s.q[s.computed + r]``. With two arrays instead of fifty, numba compiles in a
+fraction of the time, and passing the state to a function costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,35 +11,44 @@ from typing import Any, NamedTuple
 
 BLOCK = 16
 CHAIN = 1 << 20
-"""Blocks that one chain of block contents may have; the key of block i of chain c is c * CHAIN + i."""
+"""Most blocks of one chain (``prefixes.py``); the key of block i of chain c is c * CHAIN + i."""
 
 N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, IN_FLIGHT, MARK, SLOTS = range(10)
 PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED = range(10, 20)
 STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, COUNTERS = range(20, 26)
-"""Places in ``State.c``: running; the waiting queue's head and tail, and the end of the inbox behind it; free blocks; next opening
-request; later turns in the heap; requests in flight; current interval; free slots; preemptions; prefix queries and hits in
-tokens; steps; steps with prefill; sequences decoded, summed over steps; running ones that have ended but still hold their
-places; tokens that came together with another (speculative decoding); bin of the gap noted last; whether the
-window has been closed; decode steps of the group (``kernel_group``), its members, their known tokens, the step at which the first of
-them ends; whether the first tokens of its members inside the window are noted."""
+"""Places in ``State.c``:
+
+- N_RUN: running sequences; HEAD, TAIL: ends of the waiting queue; INBOX: end of the inbox behind it; FREE: free blocks;
+- CURSOR: next opening request; HEAP: later turns in the heap; IN_FLIGHT: requests in flight; MARK: current interval;
+- SLOTS: free slots; PREEMPTED: preemptions; QUERIES, HITS: prefix queries and hits in tokens; STEPS: steps;
+- MIXED_STEPS: steps with prefill; DECODED: decoding sequences, summed over steps; ENDING: running sequences that have
+  ended but still hold their places; EXTRA: tokens that came together with another (speculative decoding);
+- BIN: bin of the gap noted last; CLOSED: whether the window has been closed;
+- STEP: decode steps of the group (``group.py``); GROUP: its members; GROUP_CONTEXT: their known tokens; GROUP_END:
+  the step at which the first of them ends; SEEN: whether the first tokens of its members inside the window are noted.
+  """
 CLOCK, BUSY, MIXED, CONTEXT, GAP, GROUP_LAST, TIMES = range(7)
-"""Places in ``State.x``: time now; seconds of all steps, of those with prefill; decode context summed over steps; the gap noted
-last; when the members of the group got their last token."""
+"""Places in ``State.x``: time now; seconds of all steps, and of those with prefill; decode context summed over steps;
+the gap noted last; when the members of the group got their last token."""
 OUT, PROMPT, COMPUTED, ENDED, IN_QUERIES, IN_HITS, IN_PREEMPTED, IN_STEPS, KINDS = range(9)
-"""What ``State.counts`` holds by interval: tokens out, prompt tokens of requests that got their first token, prompt tokens
-computed, requests ended, prefix queries and hits, preemptions, steps."""
+"""What ``State.counts`` holds by interval: tokens generated, prompt tokens of requests that got their first token,
+prompt tokens computed, requests ended, prefix queries and hits, preemptions, steps."""
 RUNNING_S, WAITING_S, KV_S, BUSY_S, LEVELS = range(5)
-"""What ``State.levels`` holds by interval: running, waiting and share of blocks in use, each times seconds; busy seconds."""
+"""What ``State.levels`` holds by interval: running, waiting and share of blocks in use, each times seconds; busy
+seconds."""
 LEAST_GAP, GAP_STEP = 1e-6, 0.002
 """Histogram of gaps: the first bin's lower edge in seconds, and the width of a bin on the natural logarithm."""
 FAR = 1e300
 NEVER = 1 << 60
-"""A step that no group reaches."""
+"""A step that no group ever reaches."""
 
 
 class State(NamedTuple):
-    """All of a run. ``q``: whole numbers, ``f``: seconds and other fractions; every field without a type of its own in the text
-    below is the place in one of them where a column begins. Per request unless said otherwise."""
+    """The whole state of a run.
+
+    ``q`` holds whole numbers, ``f`` seconds and other fractions. Each following field is the place in one of them
+    where a column begins, with one entry per request unless stated otherwise.
+    """
 
     q: Any
     f: Any
@@ -56,12 +65,13 @@ class State(NamedTuple):
     prefix_blocks: int
     prompt_chain: int
     trace_chains: int
-    """Chains of the blocks that a trace names, all requests one after another; where a request's begin, and what they cover."""
+    """Chains of the blocks that a trace names, for all requests one after another; by request where they begin, and how
+    many blocks of the prompt they cover."""
     trace_start: int
     trace_blocks: int
     shared: int
-    """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted matches its own;
-    with speculative tokens all are named."""
+    """1: other requests may match blocks of this one, so they are named as they fill. A request that was preempted
+    may match its own blocks; with speculative tokens all are named."""
     next_turn: int
     computed: int
     generated: int
@@ -72,12 +82,14 @@ class State(NamedTuple):
     waiting: int
     running: int
     chunk: int
-    """Tokens of the current step, -1: none; once it runs, 1 and its speculative tokens."""
+    """Tokens of the current step, -1: none; once it runs, 1 plus its speculative tokens."""
     since: int
-    """Members of the group: the group's step at which what is written of them was true, and that at which they end; -1: no member."""
+    """Members of the group: the group's step as of which their columns are valid."""
     finish: int
+    """The group's step at which a member ends; -1: not a member."""
     after: int
-    """Members that need a block at the same step modulo a block's tokens, linked both ways; ``phase``: the first of each."""
+    """Members that need a block at the same step modulo a block's tokens, as doubly linked lists; ``phase``: first of
+    each."""
     before: int
     phase: int
     slots: int
@@ -97,7 +109,7 @@ class State(NamedTuple):
     """Tokens after the first moment with tokens inside the window, and at the window's end."""
     stream_to: int
     accept: int
-    """Speculative decoding: accepted tokens, drawn beforehand, cyclic by request and position."""
+    """Speculative decoding: accepted tokens, drawn in advance, cyclic by request and position."""
     # columns of f
     due: int
     think: int

@@ -129,7 +129,8 @@ def opening(request: ActiveRequest) -> bytes:
 
 
 def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
-    """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when ``final``."""
+    """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when
+    ``final``."""
     if new == 1 and not final and not request.continuous_usage:
         return _frame(request)
     s = request.sequence

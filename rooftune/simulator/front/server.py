@@ -138,7 +138,8 @@ class Server:
             self.metrics.success["abort"] += 1
 
     async def run(self) -> None:
-        """Step for ever. Each step ends when it is due; a loop that is late catches up instead of stretching the clock."""
+        """Step for ever. Each step ends when it is due; a loop that is late catches up instead of stretching the
+        clock."""
         due = self.now()
         while True:
             if self.core.idle:

@@ -1,7 +1,8 @@
 """The figures of a run in virtual time, with vLLM's names, by the window rules by which a measured trial is judged.
 
-Throughput counts what came out inside the window; latencies count from the scheduled send, over the requests scheduled in the
-window, with the unfinished ones as "longer than we looked". A test holds these equal to ``evidence/metrics.py``.
+Throughput counts what came out inside the window; latencies count from the scheduled send, over the requests
+scheduled in the window, with the unfinished ones as "longer than we looked". A test holds these equal to
+``evidence/metrics.py``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class RunMetrics:
 
 
 def figures(load: OfferedLoad, run: SimulatedRun, slo: Slo | None) -> RunMetrics:
-    """RunMetrics of a run whose marks are the window's start, its middle and its end; columns of both in the same order."""
+    """RunMetrics of a run whose marks are the window's start, its middle and its end; columns of both in the same
+    order."""
     metrics = _throughput(load, run)
     beyond = _overloaded(load, run)
     withheld: dict[str, str] = {}

@@ -65,7 +65,8 @@ class Prediction:
 
     @cached_property
     def served_rate_per_s(self) -> float | None:
-        """Requests/s of this workload that the server can serve: what comes out in overload, else of a run that is one."""
+        """Requests/s of this workload that the server can serve: what comes out in overload, else of a run that is
+        one."""
         if self._served is not None or self._plan is None or self._engine is None:
             return self._served
         e = self._engine

@@ -20,7 +20,8 @@ MOST = 20_000
 def saturated_rate(
     plan: RequestPlan, costs: StepCosts, limits: Limits, acceptance: float, *, runs: int = 1
 ) -> float | None:
-    """Requests/s that end in the middle half of a run in which all are there from the beginning; None without requests."""
+    """Requests/s that end in the middle half of a run in which all are there from the beginning; None without
+    requests."""
     if not len(plan):
         return None
     longest = float((plan.prompt_tokens + plan.output_tokens / 2).mean())

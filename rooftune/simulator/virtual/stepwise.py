@@ -1,4 +1,5 @@
-"""Runs a plan through the plain scheduler, one step after another: slow, readable, and what the fast path must equal."""
+"""Runs a plan through the plain scheduler, one step after another: slow, readable, and what the fast path must
+equal."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ class Client:
         return sent
 
     def ended(self, r: int, now: float) -> None:
-        """A request ended: its connection is free, and the next turn of its conversation is due after the think time."""
+        """A request ended: its connection is free, and the next turn of its conversation is due after the think
+        time."""
         self.in_flight -= 1
         following = int(self.after[r])
         if following >= 0:

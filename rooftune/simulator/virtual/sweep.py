@@ -78,7 +78,8 @@ def sweep(
 
 
 def values(asked: str, *, tiled: bool = False) -> tuple[str, list[str]]:
-    """(flag, values) of ``flag=a,b,c`` or ``flag=low:high``: the doubling steps from low to high and the halves between them.
+    """(flag, values) of ``flag=a,b,c`` or ``flag=low:high``: the doubling steps from low to high and the halves
+    between them.
 
     With ``tiled`` (the old AWQ kernel), the values just above a multiple of 16 sequences are taken in as well.
 
@@ -112,7 +113,8 @@ def _steps(low: int, high: int, tiled: bool) -> list[int]:
 
 
 def choose(rows: Sequence[SweepRow], metric: str, larger: bool) -> tuple[str, SweepRow | None]:
-    """(metric that decides, best row): the workload's objective, or output throughput where overload leaves it no meaning."""
+    """(metric that decides, best row): the workload's objective, or output throughput where overload leaves it no
+    meaning."""
     if metric not in THROUGHPUTS and not any(r.prediction and metric in r.prediction.metrics for r in rows):
         metric, larger = "output_throughput", True
     having = [(r, r.prediction.metrics[metric]) for r in rows if r.prediction and metric in r.prediction.metrics]
