@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.cli.runs import find_run
+from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.aggregate import aggregate_trial, sentence

@@ -6,8 +6,8 @@ import time
 
 from prefect import flow
 
-from flows.cli.runs import find_run
 from rooftune.engines.server import ServerInfo
+from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.inputs import order_of, target_of

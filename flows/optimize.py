@@ -10,7 +10,6 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.cli.runs import find_run
 from flows.cli.targets import seconds, target_of, workload_with
 from flows.plan import plan
 from flows.probe import probe
@@ -21,6 +20,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_json
+from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload

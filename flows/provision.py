@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.cli.runs import find_run
 from rooftune.engines.server import ServerInfo
+from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
 from tasks import story
 from tasks.inputs import order_of, target_of

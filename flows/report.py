@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.cli.runs import find_run
+from rooftune.run_names import find_run
 from tasks import story
 from tasks.inputs import short
 from tasks.refs import Done

@@ -8,13 +8,13 @@ import time
 from prefect import flow
 
 from flows.aggregate import aggregate
-from flows.cli.runs import find_run
 from flows.load import load
 from flows.provision import provision
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trial
 from rooftune.files import read_json, write_json
+from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
 from tasks import story

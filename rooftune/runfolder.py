@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rooftune import __version__
 from rooftune.errors import InputError, RooftuneError
 from rooftune.files import read_json, write_json
+from rooftune.version import __version__
 
 FORMAT = 1
 """Version of the layout; a run folder of another version is refused with an error."""

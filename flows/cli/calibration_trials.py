@@ -66,7 +66,7 @@ def _rows(name: str, artifacts: Path) -> list[dict[str, Any]]:
     if name == HISTORY or name.startswith(f"{HISTORY}/"):
         workload = name.partition("/")[2] or None
         return history.read(artifacts / HISTORY, workload)
-    from flows.cli.runs import find_run
+    from rooftune.run_names import find_run
 
     return [row(trial, name) for trial in read_trials(find_run(name, artifacts))]
 

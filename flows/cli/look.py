@@ -26,8 +26,8 @@ def report(
       rooftune report chat-medium/latest
       rooftune report artifacts/chat-medium/20260101-120000-ab12 --json
     """
-    from flows.cli.runs import find_run
     from rooftune.files import read_json
+    from rooftune.run_names import find_run
 
     folder = find_run(run, artifacts)
     if write:
@@ -59,8 +59,8 @@ def compare(
 
       rooftune compare artifacts/chat-medium/20260101-120000-ab12 chat-medium/latest
     """
-    from flows.cli.runs import find_run
     from rooftune.report.compare import compare_runs, text
+    from rooftune.run_names import find_run
 
     found = compare_runs(find_run(a, artifacts), find_run(b, artifacts))
     if as_json:
@@ -128,9 +128,9 @@ def audit(
       rooftune audit requests.csv --duration 40
       rooftune audit openai-20qps.json
     """
-    from flows.cli.runs import find_run
     from rooftune.errors import InputError
     from rooftune.evidence.audit_path import audit_path
+    from rooftune.run_names import find_run
 
     where = path
     if not path.exists():

@@ -10,10 +10,10 @@ from typing import Any
 
 from flows.cli import terminal
 from flows.cli.progress import RunDisplay
-from flows.cli.runs import find_run
 from flows.cli.targets import engine_kind, seconds, target_of, workload_with
 from flows.service import local
 from rooftune.errors import RooftuneError
+from rooftune.run_names import find_run
 
 
 def check(parameters: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli.runs import find_run
 from flows.cli.targets import seconds, target_of, workload_with
 from rooftune.errors import InputError
 from rooftune.files import write_json
+from rooftune.run_names import find_run
 from rooftune.runfolder import FORMAT, RunFolder
 
 

@@ -5,7 +5,7 @@ Values that a source does not have are NaN (numbers) or empty (texts), so that e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,10 +183,21 @@ def read_requests(path: Path) -> Requests:
         RooftuneError: the file is missing, empty, cut or has other columns; one sentence with the way out.
     """
     table = _read(path)
-    missing = {"status", "scheduled_s", "chunk_s"} - set(table.column_names)
-    if missing:
-        raise RooftuneError(f"{path} has no column {sorted(missing)[0]}; it is no requests.parquet of rooftune.")
+    _check_columns(path, table, ("status", "scheduled_s", "chunk_s"))
     return requests_of(table)
+
+
+def read_request_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Named columns of requests.parquet. Raises RooftuneError like :func:`read_requests`."""
+    table = _read(path)
+    _check_columns(path, table, columns)
+    return table.select(list(columns))
+
+
+def _check_columns(path: Path, table: pa.Table, needed: Sequence[str]) -> None:
+    missing = sorted(set(needed) - set(table.column_names))
+    if missing:
+        raise RooftuneError(f"{path} has no column {missing[0]}; it is not a requests.parquet of rooftune.")
 
 
 def read_ticks(path: Path) -> dict[str, Floats]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import SplitResult
 
-from rooftune import __version__
 from rooftune.loadgen.summary import LoadOptions
+from rooftune.version import __version__
 from rooftune.workloads.prompts import DEFAULT_VOCAB, answer_text, prompt_text, prompt_token_ids, said_text
 from rooftune.workloads.request_plan import RequestPlan
 

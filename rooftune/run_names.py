@@ -1,4 +1,4 @@
-"""Run folders by the names that people give them: a path, ``chat-medium/latest``, ``latest``."""
+"""Finds run folders by path, by ``<workload>/<run_id>``, or by ``latest``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def find_run(name: str, artifacts: Path = Path("artifacts")) -> RunFolder:
     """Open a run folder named by path, by ``<workload>/<run_id>``, ``<workload>/latest``, ``<workload>`` or ``latest``.
 
     Raises:
-        InputError: there is none of that name, or it is of another version.
+        InputError: no run has that name, or it was written by another version.
     """
     given = Path(name)
     if (given / "run.json").is_file():
@@ -31,8 +31,8 @@ def find_run(name: str, artifacts: Path = Path("artifacts")) -> RunFolder:
 
 
 def _newest(root: Path, pattern: str, name: str) -> RunFolder:
-    """The run that was begun last: run folders are named by their time."""
+    """The newest run: run folders are named by the time at which they began."""
     found = sorted(root.glob(f"{pattern}/run.json"), key=lambda p: p.parent.name)
     if not found:
-        raise InputError(f"{root} holds no run yet ({name!r} was asked for); make one with `rooftune optimize`.")
+        raise InputError(f"{root} has no run yet, so {name!r} names nothing; make one with `rooftune optimize`.")
     return RunFolder.open(found[-1].parent.resolve())
