@@ -58,6 +58,7 @@ async def optimize(
     time_scale: float | None = None,
     client_processes: int | None = None,
     ready_timeout_s: float | None = None,
+    calibration: str | None = None,
     artifacts: str = "artifacts",
     resume: str | None = None,
 ) -> Outcome:
@@ -82,12 +83,19 @@ async def optimize(
         time_scale: Simulated engine: its clock runs this much faster (default 25).
         client_processes: Client processes; default as many as the rate needs.
         ready_timeout_s: Longest wait for a server to serve, in seconds.
+        calibration: File from `rooftune calibrate`, or none; default the newest one for that accelerator.
         artifacts: Folder that runs are written to.
         resume: Run folder to go on with; what it has measured is not measured again.
     """
     changes = {"duration_s": duration_s, "warmup_s": warmup_s, "rate_per_s": rate_per_s, "seed": seed}
     named: dict[str, Any] = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version}
-    named |= {"flags": flags, "url": url, "vllm_python": vllm_python, "time_scale": time_scale}
+    named |= {
+        "flags": flags,
+        "url": url,
+        "vllm_python": vllm_python,
+        "time_scale": time_scale,
+        "calibration": calibration,
+    }
     settings: dict[str, Any] = {"playbook": playbook, "candidates": candidates or []}
     settings |= {"client_processes": client_processes, "ready_timeout_s": ready_timeout_s}
     root = Path(artifacts)

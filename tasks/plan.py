@@ -42,4 +42,6 @@ def sentence(plan: Plan) -> str:
     """What is planned, in one line."""
     runnable = sum(1 for c in plan.candidates if c.runnable)
     closed = len(plan.candidates) - runnable
-    return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {runnable} to measure, {closed} with a reason not to"
+    used = plan.target.calibration
+    fitted = f"; predictions calibrated with {used.path}" if used else ""
+    return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {runnable} to measure, {closed} with a reason not to{fitted}"

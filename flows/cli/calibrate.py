@@ -63,7 +63,8 @@ def calibrate(
     The server must be idle. Afterwards predict, steptime and simulate use the file by themselves for that accelerator;
     --calibration FILE names another, --calibration none leaves it out. The error is printed on points that the fit has not seen.
     """
-    from rooftune.simulator.calibration.files import folder, save
+    from flows.inputs.calibrations import folder
+    from rooftune.simulator.calibration.files import save
     from rooftune.simulator.calibration.fit import calibrate as fitted
 
     if runs:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli import options, terminal
+
+if TYPE_CHECKING:
+    from rooftune.engines.target import CalibrationFile
 
 SHOWN = (
     ("output_throughput", "Output throughput", "tokens/s"),
@@ -64,15 +67,25 @@ def predict(
     compiled.announce = terminal.note
     load = workload_with(workload, duration_s=duration, warmup_s=warmup, rate_per_s=rate, seed=seed)
     server = named_server(gpu, model, engine_version, flags)
+    used = _calibration(calibration, server[0])
     if sweep is not None:
         from flows.cli.sweeps import swept
 
-        swept(load, server, sweep, figure, as_json)
+        swept(load, server, sweep, figure, as_json, used)
         return
+    from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.predict import predict as foresee
 
-    found = foresee(load, gpu=server[0], model=server[1], engine_version=server[2], flags=server[3], seed=seed)
-    about = _about(load.name, server)
+    found = foresee(
+        load,
+        gpu=server[0],
+        model=server[1],
+        engine_version=server[2],
+        flags=server[3],
+        seed=seed,
+        calibration=opened(used),
+    )
+    about = _about(load.name, server, used)
     if as_json:
         terminal.print_json({**found.metrics, **about, **_rest(found)})
         return
@@ -83,7 +96,19 @@ def predict(
         print(line)
 
 
-def _about(workload: str, server: tuple[str, str, str, dict[str, Any]]) -> dict[str, Any]:
+def _calibration(named: str | None, gpu: str) -> CalibrationFile | None:
+    """The calibration to use; which one is printed on standard error."""
+    from flows.inputs.calibrations import chosen, sentence
+
+    used = chosen(named, gpu)
+    if used is not None:
+        terminal.note(sentence(used, named))
+    return used
+
+
+def _about(
+    workload: str, server: tuple[str, str, str, dict[str, Any]], calibration: CalibrationFile | None
+) -> dict[str, Any]:
     gpu, model, version, flags = server
     return {
         "workload": workload,
@@ -92,6 +117,7 @@ def _about(workload: str, server: tuple[str, str, str, dict[str, Any]]) -> dict[
         "engine_version": version,
         "flags": flags,
         "simulated": True,
+        "calibration": calibration.model_dump() if calibration else None,
     }
 
 
@@ -148,10 +174,12 @@ def steptime(
       rooftune steptime --gpu T4 --model llama-2-7b --engine-version 0.15.1 --quantization awq --prefill 256,1024
     """
     from flows.cli.targets import named_server
+    from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.steptime.table import steptime_table
 
     wanted = [*(flags or []), *([f"quantization={quantization}"] if quantization else [])]
     server = named_server(gpu, model, engine_version, wanted)
+    used = _calibration(calibration, server[0])
     found = steptime_table(
         gpu=server[0],
         model=server[1],
@@ -160,11 +188,12 @@ def steptime(
         batches=_numbers(batch, "--batch"),
         contexts=_numbers(context, "--context"),
         prefills=_numbers(prefill, "--prefill") if prefill else [],
+        calibration=opened(used),
     )
     if as_json:
-        terminal.print_json(found)
+        terminal.print_json({**found, "calibration": used.model_dump() if used else None})
         return
-    print(_heading({**_about("one step", server)}))
+    print(_heading({**_about("one step", server, used)}))
     rows = [
         [
             f"{r['batch']}",
@@ -232,9 +261,11 @@ def simulate(
     words = ["--gpu", name, "--model", of, "--engine-version", version, "--host", host, "--port", str(port)]
     words += ["--time-scale", f"{time_scale:g}", "--noise", f"{noise:g}", "--seed", str(seed)]
     words += ["--served-model-name", served_model_name] if served_model_name else []
+    used = _calibration(calibration, name)
+    words += ["--calibration", used.path, "--calibration-sha256", used.sha256] if used else []
     words += [w for k, v in flags.items() for w in ("--set", f"{k}={_text(v)}")]
     if as_json:
-        _announce(host, port, {"model": served_model_name or of, **_about("", (name, of, version, flags))})
+        _announce(host, port, {"model": served_model_name or of, **_about("", (name, of, version, flags), used)})
     return main(words)
 
 

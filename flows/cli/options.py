@@ -39,28 +39,13 @@ Flags = Annotated[
         "--set", metavar="FLAG=VALUE", help="A vLLM flag, with underscores: --set max_num_seqs=8. May be repeated."
     ),
 ]
-
-
-def _calibrated(named: str | None) -> str | None:
-    """Put the named calibration in force for this process and the servers that it starts."""
-    import os
-
-    if named is not None:
-        from rooftune.simulator.calibration.files import NONE, VARIABLE, load
-
-        if named.lower() != NONE:
-            load(Path(named).expanduser())
-        os.environ[VARIABLE] = named
-    return named
-
-
 Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration",
         metavar="FILE",
-        callback=_calibrated,
-        help="Constants from rooftune calibrate; none = as shipped. [default: your newest one for that accelerator]",
+        envvar="ROOFTUNE_CALIBRATION",
+        help="Constants from rooftune calibrate; none = as shipped. [default: your newest file for that accelerator]",
     ),
 ]
 Engine = Annotated[

@@ -35,7 +35,7 @@ def check(parameters: dict[str, Any]) -> None:
         from rooftune.engines.interpreter import installed, vllm_python
 
         installed(vllm_python(p["vllm_python"]))
-    names = ("engine", "gpu", "model", "engine_version", "url", "vllm_python", "time_scale")
+    names = ("engine", "gpu", "model", "engine_version", "url", "vllm_python", "time_scale", "calibration")
     target = asyncio.run(target_of(**{n: p[n] for n in names}, flags=p["flags"]))
     from rooftune.tuning.playbook import default_playbook, load_playbook, with_candidates
 

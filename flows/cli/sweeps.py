@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli import terminal
 
 if TYPE_CHECKING:
+    from rooftune.engines.target import CalibrationFile
     from rooftune.simulator.virtual.sweep import FlagSweep, SweepRow
     from rooftune.workloads.spec import Workload
 
@@ -15,21 +16,35 @@ HEADS = ["", "Tokens/s", "Served req/s", "TPOT p50 ms", "TPOT p99 ms", "TTFT p50
 
 
 def swept(
-    workload: Workload, server: tuple[str, str, str, dict[str, Any]], asked: str, figure: Path | None, as_json: bool
+    workload: Workload,
+    server: tuple[str, str, str, dict[str, Any]],
+    asked: str,
+    figure: Path | None,
+    as_json: bool,
+    calibration: CalibrationFile | None = None,
 ) -> None:
     """Predict every value, print the table and what is best and why, and draw throughput against TPOT."""
+    from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.sweep import sweep
     from rooftune.simulator.virtual.sweep_figure import draw_sweep
 
     gpu, model, version, flags = server
-    found = sweep(workload, gpu=gpu, model=model, engine_version=version, flags=flags, asked=asked)
+    found = sweep(
+        workload,
+        gpu=gpu,
+        model=model,
+        engine_version=version,
+        flags=flags,
+        asked=asked,
+        calibration=opened(calibration),
+    )
     path = figure or Path(f"predict-{workload.name}-{found.flag}.png")
     title = f"{workload.name} on a simulated {gpu}, {model}, vLLM {version}"
     draw_sweep(found, title, path)
     if as_json:
-        terminal.print_json(
-            {**_json(found), "workload": workload.name, "gpu": gpu, "model": model, "figure": str(path)}
-        )
+        about = {"workload": workload.name, "gpu": gpu, "model": model, "figure": str(path)}
+        about["calibration"] = calibration.model_dump() if calibration else None
+        terminal.print_json({**_json(found), **about})
         return
     print(f"{title}\nflags: {' '.join(f'{k}={v}' for k, v in flags.items()) or 'none'}; every figure is simulated\n")
     terminal.table([found.flag, *HEADS[1:]], [_cells(row) for row in found.rows], right=tuple(range(7)))

@@ -27,6 +27,7 @@ async def target_of(
     url: str | None = None,
     vllm_python: str | None = None,
     time_scale: float | None = None,
+    calibration: str | None = None,
 ) -> Target:
     """The target that options describe; its names are checked and its gaps filled from what is here.
 
@@ -57,7 +58,22 @@ async def target_of(
         vllm_python=vllm_python,
         time_scale=time_scale,
     )
-    return _checked(target)
+    return _calibrated(_checked(target), calibration)
+
+
+def _calibrated(target: Target, named: str | None) -> Target:
+    """The target with the calibration that its predictions and its simulation use."""
+    from flows.inputs.calibrations import chosen
+    from rooftune.hardware import nvml
+    from rooftune.hardware.catalogue import accelerator
+
+    gpu = target.gpu
+    if gpu is None and target.engine == "vllm":
+        found = nvml.gpus()
+        gpu = nvml.matched(found[0]).name if found else "cpu"
+    if gpu is None:
+        return target
+    return target.model_copy(update={"calibration": chosen(named, accelerator(gpu).name)})
 
 
 def named_server(

@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.inputs.home import home as home
+
 Say = Callable[[str], None]
 """Told in a few words what is being done now."""
 DEBUG = "ROOFTUNE_DEBUG"
 """Set to 1, a traceback is shown with an error that nobody foresaw."""
-
-
-def home() -> Path:
-    """Where rooftune keeps its state: ``$ROOFTUNE_HOME``, else ``.rooftune`` in the current folder."""
-    return Path(os.environ.get("ROOFTUNE_HOME") or ".rooftune").absolute()
 
 
 def log_file() -> Path:

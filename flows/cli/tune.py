@@ -112,6 +112,7 @@ def plan(
     vllm_python: options.VllmPython = None,
     playbook: options.Playbook = None,
     candidates: options.Own = None,
+    calibration: options.Calibration = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what would be tried, and why: dry and quick, no server is started.
@@ -127,7 +128,7 @@ def plan(
 
     spec = workload_with(workload)
     named = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version, "flags": flags}
-    target = asyncio.run(target_of(**named, url=url, vllm_python=vllm_python))
+    target = asyncio.run(target_of(**named, url=url, vllm_python=vllm_python, calibration=calibration))
     book = with_candidates(
         load_playbook(playbook) if playbook else default_playbook(), candidates or [], target.engine_version
     )
@@ -160,6 +161,9 @@ def show_plan(found: Plan) -> None:
     """The plan as a table, with the baseline's command line."""
     where = f"{found.target.gpu or 'this machine'}{' (simulated)' if found.target.simulated else ''}"
     print(f"Plan for {found.workload} on {where}, {found.target.model}, vLLM {found.target.engine_version}")
+    if found.target.calibration is not None:
+        used = found.target.calibration
+        print(f"predictions calibrated with {used.path} (sha256 {used.sha256[:12]})")
     print(f"objective: {found.objective.metric}, {found.objective.direction} is better\n")
     print(f"baseline: {found.candidate('baseline').command}\n")
     rows = []
@@ -196,6 +200,7 @@ def optimize(
     time_scale: options.TimeScale = None,
     client_processes: options.ClientProcesses = None,
     ready_timeout: options.ReadyTimeout = None,
+    calibration: options.Calibration = None,
     resume: options.Resume = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
@@ -233,6 +238,7 @@ def optimize(
         "client_processes": client_processes,
         "ready_timeout_s": ready_timeout,
         "artifacts": str(artifacts),
+        "calibration": calibration,
         "resume": resume,
     }
     outcome = run_optimize(parameters, show=not as_json)

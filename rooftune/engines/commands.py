@@ -84,6 +84,8 @@ def _simulated(target: Target, config: EngineConfig, host: str, port: int) -> li
     words = [sys.executable, "-m", "rooftune.simulator.front", "--host", host, "--port", str(port)]
     words += ["--gpu", target.gpu or "T4", "--model", target.model, "--served-model-name", served_name(config)]
     words += ["--engine-version", target.engine_version, "--time-scale", f"{target.time_scale:g}"]
+    if target.calibration is not None:
+        words += ["--calibration", target.calibration.path, "--calibration-sha256", target.calibration.sha256]
     for name, value in config.flags().items():
         if name not in ("served_model_name", "tokenizer"):
             words += ["--set", f"{name}={_text(value)}"]

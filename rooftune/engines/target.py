@@ -11,6 +11,14 @@ from rooftune.vllm_rules.config import FlagValue
 EngineKind = Literal["simulated", "vllm", "endpoint"]
 
 
+class CalibrationFile(BaseModel):
+    """The calibration of the step-time model that a run uses: which file, and what was in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str = Field(description="absolute path of the file")
+    sha256: str = Field(description="of its content, in hexadecimal digits")
+
+
 class Target(BaseModel):
     """One system under test, before any candidate changes its flags."""
 
@@ -28,6 +36,10 @@ class Target(BaseModel):
     vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
     time_scale: float = Field(
         default=1.0, ge=1.0, le=100.0, description="simulated engine only: its clock runs this much faster"
+    )
+
+    calibration: CalibrationFile | None = Field(
+        default=None, description="constants of the step-time model for predictions and simulation; None = as shipped"
     )
 
     @property

@@ -91,6 +91,7 @@ def _planned(folder: TrialFolder, order: TrialOrder, workload: Workload, target:
         engine_version=effective.engine_version or target.engine_version,
         gpu=target.gpu or "",
         model=target.model,
+        calibration=target.calibration if target.simulated else None,
         flags=order.config.flags(),
         effective=effective,
     )

@@ -36,6 +36,9 @@ def measured(c: Contents) -> list[str]:
             f"- Clock: the simulated engine ran {scale:g} times faster than real time and the client with it; all times "
             "are given in workload seconds."
         )
+    used = c.plan.target.calibration
+    if used is not None:
+        lines.append(f"- Calibration: predicted step times come from `{used.path}` (sha256 {used.sha256[:12]}).")
     lines += ["", "### Audit", "", *_audit(c), ""]
     return lines + predicted(c)
 

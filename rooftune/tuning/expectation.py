@@ -38,10 +38,10 @@ def predictions(
     """Predict every configuration in virtual time. A GPU or model that the simulator does not know gives none."""
     if target.gpu is None or facts is None:
         return Predictions()
-    try:
-        from rooftune.simulator.virtual.predict import predict
-    except ImportError:
-        return Predictions()
+    from rooftune.simulator.calibration.files import opened
+    from rooftune.simulator.virtual.predict import predict
+
+    calibration = opened(target.calibration)
     metrics: dict[str, dict[str, float]] = {}
     overloaded: dict[str, bool] = {}
     error: float | None = None
@@ -55,6 +55,8 @@ def predictions(
                 model=target.model,
                 engine_version=target.engine_version,
                 flags=config.flags(),
+                calibration=calibration,
+                runs=len(configs),
             )
         except RooftuneError:
             continue

@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,9 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.spec import Workload
+
+if TYPE_CHECKING:
+    from rooftune.simulator.calibration.files import Calibration
 
 PATH = ("T4", "L4", "A10G", "A100-40", "A100-80", "L40S", "H100", "H200", "B200")
 """Accelerators of the path; the run's own GPU is added where it is another."""
@@ -63,13 +66,19 @@ class UpgradePath(BaseModel):
 
 
 def upgrade_path(
-    workload: Workload, target: Target, facts: ModelFacts, flags: dict[str, FlagValue], asked_rate_per_s: float | None
+    workload: Workload,
+    target: Target,
+    facts: ModelFacts,
+    flags: dict[str, FlagValue],
+    asked_rate_per_s: float | None,
+    calibration: Calibration | None = None,
 ) -> UpgradePath:
     """Predict the workload on each accelerator of the path, with the best plausible configuration there.
 
     ``flags`` are the recommended ones; on the current accelerator they alone are predicted, elsewhere the weights may
-    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults. A type of
-    the KV cache that is recommended is tried beside the default one.
+    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults. A
+    type of the KV cache that is recommended is tried beside the default one. ``calibration`` applies to its own
+    accelerator only.
     """
     from rooftune.hardware.catalogue import accelerator
 
@@ -77,9 +86,10 @@ def upgrade_path(
     names = [*([own] if own and own not in PATH else []), *PATH]
 
     def predicted(name: str) -> tuple[UpgradeRow, float | None]:
-        return _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s)
+        return _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s, calibration)
 
-    # The compiled simulator lets go of the interpreter's lock, so predictions run side by side; the first one compiles it.
+    # The compiled simulator lets go of the interpreter's lock, so predictions run side by side; the first one
+    # compiles it.
     found = [predicted(names[0])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found += pool.map(predicted, names[1:])
@@ -134,12 +144,14 @@ def _row(
     facts: ModelFacts,
     flags: dict[str, FlagValue],
     asked: float | None,
+    calibration: Calibration | None,
 ) -> tuple[UpgradeRow, float | None]:
+    fitted = calibration if calibration is not None and calibration.gpu == gpu.name else None
     best, words, chosen, refusal = None, "", dict(flags), ""
     choices = [("the recommended flags", dict(flags))] if current else options(gpu, facts, flags)
     for text, tried in choices:
         try:
-            found = _predicted(workload, gpu.name, target, tried)
+            found = _predicted(workload, gpu.name, target, tried, fitted)
         except RooftuneError as error:
             refusal = refusal or str(error)
             continue
@@ -170,10 +182,20 @@ class _Service(BaseModel):
     band: float | None
 
 
-def _predicted(workload: Workload, gpu: str, target: Target, flags: dict[str, FlagValue]) -> _Service:
+def _predicted(
+    workload: Workload, gpu: str, target: Target, flags: dict[str, FlagValue], calibration: Calibration | None
+) -> _Service:
     from rooftune.simulator.virtual.predict import predict
 
-    found = predict(workload, gpu=gpu, model=target.model, engine_version=target.engine_version, flags=flags)
+    found = predict(
+        workload,
+        gpu=gpu,
+        model=target.model,
+        engine_version=target.engine_version,
+        flags=flags,
+        calibration=calibration,
+        runs=2 * len(PATH),
+    )
     band = found.error_band
     return _Service(
         output_throughput=found.metrics["output_throughput"],
@@ -212,13 +234,15 @@ def write_upgrade(run: RunFolder, workload: Workload, plan: Plan, decision: Deci
     """
     from rooftune.files import write_json
     from rooftune.models.catalogue import model_facts
+    from rooftune.simulator.calibration.files import opened
 
     if plan.target.gpu is None or plan.target.gpu.lower() == "cpu":
         return None
+    calibration = opened(plan.target.calibration)
     try:
         facts = model_facts(plan.target.model)
         asked = decision.asked_rate_per_s
-        found = upgrade_path(workload, plan.target, facts, dict(decision.incumbent_flags), asked)
+        found = upgrade_path(workload, plan.target, facts, dict(decision.incumbent_flags), asked, calibration)
     except RooftuneError:
         return None
     path = run.path / "upgrade.json"

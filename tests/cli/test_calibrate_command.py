@@ -52,6 +52,23 @@ def test_trials_of_the_history_are_fitted_to_and_the_file_is_used(rooftune, tmp_
     ).json
     assert used["median_tpot_ms"] > 1.2 * plainly["median_tpot_ms"]
     assert "calibrated" in used["error_band"]
+    assert used["calibration"]["path"] == str(file)
+    assert plainly["calibration"] is None
+
+
+def test_the_default_calibration_is_the_newest_for_the_accelerator_and_is_named(rooftune) -> None:
+    _trials(Path("artifacts/history"))
+    file = rooftune("calibrate", "--from", "history", "--json").json["file"]
+    predict = ("predict", "chat-low", "--gpu", "L4", "--model", "qwen2.5-7b", "--json")
+    used = rooftune(*predict)
+    assert used.json["calibration"]["path"] == file
+    assert "calibrated" in used.json["error_band"]
+    plan = rooftune("plan", "chat-low", "--gpu", "L4", "--model", "qwen2.5-7b", "--json").json
+    assert plan["target"]["calibration"] == used.json["calibration"]
+    assert rooftune(*predict, "--calibration", "none").json["calibration"] is None
+    other = rooftune("predict", "chat-low", "--gpu", "T4", "--calibration", file)
+    assert other.code == 2
+    assert "is for L4, not for T4" in other.sentence()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rooftune.engines.target import Target
+from rooftune.engines.target import CalibrationFile, Target
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence import history
 from rooftune.evidence.aggregate import aggregate, failed_trial
@@ -45,6 +45,22 @@ def test_a_server_that_keeps_up(tmp_path: Path) -> None:
     assert trial.census.completed == trial.census.scheduled
     assert trial.server["generation_tokens_per_s"] == pytest.approx(trial.metrics["output_throughput"], rel=0.02)
     assert trial.believed, [c for c in trial.checks if c.status == "fail"]
+
+
+def test_a_simulated_trial_records_its_calibration(tmp_path: Path) -> None:
+    used = CalibrationFile(path="/calibrations/t4.yaml", sha256="ab" * 32)
+    trial = measure(tmp_path, rate=10.0, slots=64)
+    assert trial.calibration is None
+    folder, target = (
+        TrialFolder(tmp_path / "trials" / "baseline" / "1"),
+        TARGET.model_copy(update={"calibration": used}),
+    )
+    load = made_load.workload(10.0)
+    again = aggregate(folder, made_load.order("baseline", 1, 0, max_num_seqs=64), load, target)
+    assert again.calibration == used
+    assert read_trial(folder).calibration == used
+    real = target.model_copy(update={"engine": "endpoint"})
+    assert aggregate(folder, made_load.order("baseline", 1, 0), load, real).calibration is None
 
 
 def test_overload_is_measured_and_not_hidden(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from hypothesis import strategies as st
 from rooftune.errors import InputError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.simulator.calibration.files import VARIABLE, load, save
+from rooftune.simulator.calibration.files import load, newest, opened, reference, save
 from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials
 from rooftune.simulator.calibration.measure import MeasurementGrid, grid_for, measure, points_of
 from rooftune.simulator.steptime.accuracy import error_band
 from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
 from rooftune.simulator.steptime.model import StepTime
+from rooftune.simulator.virtual.predict import engine_of
 from rooftune.vllm_rules.config import EngineConfig
 
 SERVED = Served(accelerator("L4"), model_facts("llama-3.1-8b"), EngineConfig(model="x", max_model_len=4096), "0.32.0")
@@ -58,25 +60,51 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_used_for_its_accelerator_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = constants_for(SERVED.gpu)
-    monkeypatch.setenv(VARIABLE, str(file))
-    assert constants_for(SERVED.gpu).value("linear.gemm_16bit.memory") == pytest.approx(0.6, rel=0.08)
-    assert constants_for(SERVED.gpu, table()) == shipped
-    with pytest.raises(InputError, match="is of L4 and not of T4"):
-        constants_for(accelerator("T4"))
-    monkeypatch.setenv(VARIABLE, "none")
-    assert constants_for(SERVED.gpu) == shipped
+def test_a_calibration_replaces_constants_of_its_accelerator_and_no_other(file: Path) -> None:
+    shipped, found = constants_for(SERVED.gpu), load(file)
+    assert constants_for(SERVED.gpu, calibration=found).value("linear.gemm_16bit.memory") == pytest.approx(
+        0.6, rel=0.08
+    )
+    assert shipped == constants_for(SERVED.gpu, table())
+    with pytest.raises(InputError, match="is for L4, not for T4"):
+        constants_for(accelerator("T4"), calibration=found)
+    assert "calibrated on vLLM 0.32.0" in str(error_band(SERVED.gpu, SERVED.resolved(), found))
+    assert "calibrated" not in str(error_band(SERVED.gpu, SERVED.resolved()))
 
 
-def test_the_newest_file_of_the_users_folder_counts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setenv("ROOFTUNE_HOME", str(file.parent / "home"))
-    shipped = constants_for(SERVED.gpu)
-    save(load(file), file.parent / "home" / "calibrations" / "l4.yaml")
-    assert constants_for(SERVED.gpu) != shipped
-    assert constants_for(accelerator("T4")) == constants_for(accelerator("T4"), table())
-    assert "calibrated on vLLM 0.32.0" in str(error_band(SERVED.gpu, SERVED.resolved()))
+def test_nothing_but_the_argument_brings_a_calibration_into_a_prediction(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file in the folder of calibrations nor an environment variable changes a prediction."""
+    home = file.parent / "home"
+    save(load(file), home / "calibrations" / "l4.yaml")
+    monkeypatch.chdir(file.parent)
+    server = ("L4", "llama-3.1-8b", "0.32.0", {"max_model_len": 4096})
+    before = engine_of(*server).step_time.k
+    monkeypatch.setenv("ROOFTUNE_HOME", str(home))
+    monkeypatch.setenv("ROOFTUNE_CALIBRATION", str(file))
+    assert engine_of(*server).step_time.k == before
+    assert engine_of(*server, calibration=load(file)).step_time.k != before
+
+
+def test_a_recorded_calibration_is_opened_only_with_the_content_that_was_recorded(file: Path) -> None:
+    recorded = reference(file)
+    assert Path(recorded.path).is_absolute()
+    assert opened(recorded) == load(file)
+    assert opened(None) is None
+    file.write_text(file.read_text() + "# touched\n")
+    with pytest.raises(InputError, match="has changed since this run began"):
+        opened(recorded)
+
+
+def test_the_newest_file_of_an_accelerator_is_found(file: Path) -> None:
+    folder = file.parent / "several"
+    for name, gpu, age_s in (("old", "L4", 300), ("new", "L4", 200), ("other", "T4", 100)):
+        save(load(file).model_copy(update={"gpu": gpu}), folder / f"{name}.yaml")
+        os.utime(folder / f"{name}.yaml", (1e9 - age_s, 1e9 - age_s))
+    assert newest("L4", folder) == folder / "new.yaml"
+    assert newest("L40S", folder) is None
+    assert newest("L4", file.parent / "nowhere") is None
 
 
 def test_shares_are_converted_where_ceilings_are_measured_anew(file: Path) -> None:
@@ -88,10 +116,10 @@ def test_shares_are_converted_where_ceilings_are_measured_anew(file: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "gpu: L4\n", "[1, 2", "\x00"])
-def test_what_is_no_calibration_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_calibration_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="is no calibration"):
+    with pytest.raises(InputError, match="is not a rooftune calibration"):
         load(path)
 
 

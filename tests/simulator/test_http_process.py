@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from rooftune.engines.logs import read_effective
+from rooftune.simulator.calibration.files import Calibration, reference, save
 
 
 @dataclass
@@ -82,6 +83,22 @@ def test_what_vllm_refuses_ends_the_process_with_its_words(tmp_path: Path) -> No
     text = engine.log.read_text()
     assert "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" in text
     assert "Traceback" not in text
+
+
+def test_a_calibration_that_is_not_the_recorded_one_ends_the_process(tmp_path: Path) -> None:
+    file = tmp_path / "t4.yaml"
+    calibration = Calibration(
+        gpu="T4", bandwidth_gb_per_s=320.0, teraflops={"fp16": 65.0}, engine="vLLM 0.15.1", model="llama-2-7b",
+        kernel="awq_gemm", attention="flashinfer", made_at="2026-02-11", constants={"host.exposed_ms": 1.0},
+        points=9, held_back=3, error_before=0.2, error_after=0.02,
+    )  # fmt: skip
+    save(calibration, file)
+    words = ("--calibration", str(file), "--calibration-sha256")
+    with started(tmp_path, *AWQ, *words, reference(file).sha256) as engine:
+        assert engine.get("/health") == b""
+    with started(tmp_path, *AWQ, *words, "0" * 64, wait=False) as engine:
+        assert engine.popen.wait(timeout=20) == 2
+    assert "has changed since this run began" in engine.log.read_text()
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from rooftune.tuning.upgrade import UpgradePath, UpgradeRow, options, upgrade_pa
 
 
 def path(monkeypatch: pytest.MonkeyPatch) -> UpgradePath:
-    def predicted(workload: object, gpu: str, target: object, flags: dict[str, object]) -> upgrade._Service:
+    def predicted(
+        workload: object, gpu: str, target: object, flags: dict[str, object], calibration: object
+    ) -> upgrade._Service:
+        assert calibration is None
         if gpu == "L4" and flags.get("quantization") != "awq_marlin":
             raise EngineError("No available memory for the cache blocks.", "oom")
         if gpu == "B200":

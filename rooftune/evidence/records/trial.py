@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.engines.server import EffectiveConfig
+from rooftune.engines.target import CalibrationFile
 
 CheckStatus = Literal["pass", "warn", "fail", "no data"]
 
@@ -63,6 +64,9 @@ class TrialResult(BaseModel):
     engine_version: str = ""
     gpu: str = ""
     model: str = ""
+    calibration: CalibrationFile | None = Field(
+        default=None, description="simulated engine: what its step times were calibrated with; None = as shipped"
+    )
     flags: dict[str, Any] = Field(default_factory=dict)
     effective: EffectiveConfig = Field(default_factory=EffectiveConfig)
     window: Window | None = None

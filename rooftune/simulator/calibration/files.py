@@ -1,13 +1,12 @@
 """Calibration files: constants of the step-time model fitted to one engine on one accelerator, to keep and to share.
 
-Which one is in force: the file that ``$ROOFTUNE_CALIBRATION`` names (``none`` = none), else the newest for that
-accelerator in ``$ROOFTUNE_HOME/calibrations`` (``.rooftune/calibrations`` by default).
+Nothing here decides which file is used. The command line chooses one and passes it on; ``CalibrationFile`` (path and hash) is
+what a run records.
 """
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from rooftune.engines.target import CalibrationFile
 from rooftune.errors import InputError
+from rooftune.files import replacing
 from rooftune.hardware.accelerator import Accelerator
-
-VARIABLE = "ROOFTUNE_CALIBRATION"
-NONE = "none"
 
 
 class Calibration(BaseModel):
@@ -49,8 +47,7 @@ class Calibration(BaseModel):
     error_after: float
 
     def constants_on(self, gpu: Accelerator) -> dict[str, float]:
-        """The constants for ``gpu``: shares are converted where its ceilings are taken to be others than in the
-        file."""
+        """The constants for ``gpu``. Shares are converted if its ceilings differ from those in the file."""
         bandwidth = self.bandwidth_gb_per_s * 1e9 / gpu.bandwidth_bytes_per_s
         mine, theirs = _first_rate(self.teraflops), _first_rate({k: v / 1e12 for k, v in gpu.flops_per_s.items()})
         factors = {"memory": bandwidth, "pass_memory": bandwidth, "dequantise_memory": bandwidth}
@@ -62,73 +59,95 @@ def _first_rate(rates: dict[str, float]) -> float:
     return next(rates[name] for name in ("fp16", "bf16", "fp32") if rates.get(name))
 
 
-def folder() -> Path:
-    """Where calibrations are kept by default."""
-    return Path(os.environ.get("ROOFTUNE_HOME") or ".rooftune") / "calibrations"
-
-
 def load(path: Path) -> Calibration:
     """Read a file.
 
     Raises:
-        InputError: it cannot be read or is no calibration.
+        InputError: it cannot be read or is not a calibration.
+    """
+    return _parsed(_content(path), path)
+
+
+def reference(path: Path) -> CalibrationFile:
+    """Path and hash of a calibration file, for the record of a run.
+
+    Raises:
+        InputError: it cannot be read or is not a calibration.
+    """
+    content = _content(path)
+    _parsed(content, path)
+    return CalibrationFile(path=str(path.absolute()), sha256=_sha256(content))
+
+
+def opened(used: CalibrationFile | None) -> Calibration | None:
+    """The calibration that a run records; None where it uses none.
+
+    Raises:
+        InputError: the file is missing, or has changed since it was recorded.
+    """
+    if used is None:
+        return None
+    path = Path(used.path)
+    content = _content(path)
+    if _sha256(content) != used.sha256:
+        raise InputError(
+            f"the calibration {path} has changed since this run began; restore its content, or start a new run."
+        )
+    return _parsed(content, path)
+
+
+def newest(gpu: str, folder: Path) -> Path | None:
+    """The newest calibration file in ``folder`` for the accelerator of that catalogue name.
+
+    Raises:
+        InputError: a newer file in the folder is not a calibration.
     """
     try:
-        return _read(path, path.stat().st_mtime_ns)
+        paths = sorted(folder.glob("*.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
+    except OSError:
+        return None
+    return next((p for p in paths if load(p).gpu == gpu), None)
+
+
+def check_accelerator(calibration: Calibration, gpu: Accelerator) -> None:
+    """Raise InputError where the calibration is for another accelerator."""
+    if calibration.gpu != gpu.name:
+        raise InputError(
+            f"the calibration is for {calibration.gpu}, not for {gpu.name}; leave --calibration out or name another."
+        )
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Write a file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yaml = YAML()
+    yaml.width = 4096
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(
+            "# Constants of rooftune's step-time model, fitted by `rooftune calibrate`. To use them: --calibration FILE\n"
+        )
+        yaml.dump(calibration.model_dump(), file)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise InputError(
             f"the calibration {path} cannot be read ({error.strerror}); make one with rooftune calibrate."
         ) from None
 
 
-@lru_cache
-def _read(path: Path, _changed: int) -> Calibration:
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _parsed(content: bytes, path: Path) -> Calibration:
     try:
-        return Calibration.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
+        return Calibration.model_validate(YAML(typ="safe").load(content.decode("utf-8")))
     except (ValidationError, YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()
+        lines = str(error).splitlines()
+        reason = " ".join(lines[1:3]) or lines[0]
         raise InputError(
-            f"{path} is no calibration of rooftune ({' '.join(first[1:3]) or first[0]}); make one with rooftune calibrate."
+            f"{path} is not a rooftune calibration ({reason}); make one with rooftune calibrate."
         ) from None
-
-
-def save(calibration: Calibration, path: Path) -> None:
-    """Write a file, replacing it whole."""
-    from rooftune.files import replacing
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yaml = YAML()
-    yaml.width = 4096
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(
-            "# Constants of rooftune's step-time model, fitted by `rooftune calibrate`. To use it: --calibration FILE.\n"
-        )
-        yaml.dump(calibration.model_dump(), file)
-
-
-def in_force(gpu: Accelerator) -> Calibration | None:
-    """The calibration that counts for this accelerator.
-
-    Raises:
-        InputError: the file that was named cannot be read, or is of another accelerator.
-    """
-    named = os.environ.get(VARIABLE, "")
-    if named.lower() == NONE:
-        return None
-    if named:
-        found = load(Path(named).expanduser())
-        if found.gpu != gpu.name:
-            raise InputError(
-                f"the calibration {named} is of {found.gpu} and not of {gpu.name}; leave --calibration out, or name another."
-            )
-        return found
-    return _newest(gpu)
-
-
-def _newest(gpu: Accelerator) -> Calibration | None:
-    try:
-        paths = sorted(folder().glob("*.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
-    except OSError:
-        return None
-    found = (load(p) for p in paths)
-    return next((c for c in found if c.gpu == gpu.name), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
@@ -37,11 +38,12 @@ class EngineCore:
         engine_version: str,
         noise: Noise | None = None,
         acceptance: float = 0.6,
+        calibration: Calibration | None = None,
     ) -> None:
         self.gpu, self.facts, self.config = gpu, facts, config
         self.resolved: Resolved = resolve(gpu, facts, config, engine_version)
         self.kv_tokens = kv_cache_tokens(gpu, facts, self.resolved)
-        self.step_time = StepTime(gpu, facts, self.resolved)
+        self.step_time = StepTime(gpu, facts, self.resolved, calibration=calibration)
         self.scheduler = Scheduler(limits(self.resolved, self.kv_tokens, config))
         self.noise = noise or Noise()
         self.acceptance = acceptance

@@ -9,10 +9,13 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
+from rooftune.engines.target import CalibrationFile
 from rooftune.errors import RooftuneError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.simulator.calibration.files import Calibration, opened, reference
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front import log_lines
 from rooftune.simulator.front.protocol import HttpProtocol
@@ -23,11 +26,19 @@ FAULT = "ROOFTUNE_SIM_FAULT"
 """Environment variable for tests of faults: die_at_start, hang_at_start, oom_at_start, die_after:S, stall_after:S."""
 
 
-def build(gpu: str, model: str, engine_version: str, flags: dict[str, FlagValue], noise: Noise) -> EngineCore:
+def build(
+    gpu: str,
+    model: str,
+    engine_version: str,
+    flags: dict[str, FlagValue],
+    noise: Noise,
+    calibration: Calibration | None = None,
+) -> EngineCore:
     """The engine core for names as a user gives them."""
     quantization = flags.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
-    return EngineCore(accelerator(gpu), facts, EngineConfig(model=model).with_change(flags), engine_version, noise)
+    config = EngineConfig(model=model).with_change(flags)
+    return EngineCore(accelerator(gpu), facts, config, engine_version, noise, calibration=calibration)
 
 
 async def serve(
@@ -75,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         time.sleep(3600)
     try:
         flags = _flags(args)
-        core = build(args.gpu, args.model, args.engine_version, flags, Noise(args.noise, args.drift, seed=args.seed))
+        noise = Noise(args.noise, args.drift, seed=args.seed)
+        core = build(args.gpu, args.model, args.engine_version, flags, noise, opened(_calibration(args)))
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((args.host, args.port))
@@ -111,8 +123,18 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=0.01)
     parser.add_argument("--drift", type=float, default=0.0)
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="constants from rooftune calibrate")
+    parser.add_argument("--calibration-sha256", metavar="HEX", help="hash that the file must have")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")
     return parser.parse_args(argv)
+
+
+def _calibration(args: argparse.Namespace) -> CalibrationFile | None:
+    if args.calibration is None:
+        return None
+    if args.calibration_sha256 is None:
+        return reference(args.calibration)
+    return CalibrationFile(path=str(args.calibration), sha256=args.calibration_sha256)
 
 
 def _flags(args: argparse.Namespace) -> dict[str, FlagValue]:

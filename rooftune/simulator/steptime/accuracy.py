@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.simulator.calibration.files import in_force
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.constants import generation
 from rooftune.vllm_rules.resolve import Resolved
 
@@ -27,12 +27,11 @@ def _table() -> dict[str, Any]:
     return value
 
 
-def error_band(gpu: Accelerator, resolved: Resolved) -> float | str:
+def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | None = None) -> float | str:
     """The relative error that 90 % of the measured figures of such a case stayed within; in words where there were none.
 
     A case is the GPU with the kernel family of the linear layers; else its generation with that family.
     """
-    calibration = in_force(gpu)
     if calibration and calibration.kernel == resolved.kernel:
         return (
             f"calibrated on {calibration.engine} ({calibration.made_at[:10]}); the median error of a step was "

@@ -1,4 +1,4 @@
-"""The constants of the step-time model: from ``data/kernels.yaml``, overridden by generation, by GPU and by a calibration."""
+"""The constants of the step-time model: from ``data/kernels.yaml``, overridden by generation, GPU and calibration."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator
+from rooftune.simulator.calibration.files import Calibration, check_accelerator
 
 ROOMS = ("linear", "attention", "host")
 Table = dict[str, Any]
@@ -72,19 +73,21 @@ def table() -> Table:
     return value
 
 
-def constants_for(gpu: Accelerator, of: Table | None = None) -> Constants:
+def constants_for(gpu: Accelerator, of: Table | None = None, *, calibration: Calibration | None = None) -> Constants:
     """Constants of a GPU: the general ones, then those of its generation, then its own, then those of a calibration.
 
     Args:
-        of: this table and no calibration; by default the shipped one and the calibration in force (``calibrations.py``).
-    """
-    if of is not None:
-        return _layered(of, gpu.name, generation(gpu))
-    shipped = _constants(gpu.name, generation(gpu))
-    from rooftune.simulator.calibration.files import in_force
+        of: this table instead of the shipped one.
+        calibration: its constants replace those of the table.
 
-    calibration = in_force(gpu)
-    return shipped.replaced(calibration.constants_on(gpu)) if calibration else shipped
+    Raises:
+        InputError: the calibration is for another accelerator.
+    """
+    found = _constants(gpu.name, generation(gpu)) if of is None else _layered(of, gpu.name, generation(gpu))
+    if calibration is None:
+        return found
+    check_accelerator(calibration, gpu)
+    return found.replaced(calibration.constants_on(gpu))
 
 
 @cache

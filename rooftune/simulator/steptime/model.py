@@ -14,6 +14,7 @@ from packaging.version import Version
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.costs import attention_flops, lm_head_bytes
 from rooftune.models.facts import ModelFacts
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.steptime.constants import Constants, constants_for
@@ -41,11 +42,12 @@ class StepTime:
         engine_version: str | None = None,
         *,
         constants: Constants | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if isinstance(config, EngineConfig):
             config = resolve(gpu, facts, config, engine_version or "0.32.0")
         self.gpu, self.facts, self.r = gpu, facts, config
-        self.k = constants or constants_for(gpu)
+        self.k = constants or constants_for(gpu, calibration=calibration)
         self.host = self.k.host
         r, n = config, config.tensor_parallel
         self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)

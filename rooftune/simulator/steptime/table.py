@@ -8,6 +8,7 @@ from typing import Any
 from rooftune.errors import InputError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
@@ -24,6 +25,7 @@ def steptime_table(
     batches: Sequence[int] = (1, 8, 32, 64, 128),
     contexts: Sequence[int] = (512,),
     prefills: Sequence[int] = (),
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Decode steps for each batch and context, and prefills of whole prompts.
 
@@ -47,7 +49,7 @@ def steptime_table(
         budget = max(resolved.max_num_batched_tokens, most * spec)
         config = config.with_change({"max_num_seqs": most, "max_num_batched_tokens": budget})
         resolved = resolve(accelerator(gpu), facts, config, engine_version)
-    step_time = StepTime(accelerator(gpu), facts, resolved)
+    step_time = StepTime(accelerator(gpu), facts, resolved, calibration=calibration)
     steps = [decode_step(step_time, b, c) for c in contexts for b in batches]
     names = ("batch", "context", "step_ms", "bound", "intensity_flop_per_byte")
     return {

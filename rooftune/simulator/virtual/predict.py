@@ -11,6 +11,7 @@ import numpy as np
 
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath.run import run_fast
@@ -40,6 +41,8 @@ class EmulatedEngine:
     step_time: StepTime
     limits: Limits
     acceptance: float = 0.6
+    calibration: Calibration | None = None
+    """What the step times were calibrated with; None = constants as shipped."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Prediction:
     _engine: EmulatedEngine | None = field(default=None, repr=False)
     _plan: RequestPlan | None = field(default=None, repr=False)
     _served: float | None = None
+    _runs: int = 1
 
     @cached_property
     def served_rate_per_s(self) -> float | None:
@@ -70,16 +74,21 @@ class Prediction:
         if self._served is not None or self._plan is None or self._engine is None:
             return self._served
         e = self._engine
-        return saturated_rate(self._plan, e.step_time, e.limits, e.acceptance)
+        return saturated_rate(self._plan, e.step_time, e.limits, e.acceptance, runs=self._runs)
 
 
 def engine_of(
-    gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], acceptance: float = 0.6
+    gpu: str,
+    model: str,
+    engine_version: str,
+    flags: Mapping[str, FlagValue],
+    acceptance: float = 0.6,
+    calibration: Calibration | None = None,
 ) -> EmulatedEngine:
     """The emulated server for names as a user gives them.
 
     Raises:
-        InputError: an unknown GPU or model.
+        InputError: an unknown GPU or model, or a calibration for another GPU.
         EngineError: vLLM would refuse these flags on this GPU; the message is the line that it prints.
     """
     quantization = flags.get("quantization")
@@ -88,7 +97,8 @@ def engine_of(
     resolved = resolve(card, facts, config, engine_version)
     tokens = kv_cache_tokens(card, facts, resolved)
     bounds = limits(resolved, tokens, config)
-    return EmulatedEngine(resolved, tokens, StepTime(card, facts, resolved), bounds, acceptance)
+    step_time = StepTime(card, facts, resolved, calibration=calibration)
+    return EmulatedEngine(resolved, tokens, step_time, bounds, acceptance, calibration)
 
 
 def predict(
@@ -101,24 +111,28 @@ def predict(
     seed: int | None = None,
     acceptance: float = 0.6,
     plan: RequestPlan | None = None,
+    calibration: Calibration | None = None,
+    runs: int = 1,
 ) -> Prediction:
-    """Foresee the metrics of a workload.
+    """Predict the metrics of a workload.
 
     Args:
         seed: of the requests; None = the workload's.
-        acceptance: share of speculative tokens that are accepted, each after the one before it.
-        plan: the requests, where they are drawn already.
+        acceptance: probability that a speculative token is accepted, given that those before it were.
+        plan: the requests, if they are drawn already.
+        calibration: constants fitted to an engine on this GPU; None = as shipped.
+        runs: predictions of about this size that the caller makes, this one included: many small ones are worth compiling.
 
     Raises:
-        InputError: an unknown GPU or model, or a trace that cannot be read.
+        InputError: an unknown GPU or model, a calibration for another GPU, or a trace that cannot be read.
         EngineError: vLLM would refuse these flags on this GPU.
     """
-    engine = engine_of(gpu, model, engine_version, flags or {}, acceptance)
+    engine = engine_of(gpu, model, engine_version, flags or {}, acceptance, calibration)
     plan = draw(workload, seed=seed) if plan is None else plan
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
     client = client_of(workload, plan)
-    outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance)
+    outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
     load, outcome = _load(workload, plan, refused, outcome)
     found = figures(load, outcome, workload.slo)
     means = _means(outcome, load.window)
@@ -137,6 +151,7 @@ def predict(
         _engine=engine,
         _plan=kept,
         _served=found.served_rate_per_s,
+        _runs=runs,
     )
 
 
@@ -251,4 +266,4 @@ def _notes(engine: EmulatedEngine, refused: Any) -> tuple[str, ...]:
 
 
 def _error_band(engine: EmulatedEngine) -> float | str:
-    return error_band(engine.step_time.gpu, engine.resolved)
+    return error_band(engine.step_time.gpu, engine.resolved, engine.calibration)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rooftune.errors import EngineError, InputError
+from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction, engine_of, predict
 from rooftune.vllm_rules.config import FlagValue
@@ -50,13 +51,14 @@ def sweep(
     flags: Mapping[str, FlagValue],
     asked: str,
     seed: int | None = None,
+    calibration: Calibration | None = None,
 ) -> FlagSweep:
     """Predict the workload for every value of ``asked`` (``max_num_seqs=1:256`` or ``max_num_seqs=8,16``).
 
     Raises:
         InputError: not of that form, or a flag or value that this engine version does not have.
     """
-    engine = _engine_or_none(gpu, model, engine_version, flags)
+    engine = _engine_or_none(gpu, model, engine_version, flags, calibration)
     tiled = engine is not None and engine.resolved.kernel == "awq_gemm"
     flag, texts = values(asked, tiled=tiled)
     plan = draw(workload, seed=seed)
@@ -66,7 +68,15 @@ def sweep(
         changed = {**flags, flag: value}
         try:
             found = predict(
-                workload, gpu=gpu, model=model, engine_version=engine_version, flags=changed, seed=seed, plan=plan
+                workload,
+                gpu=gpu,
+                model=model,
+                engine_version=engine_version,
+                flags=changed,
+                seed=seed,
+                plan=plan,
+                calibration=calibration,
+                runs=len(texts),
             )
         except EngineError as error:
             rows.append(SweepRow(value, None, str(error)))
@@ -129,9 +139,11 @@ def _tpot(row: SweepRow) -> float:
     return row.prediction.metrics.get("median_tpot_ms", float("inf")) if row.prediction else float("inf")
 
 
-def _engine_or_none(gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue]) -> EmulatedEngine | None:
+def _engine_or_none(
+    gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], calibration: Calibration | None
+) -> EmulatedEngine | None:
     try:
-        return engine_of(gpu, model, engine_version, flags)
+        return engine_of(gpu, model, engine_version, flags, calibration=calibration)
     except EngineError:
         return None
 
