@@ -6,14 +6,14 @@ from prefect import flow
 
 from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
-from tasks import story
-from tasks.aggregate import aggregate_trial, sentence
-from tasks.inputs import order_of
-from tasks.refs import TrialRef
+from tasks import run_listener
+from tasks.aggregate import aggregate_trial, describe
+from tasks.results import TrialSummary
+from tasks.run_files import order_of
 
 
 @flow(name="aggregate", flow_run_name="aggregate {candidate} {n}", timeout_seconds=1800)
-async def aggregate(run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None) -> TrialRef:
+async def aggregate(run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None) -> TrialSummary:
     """Write trial.json and result.json of a trial, metrics.parquet of the run, and a row of the history.
 
     Args:
@@ -24,6 +24,6 @@ async def aggregate(run: str, candidate: str = "baseline", n: int = 1, order: Tr
     """
     folder = find_run(run)
     found = await aggregate_trial(folder, order or order_of(folder, candidate, n))
-    told = sentence(found)
-    story.log(told)
-    return TrialRef(run=run, candidate=candidate, n=n, status=found.status, believed=found.believed, sentence=told)
+    told = describe(found)
+    run_listener.log(told)
+    return TrialSummary(run=run, candidate=candidate, n=n, status=found.status, believed=found.believed, sentence=told)

@@ -9,18 +9,18 @@ from prefect import flow
 from rooftune.engines.server import ServerInfo
 from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
-from tasks import story
-from tasks.inputs import order_of, target_of
-from tasks.load import apply_load, sentence
-from tasks.machine import machine
+from tasks import run_listener
+from tasks.load import apply_load, describe
+from tasks.machine import exclusive_machine
 from tasks.provision import start_server, stop_server
-from tasks.refs import TrialRef
+from tasks.results import TrialSummary
+from tasks.run_files import order_of, target_of
 
 
 @flow(name="load", flow_run_name="load {candidate} {n}", timeout_seconds=24 * 3600, persist_result=False)
 async def load(
     run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None, server: ServerInfo | None = None
-) -> TrialRef:
+) -> TrialSummary:
     """Send the workload to one server, and write requests.parquet, ticks.parquet and load.json.
 
     Args:
@@ -33,14 +33,14 @@ async def load(
     folder = find_run(run)
     order = order or order_of(folder, candidate, n)
     ours = None
-    async with machine(target_of(folder), run):
+    async with exclusive_machine(target_of(folder), run):
         try:
             if server is None:
                 server = ours = await start_server(folder, order)
             began = time.monotonic()
             summary = await apply_load(folder, order, server)
-            told = sentence(summary, began)
+            told = describe(summary, began)
         finally:
             await stop_server(ours)
-    story.log(told)
-    return TrialRef(run=run, candidate=candidate, n=n, status="loaded", sentence=told)
+    run_listener.log(told)
+    return TrialSummary(run=run, candidate=candidate, n=n, status="loaded", sentence=told)

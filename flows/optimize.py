@@ -10,7 +10,7 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.cli.targets import seconds, target_of, workload_with
+from flows.inputs.targets import seconds, target_of, workload_with
 from flows.plan import plan
 from flows.probe import probe
 from flows.report import report
@@ -24,13 +24,13 @@ from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
-from tasks import inputs, story
+from tasks import run_files, run_listener
 from tasks.labels import label_run
 from tasks.load import real_seconds
-from tasks.machine import machine
-from tasks.refs import Outcome
+from tasks.machine import exclusive_machine
 from tasks.report import show, write_decision
-from tasks.spent import expected_s, spent_s
+from tasks.results import OptimizeResult
+from tasks.trial_time import expected_trial_s, time_spent_s
 
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
@@ -61,7 +61,7 @@ async def optimize(
     calibration: str | None = None,
     artifacts: str = "artifacts",
     resume: str | None = None,
-) -> Outcome:
+) -> OptimizeResult:
     """Find the configuration that serves a workload best, and report why.
 
     Args:
@@ -107,12 +107,12 @@ async def optimize(
     return await _run(folder, seconds(budget) if budget else None)
 
 
-async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
+async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
     """All phases on one run folder."""
-    target, spec, run = inputs.target_of(folder), inputs.workload_of(folder), inputs.short(folder.path)
-    story.listener().phase("run", run)
+    target, spec, run = run_files.target_of(folder), run_files.workload_of(folder), run_files.short_path(folder.path)
+    run_listener.current().phase("run", run)
     await label_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
-    async with machine(target, run):
+    async with exclusive_machine(target, run):
         if not folder.hardware_json.is_file():
             await probe(run)
         if not folder.plan_json.is_file():
@@ -126,7 +126,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> Outcome:
     if nothing is not None:
         why = nothing.reason.rstrip(".")
         raise RooftuneError(f"{spec.name} could not be measured: {why}; what there is lies in {run} (report.md).")
-    return Outcome(
+    return OptimizeResult(
         run=run,
         workload=spec.name,
         incumbent=decision.incumbent,
@@ -141,20 +141,20 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
     """Trial after trial, until the search has nothing more to ask or the budget does not hold another."""
     from rooftune.tuning.search import next_trial
 
-    planned = inputs.plan_of(folder)
-    budget = budget_s if budget_s is not None else inputs.settings_of(folder).budget_s
+    planned = run_files.plan_of(folder)
+    budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
     cost = real_seconds(spec, target.time_scale) + START_S[target.engine]
     done: set[tuple[str, int]] = set()
     for order in _measured_before_a_retry(folder):
         await trial(run, order)
     while True:
-        left = None if budget is None else budget - spent_s(folder)
-        expected = expected_s(folder, cost)
+        left = None if budget is None else budget - time_spent_s(folder)
+        expected = expected_trial_s(folder, cost)
         order: TrialOrder | None = next_trial(planned, read_trials(folder), left, expected)
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
-        story.listener().trial(order, expected)
+        run_listener.current().trial(order, expected)
         await trial(run, order)
         write_decision(folder)
 

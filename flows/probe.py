@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import flow
 
 from rooftune.run_names import find_run
-from tasks import story
-from tasks.inputs import short
-from tasks.probe import probe_hardware, sentence
-from tasks.refs import Done
+from tasks import run_listener
+from tasks.probe import describe, probe_hardware
+from tasks.results import PhaseResult
+from tasks.run_files import short_path
 
 
 @flow(name="probe", flow_run_name="probe {run}", timeout_seconds=900)
-async def probe(run: str, measure: bool = True) -> Done:
+async def probe(run: str, measure: bool = True) -> PhaseResult:
     """Find out what serves a run: accelerator, ceilings, capabilities by engine version.
 
     Args:
@@ -20,8 +20,8 @@ async def probe(run: str, measure: bool = True) -> Done:
         measure: Measure ceilings where the accelerator is in this machine (some seconds).
     """
     folder = find_run(run)
-    story.listener().phase("probe")
+    run_listener.current().phase("probe")
     found = await probe_hardware(folder, measure)
-    told = sentence(found)
-    story.listener().phase("probe", told)
-    return Done(run=short(folder.path), files=[folder.hardware_json.name], sentence=told)
+    told = describe(found)
+    run_listener.current().phase("probe", told)
+    return PhaseResult(run=short_path(folder.path), files=[folder.hardware_json.name], sentence=told)

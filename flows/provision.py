@@ -7,10 +7,10 @@ from prefect import flow
 from rooftune.engines.server import ServerInfo
 from rooftune.run_names import find_run
 from rooftune.trial_order import TrialOrder
-from tasks import story
-from tasks.inputs import order_of, target_of
-from tasks.machine import machine
-from tasks.provision import LONGEST_START_S, sentence, start_server, stop_server
+from tasks import run_listener
+from tasks.machine import exclusive_machine
+from tasks.provision import LONGEST_START_S, describe, start_server, stop_server
+from tasks.run_files import order_of, target_of
 
 
 @flow(
@@ -36,9 +36,9 @@ async def provision(
     """
     folder = find_run(run)
     order = order or order_of(folder, candidate, n)
-    async with machine(target_of(folder), run):
+    async with exclusive_machine(target_of(folder), run):
         server = await start_server(folder, order)
-        story.log(sentence(server))
+        run_listener.log(describe(server))
         if not hold:
             await stop_server(server)
     return server

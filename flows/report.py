@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import flow
 
 from rooftune.run_names import find_run
-from tasks import story
-from tasks.inputs import short
-from tasks.refs import Done
+from tasks import run_listener
 from tasks.report import show, write_files
+from tasks.results import PhaseResult
+from tasks.run_files import short_path
 
 
 @flow(name="report", flow_run_name="report {run}", timeout_seconds=1800)
-async def report(run: str, in_ui: bool = True) -> Done:
+async def report(run: str, in_ui: bool = True) -> PhaseResult:
     """Write decision, upgrade path, report, figures and start scripts, and show verdicts and report in the UI.
 
     Args:
@@ -20,10 +20,10 @@ async def report(run: str, in_ui: bool = True) -> Done:
         in_ui: Show verdicts and report among the artifacts of this flow run; a run of all phases shows them among its own.
     """
     folder = find_run(run)
-    story.listener().phase("report")
+    run_listener.current().phase("report")
     files = await write_files(folder)
     if in_ui:
         await show(folder)
-    told = short(folder.report)
-    story.listener().phase("report", told)
-    return Done(run=short(folder.path), files=files, sentence=told)
+    told = short_path(folder.report)
+    run_listener.current().phase("report", told)
+    return PhaseResult(run=short_path(folder.path), files=files, sentence=told)

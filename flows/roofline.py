@@ -5,21 +5,23 @@ from __future__ import annotations
 from prefect import flow
 
 from rooftune.run_names import find_run
-from tasks import story
-from tasks.inputs import short
-from tasks.refs import Done
-from tasks.roofline import draw_roofline, sentence
+from tasks import run_listener
+from tasks.results import PhaseResult
+from tasks.roofline import describe, draw_roofline
+from tasks.run_files import short_path
 
 
 @flow(name="roofline", flow_run_name="roofline {run}", timeout_seconds=900)
-async def roofline(run: str) -> Done:
+async def roofline(run: str) -> PhaseResult:
     """Place every believed trial of a run under the ceilings of its hardware.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
     """
     folder = find_run(run)
-    story.listener().phase("roofline")
-    told = sentence(await draw_roofline(folder))
-    story.listener().phase("roofline", told)
-    return Done(run=short(folder.path), files=[folder.roofline_json.name, "figures/roofline.png"], sentence=told)
+    run_listener.current().phase("roofline")
+    told = describe(await draw_roofline(folder))
+    run_listener.current().phase("roofline", told)
+    return PhaseResult(
+        run=short_path(folder.path), files=[folder.roofline_json.name, "figures/roofline.png"], sentence=told
+    )

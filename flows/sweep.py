@@ -10,8 +10,8 @@ from prefect.artifacts import acreate_table_artifact
 
 from flows.optimize import optimize
 from rooftune.errors import RooftuneError
-from tasks import story
-from tasks.refs import Outcome
+from tasks import run_listener
+from tasks.results import OptimizeResult
 
 
 @flow(name="sweep", flow_run_name="sweep")
@@ -25,7 +25,7 @@ async def sweep(
     vllm_python: str | None = None,
     budget: str = "4m",
     artifacts: str = "artifacts",
-) -> list[Outcome]:
+) -> list[OptimizeResult]:
     """Optimise several workloads, one after the other: a machine serves one run at a time.
 
     One that fails does not keep the others from running; the sweep fails at its end when one of them has.
@@ -56,8 +56,8 @@ async def sweep(
                 artifacts=artifacts,
             )
         except RooftuneError as error:
-            story.log(f"{name} failed: {error}")
-            outcome = Outcome(run="", workload=name, failed=str(error), complete=False)
+            run_listener.log(f"{name} failed: {error}")
+            outcome = OptimizeResult(run="", workload=name, failed=str(error), complete=False)
         outcomes.append(outcome)
     await acreate_table_artifact(
         key="sweep", table=[_row(o) for o in outcomes], description="How each workload came out"
@@ -75,6 +75,6 @@ def _all() -> list[str]:
     return sorted(own_workload_files() or workload_files())
 
 
-def _row(o: Outcome) -> dict[str, str]:
+def _row(o: OptimizeResult) -> dict[str, str]:
     sentence = re.sub(r"\s+", " ", o.failed or o.first_sentence)
     return {"workload": o.workload, "run": o.run, "recommended": o.incumbent, "answer": sentence}

@@ -17,13 +17,13 @@ from rooftune.files import read_json, write_json
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
-from tasks import story
-from tasks.aggregate import record_failure, sentence
-from tasks.inputs import same_trial, target_of, workload_of
-from tasks.machine import machine
+from tasks import run_listener
+from tasks.aggregate import describe, record_failure
+from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
-from tasks.refs import TrialRef
-from tasks.spent import write_spent
+from tasks.results import TrialSummary
+from tasks.run_files import same_trial, target_of, workload_of
+from tasks.trial_time import write_trial_time
 
 ORDER = "order.json"
 
@@ -35,7 +35,7 @@ ORDER = "order.json"
     retry_delay_seconds=5,
     timeout_seconds=24 * 3600,
 )
-async def trial(run: str, order: TrialOrder) -> TrialRef:
+async def trial(run: str, order: TrialOrder) -> TrialSummary:
     """Measure one candidate once. What is measured already (same flags, workload, seed and number) is not measured again.
 
     A server that does not come up or dies is a result, not an error of the flow.
@@ -48,11 +48,11 @@ async def trial(run: str, order: TrialOrder) -> TrialRef:
     files = folder.trial(order.candidate, order.n)
     found = measured(folder, order)
     if found is not None:
-        story.listener().result(found, True)
+        run_listener.current().result(found, True)
         return _ref(run, found, kept=True)
-    async with machine(target_of(folder), run):
+    async with exclusive_machine(target_of(folder), run):
         found = await _measure(run, folder, files, order)
-    story.listener().result(found, False)
+    run_listener.current().result(found, False)
     return _ref(run, found, kept=False)
 
 
@@ -79,9 +79,9 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
                 await stop_server(server)
         await aggregate(run, order.candidate, order.n, order)
     except EngineError as error:
-        story.log(f"{order.candidate} {order.n} failed: {error}")
+        run_listener.log(f"{order.candidate} {order.n} failed: {error}")
         await record_failure(folder, order, str(error), error.kind, began_at)
-    write_spent(files, time.monotonic() - began)
+    write_trial_time(files, time.monotonic() - began)
     return read_trial(files)
 
 
@@ -94,13 +94,13 @@ def _loaded(files: TrialFolder, order: TrialOrder) -> bool:
     return same and files.load_json.is_file() and files.requests.is_file() and not files.trial_json.is_file()
 
 
-def _ref(run: str, found: TrialResult, *, kept: bool) -> TrialRef:
-    return TrialRef(
+def _ref(run: str, found: TrialResult, *, kept: bool) -> TrialSummary:
+    return TrialSummary(
         run=run,
         candidate=found.candidate,
         n=found.n,
         status=found.status,
         believed=found.believed,
         kept=kept,
-        sentence=sentence(found),
+        sentence=describe(found),
     )

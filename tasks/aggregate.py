@@ -9,8 +9,8 @@ from prefect import task
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
-from tasks.inputs import target_of, workload_of
-from tasks.retrying import unforeseen
+from tasks.retrying import retry_unexpected
+from tasks.run_files import target_of, workload_of
 
 
 @task(
@@ -18,7 +18,7 @@ from tasks.retrying import unforeseen
     task_run_name="aggregate {order.candidate} {order.n}",
     retries=1,
     retry_delay_seconds=2,
-    retry_condition_fn=unforeseen,
+    retry_condition_fn=retry_unexpected,
     timeout_seconds=600,
 )
 async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
@@ -64,7 +64,7 @@ def _collect(run: RunFolder, trial: TrialResult) -> None:
     append(run.path.parent.parent / "history", trial, run.path.name)
 
 
-def sentence(trial: TrialResult) -> str:
+def describe(trial: TrialResult) -> str:
     """What was measured, in one line."""
     if trial.status == "failed":
         return f"failed: {trial.failure}"

@@ -16,8 +16,8 @@ from rooftune.loadgen.summary import LoadSummary
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
-from tasks import story
-from tasks.inputs import settings_of, workload_of
+from tasks import run_listener
+from tasks.run_files import settings_of, workload_of
 
 EVERY_S = 2.0
 """Real seconds between updates of the progress artifact: each costs the server some 10 ms."""
@@ -78,7 +78,7 @@ async def _shown(order: TrialOrder) -> Any:
 
     def progress(now: Any) -> None:
         latest[:] = [now]
-        story.listener().load(now)
+        run_listener.current().load(now)
 
     reporting = asyncio.create_task(_report(order, latest))
     try:
@@ -115,7 +115,7 @@ def _percent(p: Any) -> float:
     return max(0.0, min(99.0, 100.0 * p.elapsed_s / p.total_s)) if p.total_s else 0.0
 
 
-def sentence(summary: LoadSummary, began: float) -> str:
+def describe(summary: LoadSummary, began: float) -> str:
     """What was loaded, in one line."""
     return (
         f"{summary.scheduled} requests in {time.monotonic() - began:.1f} s, window {summary.window_start_s:g} to "

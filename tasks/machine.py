@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rooftune.engines.target import Target
-from tasks import story
+from tasks import run_listener
 
 LEASE_S = 60.0
 """Prefect frees the slot of a killed holder after this and its own look-round (about 80 s in all)."""
@@ -40,7 +40,7 @@ def devices(target: Target) -> list[str]:
     return sorted(f"gpu-{name.strip()}" for name in names if name.strip()) or ["host"]
 
 
-def here() -> list[str]:
+def local_devices() -> list[str]:
     """All devices of this host that a run may keep for itself."""
     from rooftune.hardware import nvml
 
@@ -53,14 +53,14 @@ def limit_name(device: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def machine(target: Target, who: str) -> AsyncIterator[None]:
+async def exclusive_machine(target: Target, holder: str) -> AsyncIterator[None]:
     """Keep the machine for the length of a block; waits for whoever has it. Inside of itself it does nothing."""
     names = [name for name in devices(target) if name not in _held]
     async with contextlib.AsyncExitStack() as stack:
         if names:
             await _queue(stack, names)
         for name in names:
-            stack.enter_context(await _lock(name, who))
+            stack.enter_context(await _lock(name, holder))
         yield
 
 
@@ -78,7 +78,7 @@ async def _queue(stack: contextlib.AsyncExitStack, names: list[str]) -> None:
     try:
         await stack.enter_async_context(slots)
     except TimeoutError:
-        story.log(f"No slot of {', '.join(known)} after {QUEUE_S} s; waiting for the machine's lock alone.")
+        run_listener.log(f"No slot of {', '.join(known)} after {QUEUE_S} s; waiting for the machine's lock alone.")
 
 
 async def _known(limit: str) -> bool:
@@ -104,7 +104,7 @@ def lock_folder() -> Path:
     return folder
 
 
-async def _lock(name: str, who: str) -> contextlib.AbstractContextManager[None]:
+async def _lock(name: str, holder: str) -> contextlib.AbstractContextManager[None]:
     """Wait for the lock of one device and take it."""
     path = lock_folder() / f"{name}.lock"
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
@@ -119,21 +119,21 @@ async def _lock(name: str, who: str) -> contextlib.AbstractContextManager[None]:
             except BlockingIOError:
                 if not told:
                     sentence = f"waiting for {_holder(file)}, which uses this machine ({name})"
-                    story.log(sentence)
-                    story.listener().waiting(sentence)
+                    run_listener.log(sentence)
+                    run_listener.current().waiting(sentence)
                     told = True
                 await asyncio.sleep(0.5)
     except BaseException:
         file.close()
         raise
-    return _holding(file, name, who)
+    return _holding(file, name, holder)
 
 
 @contextlib.contextmanager
-def _holding(file: TextIO, name: str, who: str) -> Iterator[None]:
+def _holding(file: TextIO, name: str, holder: str) -> Iterator[None]:
     file.seek(0)
     file.truncate()
-    json.dump({"pid": os.getpid(), "run": who}, file)
+    json.dump({"pid": os.getpid(), "run": holder}, file)
     file.flush()
     _held.add(name)
     try:

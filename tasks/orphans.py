@@ -35,7 +35,7 @@ def gone(infrastructure_pid: str, began: datetime | None) -> bool:
         return True
 
 
-async def bury() -> int:
+async def mark_crashed() -> int:
     """Mark such runs, and the runs inside of them, as crashed, so that they can be retried; returns how many there were.
 
     Only for a server that is this host's own: process numbers of workers carry no host.

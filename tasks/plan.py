@@ -10,8 +10,8 @@ from prefect import task
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Plan
-from tasks.inputs import facts_of, hardware_of, settings_of, target_of, workload_of
-from tasks.retrying import unforeseen
+from tasks.retrying import retry_unexpected
+from tasks.run_files import facts_of, hardware_of, settings_of, target_of, workload_of
 
 
 @task(
@@ -19,7 +19,7 @@ from tasks.retrying import unforeseen
     task_run_name="plan the candidates",
     retries=1,
     retry_delay_seconds=2,
-    retry_condition_fn=unforeseen,
+    retry_condition_fn=retry_unexpected,
     timeout_seconds=300,
 )
 async def plan_candidates(run: RunFolder) -> Plan:
@@ -38,7 +38,7 @@ def _plan(run: RunFolder) -> Plan:
     return build_plan(workload_of(run), target, hardware_of(run), facts_of(target), playbook)
 
 
-def sentence(plan: Plan) -> str:
+def describe(plan: Plan) -> str:
     """What is planned, in one line."""
     runnable = sum(1 for c in plan.candidates if c.runnable)
     closed = len(plan.candidates) - runnable

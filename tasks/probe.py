@@ -9,8 +9,8 @@ from prefect import task
 from rooftune.files import write_json
 from rooftune.hardware.accelerator import Hardware
 from rooftune.runfolder import RunFolder
-from tasks.inputs import target_of
-from tasks.retrying import unforeseen
+from tasks.retrying import retry_unexpected
+from tasks.run_files import target_of
 
 
 @task(
@@ -18,7 +18,7 @@ from tasks.retrying import unforeseen
     task_run_name="look at the hardware",
     retries=2,
     retry_delay_seconds=[1, 5],
-    retry_condition_fn=unforeseen,
+    retry_condition_fn=retry_unexpected,
     timeout_seconds=300,
 )
 async def probe_hardware(run: RunFolder, measure: bool) -> Hardware:
@@ -46,7 +46,7 @@ def _interpreter(engine: str, named: str | None) -> str | None:
     return vllm_python(named)
 
 
-def sentence(found: Hardware) -> str:
+def describe(found: Hardware) -> str:
     """What was found, in one line."""
     a = found.accelerator
     simulated = " (simulated)" if found.simulated else ""

@@ -7,9 +7,9 @@ from prefect import task
 from rooftune.engines.server import ServerInfo
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
-from tasks import story
-from tasks.inputs import settings_of, target_of
-from tasks.retrying import passing
+from tasks import run_listener
+from tasks.retrying import retry_transient
+from tasks.run_files import settings_of, target_of
 
 LONGEST_START_S = 3600
 
@@ -19,7 +19,7 @@ LONGEST_START_S = 3600
     task_run_name="start {order.candidate} {order.n}",
     retries=2,
     retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
+    retry_condition_fn=retry_transient,
     timeout_seconds=LONGEST_START_S,
     persist_result=False,
 )
@@ -43,7 +43,7 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
         folder,
         ready_timeout_s=settings.ready_timeout_s,
         port=settings.port,
-        say=story.listener().engine,
+        say=run_listener.current().engine,
     )
 
 
@@ -55,7 +55,7 @@ async def stop_server(server: ServerInfo | None) -> None:
         await launch.stop(server)
 
 
-def sentence(server: ServerInfo) -> str:
+def describe(server: ServerInfo) -> str:
     """What came up, in one line."""
     e = server.effective
     facts = [f"vLLM {e.engine_version}" if e.engine_version else ""]

@@ -12,17 +12,17 @@ from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
-from tasks import story
-from tasks.inputs import plan_of, workload_of
-from tasks.retrying import unforeseen
-from tasks.spent import spent_s
+from tasks import run_listener
+from tasks.retrying import retry_unexpected
+from tasks.run_files import plan_of, workload_of
+from tasks.trial_time import time_spent_s
 
 
 def write_decision(run: RunFolder) -> Decision:
     """Decide on what has been measured so far, and write decision.json."""
     from rooftune.tuning.search import decide
 
-    found = decide(plan_of(run), read_trials(run), budget_spent_s=spent_s(run))
+    found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run))
     write_json(run.decision_json, found.model_dump(mode="json"))
     return found
 
@@ -45,7 +45,7 @@ def _upgrade(run: RunFolder, decision: Decision) -> None:
     try:
         write_upgrade(run, workload_of(run), plan, decision)
     except RooftuneError as error:
-        story.log(f"No upgrade path: {error}")
+        run_listener.log(f"No upgrade path: {error}")
 
 
 @task(
@@ -53,7 +53,7 @@ def _upgrade(run: RunFolder, decision: Decision) -> None:
     task_run_name="write the report",
     retries=1,
     retry_delay_seconds=2,
-    retry_condition_fn=unforeseen,
+    retry_condition_fn=retry_unexpected,
     timeout_seconds=600,
 )
 async def write_files(run: RunFolder) -> list[str]:

@@ -6,20 +6,20 @@ from typing import Any
 
 from rooftune.errors import EngineError, RooftuneError
 
-PASSING = ("http", "refused", "rate limit")
+TRANSIENT = ("http", "refused", "rate limit")
 """Kinds of engine failures that may pass by themselves (an endpoint that restarts)."""
 
 
-async def unforeseen(task: Any, run: Any, state: Any) -> bool:
+async def retry_unexpected(task: Any, run: Any, state: Any) -> bool:
     """Retry what nobody foresaw; an error that explains itself would only come again."""
     return not isinstance(await _error(state), RooftuneError)
 
 
-async def passing(task: Any, run: Any, state: Any) -> bool:
+async def retry_transient(task: Any, run: Any, state: Any) -> bool:
     """Retry what nobody foresaw, and an endpoint that turned us away for now."""
     error = await _error(state)
     if isinstance(error, EngineError):
-        return error.kind in PASSING
+        return error.kind in TRANSIENT
     return not isinstance(error, RooftuneError)
 
 

@@ -10,8 +10,8 @@ from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import write_json
 from rooftune.roofline.model import Roofline
 from rooftune.runfolder import RunFolder
-from tasks.inputs import facts_of, hardware_of, plan_of
-from tasks.retrying import unforeseen
+from tasks.retrying import retry_unexpected
+from tasks.run_files import facts_of, hardware_of, plan_of
 
 
 @task(
@@ -19,7 +19,7 @@ from tasks.retrying import unforeseen
     task_run_name="draw the roofline",
     retries=1,
     retry_delay_seconds=2,
-    retry_condition_fn=unforeseen,
+    retry_condition_fn=retry_unexpected,
     timeout_seconds=300,
 )
 async def draw_roofline(run: RunFolder) -> Roofline | None:
@@ -42,7 +42,7 @@ def place_trials(run: RunFolder) -> Roofline | None:
     return found
 
 
-def sentence(found: Roofline | None) -> str:
+def describe(found: Roofline | None) -> str:
     """What bounds the configurations, in one line."""
     if found is None:
         return "the model's architecture is not known, so nothing can be placed"

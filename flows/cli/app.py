@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import calibrate, foresee, look, measure, serve, terminal, tune
+from flows.cli import calibrate, load, optimize, predict, results, service, terminal
 from rooftune.errors import RooftuneError
 
 INTERRUPTED = 130
@@ -51,12 +51,8 @@ def root(
     """Find the vLLM configuration that serves a workload best on your hardware, and prove it by measurements."""
 
 
-tune.register(app)
-measure.register(app)
-foresee.register(app)
-calibrate.register(app)
-look.register(app)
-serve.register(app)
+for commands in (optimize, load, predict, calibrate, results, service):
+    commands.register(app)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -107,7 +107,7 @@ def _refuse(served: Served, error: float, *, told: bool) -> None:
 async def _measured(
     engine: str, url: str | None, repeats: int, quiet: bool, wanted: dict[str, Any]
 ) -> tuple[Served, Sequence[Observation]]:
-    from flows.cli.targets import target_of
+    from flows.inputs.targets import target_of
     from rooftune.engines.launch import connect, start, stop
     from rooftune.errors import InputError
     from rooftune.runfolder import TrialFolder

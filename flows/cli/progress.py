@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flows.cli import terminal
-from tasks.story import Listener
+from tasks.run_listener import RunListener
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def figures(p: Any) -> str:
     return words + (f", {p.failed:,} failed" if p.failed else "")
 
 
-class RunDisplay(Listener):
+class RunDisplay(RunListener):
     """A whole run on the terminal: a line for what is over, a bar for what goes on."""
 
     def __init__(self, *, visible: bool) -> None:
@@ -91,9 +91,9 @@ class RunDisplay(Listener):
             self.bar.update(self.task, total=progress.total_s, completed=progress.elapsed_s, told=figures(progress))
 
     def result(self, trial: Any, kept: bool) -> None:
-        from tasks.aggregate import sentence
+        from tasks.aggregate import describe
 
-        told = sentence(trial) + (" (measured before)" if kept else "")
+        told = describe(trial) + (" (measured before)" if kept else "")
         self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", told)
 
     def waiting(self, sentence: str) -> None:

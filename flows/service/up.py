@@ -83,9 +83,9 @@ def down(say: terminal.Say) -> bool:
     if local.healthy(about["api"]):
         os.environ["PREFECT_API_URL"] = about["api"]
         with contextlib.suppress(Exception):
-            from tasks.orphans import bury
+            from tasks.orphans import mark_crashed
 
-            asyncio.run(bury())
+            asyncio.run(mark_crashed())
     say("ending Prefect's server")
     found |= end(_daemon(about, "server"))
     profile().unlink(missing_ok=True)
@@ -149,8 +149,8 @@ async def _prepare() -> None:
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.workers.process import ProcessWorker
 
-    from tasks.machine import here, limit_name
-    from tasks.orphans import bury
+    from tasks.machine import limit_name, local_devices
+    from tasks.orphans import mark_crashed
 
     pool = WorkPoolCreate(
         name=POOL,
@@ -160,9 +160,9 @@ async def _prepare() -> None:
     )
     async with get_client() as client:
         await client.create_work_pool(pool, overwrite=True)
-        for device in here():
+        for device in local_devices():
             await client.upsert_global_concurrency_limit_by_name(limit_name(device), 1)
-    await bury()
+    await mark_crashed()
 
 
 def _deploy() -> None:

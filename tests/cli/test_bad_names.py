@@ -67,7 +67,7 @@ NAMES = [
     (["optimize", "chat-low", "--rate", "0"], ["the rate must be a positive number"]),
     (["optimize", "chat-low", "--duration", "-5"], ["duration must be a positive number"]),
     (["optimize", "chat-low", "--resume", "nothing"], ["no run 'nothing'"]),
-    (["optimize", "chat-low", "--resume", "latest"], ["holds no run yet"]),
+    (["optimize", "chat-low", "--resume", "latest"], ["has no run yet"]),
     (["report", "nothing"], ["no run 'nothing'"]),
     (["compare", "one", "two"], ["no run 'one'"]),
     (["history", "nothing"], ["no trial of 'nothing'"]),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli.targets import seconds, target_of, workload_with
+from flows.inputs.targets import seconds, target_of, workload_with
 from rooftune.errors import InputError
 from rooftune.files import write_json
 from rooftune.run_names import find_run

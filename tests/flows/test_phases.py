@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.targets import target_of, workload_with
+from flows.inputs.targets import target_of, workload_with
 from rooftune.errors import InputError, RooftuneError
 from rooftune.runfolder import RunFolder
 

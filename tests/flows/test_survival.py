@@ -86,10 +86,10 @@ from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow_async
 from prefect.states import Scheduled
 from flows.optimize import optimize
-from tasks.orphans import bury
+from tasks.orphans import mark_crashed
 
 async def main(flow_run_id):
-    print("buried", await bury())
+    print("buried", await mark_crashed())
     async with get_client() as client:
         await client.set_flow_run_state(flow_run_id, Scheduled(), force=True)
         run = await client.read_flow_run(flow_run_id)

@@ -20,18 +20,18 @@ HOLDER = textwrap.dedent(
     import asyncio, sys
     from pathlib import Path
     from rooftune.engines.target import Target
-    from tasks import story
-    from tasks.machine import machine
+    from tasks import run_listener
+    from tasks.machine import exclusive_machine
 
-    class Told(story.Listener):
+    class Printer(run_listener.RunListener):
         def waiting(self, sentence):
             print("waiting:", sentence, flush=True)
 
     async def main(who, book, hold_s):
-        story.listen(Told())
+        run_listener.install(Printer())
         target = Target(gpu="T4", model="llama-2-7b", engine_version="0.15.1")
-        async with machine(target, who):
-            async with machine(target, who):  # a flow inside of a flow does not wait for itself
+        async with exclusive_machine(target, who):
+            async with exclusive_machine(target, who):  # a flow inside of a flow does not wait for itself
                 with open(book, "a") as pages:
                     print("in", who, file=pages, flush=True)
                     print("in", flush=True)
@@ -85,14 +85,14 @@ def test_the_one_who_waits_is_told_for_whom_and_a_killed_holder_frees_the_machin
 
 async def test_a_failed_block_gives_the_machine_back() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with machine.machine(TARGET, "me"):
+        async with machine.exclusive_machine(TARGET, "me"):
             assert machine.busy()
             raise ZeroDivisionError
     assert machine.busy() is None
-    async with machine.machine(TARGET, "me"):
+    async with machine.exclusive_machine(TARGET, "me"):
         assert machine.busy()
 
 
 def test_what_a_run_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.devices(TARGET) == ["host"]
-    assert "host" in machine.here()
+    assert "host" in machine.local_devices()

@@ -11,12 +11,12 @@ from rooftune.runfolder import RunFolder, TrialFolder
 FILE = "spent.json"
 
 
-def write_spent(folder: TrialFolder, wall_s: float) -> None:
+def write_trial_time(folder: TrialFolder, wall_s: float) -> None:
     """Note what a trial took from the start of its server to its aggregated figures, in real seconds."""
     write_json(folder.path / FILE, {"wall_s": round(wall_s, 3)})
 
 
-def costs_s(run: RunFolder) -> list[float]:
+def trial_times_s(run: RunFolder) -> list[float]:
     """Real seconds of every trial that is noted."""
     found = []
     for folder in run.trials():
@@ -27,12 +27,12 @@ def costs_s(run: RunFolder) -> list[float]:
     return found
 
 
-def spent_s(run: RunFolder) -> float:
+def time_spent_s(run: RunFolder) -> float:
     """Real seconds of all trials together."""
-    return sum(costs_s(run))
+    return sum(trial_times_s(run))
 
 
-def expected_s(run: RunFolder, before_any: float) -> float:
+def expected_trial_s(run: RunFolder, before_any: float) -> float:
     """What the next trial will take: the median of those so far that were no quick failures, else ``before_any``."""
-    costs = costs_s(run)
+    costs = trial_times_s(run)
     return median(costs) if costs else before_any

@@ -132,7 +132,7 @@ def workload_with(name: str, **changes: Any) -> Any:
             raise InputError(f"the rate must be a positive number of requests per second, not {rate:g}.")
         if "rate_per_s" not in content["arrivals"]:
             raise InputError(
-                f"arrivals of {workload.name} ({content['arrivals']['process']}) have no rate to change; leave --rate out."
+                f"arrivals of {workload.name} ({content['arrivals']['process']}) have no rate; run without --rate."
             )
         content["arrivals"]["rate_per_s"] = rate
     return Workload.model_validate(content)

@@ -36,7 +36,7 @@ def probe(
       rooftune probe                                  (this machine)
       rooftune probe --gpu H100 --engine-version 0.32.0  (from the catalogue)
     """
-    from flows.cli.targets import engine_kind
+    from flows.inputs.targets import engine_kind
     from rooftune.hardware.probe import probe as look
     from rooftune.tuning.case import CURRENT_VERSION
 
@@ -122,7 +122,7 @@ def plan(
       rooftune plan chat-medium
       rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
     """
-    from flows.cli.targets import target_of, workload_with
+    from flows.inputs.targets import target_of, workload_with
     from rooftune.hardware.probe import probe as look
     from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
 
@@ -216,7 +216,7 @@ def optimize(
 
     Needs nothing running: a Prefect server is started for the length of the run, on the same history as `make up`.
     """
-    from flows.cli.session import run_optimize
+    from flows.cli.optimize_run import run_optimize
 
     parameters = {
         "workload": workload,

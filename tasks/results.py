@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rooftune.runfolder import RunFolder, TrialFolder
 
 
-class Done(BaseModel):
+class PhaseResult(BaseModel):
     """A phase that is through."""
 
     model_config = ConfigDict(frozen=True)
@@ -18,7 +18,7 @@ class Done(BaseModel):
     sentence: str = ""
 
 
-class TrialRef(BaseModel):
+class TrialSummary(BaseModel):
     """One trial of a run, measured or failed."""
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +35,7 @@ class TrialRef(BaseModel):
         return RunFolder(Path(self.run)).trial(self.candidate, self.n)
 
 
-class Outcome(BaseModel):
+class OptimizeResult(BaseModel):
     """How an optimisation ended."""
 
     model_config = ConfigDict(frozen=True)

@@ -61,7 +61,7 @@ def predict(
 
     Every figure is simulated; the error that was found for such a case is printed with it.
     """
-    from flows.cli.targets import named_server, workload_with
+    from flows.inputs.targets import named_server, workload_with
     from rooftune.simulator.fastpath import compilation as compiled
 
     compiled.announce = terminal.note
@@ -69,7 +69,7 @@ def predict(
     server = named_server(gpu, model, engine_version, flags)
     used = _calibration(calibration, server[0])
     if sweep is not None:
-        from flows.cli.sweeps import swept
+        from flows.cli.predict_sweep import swept
 
         swept(load, server, sweep, figure, as_json, used)
         return
@@ -173,7 +173,7 @@ def steptime(
       rooftune steptime --gpu L4 --model llama-3-8b --quantization awq --batch 1,8,64 --context 512
       rooftune steptime --gpu T4 --model llama-2-7b --engine-version 0.15.1 --quantization awq --prefill 256,1024
     """
-    from flows.cli.targets import named_server
+    from flows.inputs.targets import named_server
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.steptime.table import steptime_table
 
@@ -252,7 +252,7 @@ def simulate(
 
     With --json one line is printed on standard output once it serves; the log goes to standard error.
     """
-    from flows.cli.targets import named_server
+    from flows.inputs.targets import named_server
     from rooftune.engines.commands import choose_port
     from rooftune.simulator.front.__main__ import main
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options, terminal
-from flows.cli.foresee import SHOWN
+from flows.cli.predict import SHOWN
 
 if TYPE_CHECKING:
     from rooftune.evidence.records.trial import TrialResult
@@ -57,7 +57,7 @@ def load(
 
     The load is open: requests go out when the workload says, however slow the answers are.
     """
-    from flows.cli.targets import workload_with
+    from flows.inputs.targets import workload_with
     from rooftune.errors import InputError, RooftuneError
 
     if prompts not in (None, "tokens", "text"):

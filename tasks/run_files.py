@@ -23,7 +23,7 @@ from rooftune.workloads.spec import Workload, workload_hash
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Settings(BaseModel):
+class RunSettings(BaseModel):
     """What a run was asked for, besides workload and target. Part of run.json."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -48,9 +48,9 @@ def target_of(run: RunFolder) -> Target:
     return target
 
 
-def settings_of(run: RunFolder) -> Settings:
+def settings_of(run: RunFolder) -> RunSettings:
     """What else was asked for."""
-    return _typed(run, run.about().get("settings") or {}, Settings, "settings")
+    return _typed(run, run.about().get("settings") or {}, RunSettings, "settings")
 
 
 def hardware_of(run: RunFolder) -> Hardware:
@@ -105,7 +105,7 @@ def _typed(run: RunFolder, value: Any, kind: type[Model], name: str) -> Model:
     return as_model(value, kind, f"{name} in {run.path}")
 
 
-def short(path: Path) -> str:
+def short_path(path: Path) -> str:
     """A path as short as it can be said: relative to the current folder where it lies below."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))

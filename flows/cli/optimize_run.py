@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.cli import terminal
 from flows.cli.progress import RunDisplay
-from flows.cli.targets import engine_kind, seconds, target_of, workload_with
+from flows.inputs.targets import engine_kind, seconds, target_of, workload_with
 from flows.service import local
 from rooftune.errors import RooftuneError
 from rooftune.run_names import find_run
@@ -20,7 +20,7 @@ def check(parameters: dict[str, Any]) -> None:
     """Refuse bad input before anything is started.
 
     Raises:
-        InputError: see ``flows.cli.targets``.
+        InputError: see ``flows.inputs.targets``.
     """
     p = parameters
     if p["budget"]:
@@ -110,9 +110,9 @@ class _Flow:
 
     async def _optimize(self) -> Any:
         from flows.optimize import optimize
-        from tasks.story import listen
+        from tasks.run_listener import install
 
-        listen(self.display)
+        install(self.display)
         self.running = asyncio.ensure_future(optimize(**self.parameters))
         self.loop = asyncio.get_running_loop()
         if self.asked:

@@ -1,0 +1,57 @@
+"""Who follows a run as it goes on: the terminal when a person started it, and Prefect's log of the run."""
+
+from __future__ import annotations
+
+import logging
+
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.loadgen.progress import Progress
+from rooftune.trial_order import TrialOrder
+
+
+class RunListener:
+    """Called from the flow's own process when something happens. This one does nothing."""
+
+    def phase(self, name: str, sentence: str = "") -> None:
+        """A phase has begun (no sentence) or ended (with its result in a sentence)."""
+
+    def trial(self, order: TrialOrder, expected_s: float) -> None:
+        """A trial begins; it is expected to take this many real seconds."""
+
+    def engine(self, line: str) -> None:
+        """A line of the log of the engine that is starting."""
+
+    def load(self, progress: Progress) -> None:
+        """The load has advanced."""
+
+    def result(self, trial: TrialResult, kept: bool) -> None:
+        """A trial has ended, or had been measured before (``kept``)."""
+
+    def waiting(self, sentence: str) -> None:
+        """The run has to wait for something."""
+
+
+_current = RunListener()
+
+
+def install(listener: RunListener) -> RunListener:
+    """Make this the listener of the process; returns the one before."""
+    global _current
+    before, _current = _current, listener
+    return before
+
+
+def current() -> RunListener:
+    """The listener of the process."""
+    return _current
+
+
+def log(sentence: str) -> None:
+    """Write a line to the log of the Prefect run, or to the ordinary log outside of one."""
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
+    try:
+        get_run_logger().info(sentence)
+    except MissingContextError:
+        logging.getLogger("rooftune").info(sentence)
