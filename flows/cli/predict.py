@@ -253,7 +253,7 @@ def simulate(
     With --json one line is printed on standard output once it serves; the log goes to standard error.
     """
     from flows.inputs.targets import named_server
-    from rooftune.engines.commands import choose_port
+    from rooftune.engines.launch_spec import choose_port
     from rooftune.simulator.front.__main__ import main
 
     name, of, version, flags = named_server(gpu, model, engine_version, flags)

@@ -1,4 +1,4 @@
-"""Why a server did not start or died: from its log to one sentence with the way out. The rules are data."""
+"""Explains from its log why a server did not start or died, in one sentence with the way out. The rules are data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from rooftune.errors import EngineError
 _EXCEPTION = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|CRITICAL) [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
 _VALUE_ERROR = re.compile(r"^\s*(?:Value|Assertion) error, (.+?)(?: \[type=\w+, input_value=|$)")
 _CORE_DIED = re.compile(r"EngineDeadError|(?:Worker|Engine core) proc .{0,80}died unexpectedly")
-CORE_DIED = (
-    "one of its processes died without a word; on Linux the kernel often does that when the host runs out of memory"
-)
+CORE_DIED = "one of its processes died without an error message; on Linux, the kernel kills processes when the host runs out of memory"
 _MOST = 240
-"""Longest quotation of a log line, in characters."""
+"""The most characters that are quoted from a log line."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Rule:
 
 
 def classify(log_text: str, exit_code: int | None) -> EngineError | None:
-    """Explain the end of a server. ``exit_code`` is None when it still runs (then only a known reason counts).
+    """Explain the end of a server. With ``exit_code`` None the server still runs, and only a known reason is reported.
 
-    Returns None for a server that ended well or shows no failure. Otherwise the error has the failure class as ``kind`` and
+    Returns None for a server that ended normally or shows no failure. Otherwise the error has the failure class as ``kind`` and
     the log lines that show it as ``evidence``.
     """
     if exit_code == 0:
@@ -52,17 +50,17 @@ def classify(log_text: str, exit_code: int | None) -> EngineError | None:
     if last:
         return EngineError(f"the engine ended with exit code {exit_code}: {last}; see server.log.", "died", (last,))
     return EngineError(
-        f"the engine {_ended(exit_code)} and its log names no reason; see the end of server.log.", "died"
+        f"the engine {_ended(exit_code)} and its log shows no reason; see the end of server.log.", "died"
     )
 
 
 def death(log_text: str, exit_code: int) -> EngineError:
-    """The same for a server that had been ready and died under load."""
-    said = _after_ready(log_text)
-    found = classify(said, exit_code if exit_code else 1)
+    """Explain the end of a server that was ready and died under load."""
+    text = _after_ready(log_text)
+    found = classify(text, exit_code if exit_code else 1)
     if found is None or found.kind in ("died", "port"):
-        last = last_exception(said)
-        shown = last or _line(_CORE_DIED, said)
+        last = last_exception(text)
+        shown = last or _line(_CORE_DIED, text)
         why = f": {last}" if last else f": {CORE_DIED}" if shown else ""
         evidence = (shown,) if shown else ()
         return EngineError(
@@ -73,7 +71,7 @@ def death(log_text: str, exit_code: int) -> EngineError:
 
 
 def last_exception(log_text: str) -> str | None:
-    """The last exception line that is no mere wrapper, without the log's prefixes; shortened."""
+    """The last exception line that is not a mere wrapper, shortened and without the log's prefixes."""
     wrapper = re.compile("|".join(_document()["wrappers"]))
     for line in reversed(log_text.splitlines()):
         found = _VALUE_ERROR.match(line) or _EXCEPTION.match(line)
@@ -83,19 +81,19 @@ def last_exception(log_text: str) -> str | None:
     return None
 
 
-def told_warnings(log_text: str) -> list[str]:
-    """Sentences for what the log warns of and a reader should know."""
-    told = []
+def log_warnings(log_text: str) -> list[str]:
+    """The warnings of the log that matter to a reader, one sentence each."""
+    sentences = []
     for row in _document()["warnings"]:
         found = re.search(row["regex"], log_text)
         if found:
-            told.append(_fill(row["text"], found))
-    return told
+            sentences.append(_fill(row["text"], found))
+    return sentences
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """The known failures in the order in which they are tried."""
+    """The known failures in the order in which they are checked."""
     return tuple(
         Rule(r["id"], r["kind"], re.compile(r["regex"], re.MULTILINE), r["reason"], r["remedy"])
         for r in _document()["reasons"]
@@ -135,7 +133,7 @@ def _after_ready(text: str) -> str:
 
 def _ended(exit_code: int) -> str:
     if exit_code == 137:
-        return "was killed (SIGKILL; on Linux often because the host ran out of memory)"
+        return "was killed (SIGKILL; on Linux, often because the host ran out of memory)"
     if exit_code > 128:
         return f"was ended by signal {exit_code - 128}"
     return f"ended with exit code {exit_code}"

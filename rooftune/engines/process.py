@@ -1,4 +1,4 @@
-"""Our end of a supervised server: start it, ask whether it lives, end it. See ``supervisor`` for the other end."""
+"""The owner's side of a supervised server: start it, check whether it runs, end it. See ``supervisor`` for the other side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rooftune.errors import EngineError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 GRACE_S = 2.5
-"""From SIGTERM to SIGKILL. vLLM 0.32 ends in 0.3 s after SIGTERM (measured); 5 s is what we promise in all."""
+"""Time from SIGTERM to SIGKILL. vLLM 0.32 ends 0.3 s after SIGTERM (measured). The documented limit for the whole stop is 5 s."""
 
 
 @dataclass
@@ -34,17 +34,17 @@ class ServerProcess:
         """None while it runs; 128 + n when a signal ended it."""
         return self.supervisor.poll()
 
-    def let_go(self) -> None:
-        """Order the end and return at once; the supervisor does the rest, whatever becomes of us."""
+    def request_stop(self) -> None:
+        """Request the stop and return at once. The supervisor does the rest, even if this process dies."""
         if self.supervisor.stdin and not self.supervisor.stdin.closed:
             self.supervisor.stdin.close()
 
     def stop(self, timeout_s: float = GRACE_S + 12.0) -> int:
-        """Order the end and wait until every process of the server is gone; return its exit code. Blocking.
+        """Request the stop and wait until every process of the server has ended; return its exit code. Blocking.
 
-        A server that is still running gets SIGTERM first, so to learn how it ends by itself ask ``exit_code`` before.
+        A running server gets SIGTERM, so call ``exit_code`` first to learn whether it has already ended.
         """
-        self.let_go()
+        self.request_stop()
         try:
             code = self.supervisor.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -80,12 +80,12 @@ def spawn(
     if len(words) != 2 or words[0] != b"started":
         supervisor.kill()
         supervisor.wait()
-        raise EngineError("the supervisor of the server did not start; see the end of server.log.", "died")
+        raise EngineError("the server's supervisor did not start; see the end of server.log.", "died")
     return ServerProcess(supervisor, int(words[1]), log)
 
 
 def end_group(group: int) -> None:
-    """Kill what is left of a process group (nothing, unless the supervisor itself was killed)."""
+    """Kill what is left of a process group: nothing, unless the supervisor itself was killed."""
     for _ in range(50):
         try:
             os.killpg(group, signal.SIGKILL)

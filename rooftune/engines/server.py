@@ -10,9 +10,9 @@ from rooftune.engines.target import EngineKind
 
 
 class EffectiveConfig(BaseModel):
-    """What the engine says that it resolved its flags to, read from its log, ``/metrics`` and ``/v1/models``.
+    """The values that the engine reports for its flags, read from its log, ``/metrics``, ``/v1/models`` and ``/server_info``.
 
-    None = the engine did not say.
+    None means that the engine did not report the value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class ServerInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     engine: EngineKind
     url: str
-    model: str = Field(description="name to send in requests")
+    model: str = Field(description="model name to send in requests")
     command: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict, description="what was set on top of the environment")
     supervisor_pid: int | None = None

@@ -1,13 +1,14 @@
-"""A small process that holds one server and ends all of it when its owner goes, for whatever reason, ``kill -9`` included.
+"""A small process that owns one server and ends all of it when its own owner dies, for whatever reason including ``kill -9``.
 
-Run by file path with ``python -I -S supervisor.py LOG GRACE_S OWNER_PID COMMAND...``; it imports nothing of rooftune, so that it
-is up in some 20 ms. Its standard input is a pipe whose other end the owner holds: nothing is ever written to it, its end
-is the order to stop. The first line on standard output is ``started PID``; then the supervisor lives as long as
-the server and exits with the server's code (128 + n after signal n).
+It runs by file path, ``python -I -S supervisor.py LOG GRACE_S OWNER_PID COMMAND...``, and imports nothing of rooftune, so it
+starts in about 20 ms. Its standard input is a pipe whose other end the owner holds. Nothing is ever written to it; when it
+closes, the supervisor stops the server. The first line on standard output is ``started PID``. The supervisor then runs as long
+as the server and exits with the server's code (128 + n after signal n).
 
-Ending a server: SIGTERM to its leader; after the grace, or when the leader is gone, SIGKILL to its process group and to every
-other descendant. Descendants that left the group or lost their parent are found too, because on Linux they fall to the
-supervisor (``PR_SET_CHILD_SUBREAPER``). Should the supervisor itself be killed, the kernel kills the leader (``PR_SET_PDEATHSIG``).
+To end a server, it sends SIGTERM to the leader. After the grace period, or once the leader has ended, it sends SIGKILL to the
+process group and to every other descendant. It also finds descendants that left the group or lost their parent, because Linux
+reparents them to the supervisor (``PR_SET_CHILD_SUBREAPER``). If the supervisor itself is killed, the kernel kills the leader
+(``PR_SET_PDEATHSIG``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import time
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36
 POLL_S = 0.1
 UNKILLABLE_S = 10.0
-"""How long to insist on processes that SIGKILL does not end at once (they hang in a driver)."""
+"""How long to retry on processes that SIGKILL does not end at once because they are blocked in a driver."""
 NOT_STARTED = 127
 
 
 def control(option: int, value: int) -> None:
-    """Call ``prctl`` where there is one (Linux)."""
+    """Call ``prctl``, which only Linux has."""
     if sys.platform == "linux":
         import ctypes
 
@@ -34,7 +35,7 @@ def control(option: int, value: int) -> None:
 
 
 def start(command: list[str], log: str) -> int:
-    """Start the server in a session of its own with all its output in ``log``; return its pid, which is its group too."""
+    """Start the server in a new session with all its output in ``log``; return its pid, which is also its process group."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     pid = os.fork()
@@ -56,7 +57,7 @@ def start(command: list[str], log: str) -> int:
 
 
 def children() -> dict[int, list[int]]:
-    """Pid -> its living children, of all processes that can be seen; empty where there is no ``/proc``."""
+    """Map each visible pid to its living children; empty without ``/proc``."""
     found: dict[int, list[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc/self") else ()):
         try:
@@ -91,20 +92,20 @@ def send(number: int, group: int) -> None:
 
 
 class Supervisor:
-    """One server from its start to the end of its last process."""
+    """Runs one server from its start to the end of its last process."""
 
     def __init__(self, log: str, grace_s: float, owner: int) -> None:
         self.log, self.grace_s, self.owner = log, grace_s, owner
         self.group = 0
         self.code: int | None = None
-        self.asked = False
+        self.stopping = False
 
-    def ask(self, *_: object) -> None:
+    def on_signal(self, *_: object) -> None:
         """Signal handler: stop as soon as possible."""
-        self.asked = True
+        self.stopping = True
 
     def reap(self) -> None:
-        """Collect whoever has ended; keep the leader's exit code."""
+        """Reap ended processes and keep the leader's exit code."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -115,13 +116,13 @@ class Supervisor:
             if pid == self.group:
                 self.code = os.waitstatus_to_exitcode(status)
 
-    def owner_left(self) -> bool:
-        """Whether the pipe has ended or the owner is no longer our parent (its forked children may hold the pipe open)."""
+    def owner_is_gone(self) -> bool:
+        """Whether the pipe is closed or the owner is no longer the parent. A forked child of the owner may hold the pipe open."""
         ready, _, _ = select.select([0], [], [], POLL_S)
         return os.getppid() != self.owner or (bool(ready) and not os.read(0, 64))
 
     def end(self) -> None:
-        """Stop the server and everything that came from it."""
+        """Stop the server and all its descendants."""
         deadline = time.monotonic() + self.grace_s
         if self.code is None:
             os.kill(self.group, signal.SIGTERM)
@@ -137,16 +138,16 @@ class Supervisor:
         self.reap()
 
     def run(self, command: list[str]) -> int:
-        """Hold the server; return its exit code."""
+        """Run the server; return its exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self.ask)
+            signal.signal(number, self.on_signal)
         control(SET_CHILD_SUBREAPER, 1)
         self.group = start(command, self.log)
         try:
             os.write(1, f"started {self.group}\n".encode())
         except OSError:
-            self.asked = True
-        while self.code is None and not self.asked and not self.owner_left():
+            self.stopping = True
+        while self.code is None and not self.stopping and not self.owner_is_gone():
             self.reap()
         self.end()
         code = NOT_STARTED if self.code is None else self.code

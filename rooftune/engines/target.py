@@ -1,4 +1,4 @@
-"""What is to be tuned: which engine, of which version, with which model, on which accelerator."""
+"""What is tuned: which engine, of which version, with which model, on which accelerator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     engine: EngineKind = "simulated"
-    gpu: str | None = Field(default=None, description="catalogue name; None = what is in this machine")
+    gpu: str | None = Field(default=None, description="catalogue name; None = the accelerator of this machine")
     model: str
     engine_version: str
     flags: dict[str, FlagValue] = Field(
@@ -32,7 +32,9 @@ class Target(BaseModel):
         validation_alias=AliasChoices("flags", "base_flags"),
         description="flags of the baseline; run.json of 0.1 calls them base_flags",
     )
-    url: str | None = Field(default=None, description="endpoint engine: its base URL, e.g. http://127.0.0.1:8000")
+    url: str | None = Field(
+        default=None, description="endpoint engine: the server's URL, for example http://127.0.0.1:8000"
+    )
     vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
     time_scale: float = Field(
         default=1.0, ge=1.0, le=100.0, description="simulated engine only: its clock runs this much faster"

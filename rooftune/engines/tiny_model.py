@@ -1,7 +1,7 @@
-"""A tiny Llama with random weights and its tokenizer, made on this machine without a network, for tests of a real vLLM.
+"""Makes a tiny Llama with random weights and its tokenizer, without a network, for tests with a real vLLM.
 
-``make_tiny_model`` runs this very file with the interpreter that has vLLM, because transformers and tokenizers live there.
-The answers of such a model mean nothing, but it goes through the same code as a large one: scheduler, KV cache, sampling, HTTP.
+``make_tiny_model`` runs this file with the interpreter that has vLLM, because transformers and tokenizers are installed there.
+The output of the model is noise, but it exercises the same code as a large one: scheduler, KV cache, sampling, HTTP.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 12,
     "num_key_value_heads": 4,
 }
-"""On top of ``SHAPE``: 82 million parameters, so that a step on a CPU costs more than its bookkeeping."""
+"""Changes to ``SHAPE``: 82 million parameters, so that a step on a CPU costs more than its bookkeeping."""
 SPECIAL = ["<s>", "</s>", "<pad>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -42,13 +42,15 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | None = None) -> Path:
-    """Write config, weights (about 8 MB, bfloat16) and tokenizer into ``folder``; nothing is done if they are there.
+    """Write config, weights (about 8 MB, bfloat16) and tokenizer into ``folder`` unless they exist.
 
     Args:
-        changes: on top of ``SHAPE``, for example ``SMALL``.
+        folder: where the model goes.
+        vllm_python: interpreter that has vLLM.
+        changes: changes to ``SHAPE``, for example ``SMALL``.
 
     Raises:
-        RooftuneError: the interpreter lacks transformers or tokenizers, or it failed; the message holds its last line.
+        RooftuneError: the interpreter failed, for example for lack of transformers; the message contains its last line.
     """
     from rooftune.errors import RooftuneError
 
@@ -58,12 +60,14 @@ def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RooftuneError(f"the tiny model could not be made with {vllm_python}: {last}")
+        raise RooftuneError(
+            f"{vllm_python} could not make the tiny model: {last}; check that it has transformers and tokenizers."
+        )
     return folder
 
 
 def _tokenizer(folder: Path) -> None:
-    import pydoc_data.topics  # a text that every CPython has
+    import pydoc_data.topics  # text that every CPython has
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # type: ignore[import-not-found,unused-ignore]
     from transformers import PreTrainedTokenizerFast  # type: ignore[import-not-found,unused-ignore]
@@ -98,7 +102,7 @@ def _model(folder: Path, shape: dict[str, Any]) -> None:
 
 
 def main(folder: Path, changes: dict[str, Any]) -> None:
-    """Entry point in the interpreter that has vLLM."""
+    """Entry point, run by the interpreter that has vLLM."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = {**SHAPE, **changes}
     if "head_dim" not in changes:
@@ -109,5 +113,5 @@ def main(folder: Path, changes: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # the folder of this file, whose names could hide those of libraries
+    sys.path.pop(0)  # the folder of this file, whose module names could hide those of libraries
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,17 +1,17 @@
-"""Below which number token ids may be drawn for a server: by its model's facts, or by asking it."""
+"""The size of a server's vocabulary, which limits the token ids of prompts: from the model's facts or by trial requests."""
 
 from __future__ import annotations
 
-from rooftune.engines.ask import ask
+from rooftune.engines.http_client import request
 from rooftune.errors import RooftuneError
 
 USUAL = 32_000
-"""Vocabulary of Llama 2, which nearly every model of today reaches; ids are drawn below it when nothing is known."""
+"""Vocabulary of Llama 2. Nearly every current model has at least this many; the default limit for token ids."""
 LEAST = 128
 
 
 def known_vocabulary(model: str) -> int | None:
-    """Vocabulary of a model whose facts are known here."""
+    """The vocabulary of a model in the catalogue or of a local model; None for others."""
     from rooftune.models.catalogue import model_facts
 
     try:
@@ -21,9 +21,9 @@ def known_vocabulary(model: str) -> int | None:
 
 
 async def vocabulary(url: str, model: str) -> int | None:
-    """A number below which the server takes token ids; None = the usual ones will do, or it takes no ids at all.
+    """A limit below which the server accepts token ids; None when the usual limit works or the server accepts no ids.
 
-    A model that is not known here is asked for one token after the largest usual id, and after smaller ones as long as it refuses.
+    A server with an unknown model is sent the largest usual id, and smaller ones as long as it refuses.
     """
     known = known_vocabulary(model)
     if known is not None:
@@ -31,8 +31,8 @@ async def vocabulary(url: str, model: str) -> int | None:
     size = USUAL
     while size >= LEAST:
         body = {"model": model, "prompt": [size - 1], "max_tokens": 1, "temperature": 0.0}
-        answer = await ask(url, "/v1/completions", body=body, timeout_s=60.0)
-        if answer.status not in (400, 422):
-            return size if answer.status == 200 and size < USUAL else None
+        reply = await request(url, "/v1/completions", body=body, timeout_s=60.0)
+        if reply.status not in (400, 422):
+            return size if reply.status == 200 and size < USUAL else None
         size //= 2
     return None

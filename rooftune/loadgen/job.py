@@ -1,4 +1,4 @@
-"""What one client process has to do, and how a plan is split among several: request i goes to process i modulo n."""
+"""The work of one client process, and how a plan is split: request i goes to process i modulo n."""
 
 from __future__ import annotations
 
@@ -11,36 +11,45 @@ import numpy.typing as npt
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.workloads.request_plan import RequestPlan
 
-PER_REQUEST = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation",
-               "turn", "think_s", "part")  # fmt: skip
+PER_REQUEST = (
+    *("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed"),
+    *("conversation", "turn", "think_s", "part"),
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The requests of one process."""
+
+    plan: RequestPlan
+    index: npt.NDArray[np.int32]
+    """Number of each request of ``plan`` in the whole plan."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The share of one process. Times in workload seconds."""
+    """The work of one process. Times are workload seconds."""
 
     process: int
-    plan: RequestPlan
-    index: npt.NDArray[np.int32]
-    """Number of each request of ``plan`` in the whole plan."""
+    share: Share
     options: LoadOptions
     folder: Path
-    """Where parts of the records go."""
+    """Folder for parts of the records."""
     total_s: float
     drain_s: float
     ignore_eos: bool
 
 
-def split(plan: RequestPlan, processes: int) -> list[tuple[RequestPlan, npt.NDArray[np.int32]]]:
-    """The plan of each process and the numbers of its requests in the whole plan.
+def split(plan: RequestPlan, processes: int) -> list[Share]:
+    """Split a plan. The union of the shares is the plan.
 
-    The union is the plan. A conversation stays together and goes by its number. The slots of a closed loop are shared out.
+    A conversation stays together; its number decides where it goes. The slots of a closed loop are divided equally.
     """
     owner = np.where(plan.conversation >= 0, plan.conversation, np.arange(len(plan))) % processes
     found = []
     for k in range(processes):
         rows = np.flatnonzero(owner == k).astype(np.int32)
-        found.append((_part(plan, rows, k, processes), rows))
+        found.append(Share(_part(plan, rows, k, processes), rows))
     return found
 
 

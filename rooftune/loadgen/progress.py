@@ -1,4 +1,4 @@
-"""What a load tells while it runs."""
+"""What a load reports while it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a load is. Times are workload seconds; counts are of all client processes together."""
+    """How far a load is. Times are workload seconds; counts are summed over all client processes."""
 
     elapsed_s: float
     total_s: float
@@ -19,4 +19,4 @@ class Progress:
     in_flight: int = 0
     connections: int = 0
     output_tokens_per_s: float = 0.0
-    """Chunks that arrived since the last report, per workload second."""
+    """Chunks per workload second since the last report."""

@@ -1,4 +1,4 @@
-"""``python -m rooftune.loadgen.recover FOLDER``: join what a killed load left behind into requests.parquet and ticks.parquet."""
+"""``python -m rooftune.loadgen.recover FOLDER``: join the parts of a killed load into requests.parquet and ticks.parquet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rooftune.errors import InputError, RooftuneError
-from rooftune.loadgen.spill import parts_folder, recover
+from rooftune.loadgen.parts import parts_folder, recover
 
 
 def main(arguments: list[str]) -> int:
@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 1 or not parts_folder(Path(arguments[0])).is_dir():
             raise InputError(
-                "Name one trial folder that holds parts/, for example artifacts/chat-low/RUN/trials/baseline/1."
+                "name one trial folder that contains parts/, for example artifacts/chat-low/RUN/trials/baseline/1."
             )
         print(f"{recover(Path(arguments[0])):,} requests in {Path(arguments[0]) / 'requests.parquet'}")
     except RooftuneError as error:

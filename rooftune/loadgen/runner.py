@@ -1,4 +1,4 @@
-"""The load of one client process: sends each request when it is due and writes down what came of it."""
+"""The load of one client process: sends each request when it is due and records the outcome."""
 
 from __future__ import annotations
 
@@ -10,156 +10,144 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
 
 import numpy as np
 
 from rooftune.loadgen.job import Job
-from rooftune.loadgen.spill import Rows, write_part
-from rooftune.loadgen.watch import Watch
-from rooftune.loadgen.wire.alarm import Alarm
-from rooftune.loadgen.wire.answer import Answer
-from rooftune.loadgen.wire.bodies import Bodies
-from rooftune.loadgen.wire.flight import Flight
+from rooftune.loadgen.messages import ProcessReport, ProcessStatus
+from rooftune.loadgen.parts import write_part
+from rooftune.loadgen.records import RequestRows
+from rooftune.loadgen.request_bodies import RequestBodies
+from rooftune.loadgen.self_monitor import SelfMonitor
+from rooftune.loadgen.wire import Exchange, Response, Sender, Timer
 
 AT_ONCE = 64
-"""Sends in one turn of the loop before answers are read again."""
+"""The most sends in one turn of the loop before responses are read again."""
 READY_BODIES, READY_BYTES = 64, 16 * 2**20
-"""Bodies made ahead at most."""
+"""The most request bodies, and bytes of them, that are made ahead."""
 SLACK_S = 0.0015
 """A body is made ahead only when no send is due within this time."""
-SPILL_EVERY_S = 1.0
+WRITE_EVERY_S = 1.0
 PAUSE_S = 0.1
-"""A slot of a closed loop waits so long after an answer that was none, so that a broken server is not hammered."""
-
-
-class Sender(Protocol):
-    """Sends flights: over plain sockets (``wire.Pool``) or through aiohttp."""
-
-    peak: int
-    next_due: float
-    when_due: Callable[[], None]
-    """Called between two reads once ``next_due`` has passed."""
-
-    @property
-    def connections(self) -> int: ...
-    def send(self, flight: Flight) -> None: ...
-    def cut(self, flight: Flight, now: float) -> None: ...
-    def tidy(self, now: float) -> None: ...
-    async def close(self) -> None: ...
+"""Pause of a closed-loop slot after a failed request, so that a broken server is not flooded."""
 
 
 class Runner:
-    """Runs a job from ``began`` (monotonic clock) on. Times inside are real seconds of that clock."""
+    """Runs a job. Times are real seconds of the monotonic clock."""
 
-    def __init__(self, job: Job, head: bytes) -> None:
-        self.job, self.plan = job, job.plan
+    def __init__(self, job: Job) -> None:
+        self.job, self.plan = job, job.share.plan
+        plan = self.plan
         self.scale = job.options.time_scale
-        self.bodies = Bodies(job.plan, job.options, ignore_eos=job.ignore_eos)
-        self._head = head
-        self.sender: Any = None
-        self.flights: dict[Flight, None] = {}
-        first = np.flatnonzero((job.plan.conversation < 0) | (job.plan.turn == 0))
-        order = first[np.argsort(job.plan.arrival_s[first], kind="stable")]
-        self._order, self._arrival = order.tolist(), array("d", job.plan.arrival_s[order].tobytes())
+        self.request_timeout_s = job.options.request_timeout_s / self.scale
+        self.bodies = RequestBodies(plan, job.options, ignore_eos=job.ignore_eos)
+        self.sender: Sender
+        self.in_flight: dict[Exchange, None] = {}
+        """Exchanges in the order of their sends."""
+        first = np.flatnonzero((plan.conversation < 0) | (plan.turn == 0))
+        order = first[np.argsort(plan.arrival_s[first], kind="stable")]
+        self._order, self._arrival = order.tolist(), array("d", plan.arrival_s[order].tobytes())
         self._next = 0
         self._later: list[tuple[float, int]] = []
-        """Turns and slots that wait for their time."""
+        """Heap of (time, request): later turns of conversations, and closed-loop slots as request -1."""
         self._ready: deque[tuple[int, bytes]] = deque()
         self._ready_bytes, self._preparing = 0, False
-        self.closed = job.plan.concurrency is not None
+        self.closed = plan.concurrency is not None
         self._stopped = False
         self.counts = dict.fromkeys(("sent", "completed", "failed", "refused", "cut", "never_begun", "left_out"), 0)
         self.usage_tokens = self.usage_chunks = self.chunks = 0
         self.retry_after = 0
         self._part = 0
-        self._writer = ThreadPoolExecutor(1, "spill")
+        self._writer = ThreadPoolExecutor(1, "records")
 
     def prepare(self, loop: asyncio.AbstractEventLoop, sender: Sender) -> None:
-        """Everything that can be done before the load begins."""
+        """Do everything that can be done before the load begins."""
         self.loop, self.sender = loop, sender
-        self.watch = Watch(loop)
-        self.alarm = Alarm(loop, self._due)
-        sender.when_due = self._due
+        self.monitor = SelfMonitor(loop)
+        self.timer = Timer(loop, self._send_due)
+        sender.when_due = self._send_due
         self.began = time.monotonic() + 3600.0
         while len(self._ready) < READY_BODIES and self._make_one():
             pass
         self._rehearse()
 
     def _rehearse(self) -> None:
-        """Write a part once, so that what is imported and made at the first time is there before the load begins."""
+        """Write a part once, so that all imports and first-time work are done before the load begins."""
         rows = self._new_rows()
-        rows.never_begun(0, self.began, "")
+        rows.add_never_begun(0, self.began, "")
         write_part(rows.table(), self.job.folder, f"rehearsal-{self.job.process}")
         (self.job.folder / f"rehearsal-{self.job.process}").unlink()
 
-    async def run(self, began: float, stop: asyncio.Event, beat: Any) -> None:
-        """Send until the end of the window, drain, cut what is left. ``beat()`` is called about every second.
+    async def run(self, began: float, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        """Send until the end of the window, drain, and cut what is left.
 
-        ``stop`` ends the load at once; what is in flight is cut.
+        Args:
+            began: beginning of the load on the monotonic clock.
+            stop: ends the load at once; requests in exchange are cut.
+            beat: called about every second.
         """
         self.began = began
         self.until = began + self.job.total_s / self.scale
         self.last = self.until + self.job.drain_s / self.scale
         self.rows = self._new_rows()
-        self.watch.begin(began)
+        self.monitor.begin(began)
         if self.closed:
             for _ in range(self.plan.concurrency or 0):
                 heapq.heappush(self._later, (began, -1))
         self._arm()
         await self._wait(stop, beat)
-        self._cut("the load was stopped" if stop.is_set() else "it was in flight when the drain ended")
-        self.alarm.close()
-        await self.spill()
+        self._cut("the load was stopped" if stop.is_set() else "the request was in flight when the drain ended")
+        self.timer.close()
+        await self.write_rows()
         await self.sender.close()
-        self.watch.close()
+        self.monitor.close()
 
-    async def _wait(self, stop: asyncio.Event, beat: Any) -> None:
-        """Keep house until the load is over."""
-        every = min(SPILL_EVERY_S, max(0.1, 1.0 / self.scale))
-        spilled, next_beat, watching = self.began, self.began, True
+    async def _wait(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        """Do the periodic work until the load is over."""
+        every = min(WRITE_EVERY_S, max(0.1, 1.0 / self.scale))
+        written, next_beat, monitoring = self.began, self.began, True
         while not stop.is_set():
             now = time.monotonic()
-            if watching and now >= self.until:
-                self.watch.end()
-                watching = False
+            if monitoring and now >= self.until:
+                self.monitor.end()
+                monitoring = False
             if now >= self.last or (now >= self.until and self._finished()):
                 break
             if now >= next_beat:
                 self._tidy(now)
                 beat()
                 next_beat += every * max(1, int((now - next_beat) / every) + 1)
-            if now - spilled >= SPILL_EVERY_S:
-                spilled = now
-                await self.spill()
+            if now - written >= WRITE_EVERY_S:
+                written = now
+                await self.write_rows()
             wake = min(next_beat, self.until if now < self.until else now + 0.02, self.last)
             try:
                 await asyncio.wait_for(stop.wait(), max(0.001, wake - time.monotonic()))
             except asyncio.TimeoutError:
                 pass
-        if watching:
-            self.watch.end()
+        if monitoring:
+            self.monitor.end()
 
     def _finished(self) -> bool:
-        """Nothing is in flight and nothing will be sent any more."""
-        return not self.flights and (self.closed or (self._next >= len(self._order) and not self._later))
+        """Whether nothing is in flight and nothing more will be sent."""
+        return not self.in_flight and (self.closed or (self._next >= len(self._order) and not self._later))
 
     def _due_at(self) -> float | None:
-        """When the next request is due; None = nothing waits."""
+        """When the next request is due; None when nothing waits."""
         later = self._later[0][0] if self._later else None
         if self.closed or self._next >= len(self._order):
             return later
-        mine = self.began + self._arrival[self._next] / self.scale
-        return mine if later is None or mine <= later else later
+        planned = self.began + self._arrival[self._next] / self.scale
+        return planned if later is None or planned <= later else later
 
     def _arm(self) -> None:
         at = None if self._stopped else self._due_at()
         self.sender.next_due = math.inf if at is None else at
         if at is not None:
-            self.alarm.at(at)
+            self.timer.set(at)
 
-    def _due(self) -> None:
-        """Send what is due."""
+    def _send_due(self) -> None:
+        """Send every request that is due, up to ``AT_ONCE``."""
         for _ in range(AT_ONCE):
             at = self._due_at()
             now = time.monotonic()
@@ -181,17 +169,16 @@ class Runner:
 
     def _send(self, local: int, due: float) -> None:
         body = self._body(local)
-        answer = Answer(
-            chat=self.bodies.chat, asked=int(self.plan.output_tokens[local]), streamed=self.job.options.stream
+        response = Response(
+            chat=self.bodies.chat, max_tokens=int(self.plan.output_tokens[local]), streamed=self.job.options.stream
         )
-        now = time.monotonic()
-        flight = Flight(local, due, now, b"%b%d\r\n\r\n%b" % (self._head, len(body), body), answer)
-        self.flights[flight] = None
+        exchange = Exchange(local, due, time.monotonic(), body, response)
+        self.in_flight[exchange] = None
         self.counts["sent"] += 1
-        self.sender.send(flight)
+        self.sender.send(exchange)
 
     def _body(self, local: int) -> bytes:
-        """The body made ahead, or else made now."""
+        """The body that was made ahead, or one made now."""
         if self._ready and self._ready[0][0] == local:
             body = self._ready.popleft()[1]
             self._ready_bytes -= len(body)
@@ -204,7 +191,7 @@ class Runner:
             self.loop.call_soon(self._prepare_some)
 
     def _prepare_some(self) -> None:
-        """Make a body ahead if no send is near; then another in the next turn of the loop."""
+        """Make a body ahead if no send is near, then another one in the next turn of the loop."""
         self._preparing = False
         at = self._due_at()
         if at is None and not self.closed:
@@ -222,48 +209,48 @@ class Runner:
         self._ready_bytes += len(body)
         return True
 
-    def ended(self, flight: Flight) -> None:
-        """A request is over by itself: write it down, and let the next of its conversation or slot come."""
-        if self.flights.pop(flight, 0) is not None:
+    def ended(self, exchange: Exchange) -> None:
+        """Record an exchange that has ended uncut, and schedule the next request of its conversation or slot."""
+        if self.in_flight.pop(exchange, 0) is not None:
             return
-        answer = flight.answer
-        assert flight.ended is not None
-        good = not answer.error_class
-        status = "completed" if good else "refused" if answer.refused else "failed"
-        if answer.refused and answer.retry_after:
+        response = exchange.response
+        assert exchange.ended is not None
+        good = not response.error_class
+        status = "completed" if good else "refused" if response.refused else "failed"
+        if response.refused and response.retry_after:
             self.retry_after += 1
-        self._write(flight, status)
-        if good and answer.output_tokens:
-            self.usage_tokens += answer.output_tokens
-            self.usage_chunks += len(answer.chunk_t)
+        self._write(exchange, status)
+        if good and response.output_tokens:
+            self.usage_tokens += response.output_tokens
+            self.usage_chunks += len(response.chunk_t)
         if self._stopped:
             return
         if self.closed:
-            heapq.heappush(self._later, (flight.ended + (0.0 if good else PAUSE_S), -1))
-            self._due()
-        elif self.plan.conversation[flight.local] >= 0:
-            self._next_turn(flight, good)
+            heapq.heappush(self._later, (exchange.ended + (0.0 if good else PAUSE_S), -1))
+            self._send_due()
+        elif self.plan.conversation[exchange.local] >= 0:
+            self._next_turn(exchange, good)
 
-    def _write(self, flight: Flight, status: str) -> None:
+    def _write(self, exchange: Exchange, status: str) -> None:
         self.counts[status] += 1
-        self.chunks += len(flight.answer.chunk_t)
-        self.rows.add(flight.local, status, flight.due, flight.sent, flight.ended, flight.answer, flight.size)
+        self.chunks += len(exchange.response.chunk_t)
+        self.rows.add(exchange, status)
 
-    def _next_turn(self, flight: Flight, good: bool) -> None:
-        """The next turn is due a think time after this answer; without an answer there is none."""
-        follows = self._turns_after(flight.local)
+    def _next_turn(self, exchange: Exchange, good: bool) -> None:
+        """Schedule the next turn a think time after this response. After a failed turn, the rest is never begun."""
+        follows = self._turns_after(exchange.local)
         if not follows:
             return
-        assert flight.ended is not None
+        assert exchange.ended is not None
         if not good:
-            if flight.ended < self.until:
+            if exchange.ended < self.until:
                 for local in follows:
-                    self.rows.never_begun(local, flight.ended, "the turn before it got no answer")
+                    self.rows.add_never_begun(local, exchange.ended, "the turn before it failed")
                 self.counts["never_begun"] += len(follows)
             else:
                 self.counts["left_out"] += len(follows)
             return
-        at = flight.ended + float(self.plan.think_s[follows[0]]) / self.scale
+        at = exchange.ended + float(self.plan.think_s[follows[0]]) / self.scale
         if at >= self.until:
             self.counts["left_out"] += len(follows)
             return
@@ -279,55 +266,54 @@ class Runner:
         return found
 
     def _tidy(self, now: float) -> None:
-        """Time-outs, idle connections, garbage."""
-        limit = self.job.options.request_timeout_s / self.scale
-        for flight in list(self.flights):
-            if now - flight.sent < limit:
+        """Time out requests, close idle connections, collect garbage."""
+        for exchange in list(self.in_flight):
+            if now - exchange.sent < self.request_timeout_s:
                 break
-            self._time_out(flight, now)
-        for flight in list(self.flights):
-            if flight.connection is not None:
-                flight.connection.settle(now)
+            self._time_out(exchange, now)
+        for exchange in list(self.in_flight):
+            if exchange.carrier is not None:
+                exchange.carrier.settle(now)
         self.sender.tidy(now)
-        self.watch.tidy(now)
+        self.monitor.tidy(now)
 
-    def _time_out(self, flight: Flight, now: float) -> None:
-        self.sender.cut(flight, now)
-        seconds, chunks = self.job.options.request_timeout_s, len(flight.answer.chunk_t)
+    def _time_out(self, exchange: Exchange, now: float) -> None:
+        self.sender.cut(exchange, now)
+        seconds, chunks = self.job.options.request_timeout_s, len(exchange.response.chunk_t)
         if chunks:
-            flight.answer.wrong("stall", f"no end within {seconds:g} s; {chunks} chunks had come")
+            exchange.response.fail("stall", f"the stream did not end within {seconds:g} s; {chunks} chunks had arrived")
         else:
-            flight.answer.wrong("timeout", f"no token within {seconds:g} s")
-        flight.ended = now
-        self.ended(flight)
+            exchange.response.fail("timeout", f"no token arrived within {seconds:g} s")
+        exchange.ended = now
+        self.ended(exchange)
 
     def _cut(self, why: str) -> None:
-        """Whatever is in flight is cut, whatever is due was never begun."""
+        """Cut what is in flight and record what was due as never begun."""
         self._stopped = True
         now = time.monotonic()
-        for flight in list(self.flights):
-            del self.flights[flight]
-            self.sender.cut(flight, now)
-            flight.answer.wrong("cut", why)
-            flight.ended = now
-            self._write(flight, "cut")
-            self.counts["left_out"] += len(self._turns_after(flight.local))
+        for exchange in list(self.in_flight):
+            del self.in_flight[exchange]
+            self.sender.cut(exchange, now)
+            exchange.response.fail("cut", why)
+            exchange.ended = now
+            self._write(exchange, "cut")
+            self.counts["left_out"] += len(self._turns_after(exchange.local))
         for local in [] if self.closed else self._order[self._next :]:
             due = self.began + float(self.plan.arrival_s[local]) / self.scale
             if due > now:
-                break  # stopped before its end: what was not due yet is not part of the load
-            self.rows.never_begun(local, due, "the load ended before it was sent")
+                break  # stopped early: what was not due yet is not part of the load
+            self.rows.add_never_begun(local, due, "the load ended before it was sent")
             self.counts["never_begun"] += 1
         for at, local in self._later:
             if local >= 0:
-                self.rows.never_begun(local, at, "the load ended before it was sent")
+                self.rows.add_never_begun(local, at, "the load ended before it was sent")
                 self.counts["never_begun"] += 1
 
-    def _new_rows(self) -> Rows:
-        return Rows(self.plan, self.job.index, self.job.process, began=self.began, scale=self.scale)
+    def _new_rows(self) -> RequestRows:
+        return RequestRows(self.job.share, self.job.process, began=self.began, scale=self.scale)
 
-    async def spill(self) -> None:
-        """Write what has ended since the last time, in a thread. Raises RooftuneError when the disk is full."""
+    async def write_rows(self) -> None:
+        """Write what has ended since the last call, in a thread. Raises RooftuneError when the disk is full."""
         rows, self.rows = self.rows, self._new_rows()
         if not len(rows):
             return
@@ -335,30 +321,31 @@ class Runner:
         name = f"requests-p{self.job.process:03}-{self._part:07}.parquet"
         await self.loop.run_in_executor(self._writer, lambda: write_part(rows.table(), self.job.folder, name))
 
-    def status(self) -> dict[str, float]:
-        """Counts for the progress and the ticks."""
-        streaming = sum([f.chunks for f in self.flights])
-        return {
+    def status(self) -> ProcessStatus:
+        """Counts for the progress display and the ticks."""
+        streaming = sum([e.chunks for e in self.in_flight])
+        return ProcessStatus(
+            t=time.monotonic() - self.began,
+            cpu_s=time.process_time(),
+            in_flight=len(self.in_flight),
+            connections=self.sender.connections,
+            chunks=self.chunks + streaming,
             **self.counts,
-            "in_flight": len(self.flights),
-            "connections": self.sender.connections,
-            "chunks": self.chunks + streaming,
-            "cpu_s": time.process_time(),
-        }
+        )
 
-    def report(self) -> dict[str, Any]:
-        """What this process says of itself at the end. Times in real seconds."""
-        w = self.watch
-        return {
-            **self.status(),
-            "connections_peak": self.sender.peak,
-            "descriptors_limit": w.descriptors_limit,
-            "descriptors_peak": w.descriptors_used + self.sender.peak,
-            "cpu_share": w.cpu_share,
-            "loop_lag_p99_s": w.loop_lag_p99_s,
-            "gc_pause_s": w.gc_pause_s,
-            "usage_tokens": self.usage_tokens,
-            "usage_chunks": self.usage_chunks,
-            "retry_after": self.retry_after,
-            "ended_s": time.monotonic() - self.began,
-        }
+    def report(self) -> ProcessReport:
+        """What this process reports about itself at the end."""
+        monitor, status = self.monitor, self.status()
+        return ProcessReport(
+            status=status,
+            connections_peak=self.sender.peak,
+            descriptors_limit=monitor.descriptors_limit,
+            descriptors_peak=monitor.descriptors_used + self.sender.peak,
+            cpu_share=monitor.cpu_share,
+            loop_lag_p99_s=monitor.loop_lag_p99_s,
+            gc_pause_s=monitor.gc_pause_s,
+            usage_tokens=self.usage_tokens,
+            usage_chunks=self.usage_chunks,
+            retry_after=self.retry_after,
+            ended_s=status.t,
+        )

@@ -8,8 +8,8 @@ VERSION = "1"
 _METADATA = {b"rooftune.schema": VERSION.encode()}
 
 STATUSES = ("completed", "failed", "refused", "cut", "never_begun")
-"""completed: ended as asked. failed: error, broken stream, time-out. refused: HTTP 4xx/5xx admission (429, 503 ...).
-cut: in flight when the drain ended. never_begun: scheduled but not sent."""
+"""completed: ended as requested. failed: error, broken stream, timeout. refused: HTTP 429 or 503. cut: in flight when the drain
+ended. never_begun: scheduled but not sent."""
 
 REQUESTS = pa.schema(
     [
@@ -38,7 +38,7 @@ REQUESTS = pa.schema(
         pa.field("process", pa.int16(), nullable=False),
         pa.field("bytes_received", pa.int64(), nullable=False),
         pa.field("chunk_s", pa.list_(pa.float32()), nullable=False),  # arrival of each content chunk after scheduled_s
-        pa.field("chunk_tokens", pa.list_(pa.int16())),  # tokens in each chunk where the server tells; else null
+        pa.field("chunk_tokens", pa.list_(pa.int16())),  # tokens in each chunk if the server reports them; else null
     ],
     metadata=_METADATA,
 )

@@ -1,4 +1,4 @@
-"""How a load was asked for and what the client says of itself. Content of load.json."""
+"""The options of a load, and what the client reports about itself: the content of load.json."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class LoadOptions(BaseModel):
     endpoint: Literal["completions", "chat"] = "completions"
     prompt_format: Literal["tokens", "text"] = "tokens"
     vocab_size: int | None = None
-    processes: int | None = Field(default=None, description="None = as many as the rate needs and cores are free")
+    processes: int | None = Field(default=None, description="None = as many as the rate needs, limited by idle cores")
     time_scale: float = 1.0
     request_timeout_s: float = 600.0
     api_key_env: str = "OPENAI_API_KEY"
     stream: bool = True
     continuous_usage: bool = Field(
         default=False,
-        description="ask for usage with every chunk (vLLM), which tells the tokens in each; costs the server",
+        description="request usage with every chunk (vLLM), which reports the tokens in each; costs the server time",
     )
 
 
 class LoadSummary(BaseModel):
-    """What the client says of one load. All times in workload seconds from the start of the load."""
+    """What the client reports about one load. All times are workload seconds from the start of the load."""
 
     model_config = ConfigDict(extra="forbid")
     workload: str
@@ -36,7 +36,7 @@ class LoadSummary(BaseModel):
     started_at: float = Field(description="seconds since the epoch at load start")
     window_start_s: float
     window_end_s: float
-    drain_s: float = Field(description="bound of the drain")
+    drain_s: float = Field(description="limit of the drain")
     drained_after_s: float = Field(description="when the last request ended or was cut")
     scheduled: int
     asked_rate_per_s: float | None = Field(description="of the schedule over the measured window; None = closed loop")
@@ -52,6 +52,8 @@ class LoadSummary(BaseModel):
     descriptors_limit: int | None = None
     descriptors_peak: int | None = None
     connections_peak: int | None = None
-    stream_interval_seen: float | None = Field(default=None, description="tokens per chunk, median")
+    stream_interval_seen: float | None = Field(
+        default=None, description="tokens per chunk, mean over completed responses"
+    )
     host: dict[str, float] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""One sample of server, client and machine each second, in a thread of the parent process, so that no event loop delays it."""
+"""One sample of server, client and machine per second, taken in a thread of the parent so that no event loop delays it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rooftune.engines import metrics
+from rooftune.engines.urls import is_local
 from rooftune.errors import RooftuneError
-from rooftune.loadgen.spill import write_part
-from rooftune.loadgen.wire.route import here
+from rooftune.loadgen.parts import write_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST_REAL_S = 0.1
-"""Real seconds between samples at least, however fast the simulated clock runs."""
+"""Minimum of real seconds between samples, however fast the simulated clock runs."""
 AFTER_S = 0.03
-"""A sample is taken so long after the client processes reported, so that both speak of the same moment."""
+"""Delay of a sample after the reports of the client processes, so that both describe the same moment."""
 TIMEOUT_S = 5.0
 
 
@@ -32,9 +32,9 @@ def interval_s(scale: float) -> float:
 
 
 class Ticks:
-    """Samples from ``start`` to ``stop``; parts go to ``folder`` as they come."""
+    """Samples from ``start`` to ``stop`` and writes each sample to ``folder``."""
 
-    def __init__(self, url: str, folder: Path, scale: float, client: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, url: str, folder: Path, scale: float, client: Callable[[], dict[str, float | None]]) -> None:
         self._url, self._folder, self._scale, self._client = url, folder, scale, client
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -44,33 +44,33 @@ class Ticks:
         self.began = 0.0
 
     def prepare(self) -> None:
-        """Find out what can be sampled. A GPU of this machine tells something only of a real server that runs here."""
+        """Find out what can be sampled. This machine's GPU is sampled only if a real server runs here."""
         import psutil
 
         psutil.cpu_percent(None)
-        # The first conversion and the first file import half of pyarrow's helpers: now, not at the first tick.
+        # The first conversion and the first file import many of pyarrow's helpers; do it now, not at the first tick.
         write_part(_table([{"t_s": 0.0, "up": False, **self._client()}]), self._folder, "rehearsal-ticks")
         (self._folder / "rehearsal-ticks").unlink()
         page = metrics.scrape_once(self._url, timeout_s=2.0)
-        if here(self._url) and not (page and "rooftune:simulated" in page):
+        if is_local(self._url) and not (page and "rooftune:simulated" in page):
             from rooftune.hardware.sampler import gpu_sampler
 
             self._gpu = gpu_sampler()
 
     def start(self, began: float) -> None:
-        """Sample from this time of the monotonic clock on."""
+        """Start sampling at this time of the monotonic clock."""
         self.began = began
         self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End after a last sample. Blocks for some seconds at most."""
+        """End after a last sample. Blocks for a few seconds at most."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(2 * TIMEOUT_S)
 
     def _run(self) -> None:
-        _yield_to_others()
+        _lower_priority()
         step, number = interval_s(self._scale) / self._scale, 0
         while True:
             due = self.began + number * step + AFTER_S
@@ -102,8 +102,8 @@ class Ticks:
         write_part(_table(rows), self._folder, f"ticks-{self._numbers:07}.parquet")
 
 
-def _yield_to_others() -> None:
-    """Lower this thread's priority (Linux has one for each): on a core that is shared, sending comes first."""
+def _lower_priority() -> None:
+    """Lower this thread's priority, which Linux keeps per thread, so that sending comes first on a shared core."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             mine = threading.get_native_id()

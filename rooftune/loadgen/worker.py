@@ -1,8 +1,8 @@
 """``python -m rooftune.loadgen.worker``: one client process. Started by ``client.py`` only.
 
-Standard input: eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the monotonic clock) and
-perhaps ``stop``. Its end means that the parent is gone: what was recorded is written and the process ends. Standard output: a
-line of JSON each second, ``{"ready": true}`` first and ``{"done": ...}`` or ``{"error": ...}`` last.
+Standard input carries eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the monotonic clock)
+and perhaps ``stop``. When it ends, the parent is gone: the process writes its records and exits. Standard output carries a line
+of JSON per second: ``{"ready": true}`` first, then ``{"status": ...}``, and ``{"done": ...}`` or ``{"error": ...}`` last.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import os
 import pickle
 import signal
 import sys
-import time
+from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 from rooftune.errors import RooftuneError
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.runner import Runner
-from rooftune.loadgen.wire.bodies import head
-from rooftune.loadgen.wire.route import direct, path_of
+from rooftune.loadgen.wire import open_sender
 
 
 def main() -> int:
     """Read the job, wait for the start, load, report."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in order
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group, and the parent ends this process in order
     size = int.from_bytes(_read(8), "big")
     job: Job = pickle.loads(_read(size))
     sys.meta_path.insert(0, _NoPandas())
-    # The thread that writes records must not keep the loop waiting for long.
+    # The thread that writes records must give the interpreter back to the loop quickly.
     sys.setswitchinterval(0.0005)
     try:
         import uvloop
@@ -41,41 +41,31 @@ def main() -> int:
     try:
         asyncio.run(_work(job))
     except RooftuneError as error:
-        _tell({"error": str(error)}, wait=True)
+        _write({"error": str(error)}, wait=True)
         return 1
     return 0
 
 
 class _NoPandas:
-    """pyarrow looks for pandas at its first conversion, which we do without: half a second and 40 MB."""
+    """Hides pandas from pyarrow, which imports it at the first conversion and would cost half a second and 40 MB."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "pandas":
-            raise ImportError("the client does without pandas", name=name)
+            raise ImportError("the client does not use pandas", name=name)
 
 
 async def _work(job: Job) -> None:
     loop = asyncio.get_running_loop()
     key = os.environ.get(job.options.api_key_env) or None
-    url = urlsplit(job.options.url)
-    runner = Runner(job, head(url, path_of(job.options), key))
-    if direct(job.options.url):
-        from rooftune.loadgen.wire.pool import Pool, resolve
-
-        sender: Any = Pool(loop, resolve(url.hostname or "", url.port or 80), runner.ended)
-    else:
-        from rooftune.loadgen.wire.through_aiohttp import AiohttpSender
-
-        sender = AiohttpSender(job.options, key, runner.ended)
-        await sender.open()
-    runner.prepare(loop, sender)
+    runner = Runner(job)
+    runner.prepare(loop, await open_sender(loop, job.options, key, runner.ended))
     began, stop = loop.create_future(), asyncio.Event()
-    orders = bytearray()
+    commands = bytearray()
 
-    def order() -> None:
+    def read_commands() -> None:
         data = os.read(0, 65536)
-        orders.extend(data)
-        for line in orders.splitlines():
+        commands.extend(data)
+        for line in commands.splitlines():
             if line.startswith(b"start ") and not began.done():
                 began.set_result(float(line[6:]))
             elif line == b"stop":
@@ -86,15 +76,15 @@ async def _work(job: Job) -> None:
             if not began.done():
                 began.cancel()
 
-    loop.add_reader(0, order)
+    loop.add_reader(0, read_commands)
     os.set_blocking(1, False)
-    _tell({"ready": True}, wait=True)
+    _write({"ready": True}, wait=True)
     try:
         at = await began
     except asyncio.CancelledError:
         return
-    await runner.run(at, stop, lambda: _tell({"t": time.monotonic() - at, **runner.status()}))
-    _tell({"done": runner.report()}, wait=True)
+    await runner.run(at, stop, lambda: _write({"status": asdict(runner.status())}))
+    _write({"done": asdict(runner.report())}, wait=True)
 
 
 def _read(size: int) -> bytes:
@@ -107,8 +97,8 @@ def _read(size: int) -> bytes:
     return found
 
 
-def _tell(line: dict[str, Any], *, wait: bool = False) -> None:
-    """One line to the parent; dropped when it does not read, unless it matters."""
+def _write(line: dict[str, Any], *, wait: bool = False) -> None:
+    """Write one line to the parent. Drop it if the parent does not read, unless ``wait`` is set."""
     if wait:
         os.set_blocking(1, True)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.engines.command import shown
+from rooftune.engines.command_line import shown
 from rooftune.evidence.comparison.compare import SMALLEST_EFFECT
 from rooftune.report.contents import Contents
 from rooftune.report.text import code, joined, number, plain_change, sentence, table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.engines.command import shown
+from rooftune.engines.command_line import shown
 from rooftune.report.contents import Contents
 from rooftune.report.reasons import evidence, why
 from rooftune.report.text import Notes, change, code, figure, joined, number, sentence, status, table

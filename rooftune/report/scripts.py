@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rooftune.engines.command import shell_script
+from rooftune.engines.command_line import shell_script
 from rooftune.files import write_text
 from rooftune.report.contents import Contents
 from rooftune.tuning.decision import place_of

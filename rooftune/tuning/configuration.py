@@ -54,6 +54,6 @@ def describe(change: dict[str, Any]) -> str:
 
 def command_text(config: EngineConfig) -> str:
     """The exact command line, quoted for a shell, on one line."""
-    from rooftune.engines.command import command_line
+    from rooftune.engines.command_line import command_line
 
     return shlex.join(command_line(config))

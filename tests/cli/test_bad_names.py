@@ -72,7 +72,7 @@ NAMES = [
     (["compare", "one", "two"], ["no run 'one'"]),
     (["history", "nothing"], ["no trial of 'nothing'"]),
     (["audit", "nothing.json"], ["nothing.json"]),
-    (["load", "chat-low", "--url", "here"], ["'here' is no URL"]),
+    (["load", "chat-low", "--url", "here"], ["'here' is not the URL of a server"]),
     (["load", "chat-low", "--url", "http://127.0.0.1:1", "--prompts", "emoji"], ["tokens or text"]),
     (["plan"], ["Missing argument", "rooftune plan --help"]),
     (["plan", "chat-low", "--bogus"], ["No such option", "--bogus"]),

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from rooftune.engines.command import command_line, shell_script, shown
+from rooftune.engines.command_line import command_line, shell_script, shown
 from rooftune.vllm_rules.config import EngineConfig
 
 CONFIG = EngineConfig(

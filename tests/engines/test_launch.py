@@ -14,12 +14,13 @@ import aiohttp.web
 import psutil
 import pytest
 
-from rooftune.engines import launch
-from rooftune.engines.ask import ask, base_url
+from rooftune.engines import readiness
+from rooftune.engines.http_client import request
 from rooftune.engines.interpreter import installed
-from rooftune.engines.launch import connect, died, gone, running, start, stop
+from rooftune.engines.launch import connect, died, died_or_dying, running, start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
+from rooftune.engines.urls import server_root
 from rooftune.errors import EngineError, InputError
 from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
@@ -37,15 +38,15 @@ async def test_from_start_to_end(tmp_path: Path) -> None:
         assert server.effective.linear_kernel == "AWQ GEMM"
         assert server.effective.chunked_prefill is True
         assert ServerInfo.model_validate_json(folder.server_json.read_text()) == server
-        assert (await ask(server.url, "/health")).status == 200
+        assert (await request(server.url, "/health")).status == 200
         assert died(server) is None
         pids = [server.supervisor_pid, server.server_pid]
     assert not [p for p in pids if p and psutil.pid_exists(p)]
-    assert (await ask(server.url, "/health")).status == 0
+    assert (await request(server.url, "/health")).status == 0
     assert "simulated" in folder.server_log.read_text()
 
 
-async def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
+async def test_a_taken_port_is_an_input_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -77,7 +78,7 @@ async def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.
 
 async def test_a_server_without_any_sign_of_life_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOFTUNE_SIM_FAULT", "hang_at_start")
-    monkeypatch.setattr(launch, "QUIET_S", 1.0)
+    monkeypatch.setattr(readiness, "QUIET_S", 1.0)
     with pytest.raises(EngineError, match="the engine hangs") as caught:
         await start(TARGET, CONFIG, TrialFolder(tmp_path), ready_timeout_s=60)
     assert caught.value.kind == "hang"
@@ -91,17 +92,17 @@ async def test_a_server_that_dies_later_is_noticed(tmp_path: Path, monkeypatch: 
         if died(server, folder):
             break
         await asyncio.sleep(0.05)
-    found = await gone(server, folder)
+    found = await died_or_dying(server, folder)
     assert found is not None
     assert "under load" in str(found)
     await stop(server)
     assert died(server) is None
-    assert await gone(server) is None
+    assert await died_or_dying(server) is None
 
 
 async def test_an_endpoint_cannot_be_started(tmp_path: Path) -> None:
     target = Target(engine="endpoint", model="m", engine_version="0.15.1", url="http://127.0.0.1:9")
-    with pytest.raises(InputError, match="someone else"):
+    with pytest.raises(InputError, match="does not run endpoints"):
         await start(target, EngineConfig(model="m"), TrialFolder(tmp_path))
 
 
@@ -111,16 +112,16 @@ async def test_no_vllm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     target = Target(engine="vllm", model="m", engine_version="0.32.0")
     with pytest.raises(InputError, match="make vllm"):
         await start(target, EngineConfig(model="m"), TrialFolder(tmp_path))
-    with pytest.raises(InputError, match="no Python interpreter"):
+    with pytest.raises(InputError, match="not a Python interpreter"):
         await start(
             target.model_copy(update={"vllm_python": "/nowhere/py"}), EngineConfig(model="m"), TrialFolder(tmp_path)
         )
 
 
-def test_an_interpreter_without_vllm_is_told(tmp_path: Path) -> None:
+def test_an_interpreter_without_vllm_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no vLLM"):
         installed(sys.executable)
-    with pytest.raises(InputError, match="is no Python interpreter"):
+    with pytest.raises(InputError, match="is not a Python interpreter"):
         installed(str(tmp_path / "nothing"))
 
 
@@ -134,7 +135,7 @@ async def test_the_simulated_engine_as_an_endpoint(tmp_path: Path) -> None:
             assert seen.model == server.model
             assert seen.supervisor_pid is None
             assert seen.effective.max_model_len == server.effective.max_model_len
-        assert (await ask(server.url, "/health")).status == 200
+        assert (await request(server.url, "/health")).status == 200
 
 
 Handler = Callable[[aiohttp.web.Request], aiohttp.web.Response | Awaitable[aiohttp.web.Response]]
@@ -176,9 +177,9 @@ MODELS = {"object": "list", "data": [{"id": "m1"}, {"id": "m2"}]}
         (429, "", "rate limit"),
         (503, '{"error": {"message": "the engine is dead"}}', "the engine is dead"),
         (200, "<html>login</html>", "HTML page"),
-        (200, "ok", "no JSON"),
-        (200, "[1]", "no model"),
-        (200, '{"data": []}', "no model"),
+        (200, "ok", "not JSON"),
+        (200, "[1]", "no models"),
+        (200, '{"data": []}', "no models"),
         (200, json.dumps(MODELS), "m1, m2"),
     ],
 )
@@ -249,10 +250,10 @@ async def test_token_ids_stay_below_what_the_server_takes(
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/chat/completions"])
 def test_urls_as_people_write_them(url: str) -> None:
-    assert base_url(url) == "http://h:1"
+    assert server_root(url) == "http://h:1"
 
 
 @pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", ""])
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(InputError):
-        base_url(url)
+        server_root(url)

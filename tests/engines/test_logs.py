@@ -207,14 +207,14 @@ def test_a_death_under_load_is_not_blamed_on_the_start() -> None:
     assert "died under load" in str(found)
 
 
-def test_a_core_that_was_killed_is_told_although_vllm_ends_with_code_0() -> None:
+def test_a_core_that_was_killed_is_reported_although_vllm_ends_with_code_0() -> None:
     """Log of vLLM 0.32.0 whose core process got SIGKILL, as the kernel does when memory runs out."""
     log = (
         "INFO: Application startup complete.\n(APIServer pid=8) ERROR 11-24 20:29:30 [async_llm.py:906] "
         "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.\n"
     )
     found = death(log, 0)
-    assert "one of its processes died without a word" in str(found)
+    assert "one of its processes died without an error message" in str(found)
     assert "EngineDeadError" in found.evidence[0]
     assert "KeyError: 'x'" in str(death(log + "(EngineCore pid=9) ERROR 11-24 20:29:30 [core.py:1] KeyError: 'x'\n", 0))
 

@@ -1,10 +1,10 @@
-"""The faults. Each function spoils one answer; its name is the path under which the server answers so."""
+"""The faults. Each function spoils one response; its name is the path that selects it."""
 
 from __future__ import annotations
 
 import asyncio
 
-from tests.faults.server import DONE, END, HEAD, Answering, chunk, event, fault, usage, whole
+from tests.faults.server import DONE, END, HEAD, STALL_S, Answering, chunk, event, fault, usage, whole
 
 
 @fault
@@ -70,13 +70,13 @@ async def half_an_event(a: Answering) -> None:
 
 @fault
 async def stalls_before_head(a: Answering) -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(STALL_S)
 
 
 @fault
 async def stalls_mid_stream(a: Answering) -> None:
     await a.send(HEAD + b"".join(chunk(e) for e in whole(a.asked)[:3]))
-    await asyncio.sleep(60)
+    await asyncio.sleep(STALL_S)
 
 
 @fault

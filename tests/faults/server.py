@@ -1,6 +1,6 @@
-"""A misbehaving server: a real TCP server in a thread whose answers go wrong in every way that we could think of.
+"""A misbehaving server: a real TCP server in a thread that spoils each response in a chosen way.
 
-The first part of the path names the fault: ``http://127.0.0.1:PORT/no_done`` is a server that never sends ``[DONE]``.
+The first part of the path names the fault: ``http://127.0.0.1:PORT/no_done`` never sends ``[DONE]``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
+STALL_S = 60.0
+"""How long a stalling fault holds its connection."""
 DONE = b"data: [DONE]\n\n"
 Fault = Callable[["Answering"], Awaitable[None]]
 FAULTS: dict[str, Fault] = {}
@@ -105,7 +107,7 @@ class MisbehavingServer:
         self.listening = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-        assert self.listening.wait(10)
+        assert self.listening.wait(60)
 
     @property
     def url(self) -> str:
@@ -113,7 +115,7 @@ class MisbehavingServer:
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -1,4 +1,4 @@
-"""Which way requests go, and what the way through aiohttp says of TLS."""
+"""Which way requests go, and how aiohttp reports TLS errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rooftune.engines.urls import server_root
 from rooftune.errors import InputError
-from rooftune.loadgen.wire.route import checked, direct, proxy_for
-from tests.loadgen.harness import fly, workload
+from rooftune.loadgen.wire.route import proxy_for, uses_plain_sockets
+from tests.loadgen.harness import load_server, workload
 
 
 @pytest.fixture(autouse=True)
@@ -20,27 +21,27 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_http_goes_over_sockets_and_all_else_through_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert direct("http://llm.example.org:8000")
-    assert not direct("https://llm.example.org")
+    assert uses_plain_sockets("http://llm.example.org:8000")
+    assert not uses_plain_sockets("https://llm.example.org")
     monkeypatch.setenv("http_proxy", "http://proxy.example.org:3128")
-    assert not direct("http://llm.example.org:8000")
+    assert not uses_plain_sockets("http://llm.example.org:8000")
     assert proxy_for("http://llm.example.org:8000") == "http://proxy.example.org:3128"
-    assert direct("http://127.0.0.1:8000"), "a proxy is never asked for this machine itself"
+    assert uses_plain_sockets("http://127.0.0.1:8000"), "a proxy is never asked for this machine itself"
     monkeypatch.setenv("no_proxy", "example.org")
-    assert direct("http://llm.example.org:8000")
+    assert uses_plain_sockets("http://llm.example.org:8000")
 
 
 @pytest.mark.parametrize(
     "url", ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/chat/completions"]
 )
 def test_a_url_may_be_written_in_several_ways(url: str) -> None:
-    assert checked(url) == "http://h:8000"
+    assert server_root(url) == "http://h:8000"
 
 
 @pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", "http://h:no"])
-def test_what_is_no_url_is_said(url: str) -> None:
-    with pytest.raises(InputError, match="no URL"):
-        checked(url)
+def test_an_invalid_url_is_an_input_error(url: str) -> None:
+    with pytest.raises(InputError, match="not the URL"):
+        server_root(url)
 
 
 async def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
@@ -51,6 +52,6 @@ async def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
 
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    records, _ = await fly(workload(duration_s=0.02), url, tmp_path, through="aiohttp")
+    records = (await load_server(workload(duration_s=0.02), url, tmp_path, through="aiohttp")).records
     server.close()
     assert {(r["status"], r["error_class"]) for r in records} == {("failed", "tls")}

@@ -1,4 +1,4 @@
-"""Open loop, closed loop, conversations, drain; and that nothing piles up."""
+"""Open loop, closed loop, conversations, drain, and that nothing accumulates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 from rooftune.loadgen import runner as runner_module
 from rooftune.loadgen.job import PER_REQUEST, split
-from rooftune.loadgen.size import processes_needed
-from rooftune.loadgen.watch import ROOM, raise_descriptor_limit
-from rooftune.loadgen.wire.answer import Answer
-from rooftune.loadgen.wire.flight import Flight
+from rooftune.loadgen.process_count import processes_needed
+from rooftune.loadgen.self_monitor import ROOM, raise_descriptor_limit
+from rooftune.loadgen.wire import Exchange, Response
 from rooftune.workloads.draw import draw
 from tests.faults import faults  # noqa: F401 - registers them
 from tests.faults.server import MisbehavingServer, misbehaving
-from tests.loadgen.harness import fly, workload
+from tests.loadgen.harness import ended, load_server, stop_when, workload
 
 TALK = {"turns": {"distribution": "fixed", "value": 3}, "think_s": 0.02}
 
@@ -48,15 +47,15 @@ def test_the_union_of_the_shares_is_the_plan(n: int, seed: int, rate: float, tal
         arrivals = {"process": "closed", "concurrency": slots}
     plan = draw(workload(arrivals=arrivals, duration_s=3, seed=seed, conversations=TALK if talk else None))
     shares = split(plan, n)
-    index = np.concatenate([i for _, i in shares])
+    index = np.concatenate([s.index for s in shares])
     assert sorted(index.tolist()) == list(range(len(plan)))
     for name in PER_REQUEST:
-        joined = np.concatenate([getattr(part, name) for part, _ in shares])
+        joined = np.concatenate([getattr(s.plan, name) for s in shares])
         np.testing.assert_array_equal(joined[np.argsort(index)], getattr(plan, name))
     if plan.concurrency:
-        assert sum(part.concurrency or 0 for part, _ in shares) == plan.concurrency
-    for k, (part, mine) in enumerate(shares):
-        key = part.conversation if talk else mine
+        assert sum(s.plan.concurrency or 0 for s in shares) == plan.concurrency
+    for k, share in enumerate(shares):
+        key = share.plan.conversation if talk else share.index
         assert (key % n == k).all()
 
 
@@ -70,67 +69,85 @@ def test_more_load_needs_no_fewer_processes() -> None:
     assert needed[-1] > 4
 
 
+LONG_S = 60.0
+"""A load of this length ends by its ``watch``, so that no answer is too late on a busy machine."""
+
+
 async def test_an_open_loop_sends_everything_whatever_the_server_does(
     server: MisbehavingServer, tmp_path: Path
 ) -> None:
-    load = workload(arrivals={"process": "poisson", "rate_per_s": 200}, duration_s=0.4, drain_s=0.2)
+    load = workload(arrivals={"process": "poisson", "rate_per_s": 200}, duration_s=0.4)
     plan = draw(load)
-    records, runner = await fly(load, f"{server.url}/stalls_before_head", tmp_path, plan=plan)
+    everything_sent = stop_when(lambda runner: runner.sender.peak == len(plan))
+    loaded = await load_server(load, f"{server.url}/stalls_before_head", tmp_path, plan=plan, watch=everything_sent)
+    records = loaded.records
     assert [r["index"] for r in records] == list(range(len(plan)))
     assert {r["status"] for r in records} == {"cut"}
-    assert runner.sender.peak == len(plan)
     np.testing.assert_allclose([r["scheduled_s"] for r in records], plan.arrival_s, atol=1e-9)
     assert all(r["sent_s"] >= r["scheduled_s"] for r in records)
 
 
-async def test_a_closed_loop_keeps_so_many_in_flight(tmp_path: Path) -> None:
-    load = workload(arrivals={"process": "closed", "concurrency": 5}, duration_s=0.5)
+async def test_a_closed_loop_keeps_its_number_in_flight(tmp_path: Path) -> None:
+    load = workload(arrivals={"process": "closed", "concurrency": 5}, duration_s=LONG_S)
     with misbehaving() as server:
-        records, runner = await fly(load, f"{server.url}/good", tmp_path)
+        enough = stop_when(lambda runner: runner.counts["completed"] >= 15 and server.most_present >= 5)
+        loaded = await load_server(load, f"{server.url}/good", tmp_path, watch=enough)
         assert server.most_present == 5
-    assert len(records) > 10
-    assert {r["status"] for r in records} == {"completed"}
-    assert runner.sender.peak == 5
+    records = loaded.records
+    assert {r["status"] for r in records} <= {"completed", "cut"}
+    assert loaded.runner.sender.peak == 5
     ends = sorted(r["end_s"] for r in records)
     starts = sorted(r["sent_s"] for r in records)
     assert all(start >= end for start, end in zip(starts[5:], ends, strict=False))
 
 
 async def test_a_turn_waits_for_the_answer_and_the_think_time(server: MisbehavingServer, tmp_path: Path) -> None:
-    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=1.0)
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=0.5)
     plan = draw(load)
-    records, runner = await fly(load, f"{server.url}/good", tmp_path, plan=plan)
+    longer = load.model_copy(update={"duration_s": LONG_S})
+    watch = stop_when(ended(len(plan)))
+    records = (await load_server(longer, f"{server.url}/good", tmp_path, plan=plan, watch=watch)).records
     by_turn = {(r["conversation"], r["turn"]): r for r in records}
     follows = [r for r in records if r["turn"] > 0]
-    assert len(follows) > 20
+    assert len(follows) == 20
     for r in follows:
         before = by_turn[r["conversation"], r["turn"] - 1]
         assert r["scheduled_s"] == pytest.approx(before["end_s"] + plan.think_s[r["index"]], abs=1e-6)
-    assert len(records) + runner.counts["left_out"] == len(plan)
 
 
-async def test_after_a_turn_without_answer_the_next_ones_are_never_begun(
-    server: MisbehavingServer, tmp_path: Path
-) -> None:
-    load = workload(arrivals={"process": "constant", "rate_per_s": 3}, conversations=TALK, duration_s=1.0)
-    records, runner = await fly(load, f"{server.url}/no_done", tmp_path)
-    statuses = [r["status"] for r in records]
-    assert statuses == (["failed"] + ["never_begun"] * 2) * (len(records) // 3)
-    assert runner.counts["never_begun"] == statuses.count("never_begun")
+async def test_a_turn_that_is_due_after_the_end_is_left_out(server: MisbehavingServer, tmp_path: Path) -> None:
+    patient = {"turns": {"distribution": "fixed", "value": 3}, "think_s": 3600.0}
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=patient, duration_s=0.1)
+    loaded = await load_server(load, f"{server.url}/good", tmp_path)
+    assert [(r["turn"], r["status"]) for r in loaded.records] == [(0, "completed")] * 2
+    assert loaded.runner.counts["left_out"] == 4
+
+
+async def test_after_a_failed_turn_the_next_ones_are_never_begun(server: MisbehavingServer, tmp_path: Path) -> None:
+    load = workload(arrivals={"process": "constant", "rate_per_s": 20}, conversations=TALK, duration_s=0.2)
+    plan = draw(load)
+    longer = load.model_copy(update={"duration_s": LONG_S})
+    watch = stop_when(ended(len(plan) // 3))
+    loaded = await load_server(longer, f"{server.url}/no_done", tmp_path, plan=plan, watch=watch)
+    statuses = [r["status"] for r in loaded.records]
+    assert statuses == ["failed", "never_begun", "never_begun"] * 4
+    assert loaded.runner.counts["never_begun"] == 8
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat"])
 async def test_the_same_seed_sends_the_same_bytes(server: MisbehavingServer, tmp_path: Path, endpoint: str) -> None:
     load = workload(conversations=TALK, endpoint=endpoint, arrivals={"process": "constant", "rate_per_s": 20})
-    longer = load.model_copy(update={"duration_s": 1.2})
+    longer = load.model_copy(update={"duration_s": LONG_S})
     sent = []
     for attempt in ("a", "b"):
         server.bodies.clear()
+        plan = draw(load)
         name = "good_chat" if endpoint == "chat" else "good"
-        records, runner = await fly(longer, f"{server.url}/{name}", tmp_path / attempt, plan=draw(load))
+        watch = stop_when(ended(len(plan)))
+        loaded = await load_server(longer, f"{server.url}/{name}", tmp_path / attempt, plan=plan, watch=watch)
         sent.append(sorted(server.bodies))
-        assert {r["chunks"] for r in records} == {8}
-        assert runner.counts["left_out"] == 0
+        assert {r["chunks"] for r in loaded.records} == {8}
+        assert len(loaded.records) == len(plan)
     assert sent[0] == sent[1]
     if endpoint == "chat":
         talks = sorted((json.loads(b)["messages"] for b in sent[0]), key=len)
@@ -139,8 +156,10 @@ async def test_the_same_seed_sends_the_same_bytes(server: MisbehavingServer, tmp
 
 async def test_what_is_asked_of_the_server(server: MisbehavingServer, tmp_path: Path) -> None:
     server.bodies.clear()
-    await fly(workload(duration_s=0.01), f"{server.url}/good", tmp_path / "a")
-    await fly(workload(duration_s=0.01, ignore_eos=False), f"{server.url}/good", tmp_path / "b", continuous_usage=True)
+    await load_server(workload(duration_s=0.01), f"{server.url}/good", tmp_path / "a")
+    await load_server(
+        workload(duration_s=0.01, ignore_eos=False), f"{server.url}/good", tmp_path / "b", continuous_usage=True
+    )
     first, second = (json.loads(b) for b in server.bodies)
     assert first["ignore_eos"] is True
     assert first["max_tokens"] == 8
@@ -154,13 +173,13 @@ async def test_the_same_records_through_aiohttp(server: MisbehavingServer, tmp_p
     names = ("index", "status", "chunks", "output_tokens", "prompt_tokens", "finish_reason", "streamed_tokens")
     both = []
     for through in ("sockets", "aiohttp"):
-        records, _ = await fly(workload(), f"{server.url}/good", tmp_path / through, through=through)
+        records = (await load_server(workload(), f"{server.url}/good", tmp_path / through, through=through)).records
         both.append([tuple(r[n] for n in names) for r in records])
     assert both[0] == both[1]
 
 
-async def test_nothing_piles_up(server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not weighed: requests that are over leave nothing behind, and bodies are made only a little ahead."""
+async def test_nothing_accumulates(server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished requests leave nothing behind, and bodies are made only a little ahead. Objects are counted."""
     most = 0
     send = runner_module.Runner._send
 
@@ -171,20 +190,22 @@ async def test_nothing_piles_up(server: MisbehavingServer, tmp_path: Path, monke
 
     monkeypatch.setattr(runner_module.Runner, "_send", counting)
     load = workload(arrivals={"process": "constant", "rate_per_s": 150}, duration_s=2.5)
-    records, runner = await fly(load, f"{server.url}/good", tmp_path)
-    assert len(records) == 375
+    monkeypatch.setattr(runner_module, "WRITE_EVERY_S", 0.2)
+    loaded = await load_server(load, f"{server.url}/good", tmp_path)
+    runner = loaded.runner
+    assert len(loaded.records) == 375
     assert most <= runner_module.READY_BODIES
-    assert len(list(tmp_path.glob("requests-*.parquet"))) >= 3, "spilled while it ran"
-    assert not runner.flights
+    assert len(list(tmp_path.glob("requests-*.parquet"))) >= 3, "written while it ran"
+    assert not runner.in_flight
     assert len(runner.rows) == 0
     gc.collect()
-    assert sum(isinstance(o, (Flight, Answer)) for o in gc.get_objects()) <= 2 * runner.sender.peak
+    assert sum(isinstance(o, (Exchange, Response)) for o in gc.get_objects()) <= 2 * runner.sender.peak
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the table of open files is Linux's")
 async def test_room_for_connections_is_made_before_the_load(server: MisbehavingServer, tmp_path: Path) -> None:
-    """Else the kernel stops the process for milliseconds each time the table doubles."""
+    """Otherwise the kernel stops the process for milliseconds each time the table doubles."""
     load = workload(arrivals={"process": "constant", "rate_per_s": 20}, duration_s=0.2)
-    await fly(load, f"{server.url}/good", tmp_path)
+    await load_server(load, f"{server.url}/good", tmp_path)
     size = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("FDSize"))
     assert int(size.split()[1]) >= min(ROOM, raise_descriptor_limit() or ROOM)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooftune.loadgen.wire.answer import Answer
+from rooftune.loadgen.wire import Exchange, Response
 from rooftune.loadgen.wire.connection import Connection
-from rooftune.loadgen.wire.flight import Flight
 from rooftune.loadgen.wire.sse import Events
 from rooftune.loadgen.wire.template import learn, loads
 from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
@@ -22,7 +21,8 @@ class FakePool:
     """Keeps what the connection tells it."""
 
     def __init__(self) -> None:
-        self.done: list[Flight] = []
+        self.head = b""
+        self.done: list[Exchange] = []
         self.kept = 0
         self.next_due = math.inf
         self.rung = 0
@@ -30,8 +30,8 @@ class FakePool:
     def when_due(self) -> None:
         self.rung += 1
 
-    def ended(self, flight: Flight) -> None:
-        self.done.append(flight)
+    def ended(self, exchange: Exchange) -> None:
+        self.done.append(exchange)
 
     def free(self, connection: Connection) -> None:
         self.kept += 1
@@ -53,17 +53,17 @@ class FakeLink:
 def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[Any, ...]:
     """The record of an answer that comes in these reads and then ends."""
     pool = FakePool()
-    connection = Connection(pool)  # type: ignore[arg-type]
+    connection = Connection(pool)
     connection.connection_made(FakeLink())  # type: ignore[arg-type]
-    flight = Flight(0, 0.0, 0.0, b"", Answer(chat=chat, asked=asked, streamed=True))
-    connection.begin(flight)
+    exchange = Exchange(0, 0.0, 0.0, b"", Response(chat=chat, max_tokens=asked, streamed=True))
+    connection.begin(exchange)
     for piece in pieces:
-        if piece and connection.flight is not None:
+        if piece and connection.exchange is not None:
             connection.data_received(piece)
-    if connection.flight is not None:
+    if connection.exchange is not None:
         connection.connection_lost(None)
-    a = flight.answer
-    assert pool.done == [flight]
+    a = exchange.response
+    assert pool.done == [exchange]
     assert list(a.chunk_t) == sorted(a.chunk_t)
     return (
         a.error_class,
@@ -72,7 +72,7 @@ def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[A
         a.prompt_tokens,
         a.finish_reason,
         a.http_status,
-        flight.size,
+        exchange.bytes_received,
     )
 
 
@@ -150,10 +150,12 @@ def test_reads_of_several_events_stay_on_the_hot_path(together: int, monkeypatch
     events = [chunk(event(f" word{i}" * (i % 9 + 1))) for i in range(120)]
     pieces = [HEAD, events[0], *[b"".join(events[i : i + together]) for i in range(1, 120, together)]]
     pieces += [chunk(event(" end", "length")), chunk(usage(121)), chunk(DONE) + END]
-    looks = []
-    monkeypatch.setattr(Connection, "_look", lambda self, look=Connection._look: (looks.append(1), look(self))[1])
+    parses = []
+    monkeypatch.setattr(
+        Connection, "_parse_pieces", lambda self, parse=Connection._parse_pieces: (parses.append(1), parse(self))[1]
+    )
     assert read(pieces, asked=121) == ("", 121, 121, 5, "length", 200, sum(map(len, pieces)))
-    assert len(looks) == 4  # the first event, and what follows the last of its kind
+    assert len(parses) == 4  # the first event, and what follows the last of its kind
 
 
 @given(events=st.lists(TEXT.filter(bool), min_size=2, max_size=9), cut_off=st.integers(1, 30), foreign=st.booleans())
@@ -169,7 +171,7 @@ def test_several_events_are_those_of_the_template_or_none(events: list[str], cut
     assert template.several(b"".join([row[0], chunk(event(" x", "length") if foreign else usage(3)), *row[1:]])) is None
 
 
-def test_what_only_looks_like_the_template_is_found() -> None:
+def test_what_only_parse_piecess_like_the_template_is_found() -> None:
     good = [HEAD, *[chunk(event(f" w{i}")) for i in range(5)]]
     evil = event(" w5").replace(b" w5", b'","x":"')
     assert read([*good, chunk(evil), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == ("", 7)
@@ -209,11 +211,11 @@ def test_events_with_every_line_end_and_cut(events: list[tuple[bytes, bytes]], e
 
 
 def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
-    """Every kind of read looks at the clock: head, events with and without a template, the end."""
+    """Every kind of read parses at the clock: head, events with and without a template, the end."""
     pool = FakePool()
-    connection = Connection(pool)  # type: ignore[arg-type]
+    connection = Connection(pool)
     connection.connection_made(FakeLink())  # type: ignore[arg-type]
-    connection.begin(Flight(0, 0.0, 0.0, b"", Answer(chat=False, asked=20, streamed=True)))
+    connection.begin(Exchange(0, 0.0, 0.0, b"", Response(chat=False, max_tokens=20, streamed=True)))
     pieces = [HEAD, *[chunk(e) for e in whole(20)], END]
     for k, piece in enumerate(pieces):
         pool.next_due = -1.0 if k % 2 else math.inf
@@ -229,12 +231,12 @@ def test_what_is_no_head_is_a_record(head: bytes) -> None:
 @given(
     st.text(alphabet="abc-_0", max_size=12), st.text(alphabet="abc-_0", max_size=12), st.text(min_size=1, max_size=5)
 )
-def test_a_template_of_kin_is_what_the_proof_would_give(one: str, other: str, text: str) -> None:
+def test_a_template_of_the_same_server_is_what_the_proof_would_give(one: str, other: str, text: str) -> None:
     """Another answer of the same server differs in its id; an event in which anything else differs is proven anew."""
     for ident in (one, other):
         payload = event(text)[6:-2].replace(b"cmpl-1", b"cmpl-" + ident.encode())
         found = learn(payload, chat=False)
         assert found is not None
         wanted = loads(payload)
-        wanted["choices"][0]["text"] = "kin"
-        assert loads(found.payload(b"kin")) == wanted
+        wanted["choices"][0]["text"] = "sibling"
+        assert loads(found.payload(b"sibling")) == wanted

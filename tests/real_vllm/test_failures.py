@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rooftune.engines.launch import gone, start, stop
+from rooftune.engines.launch import died_or_dying, start, stop
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.runfolder import TrialFolder
@@ -43,13 +43,13 @@ async def test_a_core_that_is_killed_is_noticed_and_told(target: Target, tmp_pat
     """As the kernel does when memory runs out; vLLM's front then lives on for seconds and ends with exit code 0."""
     folder = TrialFolder(tmp_path)
     server = await start(target, EngineConfig(model=target.model, enforce_eager=True, max_model_len=1024), folder)
-    assert await gone(server, folder) is None
+    assert await died_or_dying(server, folder) is None
     family = psutil.Process(server.supervisor_pid).children(recursive=True)
     next(p for p in family if "EngineCore" in p.name()).kill()
     found, tries = None, 0
     while found is None and (tries := tries + 1) < 50:
         await asyncio.sleep(0.2)
-        found = await gone(server, folder)
+        found = await died_or_dying(server, folder)
     await stop(server)
     assert found is not None
     assert "one of its processes died" in str(found)
@@ -61,7 +61,7 @@ OWNER = textwrap.dedent(
     import asyncio, sys, time
     from pathlib import Path
     from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.engines.launch import gone, start, stop
+    from rooftune.engines.launch import died_or_dying, start, stop
     from rooftune.engines.target import Target
     from rooftune.runfolder import TrialFolder
 

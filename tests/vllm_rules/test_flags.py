@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.engines.command import command_line
+from rooftune.engines.command_line import command_line
 from rooftune.errors import InputError
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.flags import choices, default, parse_set, registry, validate

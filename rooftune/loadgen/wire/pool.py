@@ -1,4 +1,4 @@
-"""Connections to one server: a kept one if there is one, else a new one; never a limit."""
+"""Connections to one server. A request uses an idle connection if there is one and opens a new one otherwise; no limit applies."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import errno
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rooftune.loadgen.wire.connection import Connection
-from rooftune.loadgen.wire.flight import Flight
-from rooftune.loadgen.wire.sockets import Link, Sockets
+from rooftune.loadgen.wire.exchange import Exchange
+from rooftune.loadgen.wire.sockets import Address, Link, Sockets
 
 KEEP_IDLE_S = 4.0
-"""A connection idle for longer is not used again: servers close theirs after 5 s (uvicorn), and the race is lost as a reset."""
+"""A connection that was idle for longer is not used again: uvicorn closes its connections after 5 s, and losing that race is a reset."""
 _clock = time.monotonic
 
 
-class Attempt:
-    """A connection that is being made for a request, to one address of the server after the other; a ``sockets.Reader``."""
+class ConnectionAttempt:
+    """Opens a connection for a request and tries the server's addresses in turn; a ``sockets.Reader``."""
 
-    times = ()
-    """Nothing has come; see ``Flight.chunks``."""
+    times: Sequence[float] = ()
+    """No chunk has arrived; see ``Exchange.chunks``."""
 
-    def __init__(self, pool: Pool, flight: Flight) -> None:
-        self._pool, self._flight = pool, flight
+    def __init__(self, pool: ConnectionPool, exchange: Exchange) -> None:
+        self._pool, self._exchange = pool, exchange
         self._left = list(pool.addresses)
         self._link: Link | None = None
 
-    def next(self, error: Exception | None) -> None:
-        """Try the next address; without one the request has failed."""
+    def try_next(self, error: Exception | None) -> None:
+        """Try the next address. When none is left, the request has failed."""
         while self._left:
             self._address = self._left.pop(0)
             try:
@@ -38,69 +38,74 @@ class Attempt:
                 return
             except OSError as failed:
                 error = failed
-        self._pool.unreachable(self, self._flight, error)
+        self._pool.unreachable(self, self._exchange, error)
 
     def connection_made(self, link: Link) -> None:
-        """It is there: send."""
+        """Send the request over the new connection."""
         link.reader = connection = Connection(self._pool)
         connection.connection_made(link)
-        self._pool.made(self, connection, self._address)
-        connection.begin(self._flight)
+        self._pool.opened(self, connection, self._address)
+        connection.begin(self._exchange)
 
     def data_received(self, data: bytes) -> None:
-        """Never: nothing is read before the connection is there."""
+        """Never called: nothing is read before the connection is open."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """This address does not answer."""
-        self.next(error)
+        """This address does not accept connections."""
+        self.try_next(error)
 
     def settle(self, now: float) -> None:
-        """Nothing lies here."""
+        """Do nothing: no data is waiting."""
 
     def abort(self) -> None:
-        """The request was cut; its record is the caller's."""
+        """Cut the exchange. The caller records it."""
         self._pool.given_up(self)
         if self._link is not None:
             self._link.abort()
 
 
-class Pool:
-    """Connections to one server: a kept one if there is one, else a new one; never a limit."""
+class ConnectionPool:
+    """All connections to one server; a ``Sender`` and the ``ConnectionOwner`` of each connection."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, addresses: list[tuple[str, int]], ended: Callable[[Flight], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        addresses: list[Address],
+        head: bytes,
+        ended: Callable[[Exchange], None],
     ) -> None:
         self.sockets = Sockets(loop)
-        self.addresses, self.ended = addresses, ended
-        """Addresses of the server, the one that answered last first."""
+        self.addresses = addresses
+        """Addresses of the server. The one that answered last comes first."""
+        self.head, self.ended = head, ended
         self._loop = loop
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self._attempts: set[Attempt] = set()
+        self._attempts: set[ConnectionAttempt] = set()
         self.peak = 0
         self.next_due = math.inf
-        """When the next send is due: a connection that has read something after this time calls ``when_due`` before the next one reads."""
+        """When the next send is due. A connection that reads after this time calls ``when_due`` before the next one reads."""
         self.when_due: Callable[[], None] = lambda: None
 
     @property
     def connections(self) -> int:
-        """Open or being opened."""
+        """Connections that are open or being opened."""
         return len(self._open) + len(self._attempts)
 
-    def send(self, flight: Flight) -> None:
-        """Send now; opens a connection if none is free."""
+    def send(self, exchange: Exchange) -> None:
+        """Send now; open a connection if none is idle."""
         while self._idle:
             connection = self._idle.pop()
             if connection.link is not None and not connection.link.is_closing():
-                if flight.sent - connection.idle_since < KEEP_IDLE_S:
-                    return connection.begin(flight)
+                if exchange.sent - connection.idle_since < KEEP_IDLE_S:
+                    return connection.begin(exchange)
                 connection.close()
-        flight.connection = attempt = Attempt(self, flight)
+        exchange.carrier = attempt = ConnectionAttempt(self, exchange)
         self._attempts.add(attempt)
-        return attempt.next(None)
+        return attempt.try_next(None)
 
-    def made(self, attempt: Attempt, connection: Connection, address: tuple[str, int]) -> None:
-        """A connection is there; its address is the first to be tried from now on."""
+    def opened(self, attempt: ConnectionAttempt, connection: Connection, address: Address) -> None:
+        """Register a new connection. Its address is the first to be tried from now on."""
         if self.addresses[0] != address:
             self.addresses.remove(address)
             self.addresses.insert(0, address)
@@ -108,41 +113,41 @@ class Pool:
         self._open.add(connection)
         self.peak = max(self.peak, len(self._open))
 
-    def given_up(self, attempt: Attempt) -> None:
-        """A connection is not wanted any more."""
+    def given_up(self, attempt: ConnectionAttempt) -> None:
+        """Forget an attempt whose request was cut."""
         self._attempts.discard(attempt)
 
-    def unreachable(self, attempt: Attempt, flight: Flight, error: Exception | None) -> None:
-        """No address of the server takes connections. The request ends in the next turn, after whoever is sending it."""
+    def unreachable(self, attempt: ConnectionAttempt, exchange: Exchange, error: Exception | None) -> None:
+        """No address accepts connections. The request fails in the next turn of the loop, after the code that sends it."""
         self._attempts.discard(attempt)
-        flight.connection = None
-        self._loop.call_soon(self._fail, flight, error)
+        exchange.carrier = None
+        self._loop.call_soon(self._fail, exchange, error)
 
-    def _fail(self, flight: Flight, error: Exception | None) -> None:
-        flight.answer.wrong(*_why(error))
-        flight.ended = _clock()
-        self.ended(flight)
+    def _fail(self, exchange: Exchange, error: Exception | None) -> None:
+        _record_failure(exchange, error)
+        exchange.ended = _clock()
+        self.ended(exchange)
 
     def free(self, connection: Connection) -> None:
         """A connection may serve the next request."""
         self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """A connection is closed."""
         self._open.discard(connection)
 
-    def cut(self, flight: Flight, now: float) -> None:
-        """End a request that is in flight; its record is the caller's."""
-        if flight.connection is not None:
-            flight.connection.abort()
-            flight.connection = None
+    def cut(self, exchange: Exchange, now: float) -> None:
+        """End an exchange that is in flight. The caller records it."""
+        if exchange.carrier is not None:
+            exchange.carrier.abort()
+            exchange.carrier = None
 
     def tidy(self, now: float) -> None:
-        """Forget connections that were closed or have been idle too long."""
+        """Forget connections that were closed or have been idle for too long."""
         old = [c for c in self._idle if c.link is None or now - c.idle_since >= KEEP_IDLE_S]
         if old:
-            gone = set(old)
-            self._idle = [c for c in self._idle if c not in gone]
+            closed = set(old)
+            self._idle = [c for c in self._idle if c not in closed]
             for connection in old:
                 connection.close()
 
@@ -153,20 +158,21 @@ class Pool:
         self.sockets.close()
 
 
-def _why(error: Exception | None) -> tuple[str, str]:
-    """Error class and words for a connection that could not be made."""
+def _record_failure(exchange: Exchange, error: Exception | None) -> None:
+    """Classify why a connection could not be opened."""
     number = error.errno if isinstance(error, OSError) else None
     words = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if number in (errno.EMFILE, errno.ENFILE):
-        return "descriptors", f"no file descriptor is left for a connection ({words})"
-    if number in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
-        return "ports", f"no local port is left for a connection ({words})"
-    if number in (errno.ETIMEDOUT,):
-        return "timeout", "the server does not take connections (timed out)"
-    return "connect", f"no connection: {words.lower()}"
+        exchange.response.fail("descriptors", f"no file descriptor is left for a connection ({words})")
+    elif number in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
+        exchange.response.fail("ports", f"no local port is left for a connection ({words})")
+    elif number == errno.ETIMEDOUT:
+        exchange.response.fail("timeout", "the server does not accept connections (timed out)")
+    else:
+        exchange.response.fail("connect", f"no connection: {words.lower()}")
 
 
-def resolve(host: str, port: int) -> list[tuple[str, int]]:
+def resolve(host: str, port: int) -> list[Address]:
     """Numeric addresses of a host.
 
     Raises:

@@ -1,55 +1,48 @@
-"""Which way a request goes: over plain sockets, or through aiohttp where TLS or a proxy lies between."""
+"""Which way a request takes to the server, and the head that it carries."""
 
 from __future__ import annotations
 
 import urllib.request
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from rooftune.errors import InputError
-from rooftune.loadgen.summary import LoadOptions
+from rooftune.engines.urls import is_local
+from rooftune.version import __version__
+
+USER_AGENT = f"rooftune/{__version__}"
+ACCEPT = "text/event-stream, application/json"
 
 
-def path_of(options: LoadOptions) -> str:
+def api_path(endpoint: str) -> str:
     """The path of the API below the server's root."""
-    return "/v1/chat/completions" if options.endpoint == "chat" else "/v1/completions"
+    return "/v1/chat/completions" if endpoint == "chat" else "/v1/completions"
 
 
-def direct(url: str) -> bool:
-    """Whether plain sockets reach the server: ``http`` and no proxy for it in the environment."""
+def uses_plain_sockets(url: str) -> bool:
+    """Whether plain sockets reach the server: the scheme is ``http`` and the environment names no proxy for it."""
     return urlsplit(url).scheme == "http" and proxy_for(url) is None
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this URL; never one for this machine itself."""
+    """The proxy that the environment names for this URL. A server on this machine never gets one."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if here(url):
-        return None
-    if urllib.request.proxy_bypass(host):
+    if is_local(url) or urllib.request.proxy_bypass(parts.hostname or ""):
         return None
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def here(url: str) -> bool:
-    """Whether the server runs on this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+def request_head(url: SplitResult, path: str, key: str | None) -> bytes:
+    """The head of every POST, up to the value of ``content-length``.
 
-
-def checked(url: str) -> str:
-    """The server's root without ``/v1`` and slash at its end.
-
-    Raises:
-        InputError: it is no http(s) URL.
+    Args:
+        url: the server's root.
+        path: the path below it.
+        key: API key; None sends none.
     """
-    from rooftune.engines.ask import base_url
-
-    root = base_url(url)
-    try:
-        parts = urlsplit(root)
-        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise InputError(f"{url!r} is no URL of a server; give one like http://127.0.0.1:8000.")
-    return root
+    host = url.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    lines = [f"POST {url.path.rstrip('/')}{path} HTTP/1.1", f"host: {host}" + (f":{url.port}" if url.port else "")]
+    lines += [f"user-agent: {USER_AGENT}", f"accept: {ACCEPT}", "content-type: application/json"]
+    if key:
+        lines.append(f"authorization: Bearer {key}")
+    return ("\r\n".join(lines) + "\r\ncontent-length: ").encode("latin-1")

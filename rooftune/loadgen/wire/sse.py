@@ -1,24 +1,29 @@
-"""Takes the body of a streamed answer apart: HTTP chunks, then server-sent events, each with the time at which it was whole.
+"""Parses the body of a streamed response: HTTP chunks, then server-sent events, each with the time at which it was complete.
 
-Pieces come as they were read from the socket. A piece that is exactly one HTTP chunk with one event, which is what vLLM
-sends token by token, takes a short way; every other cut takes the long way with the same result.
+Pieces arrive as they were read from the socket. A piece that is exactly one HTTP chunk with one event, which is what vLLM sends
+per token, takes a short path. Every other piece takes the long path with the same result.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 MAX_EVENT = 4 * 2**20
-"""Bytes of one event beyond which a stream is given up; vLLM's events have a few hundred."""
+"""A stream with a larger event is abandoned; vLLM's events have a few hundred bytes."""
 MAX_LINE = 4096
-"""Bytes of the line that states the size of a chunk, extensions included."""
+"""The most bytes of the line that states the size of a chunk, including extensions."""
 _END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
 class BadFrame(Exception):
-    """The bytes are no HTTP chunks, or an event is larger than we take. The first argument is the error class."""
+    """The bytes are not HTTP chunks, or an event is too large."""
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(message)
+        self.error_class, self.message = error_class, message
 
 
 class Chunks:
@@ -38,10 +43,10 @@ class Chunks:
         return self._state == "size" and not self.line
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Payload in these bytes, and what follows the end of the body.
+        """Split off the payload; return it and the bytes after the end of the body.
 
         Raises:
-            BadFrame: no chunked coding.
+            BadFrame: the bytes are not in chunked coding.
         """
         found: list[bytes] = []
         at, size = 0, len(data)
@@ -59,7 +64,7 @@ class Chunks:
                 self.line += data[at:]
                 at = size
                 if len(self.line) > MAX_LINE:
-                    raise BadFrame("protocol", "the line with the size of a chunk does not end")
+                    raise BadFrame("protocol", "a chunk size line does not end")
                 break
             line = (self.line + data[at:stop]).rstrip(b"\r")
             self.line, at = b"", stop + 1
@@ -67,10 +72,10 @@ class Chunks:
         return b"".join(found), data[at:]
 
     def _take(self, line: bytes) -> None:
-        """One line between the chunks."""
+        """Take one line between the chunks."""
         if self._state == "after":
             if line:
-                raise BadFrame("protocol", "a chunk is longer than it says")
+                raise BadFrame("protocol", "a chunk is longer than its stated size")
             self._state = "size"
         elif self._state == "trailer":
             self.over = not line
@@ -78,14 +83,21 @@ class Chunks:
             try:
                 self._left = int(line.split(b";", 1)[0], 16)
             except ValueError:
-                raise BadFrame("protocol", f"no size of a chunk: {line[:40]!r}") from None
+                raise BadFrame("protocol", f"invalid chunk size {line[:40]!r}") from None
             if self._left < 0:
-                raise BadFrame("protocol", "a chunk of negative size")
+                raise BadFrame("protocol", "a chunk has a negative size")
             self._state = "data" if self._left else "trailer"
 
 
+class ServerEvent(NamedTuple):
+    """One server-sent event. ``name`` is the value of its ``event:`` field and mostly empty."""
+
+    name: bytes
+    data: bytes
+
+
 class Events:
-    """Server-sent events out of pieces of text."""
+    """Reads server-sent events from pieces of text."""
 
     __slots__ = ("_buffer", "_scanned")
 
@@ -100,11 +112,11 @@ class Events:
 
     @property
     def rest(self) -> bytes:
-        """What has come of an event that is not whole."""
+        """Text of an event that is not complete."""
         return bytes(self._buffer)
 
-    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Name (``event:``, mostly empty) and data of every event that is whole now; events without data are left out.
+    def feed(self, data: bytes) -> list[ServerEvent]:
+        """Return the events that are complete now. Events without data are left out.
 
         Raises:
             BadFrame: an event grows beyond ``MAX_EVENT``.
@@ -113,7 +125,7 @@ class Events:
         found = []
         at = 0
         while (end := _END.search(self._buffer, max(at, self._scanned - 3))) is not None:
-            event = _fields(bytes(self._buffer[at : end.start()]))
+            event = _parse_event(bytes(self._buffer[at : end.start()]))
             at = self._scanned = end.end()
             if event is not None:
                 found.append(event)
@@ -121,16 +133,16 @@ class Events:
             del self._buffer[:at]
         self._scanned = len(self._buffer)
         if self._scanned > MAX_EVENT:
-            raise BadFrame("too_large", f"an event of more than {MAX_EVENT // 2**20} MiB")
+            raise BadFrame("too_large", f"an event exceeds {MAX_EVENT // 2**20} MiB")
         return found
 
 
-def _fields(text: bytes) -> tuple[bytes, bytes] | None:
-    """Name and data of one event; None for comments and blank lines."""
+def _parse_event(text: bytes) -> ServerEvent | None:
+    """Parse one event; None for comments and blank lines."""
     if len(text) > MAX_EVENT:
-        raise BadFrame("too_large", f"an event of more than {MAX_EVENT // 2**20} MiB")
+        raise BadFrame("too_large", f"an event exceeds {MAX_EVENT // 2**20} MiB")
     if text.startswith(b"data: ") and b"\n" not in text and b"\r" not in text:
-        return b"", text[6:]
+        return ServerEvent(b"", text[6:])
     name, data = b"", []
     for line in _LINE.split(text.removeprefix(b"\xef\xbb\xbf")):
         field, _, value = line.partition(b":")
@@ -139,11 +151,11 @@ def _fields(text: bytes) -> tuple[bytes, bytes] | None:
             data.append(value)
         elif field == b"event":
             name = value
-    return (name, b"\n".join(data)) if data else None
+    return ServerEvent(name, b"\n".join(data)) if data else None
 
 
 class Stream:
-    """Events of one answer with their times. ``chunked``: the body has HTTP chunks; else it is plain."""
+    """Events of one response with their times. ``chunked``: whether the body is in chunked transfer coding."""
 
     __slots__ = ("_chunks", "_events", "names", "payloads", "surplus", "times")
 
@@ -153,18 +165,18 @@ class Stream:
         self.payloads: list[bytes] = []
         self.times: list[float] = []
         self.names: dict[int, bytes] = {}
-        """Index of an event in ``payloads`` -> its name, where it has one."""
+        """Maps the index of an event in ``payloads`` to its name, if it has one."""
         self.surplus = False
-        """Bytes came after the end."""
+        """Whether bytes arrived after the end."""
 
     @property
     def over(self) -> bool:
-        """Whether the last chunk has come."""
+        """Whether the last chunk has arrived."""
         return self._chunks is not None and self._chunks.over
 
     @property
     def rest(self) -> bytes:
-        """Text of an event that never became whole."""
+        """Text of an event that was never completed."""
         return self._events.rest
 
     @property
@@ -190,16 +202,16 @@ class Stream:
                     payloads(piece[start + 8 : -4])
                     at(time)
                     continue
-            if clean and piece[-5:] == b"0\r\n\r\n" and (last := _last(piece)) is not None:
+            if clean and piece[-5:] == b"0\r\n\r\n" and (last := _last_events(piece)) is not None:
                 assert self._chunks is not None
                 self._chunks.over = True
                 self.payloads += last
                 self.times += [time] * len(last)
             else:
-                self._long_way(piece, time)
+                self._parse_in_full(piece, time)
             clean = self.clean
 
-    def _long_way(self, piece: bytes, time: float) -> None:
+    def _parse_in_full(self, piece: bytes, time: float) -> None:
         if self._chunks is not None:
             piece, after = self._chunks.feed(piece)
             self.surplus = self.surplus or bool(after)
@@ -210,14 +222,14 @@ class Stream:
             self.times.append(time)
 
     def clear(self) -> None:
-        """Forget the events that were taken."""
+        """Drop the events that were taken."""
         self.payloads.clear()
         self.times.clear()
         self.names.clear()
 
 
-def _last(piece: bytes) -> list[bytes] | None:
-    """The events of a piece that ends a body and holds whole chunks of one plain event each; None when it is cut in another way."""
+def _last_events(piece: bytes) -> list[bytes] | None:
+    """The events of a piece that ends a body and consists of complete chunks of one plain event each; otherwise None."""
     found: list[bytes] = []
     at, size = 0, len(piece)
     while at < size:

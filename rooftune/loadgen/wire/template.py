@@ -1,9 +1,8 @@
-"""What the events of one stream have in common: all bytes but the text of the token.
+"""What the events of one stream have in common: all bytes except the text of the token.
 
-A server writes its events with one serialiser, so those of one answer mostly differ in one string. Once that is known of
-a stream, an event is checked by its length, its beginning and its end, and only the strings are read as JSON, many
-at once. The proof that nothing else can differ is made when the template is learned: any JSON string in the gap
-gives the same event with another text.
+A server writes its events with one serialiser, so the events of one response mostly differ in a single string. Once a stream has
+a template, an event is checked by its length, its beginning and its end, and only the strings are parsed as JSON, many at a
+time. ``learn`` proves that nothing else can differ: any JSON string in the gap yields the same event with another text.
 """
 
 from __future__ import annotations
@@ -17,8 +16,15 @@ try:
     import orjson
 
     loads: Callable[[bytes], Any] = orjson.loads
-except ImportError:  # pragma: no cover - the standard library's is half as fast
-    loads = json.loads
+except ImportError:  # pragma: no cover - the standard library is half as fast
+
+    def loads(data: bytes) -> Any:
+        """Parse JSON. Raises ValueError, also for nesting that is too deep."""
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
 
 _STRING = re.compile(rb'(?:[^\x00-\x1f"\\]|\\.)*"')
 _ID = re.compile(rb'\{"id":"[\w-]*"')
@@ -26,7 +32,7 @@ _MARK = "rooftune"
 
 
 def _stated(length: int) -> bytes:
-    """The size that a chunk of this length, framing included, must state; for impossible lengths what no chunk begins with."""
+    """The size that a chunk of this length, including its framing, must state. Impossible lengths get bytes that begin no chunk."""
     for digits in (1, 2, 3, 4):
         size = b"%x" % max(0, length - digits - 4)
         if len(size) == digits:
@@ -35,27 +41,23 @@ def _stated(length: int) -> bytes:
 
 
 SIZES = [_stated(length) for length in range(4096)]
-"""By the length of a chunk, its framing included."""
-
-
+"""The stated size, by the length of a chunk including its framing."""
 _TAILS: dict[bytes, bytes] = {}
-"""One object for the many streams that end their events alike: it stays in the processor's cache."""
-
-
+"""One object for the many streams whose events end with the same bytes, so that it stays in the processor's cache."""
 _PROVEN: set[tuple[bytes, bytes]] = set()
-"""What stands before (after the answer's id) and behind the text in events that were proven to be templates: the answers of one server
-differ in their ids, so the proof is made once and not for each."""
+"""Prefix (after the response's id) and suffix of proven templates. The responses of one server differ in their ids, so one
+proof serves them all."""
 
 
 class Template:
-    """Beginning and end of the events of one stream, each event one HTTP chunk."""
+    """Beginning and end of the events of one stream, in which each event is one HTTP chunk."""
 
     __slots__ = ("_prefix", "_suffix", "cut", "start", "tail")
 
     def __init__(self, prefix: bytes, suffix: bytes) -> None:
         self._prefix, self._suffix = prefix, suffix
         self.start = b"\r\ndata: " + prefix
-        """What follows the size of the chunk, up to the text."""
+        """The bytes from the size of the chunk up to the text."""
         tail = suffix + b"\n\n\r\n"
         if len(_TAILS) > 1000:
             _TAILS.clear()
@@ -63,7 +65,7 @@ class Template:
         self.cut = -len(self.tail)
 
     def received(self, texts: list[bytes]) -> int:
-        """Bytes that came for these texts, their framing included."""
+        """Bytes received for these texts, including their framing."""
         sizes = list(map(len, texts))
         frame = len(self._prefix) + len(self._suffix) + 8
         few, many = len(b"%x" % (frame + min(sizes))), len(b"%x" % (frame + max(sizes)))
@@ -71,7 +73,7 @@ class Template:
         return sum(sizes) + len(sizes) * (frame + 4) + digits
 
     def several(self, data: bytes) -> list[bytes] | None:
-        """The texts of events that were read together; None when these bytes are not a row of whole events of this template."""
+        """The texts of events that were read together; None when the bytes are not complete events of this template."""
         start, texts = self.start, []
         *parts, rest = data.split(self.tail)
         for part in parts:
@@ -83,12 +85,12 @@ class Template:
         return None if rest else texts
 
     def payload(self, text: bytes) -> bytes:
-        """The whole event of a text as it stands in JSON."""
+        """The whole event around a text in its JSON form."""
         return self._prefix + text + self._suffix
 
 
 def learn(payload: bytes, *, chat: bool) -> Template | None:
-    """The template of an event; None when it is not one plain token (role, end, usage, log-probabilities that differ)."""
+    """The template of an event; None when the event is not one plain token (role, end, usage, varying log-probabilities)."""
     key = b'"content":"' if chat else b'"text":"'
     start = payload.find(key) + len(key)
     end = _STRING.match(payload, start) if start >= len(key) else None
@@ -96,8 +98,8 @@ def learn(payload: bytes, *, chat: bool) -> Template | None:
         return None
     prefix, suffix = payload[:start], payload[end.end() - 1 :]
     named = _ID.match(prefix)
-    kin = (prefix[named.end() :], suffix) if named and end.end() - 1 > start else None
-    if kin in _PROVEN:
+    family = (prefix[named.end() :], suffix) if named and end.end() - 1 > start else None
+    if family in _PROVEN:
         return Template(prefix, suffix)
     try:
         event, marked = loads(payload), loads(prefix + _MARK.encode() + suffix)
@@ -111,8 +113,8 @@ def learn(payload: bytes, *, chat: bool) -> Template | None:
         return None
     if len(_PROVEN) > 1000:
         _PROVEN.clear()
-    if kin is not None:
-        _PROVEN.add(kin)
+    if family is not None:
+        _PROVEN.add(family)
     return Template(prefix, suffix)
 
 
@@ -127,13 +129,13 @@ def _put(event: Any, chat: bool, text: str) -> None:
 
 
 def _plain(event: Any) -> bool:
-    """A token in the middle: nothing ends and nothing is counted."""
+    """Whether the event is a token in the middle of a stream, without a finish reason and without usage."""
     choices = event["choices"]
     return len(choices) == 1 and choices[0].get("finish_reason") is None and event.get("usage") is None
 
 
 def strings(texts: list[bytes]) -> list[str] | None:
-    """Texts as they stand in JSON, decoded; None when one of them is no JSON string."""
+    """Decode texts in their JSON form; None when one of them is not a JSON string."""
     try:
         found = loads(b'["' + b'","'.join(texts) + b'"]')
     except ValueError:

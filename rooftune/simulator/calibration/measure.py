@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rooftune.engines.ask import base_url
+from rooftune.engines.urls import server_root
 from rooftune.errors import EngineError
 from rooftune.simulator.calibration.fit import Observation
 
@@ -89,7 +89,7 @@ async def measure(
     draw = random.Random(20260211)
     found: list[Observation] = []
     async with aiohttp.ClientSession(
-        base_url(url),
+        server_root(url),
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
     ) as session:

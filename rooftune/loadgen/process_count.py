@@ -1,4 +1,4 @@
-"""How many client processes a load needs."""
+"""The number of client processes that a load needs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from rooftune.workloads.request_plan import RequestPlan
 
 CHUNKS_PER_S = 50_000.0
-"""Chunks a second that one process takes without falling behind, with a margin of three (docs/benchmarks.md)."""
+"""Chunks per second that one process handles without falling behind, with a margin of three (docs/benchmarks.md)."""
 REQUESTS_PER_S = 1_000.0
 STREAM_TOKENS_PER_S = 100.0
-"""Assumed speed of one stream, for closed loops, whose rate nobody knows before (estimate: a fast single-GPU decode)."""
+"""Assumed speed of one stream in a closed loop, whose rate is not known in advance (estimate: fast decode on one GPU)."""
 
 
 def processes_needed(plan: RequestPlan, total_s: float, scale: float) -> int:
-    """Processes for the busiest second of a plan at one token a chunk, whatever cores there are."""
+    """Processes for the busiest ten seconds of a plan at one token per chunk, regardless of the number of cores."""
     mean = float(plan.output_tokens.mean()) if len(plan) else 0.0
     if plan.concurrency is not None:
         chunks = plan.concurrency * STREAM_TOKENS_PER_S * scale
@@ -29,13 +29,13 @@ def processes_needed(plan: RequestPlan, total_s: float, scale: float) -> int:
 
 
 def processes_for(plan: RequestPlan, total_s: float, scale: float, *, local: bool = False) -> int:
-    """As many as the rate needs, at most the cores that are free now; ``local``: one of them is the server's."""
+    """As many as the rate needs, at most the cores that are idle now. With ``local``, one core is reserved for the server."""
     needed = processes_needed(plan, total_s, scale)
     return max(1, min(needed, free_cores() - local)) if needed > 1 else 1
 
 
 def free_cores() -> int:
-    """Cores of this machine that are idle now; at least one."""
+    """Cores of this machine that are idle now, at least one."""
     import psutil
 
     from rooftune.hardware.host import cores

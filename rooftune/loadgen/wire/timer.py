@@ -1,7 +1,7 @@
-"""An alarm clock for the event loop that keeps to some tens of microseconds.
+"""A timer for the event loop that is exact to some tens of microseconds.
 
-uvloop's timers count milliseconds. On Linux a timerfd on the loop's poll is exact to what the kernel wakes (about 50 us);
-elsewhere the loop's own timers serve. Times are those of ``time.monotonic()``.
+uvloop's timers count milliseconds. On Linux, a timerfd on the loop's poll fires about 50 us after its time. Other systems use
+the loop's own timers. Times are those of ``time.monotonic()``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC if sys.platform == "linux" else 0
 
 
 class _Spec(ctypes.Structure):
-    """``struct itimerspec``: interval and value, seconds and nanoseconds each."""
+    """``struct itimerspec``: interval and value, each in seconds and nanoseconds."""
 
     _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns")]
 
 
-class Alarm:
-    """Calls ``ring`` once when its time has come; set it anew from there."""
+class Timer:
+    """Calls ``fire`` once at its time. ``fire`` may set it again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self._loop, self._ring = loop, ring
+    def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
+        self._loop, self._fire = loop, fire
         self._timer: asyncio.TimerHandle | None = None
         self._fd = _timerfd()
         if self._fd >= 0:
@@ -35,12 +35,12 @@ class Alarm:
             self._set = ctypes.CDLL(None).timerfd_settime
             loop.add_reader(self._fd, self._readable)
 
-    def at(self, when: float) -> None:
-        """Ring at this time; at once when it has passed. Replaces an earlier time."""
+    def set(self, when: float) -> None:
+        """Fire at this time, or at once when it has passed. Replaces an earlier time."""
         if self._fd < 0:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._ring)
+            self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._fire)
             return
         seconds = int(when)
         self._spec.at_s, self._spec.at_ns = seconds, max(1, int((when - seconds) * 1e9))
@@ -51,10 +51,10 @@ class Alarm:
             os.read(self._fd, 8)
         except BlockingIOError:
             return
-        self._ring()
+        self._fire()
 
     def close(self) -> None:
-        """Never ring again."""
+        """Never fire again."""
         if self._timer is not None:
             self._timer.cancel()
         if self._fd >= 0:
@@ -64,7 +64,7 @@ class Alarm:
 
 
 def _timerfd() -> int:
-    """A descriptor of the kernel's clock; -1 where there is none."""
+    """A timer descriptor of the kernel; -1 where there is none."""
     if sys.platform != "linux":
         return -1
     try:

@@ -1,4 +1,4 @@
-"""A configuration as a vLLM command line and as a start script."""
+"""Renders a configuration as a vLLM command line and as a start script."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ MODULE = "vllm.entrypoints.openai.api_server"
 
 
 def arguments(config: EngineConfig) -> list[list[str]]:
-    """The flags, one list of words each, in the order of ``EngineConfig``."""
+    """One list of words per flag, in the order of ``EngineConfig``."""
     return [["--model", config.model], *(_flag(k, v) for k, v in config.flags().items())]
 
 
 def command_line(
     config: EngineConfig, *, python: str = "python", host: str | None = None, port: int | None = 8000
 ) -> list[str]:
-    """The whole command as words. ``host`` or ``port`` None = left to vLLM (all addresses, 8000)."""
+    """The whole command as words. Without ``host`` or ``port``, vLLM listens on all addresses or on port 8000."""
     place = ["--host", host] if host else []
     place += ["--port", str(port)] if port else []
     return [python, "-m", MODULE, *(w for flag in arguments(config) for w in flag), *place]
 
 
 def shown(config: EngineConfig, port: int | None = 8000) -> str:
-    """The command as a person reads it: one flag a line."""
+    """The command for a reader, with one flag per line."""
     place = [["--port", str(port)]] if port else []
     flags = [shlex.join(f) for f in [*arguments(config), *place]]
     return " \\\n  ".join([f"python -m {MODULE}", *flags])
@@ -36,7 +36,7 @@ def shell_script(config: EngineConfig, comments: list[str], *, engine_version: s
     """A bash script that starts the server in the foreground.
 
     The environment variables ``VLLM_PYTHON``, ``HOST`` and ``PORT`` choose interpreter and address; further arguments are
-    appended, so a flag given to the script wins. ``comments`` become the header, one line of text each or more.
+    appended, so a flag given to the script wins. ``comments`` become the header.
     """
     about = [f"Flags for vLLM {engine_version}."] if engine_version else []
     lines = [line for text in [*comments, *about] for line in text.splitlines() or [""]]
@@ -44,7 +44,7 @@ def shell_script(config: EngineConfig, comments: list[str], *, engine_version: s
     flags = "".join(f"  {shlex.join(f)} \\\n" for f in arguments(config))
     return (
         f"#!/usr/bin/env bash\n{header}"
-        "# VLLM_PYTHON, HOST and PORT may be set from outside; further flags may be appended.\n"
+        "# Set VLLM_PYTHON, HOST and PORT to override the defaults; arguments of this script are appended as flags.\n"
         "set -euo pipefail\n\n"
         f'exec "${{VLLM_PYTHON:-python}}" -m {MODULE} \\\n{flags}'
         '  --host "${HOST:-127.0.0.1}" \\\n  --port "${PORT:-8000}" \\\n  "$@"\n'

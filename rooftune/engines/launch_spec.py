@@ -1,4 +1,4 @@
-"""Which process each engine is: its command, what it needs in its environment, and a free port."""
+"""What it takes to launch a server process: its command, its environment, and a free port."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import socket
 import sys
 from pathlib import Path
 
-from rooftune.engines.command import command_line
+from rooftune.engines.command_line import command_line
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 PASSED_ON = ("VLLM_", "HF_", "CUDA_", "NCCL_", "OMP_", "LD_PRELOAD", "ROOFTUNE_SIM_")
-"""Variables of the user's environment that change an engine; they reach it as they are and are recorded."""
+"""Prefixes of the user's environment variables that change an engine. They are passed on and recorded."""
 SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -23,7 +23,7 @@ def server_command(target: Target, config: EngineConfig, *, host: str, port: int
     """The command of one server.
 
     Raises:
-        InputError: there is no vLLM here.
+        InputError: vLLM was not found.
     """
     if target.engine == "simulated":
         return _simulated(target, config, host, port)
@@ -31,16 +31,16 @@ def server_command(target: Target, config: EngineConfig, *, host: str, port: int
 
 
 def served_name(config: EngineConfig) -> str:
-    """The name that requests must give."""
+    """The model name that requests must send."""
     return config.served_model_name or config.model
 
 
 def server_environment(target: Target, config: EngineConfig) -> dict[str, str]:
-    """What is set on top of the user's environment; what the user has set stays.
+    """Variables that rooftune adds to the user's environment. It overrides nothing that the user has set.
 
-    vLLM only: its interpreter's ``bin`` in front of PATH (FlashInfer calls ``ninja``), no usage statistics, the development
-    endpoints (``/server_info`` tells the effective configuration), no hub for a local folder, and for the CPU build a KV
-    cache of 1 GiB, because its default takes most of the host.
+    They concern vLLM only: its interpreter's ``bin`` comes first in PATH (FlashInfer calls ``ninja``), usage statistics are off,
+    the development endpoints are on (``/server_info`` reports the effective configuration), the hub is off for a local folder,
+    and the CPU build gets a KV cache of 1 GiB, because its default takes most of the host's memory.
     """
     if target.engine != "vllm":
         return {}
@@ -55,17 +55,17 @@ def server_environment(target: Target, config: EngineConfig) -> dict[str, str]:
 
 
 def recorded_environment(set_by_us: dict[str, str]) -> dict[str, str]:
-    """What belongs into ``server.json``: our settings and the user's that change an engine, without secrets and PATH."""
+    """The variables to record in ``server.json``: ours, and the user's that change an engine, without secrets and PATH."""
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     merged = {**passed, **{k: v for k, v in set_by_us.items() if k != "PATH"}}
     return {k: v for k, v in sorted(merged.items()) if not any(word in k for word in SECRET)}
 
 
 def choose_port(wanted: int | None, host: str) -> int:
-    """``wanted`` if it is free, or any free port.
+    """Return ``wanted`` if it is free, or any free port if it is None.
 
     Raises:
-        InputError: the wanted port is taken or not ours to take.
+        InputError: the wanted port is taken or not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -75,7 +75,7 @@ def choose_port(wanted: int | None, host: str) -> int:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InputError(
-                f"port {wanted} on {host} cannot be used ({reason}); name another or leave it out."
+                f"port {wanted} on {host} cannot be used ({reason}); choose another port or omit it."
             ) from None
         return int(probe.getsockname()[1])
 
