@@ -2,12 +2,13 @@
 
     python -m benchmarks.loadgen [--only rooftune,bare,...] [--seconds 10]
 
-A stub in a process of its own, on a core of its own, streams 128 tokens at 20 ms, one chunk a token, and notes when it sent
-what. Each client runs on one other core with all its processes. A rate is kept when the requests came on time, and the median
-and p99 of the streams' length as the client saw them lie within 2 % and 5 % of what the stub sent. Streams last 2.6 s, so
-that a load of 10 s is at its full rate for most of its time: in 3 s a client may buffer what it cannot keep up with. Exit code 0 only if
-our client keeps at least 80 % of a bare socket protocol's rate and three times the best peer's, at no more than 1/0.8 of the bare one's
-CPU time per chunk, with a send lag of less than 2 ms (p99) at 500 requests/s.
+A stub in a process of its own, on a core of its own, streams 128 tokens at 20 ms, one chunk a token, and notes when
+it sent what. Each client runs on one other core with all its processes. A rate is kept when the requests came on
+time, and the median and p99 of the streams' length as the client saw them lie within 2 % and 5 % of what the stub
+sent. Streams last 2.6 s, so that a load of 10 s is at its full rate for most of its time: in 3 s a client may buffer
+what it cannot keep up with. Exit code 0 only if our client keeps at least 80 % of a bare socket protocol's rate and
+three times the best peer's, at no more than 1/0.8 of the bare one's CPU time per chunk, with a send lag of less than
+2 ms (p99) at 500 requests/s.
 """
 
 from __future__ import annotations

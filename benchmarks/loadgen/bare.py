@@ -1,7 +1,8 @@
-"""The least that a client can do: a bare uvloop protocol that sends on time and notes when each read came. The yardstick for ours.
+"""The least that a client can do: a bare uvloop protocol that sends on time and notes when each read came. The
+yardstick for ours.
 
-``python -m benchmarks.loadgen.bare PORT RATE SECONDS OUT``. It checks nothing, parses nothing and trusts that the answer ends with its last
-chunk at the end of a read.
+``python -m benchmarks.loadgen.bare PORT RATE SECONDS OUT``. It checks nothing, parses nothing and trusts that the
+answer ends with its last chunk at the end of a read.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Memory of the client over an hour at 200 requests/s: measured with ``--seconds 3600``, else as far as a shorter run can tell.
+"""Memory of the client over an hour at 200 requests/s: measured with ``--seconds 3600``, else as far as a shorter run
+can tell.
 
     python -m benchmarks.loadgen.memory [--seconds 80] [--rate 200]
 
-The plan is that of a whole hour (720,000 requests); the load is cancelled after ``--seconds``. The resident size of all client processes is
-sampled twice a second; the first fifteen seconds fill the pipeline and do not count for the slope. The parts that were
-written are then multiplied to those of an hour and joined as at the end of a load, and the largest size of that process is
-taken. Exit code 0 when both stay under 500 MiB.
+The plan is that of a whole hour (720,000 requests); the load is cancelled after ``--seconds``. The resident size of
+all client processes is sampled twice a second; the first fifteen seconds fill the pipeline and do not count for the
+slope. The parts that were written are then multiplied to those of an hour and joined as at the end of a load, and
+the largest size of that process is taken. Exit code 0 when both stay under 500 MiB.
 """
 
 from __future__ import annotations

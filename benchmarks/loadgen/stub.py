@@ -1,8 +1,10 @@
-"""A server for the client's benchmark: streams answers on a beat of 20 ms, one token a chunk, and notes when it sent what.
+"""A server for the client's benchmark: streams answers on a beat of 20 ms, one token a chunk, and notes when it sent
+what.
 
-``python -m benchmarks.loadgen.stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long, and note nothing of
-single requests). One thread, plain sockets, every answer from ready-made bytes: it spends some microseconds a chunk, so that clients are
-the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU time, lateness, and a row per request.
+``python -m benchmarks.loadgen.stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long,
+and note nothing of single requests). One thread, plain sockets, every answer from ready-made bytes: it spends some
+microseconds a chunk, so that clients are the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU
+time, lateness, and a row per request.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def shown(config: EngineConfig, port: int | None = 8000) -> str:
 def shell_script(config: EngineConfig, comments: list[str], *, engine_version: str | None = None) -> str:
     """A bash script that starts the server in the foreground.
 
-    The environment variables ``VLLM_PYTHON``, ``HOST`` and ``PORT`` choose interpreter and address; further arguments are
-    appended, so a flag given to the script wins. ``comments`` become the header.
+    The environment variables ``VLLM_PYTHON``, ``HOST`` and ``PORT`` choose interpreter and address; further
+    arguments are appended, so a flag given to the script wins. ``comments`` become the header.
     """
     about = [f"Flags for vLLM {engine_version}."] if engine_version else []
     lines = [line for text in [*comments, *about] for line in text.splitlines() or [""]]

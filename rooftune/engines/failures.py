@@ -15,7 +15,10 @@ from rooftune.errors import EngineError
 _EXCEPTION = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|CRITICAL) [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
 _VALUE_ERROR = re.compile(r"^\s*(?:Value|Assertion) error, (.+?)(?: \[type=\w+, input_value=|$)")
 _CORE_DIED = re.compile(r"EngineDeadError|(?:Worker|Engine core) proc .{0,80}died unexpectedly")
-CORE_DIED = "one of its processes died without an error message; on Linux, the kernel kills processes when the host runs out of memory"
+CORE_DIED = (
+    "one of its processes died without an error message; "
+    "on Linux, the kernel kills processes when the host runs out of memory"
+)
 _MOST = 240
 """The most characters that are quoted from a log line."""
 
@@ -34,8 +37,8 @@ class Rule:
 def classify(log_text: str, exit_code: int | None) -> EngineError | None:
     """Explain the end of a server. With ``exit_code`` None the server still runs, and only a known reason is reported.
 
-    Returns None for a server that ended normally or shows no failure. Otherwise the error has the failure class as ``kind`` and
-    the log lines that show it as ``evidence``.
+    Returns None for a server that ended normally or shows no failure. Otherwise the error has the failure class as
+    ``kind`` and the log lines that show it as ``evidence``.
     """
     if exit_code == 0:
         return None

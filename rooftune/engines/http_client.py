@@ -42,7 +42,7 @@ class HttpReply:
 
 
 async def request(url: str, path: str, *, body: dict[str, Any] | None = None, timeout_s: float = 10.0) -> HttpReply:
-    """GET, or POST a JSON body, with the API key from ``OPENAI_API_KEY`` if it is set. Network errors become replies."""
+    """GET, or POST a JSON body, with the API key from ``OPENAI_API_KEY`` if it is set. Errors become replies."""
     import aiohttp
 
     key = os.environ.get(API_KEY)

@@ -30,7 +30,7 @@ from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
 
 READY_TIMEOUT_S = {"simulated": 60.0, "vllm": 1200.0}
-"""A large model with compilation may need many minutes. A server without progress is abandoned earlier (``QUIET_S``)."""
+"""A large model with compilation may need many minutes. A stalled server is abandoned earlier (``QUIET_S``)."""
 DYING_S = 10.0
 """Limit for the time from the death of vLLM's core to the end of its front end, which took 3.6 s (0.32.0, measured)."""
 _ours: dict[int, ServerProcess] = {}
@@ -46,7 +46,8 @@ async def start(
     host: str = "127.0.0.1",
     say: Say | None = None,
 ) -> ServerInfo:
-    """Start a simulated or vLLM server, wait until it serves, and write ``server.json``. Its output goes to ``server.log``.
+    """Start a simulated or vLLM server, wait until it serves, and write ``server.json``. Its output goes to
+    ``server.log``.
 
     Raises:
         InputError: the port is taken, or there is no vLLM here.
@@ -157,7 +158,7 @@ def died(server: ServerInfo, folder: TrialFolder | None = None) -> EngineError |
 
 
 async def died_or_dying(server: ServerInfo, folder: TrialFolder | None = None) -> EngineError | None:
-    """Like ``died``, but also recognise a server that is about to end: vLLM's front end outlives its core by seconds."""
+    """Like ``died``, but also recognise a server that is about to end: vLLM's front end outlives its core."""
     if server.supervisor_pid not in _ours:
         return None
     until = time.monotonic() + DYING_S
@@ -178,7 +179,8 @@ async def running(
     port: int | None = None,
     say: Say | None = None,
 ) -> AsyncIterator[ServerInfo]:
-    """Run a server for the length of a block and end it on success, failure and cancellation. Endpoints are only inspected."""
+    """Run a server for the length of a block and end it on success, failure and cancellation. Endpoints are only
+    inspected."""
     if target.engine == "endpoint":
         yield await connect(target, folder)
         return

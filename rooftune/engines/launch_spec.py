@@ -38,9 +38,10 @@ def served_name(config: EngineConfig) -> str:
 def server_environment(target: Target, config: EngineConfig) -> dict[str, str]:
     """Variables that rooftune adds to the user's environment. It overrides nothing that the user has set.
 
-    They concern vLLM only: its interpreter's ``bin`` comes first in PATH (FlashInfer calls ``ninja``), usage statistics are off,
-    the development endpoints are on (``/server_info`` reports the effective configuration), the hub is off for a local folder,
-    and the CPU build gets a KV cache of 1 GiB, because its default takes most of the host's memory.
+    They concern vLLM only: its interpreter's ``bin`` comes first in PATH (FlashInfer calls ``ninja``), usage
+    statistics are off, the development endpoints are on (``/server_info`` reports the effective configuration), the
+    hub is off for a local folder, and the CPU build gets a KV cache of 1 GiB, because its default takes most of the
+    host's memory.
     """
     if target.engine != "vllm":
         return {}
@@ -55,7 +56,7 @@ def server_environment(target: Target, config: EngineConfig) -> dict[str, str]:
 
 
 def recorded_environment(set_by_us: dict[str, str]) -> dict[str, str]:
-    """The variables to record in ``server.json``: ours, and the user's that change an engine, without secrets and PATH."""
+    """The variables for ``server.json``: ours, and the user's that change an engine, without secrets and PATH."""
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     merged = {**passed, **{k: v for k, v in set_by_us.items() if k != "PATH"}}
     return {k: v for k, v in sorted(merged.items()) if not any(word in k for word in SECRET)}

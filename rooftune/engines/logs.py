@@ -1,7 +1,9 @@
-"""Reads the effective configuration of an engine from its start-up log, ``/metrics``, ``/v1/models`` and ``/server_info``.
+"""Reads the effective configuration of an engine from its start-up log, ``/metrics``, ``/v1/models`` and
+``/server_info``.
 
-The parser understands vLLM from 0.15 to 0.32 and the simulated engine, which writes the same lines. A value that the engine
-does not report stays None. Nothing is guessed, except where a missing line has a meaning (see ``_asynchronous``).
+The parser understands vLLM from 0.15 to 0.32 and the simulated engine, which writes the same lines. A value that the
+engine does not report stays None. Nothing is guessed, except where a missing line has a meaning (see
+``_asynchronous``).
 """
 
 from __future__ import annotations
@@ -122,7 +124,8 @@ def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
-    """Version 0.15 logs whether it is on. Version 0.32 logs only that it is off, so a missing line means on, except on a CPU."""
+    """Version 0.15 logs whether it is on. Version 0.32 logs only that it is off, so a missing line means on, except on
+    a CPU."""
     if isinstance(stated, bool):
         return stated
     if re.search(r"Async(?:hronous)? scheduling (?:is|will be) disabled|Async scheduling not supported", log_text):

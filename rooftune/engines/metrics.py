@@ -37,8 +37,8 @@ _ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 def parse(text: str) -> dict[str, float]:
     """Read a Prometheus page. Values are summed over labels; shares (0..1) are averaged over engines.
 
-    A metric that has a column in ``ticks.parquet`` gets its name; all others keep theirs. Histogram buckets, ``_created`` times and
-    lines that are not samples are skipped.
+    A metric that has a column in ``ticks.parquet`` gets its name; all others keep theirs. Histogram buckets,
+    ``_created`` times and lines that are not samples are skipped.
     """
     found: dict[str, float] = {}
     counts: dict[str, int] = {}

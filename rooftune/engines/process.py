@@ -1,4 +1,5 @@
-"""The owner's side of a supervised server: start it, check whether it runs, end it. See ``supervisor`` for the other side."""
+"""The owner's side of a supervised server: start it, check whether it runs, end it. See ``supervisor`` for the other
+side."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from rooftune.errors import EngineError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 GRACE_S = 2.5
-"""Time from SIGTERM to SIGKILL. vLLM 0.32 ends 0.3 s after SIGTERM (measured). The documented limit for the whole stop is 5 s."""
+"""Time from SIGTERM to SIGKILL. vLLM 0.32 ends 0.3 s after SIGTERM (measured). The documented limit for the whole stop
+is 5 s."""
 
 
 @dataclass

@@ -10,7 +10,8 @@ from rooftune.engines.target import EngineKind
 
 
 class EffectiveConfig(BaseModel):
-    """The values that the engine reports for its flags, read from its log, ``/metrics``, ``/v1/models`` and ``/server_info``.
+    """The values that the engine reports for its flags, read from its log, ``/metrics``, ``/v1/models`` and
+    ``/server_info``.
 
     None means that the engine did not report the value.
     """

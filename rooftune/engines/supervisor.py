@@ -1,14 +1,15 @@
-"""A small process that owns one server and ends all of it when its own owner dies, for whatever reason including ``kill -9``.
+"""A small process that owns one server and ends all of it when its own owner dies, for whatever reason including ``kill
+-9``.
 
-It runs by file path, ``python -I -S supervisor.py LOG GRACE_S OWNER_PID COMMAND...``, and imports nothing of rooftune, so it
-starts in about 20 ms. Its standard input is a pipe whose other end the owner holds. Nothing is ever written to it; when it
-closes, the supervisor stops the server. The first line on standard output is ``started PID``. The supervisor then runs as long
-as the server and exits with the server's code (128 + n after signal n).
+It runs by file path, ``python -I -S supervisor.py LOG GRACE_S OWNER_PID COMMAND...``, and imports nothing of
+rooftune, so it starts in about 20 ms. Its standard input is a pipe whose other end the owner holds. Nothing is ever
+written to it; when it closes, the supervisor stops the server. The first line on standard output is ``started PID``.
+The supervisor then runs as long as the server and exits with the server's code (128 + n after signal n).
 
-To end a server, it sends SIGTERM to the leader. After the grace period, or once the leader has ended, it sends SIGKILL to the
-process group and to every other descendant. It also finds descendants that left the group or lost their parent, because Linux
-reparents them to the supervisor (``PR_SET_CHILD_SUBREAPER``). If the supervisor itself is killed, the kernel kills the leader
-(``PR_SET_PDEATHSIG``).
+To end a server, it sends SIGTERM to the leader. After the grace period, or once the leader has ended, it sends
+SIGKILL to the process group and to every other descendant. It also finds descendants that left the group or lost
+their parent, because Linux reparents them to the supervisor (``PR_SET_CHILD_SUBREAPER``). If the supervisor itself
+is killed, the kernel kills the leader (``PR_SET_PDEATHSIG``).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def control(option: int, value: int) -> None:
 
 
 def start(command: list[str], log: str) -> int:
-    """Start the server in a new session with all its output in ``log``; return its pid, which is also its process group."""
+    """Start the server in a new session with all its output in ``log``; return its pid, which is also its process
+    group."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     pid = os.fork()
@@ -117,7 +119,8 @@ class Supervisor:
                 self.code = os.waitstatus_to_exitcode(status)
 
     def owner_is_gone(self) -> bool:
-        """Whether the pipe is closed or the owner is no longer the parent. A forked child of the owner may hold the pipe open."""
+        """Whether the pipe is closed or the owner is no longer the parent. A forked child of the owner may hold the
+        pipe open."""
         ready, _, _ = select.select([0], [], [], POLL_S)
         return os.getppid() != self.owner or (bool(ready) and not os.read(0, 64))
 

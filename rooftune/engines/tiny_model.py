@@ -1,7 +1,8 @@
 """Makes a tiny Llama with random weights and its tokenizer, without a network, for tests with a real vLLM.
 
-``make_tiny_model`` runs this file with the interpreter that has vLLM, because transformers and tokenizers are installed there.
-The output of the model is noise, but it exercises the same code as a large one: scheduler, KV cache, sampling, HTTP.
+``make_tiny_model`` runs this file with the interpreter that has vLLM, because transformers and tokenizers are
+installed there. The output of the model is noise, but it exercises the same code as a large one: scheduler, KV
+cache, sampling, HTTP.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | No
 def _tokenizer(folder: Path) -> None:
     import pydoc_data.topics  # text that every CPython has
 
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # type: ignore[import-not-found,unused-ignore]
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # type: ignore[import-not-found]
     from transformers import PreTrainedTokenizerFast  # type: ignore[import-not-found,unused-ignore]
 
     tokenizer = Tokenizer(models.BPE())

@@ -8,7 +8,8 @@ from rooftune.errors import InputError
 
 
 def server_root(url: str) -> str:
-    """The root of a server. Users may write its URL with ``/v1``, with the path of an endpoint, or with a slash at the end.
+    """The root of a server. Users may write its URL with ``/v1``, with the path of an endpoint, or with a slash at the
+    end.
 
     Raises:
         InputError: it is not an http(s) URL.

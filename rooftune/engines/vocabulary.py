@@ -1,4 +1,5 @@
-"""The size of a server's vocabulary, which limits the token ids of prompts: from the model's facts or by trial requests."""
+"""The size of a server's vocabulary, which limits the token ids of prompts: from the model's facts or by trial
+requests."""
 
 from __future__ import annotations
 

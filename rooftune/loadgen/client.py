@@ -37,8 +37,8 @@ async def run_load(
 ) -> LoadSummary:
     """Send a plan to a server; write requests.parquet, ticks.parquet and load.json into ``folder``.
 
-    The load ends after the window and a drain of at most ``workload.drain_s``, however the server behaves. While it runs, the
-    records are in ``parts/``. They stay there if the load fails.
+    The load ends after the window and a drain of at most ``workload.drain_s``, however the server behaves. While it
+    runs, the records are in ``parts/``. They stay there if the load fails.
 
     Raises:
         InputError: the URL is invalid.
@@ -216,7 +216,7 @@ def _notes(reports: list[ProcessReport], tokens_per_chunk: float | None) -> list
         notes.append(f"{refusals:,} refusals carried Retry-After; nothing was sent again.")
     if tokens_per_chunk is not None and tokens_per_chunk > 1.05:
         notes.append(
-            f"The server sends {tokens_per_chunk:.2f} tokens per chunk on average (stream_interval or speculative decoding), "
-            "so gaps between chunks are not ITL."
+            f"The server sends {tokens_per_chunk:.2f} tokens per chunk on average "
+            "(stream_interval or speculative decoding), so gaps between chunks are not ITL."
         )
     return notes

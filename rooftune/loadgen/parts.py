@@ -1,7 +1,7 @@
 """Parts: small Parquet files that a load writes every second and joins at the end.
 
-A part is written whole or not at all, so after ``kill -9`` everything up to the last second can be read. ``recover`` joins
-what is there.
+A part is written whole or not at all, so after ``kill -9`` everything up to the last second can be read. ``recover``
+joins what is there.
 """
 
 from __future__ import annotations

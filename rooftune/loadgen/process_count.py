@@ -12,7 +12,7 @@ CHUNKS_PER_S = 50_000.0
 """Chunks per second that one process handles without falling behind, with a margin of three (docs/benchmarks.md)."""
 REQUESTS_PER_S = 1_000.0
 STREAM_TOKENS_PER_S = 100.0
-"""Assumed speed of one stream in a closed loop, whose rate is not known in advance (estimate: fast decode on one GPU)."""
+"""Assumed speed of one stream in a closed loop, whose rate is unknown beforehand (fast decode on one GPU)."""
 
 
 def processes_needed(plan: RequestPlan, total_s: float, scale: float) -> int:
@@ -29,7 +29,8 @@ def processes_needed(plan: RequestPlan, total_s: float, scale: float) -> int:
 
 
 def processes_for(plan: RequestPlan, total_s: float, scale: float, *, local: bool = False) -> int:
-    """As many as the rate needs, at most the cores that are idle now. With ``local``, one core is reserved for the server."""
+    """As many as the rate needs, at most the cores that are idle now. With ``local``, one core is reserved for the
+    server."""
     needed = processes_needed(plan, total_s, scale)
     return max(1, min(needed, free_cores() - local)) if needed > 1 else 1
 

@@ -1,4 +1,5 @@
-"""``python -m rooftune.loadgen.recover FOLDER``: join the parts of a killed load into requests.parquet and ticks.parquet."""
+"""``python -m rooftune.loadgen.recover FOLDER``: join the parts of a killed load into requests.parquet and
+ticks.parquet."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class RequestBodies:
         return str(prompt_token_ids(self.plan, i, self._vocab)).replace(" ", "")
 
     def _messages(self, i: int) -> str:
-        """The conversation so far. Earlier answers are replaced by the planned number of words, so that a seed always yields
-        the same requests."""
+        """The conversation so far. Earlier answers are replaced by the planned number of words, so that a seed always
+        yields the same requests."""
         plan = self.plan
         if plan.conversation[i] < 0:
             return json.dumps([{"role": "user", "content": prompt_text(plan, i)}])

@@ -8,8 +8,8 @@ VERSION = "1"
 _METADATA = {b"rooftune.schema": VERSION.encode()}
 
 STATUSES = ("completed", "failed", "refused", "cut", "never_begun")
-"""completed: ended as requested. failed: error, broken stream, timeout. refused: HTTP 429 or 503. cut: in flight when the drain
-ended. never_begun: scheduled but not sent."""
+"""completed: ended as requested. failed: error, broken stream, timeout. refused: HTTP 429 or 503. cut: in flight when
+the drain ended. never_begun: scheduled but not sent."""
 
 REQUESTS = pa.schema(
     [

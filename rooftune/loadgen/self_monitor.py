@@ -1,4 +1,5 @@
-"""What a client process measures of itself: lag of its event loop, pauses of its garbage collector, CPU time, descriptors."""
+"""What a client process measures of itself: lag of its event loop, pauses of its garbage collector, CPU time,
+descriptors."""
 
 from __future__ import annotations
 
@@ -34,8 +35,9 @@ def raise_descriptor_limit() -> int | None:
 def make_room(descriptors: int) -> None:
     """Grow the kernel's table of open files to this size now.
 
-    The table doubles when it is full. In a process with threads, Linux then waits for every core (``expand_fdtable`` in fs/file.c
-    calls ``synchronize_rcu``). Nothing is sent for 8 to 16 ms each time the connections reach 64, 128, 256 and so on.
+    The table doubles when it is full. In a process with threads, Linux then waits for every core (``expand_fdtable``
+    in fs/file.c calls ``synchronize_rcu``). Nothing is sent for 8 to 16 ms each time the connections reach 64, 128,
+    256 and so on.
     """
     try:
         import fcntl

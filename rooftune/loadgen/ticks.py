@@ -1,4 +1,4 @@
-"""One sample of server, client and machine per second, taken in a thread of the parent so that no event loop delays it."""
+"""Samples server, client and machine every second, in a thread of the parent so that no event loop delays it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """``python -m rooftune.loadgen.worker``: one client process. Started by ``client.py`` only.
 
-Standard input carries eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the monotonic clock)
-and perhaps ``stop``. When it ends, the parent is gone: the process writes its records and exits. Standard output carries a line
-of JSON per second: ``{"ready": true}`` first, then ``{"status": ...}``, and ``{"done": ...}`` or ``{"error": ...}`` last.
+Standard input carries eight bytes with the length of a pickled ``Job``, the job, later ``start T`` (time of the
+monotonic clock) and perhaps ``stop``. When it ends, the parent is gone: the process writes its records and exits.
+Standard output carries a line of JSON per second: ``{"ready": true}`` first, then ``{"status": ...}``, and
+``{"done": ...}`` or ``{"error": ...}`` last.
 """
 
 from __future__ import annotations

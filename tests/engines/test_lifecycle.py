@@ -1,7 +1,7 @@
 """No engine process survives: success, failure, cancellation, Ctrl-C and kill -9, each with real processes.
 
-A stand-in server of a few lines spawns children and grandchildren that try to get away: one ignores SIGTERM, one leaves the process
-group, one is orphaned. Waiting is bounded by 5 s because that is what rooftune promises.
+A stand-in server of a few lines spawns children and grandchildren that try to get away: one ignores SIGTERM, one
+leaves the process group, one is orphaned. Waiting is bounded by 5 s because that is what rooftune promises.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def mark(tmp_path: Path) -> str:
 
 
 def ended(process: ServerProcess, seconds: float = 20.0) -> int:
-    """Wait until the server has ended by itself (ordering its end would be a race with that), then tidy up; its exit code."""
+    """Wait until the server has ended by itself (ordering its end would be a race with that), then tidy up; its exit
+    code."""
     deadline = time.monotonic() + seconds
     while process.exit_code() is None and time.monotonic() < deadline:
         time.sleep(0.02)

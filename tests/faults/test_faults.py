@@ -1,4 +1,5 @@
-"""Every fault of a server becomes a classified record. Nothing hangs, nothing is lost, nothing is mistaken for a success."""
+"""Every fault of a server becomes a classified record. Nothing hangs, nothing is lost, nothing is mistaken for a
+success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Plain sockets inside the event loop: every byte and every end is reported once, and no turn is long. Uses real sockets."""
+"""Plain sockets inside the event loop: every byte and every end is reported once, and no turn is long. Uses real
+sockets."""
 
 from __future__ import annotations
 

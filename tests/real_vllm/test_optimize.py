@@ -1,4 +1,5 @@
-"""The whole flow on a real vLLM: killed under load, taken up again, decided, reported. One run serves all tests of this file."""
+"""The whole flow on a real vLLM: killed under load, taken up again, decided, reported. One run serves all tests of this
+file."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def begin(place: Path, words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def first_words(place: Path, vllm: Installed, small: Path) -> list[str]:
-    """A run of a baseline and two candidates of the user's: one that cannot start, one that serves one request at a time."""
+    """A run of a baseline and two candidates of the user's: one that cannot start, one that serves one request at a
+    time."""
     (place / "short.yaml").write_text(WORKLOAD, encoding="utf-8")
     others = [c.id for c in default_playbook().candidates]
     (place / "playbook.yaml").write_text(f"name: own\ndrop: [{', '.join(others)}]\n", encoding="utf-8")
@@ -158,7 +160,8 @@ def story(vllm: Installed, small: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def verdicts(story: Story) -> dict[str, Any]:
-    """Verdicts by candidate. Where the audit rightly refuses what a crowded machine delivered there is nothing to look at."""
+    """Verdicts by candidate. Where the audit rightly refuses what a crowded machine delivered there is nothing to look
+    at."""
     found = {v["candidate"]: v for v in json.loads(story.folder.decision_json.read_text())["verdicts"]}
     for verdict in found.values():
         if verdict["verdict"] == "not trusted" or "could no longer be measured" in verdict["reason"]:
@@ -186,8 +189,9 @@ def test_a_candidate_that_cannot_start_is_a_verdict_with_its_reason(verdicts: di
 
 
 def test_client_and_server_count_the_same_tokens(story: Story) -> None:
-    """Over the whole load: the usage of every answer against the gain of the server's counters, exactly. Within the window the check
-    compares samples a second apart, which a busy machine delays: a warning is no difference in the counts."""
+    """Over the whole load: the usage of every answer against the gain of the server's counters, exactly. Within the
+    window the check compares samples a second apart, which a busy machine delays: a warning is no difference in the
+    counts."""
     whole = 0
     for trial in measured(story.folder):
         files = story.folder.trial(trial.candidate, trial.n)

@@ -1,4 +1,5 @@
-"""A real vLLM from its start to its end: what it resolved its flags to, and whether its counters agree with what it sent."""
+"""A real vLLM from its start to its end: what it resolved its flags to, and whether its counters agree with what it
+sent."""
 
 from __future__ import annotations
 

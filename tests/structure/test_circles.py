@@ -6,7 +6,6 @@ import pytest
 from source_tree import circles, project_imports
 
 KNOWN_CIRCLES = [
-    {"rooftune.loadgen.wire.connection", "rooftune.loadgen.wire.pool"},
     {"rooftune.hardware.catalogue", "rooftune.hardware.nvml", "rooftune.hardware.probe"},
     {"rooftune.vllm_rules.contradictions", "rooftune.vllm_rules.flags"},
 ]

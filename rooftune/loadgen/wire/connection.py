@@ -1,8 +1,8 @@
 """The hot path: one HTTP/1.1 connection over a plain socket, one request at a time, every read timed on arrival.
 
-While a response streams token by token, a read costs one look at the clock, three comparisons with the stream's template and two
-appends. Everything that does not fit the template is parsed in full. Nothing is retried. A send that becomes due while many
-connections have data goes out between two reads, not after all of them.
+While a response streams token by token, a read costs one look at the clock, three comparisons with the stream's
+template and two appends. Everything that does not fit the template is parsed in full. Nothing is retried. A send
+that becomes due while many connections have data goes out between two reads, not after all of them.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class Connection:
             self.owner.when_due()
 
     def _late(self, data: bytes, now: float) -> None:
-        """A read that ends like the template and is not one event: the client was late, and several events have arrived."""
+        """A read that ends like the template and is not one event: the client was late, and several events have
+        arrived."""
         assert self._template is not None
         texts = self._template.several(data)
         if texts is None:

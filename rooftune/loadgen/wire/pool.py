@@ -1,4 +1,5 @@
-"""Connections to one server. A request uses an idle connection if there is one and opens a new one otherwise; no limit applies."""
+"""Connections to one server. A request uses an idle connection if there is one and opens a new one otherwise; no limit
+applies."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from rooftune.loadgen.wire.exchange import Exchange
 from rooftune.loadgen.wire.sockets import Address, Link, Sockets
 
 KEEP_IDLE_S = 4.0
-"""A connection that was idle for longer is not used again: uvicorn closes its connections after 5 s, and losing that race is a reset."""
+"""A connection that was idle for longer is not used again: uvicorn closes its connections after 5 s, and losing that
+race is a reset."""
 _clock = time.monotonic
 
 
@@ -84,7 +86,8 @@ class ConnectionPool:
         self._attempts: set[ConnectionAttempt] = set()
         self.peak = 0
         self.next_due = math.inf
-        """When the next send is due. A connection that reads after this time calls ``when_due`` before the next one reads."""
+        """When the next send is due. A connection that reads after this time calls ``when_due`` before the next one
+        reads."""
         self.when_due: Callable[[], None] = lambda: None
 
     @property
@@ -118,7 +121,7 @@ class ConnectionPool:
         self._attempts.discard(attempt)
 
     def unreachable(self, attempt: ConnectionAttempt, exchange: Exchange, error: Exception | None) -> None:
-        """No address accepts connections. The request fails in the next turn of the loop, after the code that sends it."""
+        """No address accepts connections. The request fails in the next turn of the loop, after its sender."""
         self._attempts.discard(attempt)
         exchange.carrier = None
         self._loop.call_soon(self._fail, exchange, error)

@@ -1,8 +1,8 @@
 """The response to one request: tokens and their arrival times, usage, how it ended, and the class of what went wrong.
 
-A request is *completed* only when its response is complete: status 200, a stream of events with tokens, ``[DONE]``, the server's
-usage, and the end of the body. Every other response has an ``error_class`` that stays the same between releases
-(``docs/client.md`` lists them). Status 429 and 503 mean *refused*.
+A request is *completed* only when its response is complete: status 200, a stream of events with tokens, ``[DONE]``,
+the server's usage, and the end of the body. Every other response has an ``error_class`` that stays the same between
+releases (``docs/client.md`` lists them). Status 429 and 503 mean *refused*.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Plain sockets on a separate poll inside the event loop, read in small batches.
 
-uvloop reads up to 48 times 1,024 sockets before it runs anything else, and writes only after that. Near the limit, sends and new
-connections waited for a third of a second per turn. Here a turn is one batch, and a write goes to the kernel at once
-(``docs/benchmarks.md``).
+uvloop reads up to 48 times 1,024 sockets before it runs anything else, and writes only after that. Near the limit,
+sends and new connections waited for a third of a second per turn. Here a turn is one batch, and a write goes to the
+kernel at once (``docs/benchmarks.md``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ BATCH = 128
 READ = 4 * 2**10
 """Bytes per read; an event has a few hundred."""
 IN, OUT, END, EDGE = 1, 4, 0x2000, 1 << 31
-"""As in ``select.EPOLLIN``, ``EPOLLOUT``, ``EPOLLRDHUP`` and ``EPOLLET``. Edge-triggered polling reports each arrival once and spares
-the kernel a check of every socket. Therefore a read that filled its buffer is followed by another, and an end is read at once."""
+"""As in ``select.EPOLLIN``, ``EPOLLOUT``, ``EPOLLRDHUP`` and ``EPOLLET``. Edge-triggered polling reports each arrival
+once and spares the kernel a check of every socket. Therefore a read that filled its buffer is followed by another,
+and an end is read at once."""
 READING = IN | END | EDGE
 
 
@@ -82,7 +83,8 @@ class Link:
         return self._sock is None or self._ending
 
     def write(self, data: bytes) -> None:
-        """Send what the kernel accepts now, and the rest as soon as it accepts more. The reader learns of an error later."""
+        """Send what the kernel accepts now, and the rest as soon as it accepts more. The reader learns of an error
+        later."""
         if self._sock is None:
             return
         if self._out:

@@ -1,7 +1,8 @@
-"""Parses the body of a streamed response: HTTP chunks, then server-sent events, each with the time at which it was complete.
+"""Parses the body of a streamed response: HTTP chunks, then server-sent events, each with the time at which it was
+complete.
 
-Pieces arrive as they were read from the socket. A piece that is exactly one HTTP chunk with one event, which is what vLLM sends
-per token, takes a short path. Every other piece takes the long path with the same result.
+Pieces arrive as they were read from the socket. A piece that is exactly one HTTP chunk with one event, which is what
+vLLM sends per token, takes a short path. Every other piece takes the long path with the same result.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ class Stream:
 
 
 def _last_events(piece: bytes) -> list[bytes] | None:
-    """The events of a piece that ends a body and consists of complete chunks of one plain event each; otherwise None."""
+    """The events of a piece that ends a body and has one plain event per complete chunk; otherwise None."""
     found: list[bytes] = []
     at, size = 0, len(piece)
     while at < size:

@@ -1,8 +1,9 @@
 """What the events of one stream have in common: all bytes except the text of the token.
 
-A server writes its events with one serialiser, so the events of one response mostly differ in a single string. Once a stream has
-a template, an event is checked by its length, its beginning and its end, and only the strings are parsed as JSON, many at a
-time. ``learn`` proves that nothing else can differ: any JSON string in the gap yields the same event with another text.
+A server writes its events with one serialiser, so the events of one response mostly differ in a single string. Once
+a stream has a template, an event is checked by its length, its beginning and its end, and only the strings are
+parsed as JSON, many at a time. ``learn`` proves that nothing else can differ: any JSON string in the gap yields the
+same event with another text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _MARK = "rooftune"
 
 
 def _stated(length: int) -> bytes:
-    """The size that a chunk of this length, including its framing, must state. Impossible lengths get bytes that begin no chunk."""
+    """The size that a chunk of this length, including its framing, must state. Impossible lengths get bytes that begin
+    no chunk."""
     for digits in (1, 2, 3, 4):
         size = b"%x" % max(0, length - digits - 4)
         if len(size) == digits:
@@ -45,8 +47,8 @@ SIZES = [_stated(length) for length in range(4096)]
 _TAILS: dict[bytes, bytes] = {}
 """One object for the many streams whose events end with the same bytes, so that it stays in the processor's cache."""
 _PROVEN: set[tuple[bytes, bytes]] = set()
-"""Prefix (after the response's id) and suffix of proven templates. The responses of one server differ in their ids, so one
-proof serves them all."""
+"""Prefix (after the response's id) and suffix of proven templates. The responses of one server differ in their ids, so
+one proof serves them all."""
 
 
 class Template:
@@ -90,7 +92,8 @@ class Template:
 
 
 def learn(payload: bytes, *, chat: bool) -> Template | None:
-    """The template of an event; None when the event is not one plain token (role, end, usage, varying log-probabilities)."""
+    """The template of an event; None when the event is not one plain token (role, end, usage, varying
+    log-probabilities)."""
     key = b'"content":"' if chat else b'"text":"'
     start = payload.find(key) + len(key)
     end = _STRING.match(payload, start) if start >= len(key) else None

@@ -1,7 +1,7 @@
 """A timer for the event loop that is exact to some tens of microseconds.
 
-uvloop's timers count milliseconds. On Linux, a timerfd on the loop's poll fires about 50 us after its time. Other systems use
-the loop's own timers. Times are those of ``time.monotonic()``.
+uvloop's timers count milliseconds. On Linux, a timerfd on the loop's poll fires about 50 us after its time. Other
+systems use the loop's own timers. Times are those of ``time.monotonic()``.
 """
 
 from __future__ import annotations
