@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from rooftune.engines.target import Target
 from rooftune.evidence.comparison.compare import Comparison
-from rooftune.evidence.records.trial import Census, Check, TrialResult, Window
+from rooftune.evidence.records.trial import Census, Check, TrialResult
 from rooftune.files import write_json
 from rooftune.hardware.accelerator import Capability, Hardware
 from rooftune.hardware.catalogue import accelerator
 from rooftune.loadgen.schema import REQUESTS
+from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts
 from rooftune.roofline.model import Point, Ridge, Roof, Roofline
 from rooftune.runfolder import RunFolder

@@ -14,17 +14,16 @@ from rooftune.evidence.metrics.jackknife import jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
 from rooftune.evidence.records.columns import Requests, Ticks, read_requests, read_ticks
 from rooftune.evidence.records.evidence import Evidence
-from rooftune.evidence.records.trial import Census, TrialResult, Window
+from rooftune.evidence.records.trial import Census, TrialResult
 from rooftune.evidence.vllm_result import vllm_result
 from rooftune.files import read_model, write_json
 from rooftune.loadgen.schema import STATUSES
 from rooftune.loadgen.summary import LoadSummary
+from rooftune.metrics.summary import several_tokens
+from rooftune.metrics.window import Window
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Closed, Workload, workload_hash
-
-SEVERAL_TOKENS = 1.05
-"""Mean tokens per chunk above which a gap between chunks is not a gap between tokens."""
 
 
 def aggregate(folder: TrialFolder, order: TrialOrder, workload: Workload, target: Target) -> TrialResult:
@@ -104,9 +103,8 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
     state = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos)
     metrics, withheld = request_metrics(r, window, workload.slo, overloaded=state.overloaded)
     left_out = jackknife(r, window, set(metrics), overloaded=state.overloaded)
-    several = tokens_per_chunk(r)
-    if several > SEVERAL_TOKENS:
-        reason = f"the server sends {several:.2f} tokens per chunk, so gaps between chunks are not gaps between tokens"
+    reason = several_tokens(tokens_per_chunk(r))
+    if reason:
         for name in [m for m in metrics if m.endswith("_itl_ms")]:
             del metrics[name]
             withheld[name] = reason

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.metrics.request_metrics import LATENCIES
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.queues import inside
+from rooftune.metrics.queues import inside
+from rooftune.metrics.summary import LATENCIES
 from rooftune.workloads.spec import Workload
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.metrics.window import Window
 from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
 
 Floats = npt.NDArray[np.float64]
@@ -18,6 +19,9 @@ COLUMNS = (
     "stream_last_s", "stream_tokens",
 )  # fmt: skip
 """Fields of a run with one entry per request."""
+
+
+ALWAYS = Window(start_s=float("-inf"), end_s=float("inf"))
 
 
 class Moments(NamedTuple):
@@ -39,9 +43,8 @@ class ClientSettings:
     """The run is cut here."""
     marks_s: tuple[float, ...] = ()
     """Edges of the intervals that totals are kept for: before the first, between, after the last."""
-    window_s: tuple[float, float] = (float("-inf"), float("inf"))
-    """Start and end of the window for gaps and streams: a token at the start counts, one at the end does not. Each
-    edge is infinite or one of the marks."""
+    window: Window = ALWAYS
+    """Where gaps and streams are counted. Each of its edges is infinite or one of the marks."""
 
 
 @dataclass(frozen=True)

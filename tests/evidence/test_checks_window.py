@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rooftune.evidence.audit import window as checks
 from rooftune.evidence.records.evidence import Evidence
-from rooftune.evidence.records.trial import Window
+from rooftune.metrics.window import Window
 from tests.evidence import made_load
 
 USUAL = made_load.evidence()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.evidence.metrics.concurrency import ceiling
-from rooftune.evidence.records.trial import Window
-from rooftune.queues import inside
+from rooftune.metrics.queues import inside
+from rooftune.metrics.window import Window
 
 WINDOW = Window(start_s=20.0, end_s=80.0)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.evidence.metrics.gauges import delta, server_metrics
-from rooftune.evidence.records.trial import Window
+from rooftune.metrics.window import Window
 
 WINDOW = Window(start_s=10.0, end_s=40.0)
 AT = np.arange(0.0, 60.0)

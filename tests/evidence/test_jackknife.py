@@ -8,7 +8,7 @@ import pytest
 from rooftune.evidence.metrics.jackknife import BLOCKS, jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests, requests_from
-from rooftune.evidence.records.trial import Window
+from rooftune.metrics.window import Window
 
 WINDOW = Window(start_s=0.0, end_s=100.0)
 

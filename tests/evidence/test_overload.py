@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rooftune.evidence.metrics.overload import assess
 from rooftune.evidence.records.columns import Requests
-from rooftune.evidence.records.trial import Window
-from rooftune.queues import inside, slope
+from rooftune.metrics.queues import inside, slope
+from rooftune.metrics.window import Window
 from tests.evidence import made_load
 
 WINDOW = Window(start_s=20.0, end_s=80.0)

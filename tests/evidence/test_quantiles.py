@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.evidence.audit.window import P99_NEEDS
-from rooftune.quantiles import censored_quantile, order_interval, quantile
+from rooftune.metrics.quantiles import censored_quantile, order_interval, quantile
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=60)
 

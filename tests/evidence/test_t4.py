@@ -15,8 +15,9 @@ from rooftune.evidence.audit_path import audit_path
 from rooftune.evidence.importers.csv_file import read
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests
-from rooftune.evidence.records.trial import Check, Window
-from rooftune.queues import inside
+from rooftune.evidence.records.trial import Check
+from rooftune.metrics.queues import inside
+from rooftune.metrics.window import Window
 
 DATA = Path(__file__).parent / "data"
 BASELINE, EIGHT = DATA / "t4_requests_baseline.csv", DATA / "t4_requests_max_num_seqs_8.csv"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from rooftune.metrics.window import Window
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
@@ -159,5 +160,7 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
     )  # fmt: skip
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
     marks = (0.1, 0.25, 0.4)
-    client = ClientSettings(plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, (0.1, 0.4))
+    client = ClientSettings(
+        plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, Window(start_s=0.1, end_s=0.4)
+    )
     return Case(plan, limits, step_time, client, draw(st.sampled_from([0.0, 0.6, 1.0])))

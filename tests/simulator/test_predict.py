@@ -12,7 +12,7 @@ from rooftune.errors import EngineError, InputError
 from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests, requests_from
-from rooftune.evidence.records.trial import Window
+from rooftune.metrics.window import Window
 from rooftune.simulator.engine.prefixes import block_identities
 from rooftune.simulator.virtual.predict import Prediction, client_of, engine_of, predict
 from rooftune.simulator.virtual.stepwise import run_stepwise
@@ -151,7 +151,7 @@ def test_speculative_tokens_come_together_so_gaps_between_them_are_withheld() ->
     flags = {**AWQ, "speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}
     found = predict(workload(poisson(2)), flags=flags, **T4)
     assert "median_itl_ms" not in found.metrics
-    assert "tokens a chunk" in found.withheld["median_itl_ms"]
+    assert "tokens per chunk" in found.withheld["median_itl_ms"]
     assert any("0.6" in note for note in found.notes)
 
 

@@ -12,7 +12,7 @@ from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics import concurrency
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
-from rooftune.quantiles import quantile
+from rooftune.metrics.quantiles import quantile
 
 LAG_MS = 20.0
 """A send lag (p99) that never matters."""

@@ -9,8 +9,9 @@ import numpy as np
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics.request_metrics import gaps
 from rooftune.evidence.records.evidence import Evidence
-from rooftune.evidence.records.trial import Check, Window
-from rooftune.queues import inside
+from rooftune.evidence.records.trial import Check
+from rooftune.metrics.queues import inside
+from rooftune.metrics.window import Window
 
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
 """Relative tolerance of Little's law, and requests that are always allowed (sampling once a second)."""

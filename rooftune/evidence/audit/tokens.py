@@ -7,7 +7,8 @@ import numpy as np
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics.gauges import delta
 from rooftune.evidence.records.evidence import Evidence
-from rooftune.evidence.records.trial import Check, Window
+from rooftune.evidence.records.trial import Check
+from rooftune.metrics.window import Window
 
 COUNT_WARN, COUNT_FAIL = 0.02, 0.05
 REPEATED_WARN, REPEATED_FAIL = 0.9, 0.5

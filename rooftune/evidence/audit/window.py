@@ -12,8 +12,8 @@ from rooftune.evidence.metrics.request_metrics import scheduled_in, streaming_tp
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
-from rooftune.quantiles import order_interval
-from rooftune.queues import inside, slope
+from rooftune.metrics.quantiles import order_interval
+from rooftune.metrics.queues import inside, slope
 
 BLOCKS = 12
 UNSTEADY = ("ramp", "burst", "trace")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats, Requests
-from rooftune.evidence.records.trial import Window
-from rooftune.queues import inside
+from rooftune.metrics.queues import inside
+from rooftune.metrics.window import Window
 
 POINTS = 2000
 AT_MOST_SHARE = 0.15
@@ -16,7 +16,8 @@ AT_MOST_SHARE = 0.15
 NEAR_SHARE = 0.5
 """Share of the time that it then spends within 10 % of it."""
 OFTEN_SHARE, ALWAYS_NEAR = 0.05, 0.95
-"""The same for a count that is hit again and again but left for moments, as a slot stands empty until its next first token."""
+"""The same for a count that is hit again and again but left for moments, as a slot stands empty until its next first
+token."""
 WAITING_SHARE = 0.8
 """Share of the time at the ceiling during which others must be waiting, else nothing was held back."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats, Ticks
-from rooftune.evidence.records.trial import Window
+from rooftune.metrics.window import Window
 
 MEANS = (
     "running",

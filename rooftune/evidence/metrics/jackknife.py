@@ -12,10 +12,11 @@ import math
 
 import numpy as np
 
-from rooftune.evidence.metrics.request_metrics import QUANTILES, latencies, throughput
+from rooftune.evidence.metrics.request_metrics import latencies, throughput
 from rooftune.evidence.records.columns import Floats, Requests
-from rooftune.evidence.records.trial import Window
-from rooftune.quantiles import quantile
+from rooftune.metrics.quantiles import quantile
+from rooftune.metrics.summary import QUANTILES
+from rooftune.metrics.window import Window
 
 BLOCKS = 10
 RATES = ("output_throughput", "request_throughput", "total_token_throughput")

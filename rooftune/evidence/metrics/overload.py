@@ -8,8 +8,8 @@ import numpy as np
 
 from rooftune.evidence.metrics.request_metrics import scheduled_in, throughput
 from rooftune.evidence.records.columns import Bools, Requests
-from rooftune.evidence.records.trial import Window
-from rooftune.queues import FLAT, POINTS, grows, inside, slope
+from rooftune.metrics.overload import Presence, growth
+from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Slo
 
 
@@ -39,38 +39,31 @@ def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool 
         closed: a closed loop never overloads: its clients wait.
         fixed: every answer has its planned length (``ignore_eos``); else the mean of the completed ones counts.
     """
-    seconds = window.end_s - window.start_s
     arrivals = int(scheduled_in(r, window).sum())
-    asked = None if closed else arrivals / seconds
-    figures = throughput(r, window)
-    at = np.linspace(window.start_s, window.end_s, POINTS)
-    waiting, present = inside(r.scheduled_s, r.begun_s, at), inside(r.scheduled_s, r.left_s, at)
-    queue, growth = slope(at, waiting), slope(at, present)
-    if closed or arrivals == 0:
-        return Load(False, asked, None, queue, growth, None, "a closed loop waits for its answers")
-    rate = arrivals / seconds
+    asked = None if closed else arrivals / window.seconds
     planned = float(np.nanmean(r.planned_output_tokens)) if np.isfinite(r.planned_output_tokens).any() else np.nan
-    rising = grows(at, waiting, rate)
-    saturated = grows(at, present, rate) and _flat(r, window) and figures["output_throughput"] < 0.95 * rate * planned
-    overloaded = rising or saturated
-    if not overloaded:
-        return Load(False, asked, None, queue, growth, None, "the queue did not grow")
+    grown = growth(Presence(r.scheduled_s, r.begun_s, r.left_s), window, _tokens_of_halves(r, window), planned)
+    queue, in_flight = grown.queue_per_s, grown.in_flight_per_s
+    if closed or arrivals == 0:
+        return Load(False, asked, None, queue, in_flight, None, "a closed loop waits for its answers")
+    if not grown.overloaded:
+        return Load(False, asked, None, queue, in_flight, None, "the queue did not grow")
     mean = planned if fixed else _mean_answer(r, planned)
-    served = figures["output_throughput"] / mean if mean > 0 else None
+    served = throughput(r, window)["output_throughput"] / mean if mean > 0 else None
     reason = (
-        f"requests without a first token grew by {queue:.2f} a second through the window"
-        if rising
-        else f"requests in flight grew by {growth:.2f} a second while the tokens a second stood still"
+        f"requests without a first token grew by {queue:.2f} per second through the window"
+        if grown.rising
+        else f"requests in flight grew by {in_flight:.2f} per second while the tokens per second did not grow"
     )
-    return Load(True, asked, served, queue, growth, _breaks(r, slo), reason)
+    return Load(True, asked, served, queue, in_flight, _breaks(r, slo), reason)
 
 
-def _flat(r: Requests, window: Window) -> bool:
-    """Whether the tokens a second stand still from the first half to the second."""
+def _tokens_of_halves(r: Requests, window: Window) -> tuple[float, float]:
+    """Tokens that arrived in the first and in the second half of the window."""
     middle = (window.start_s + window.end_s) / 2
     halves = Window(start_s=window.start_s, end_s=middle), Window(start_s=middle, end_s=window.end_s)
-    first, second = (throughput(r, w)["output_throughput"] for w in halves)
-    return second <= FLAT * first
+    first, second = (float(r.token_count[half.holds(r.token_s)].sum()) for half in halves)
+    return first, second
 
 
 def _mean_answer(r: Requests, planned: float) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats, Requests, Ticks
-from rooftune.evidence.records.trial import TrialResult, Window
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.loadgen.summary import LoadSummary
+from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Closed, Workload
 
 

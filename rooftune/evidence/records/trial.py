@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.engines.server import EffectiveConfig
 from rooftune.engines.target import CalibrationFile
+from rooftune.metrics.window import Window
 
 CheckStatus = Literal["pass", "warn", "fail", "no data"]
 
@@ -21,14 +22,6 @@ class Check(BaseModel):
     sentence: str
     figures: dict[str, Any] = Field(default_factory=dict)
     remedy: str = ""
-
-
-class Window(BaseModel):
-    """The stretch of time that a figure is taken over, in workload seconds from the start of the load."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    start_s: float
-    end_s: float
 
 
 class Census(BaseModel):

@@ -76,7 +76,7 @@ def _state(
     whole["accept"] = acceptances(limits.speculative_tokens, acceptance)
     fractions |= _cost_tables(costs)
     marks = np.asarray(client.marks_s, np.float64)
-    if not all(edge in client.marks_s or np.isinf(edge) for edge in client.window_s):
+    if not all(edge in client.marks_s or np.isinf(edge) for edge in (client.window.start_s, client.window.end_s)):
         raise ValueError("the edges of the window must be infinite or among the marks")
     whole["counts"] = np.zeros((len(marks) + 1) * layout.KINDS, np.int64)
     fractions |= {"marks": marks, "levels": np.zeros((len(marks) + 1) * layout.LEVELS), "gaps": np.zeros(GAP_BINS)}
@@ -176,8 +176,8 @@ def _settings(plan: RequestPlan, limits: Limits, client: ClientSettings) -> dict
         "connections": client.connections or 0,
         "send_until": min(client.send_until_s, layout.FAR),
         "end": min(client.end_s, layout.FAR),
-        "window_from": float(client.window_s[0]),
-        "window_to": float(client.window_s[1]),
+        "window_from": client.window.start_s,
+        "window_to": client.window.end_s,
     }
 
 

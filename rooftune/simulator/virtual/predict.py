@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rooftune.hardware.catalogue import accelerator
+from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.core import limits
@@ -19,7 +20,7 @@ from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.steptime.accuracy import error_band
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
-from rooftune.simulator.virtual.metrics import OfferedLoad, RunMetrics, figures
+from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.memory import kv_cache_tokens
@@ -60,7 +61,7 @@ class Prediction:
     error_band: float | str | None = None
     """Relative error that was found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
     notes: tuple[str, ...] = ()
-    window: tuple[float, float] = (0.0, 0.0)
+    window: Window | None = None
     outcome: SimulatedRun | None = field(default=None, repr=False)
     _engine: EmulatedEngine | None = field(default=None, repr=False)
     _plan: RequestPlan | None = field(default=None, repr=False)
@@ -134,7 +135,7 @@ def predict(
     client = client_of(workload, plan)
     outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
     load, outcome = _load(workload, plan, refused, outcome)
-    found = figures(load, outcome, workload.slo)
+    found = run_metrics(load, outcome, workload.slo)
     means = _means(outcome, load.window)
     return Prediction(
         metrics=found.metrics,
@@ -163,7 +164,7 @@ def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
         send_until_s=end,
         end_s=end + workload.drain_s,
         marks_s=(begin, (begin + end) / 2, end),
-        window_s=(begin, end),
+        window=Window(start_s=begin, end_s=end),
     )
 
 
@@ -198,14 +199,14 @@ def _load(workload: Workload, plan: RequestPlan, refused: Any, run: SimulatedRun
             np.float64
         ),
         refused=np.arange(int(sent.sum()) + int(extra.sum())) >= sent.sum(),
-        window=(workload.warmup_s, workload.total_s),
+        window=Window(start_s=workload.warmup_s, end_s=workload.total_s),
         closed=closed,
     )
     return load, run.followed_by_nothing(int(extra.sum()))
 
 
-def _means(run: SimulatedRun, window: tuple[float, float]) -> dict[str, float]:
-    seconds = window[1] - window[0]
+def _means(run: SimulatedRun, window: Window) -> dict[str, float]:
+    seconds = window.seconds
     steps = float(run.steps[1:3].sum())
     queries, hits = float(run.prefix_queries[1:3].sum()), float(run.prefix_hits[1:3].sum())
     return {

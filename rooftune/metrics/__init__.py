@@ -1,0 +1,1 @@
+"""The arithmetic of metrics that measured trials and predictions share."""
