@@ -32,12 +32,11 @@ def busy() -> Workload:
 
 
 def test_values_of_a_range_are_doubling_steps_and_their_halves() -> None:
-    assert values("max_num_seqs=1:32") == (
-        "max_num_seqs",
-        [str(n) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)],
-    )
-    assert values("max-num-seqs=16:40", tiled=True)[1] == ["16", "17", "24", "32", "33", "40"]
-    assert values("kv_cache_dtype=auto,fp8")[1] == ["auto", "fp8"]
+    found = values("max_num_seqs=1:32")
+    assert found.flag == "max_num_seqs"
+    assert found.values == [str(n) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)]
+    assert values("max-num-seqs=16:40", tiled=True).values == ["16", "17", "24", "32", "33", "40"]
+    assert values("kv_cache_dtype=auto,fp8").values == ["auto", "fp8"]
 
 
 @pytest.mark.parametrize("asked", ["", "max_num_seqs", "max_num_seqs=", "max_num_seqs=8:1", "max_num_seqs=a:b", "=1"])

@@ -25,6 +25,7 @@ class BlockPool:
 
     @property
     def free_count(self) -> int:
+        """Number of free blocks."""
         return len(self.free)
 
     @property
@@ -75,7 +76,7 @@ class BlockPool:
             self.block_of.setdefault(block_hash, block)
 
     def give_back(self, blocks: Sequence[int]) -> None:
-        """Free one owner's blocks, the last first; hashed ones go to the end of the line, others to its front."""
+        """Free one owner's blocks, the last first; hashed ones go to the end of the queue, others to its front."""
         for b in reversed(blocks):
             self.owners[b] -= 1
             if self.owners[b] == 0:

@@ -1,14 +1,15 @@
-"""The engine core: scheduler and step time together, one step at a time; the same in virtual time and behind HTTP."""
+"""The engine core behind the HTTP front: scheduler and step time together, one step at a time."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
-from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler, Step
+from rooftune.simulator.engine.scheduler import EngineRequest, Limits, NewTokens, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import BLOCK_TOKENS, kv_cache_tokens
@@ -17,14 +18,21 @@ from rooftune.vllm_rules.resolve import Resolved, resolve
 
 @dataclass(frozen=True)
 class Noise:
-    """How real steps differ from the model's: independent jitter, and a drift that the card's warming brings."""
+    """How real steps differ from the model's: independent jitter, and a drift as the card warms up."""
 
     jitter: float = 0.0
     """Standard deviation of a step's duration, relative."""
     drift: float = 0.0
-    """Relative slow-down that is reached after ``drift_s``."""
+    """Relative slow-down reached after ``drift_s``."""
     drift_s: float = 300.0
     seed: int = 0
+
+
+class BegunStep(NamedTuple):
+    """A step that is scheduled, and how long it takes."""
+
+    step: Step
+    seconds: float
 
 
 class EngineCore:
@@ -68,17 +76,19 @@ class EngineCore:
 
     @property
     def idle(self) -> bool:
+        """Whether the engine has nothing to do."""
         return not self._inbox and self.scheduler.idle
 
     @property
     def waiting(self) -> int:
+        """Requests that wait for admission."""
         return len(self._inbox) + len(self.scheduler.waiting)
 
-    def begin(self) -> tuple[Step, float]:
-        """Schedule the next step; return it and its duration in seconds.
+    def begin(self) -> BegunStep:
+        """Schedule the next step.
 
-        With asynchronous scheduling the step was scheduled while the one before it ran: who arrived since then waits
-        one step more.
+        With asynchronous scheduling the step was scheduled while the one before it ran, so a request that has arrived
+        since then waits one more step.
         """
         early = self.resolved.async_scheduling and not self.scheduler.idle
         if not early:
@@ -87,10 +97,10 @@ class EngineCore:
         if early:
             self._admit()
         seconds = self.step_time.seconds(step.shape) * self._noise()
-        return step, seconds
+        return BegunStep(step, seconds)
 
-    def finish(self, step: Step, seconds: float) -> list[tuple[EngineRequest, int]]:
-        """The step has run: return (sequence, new tokens) for all that got some."""
+    def finish(self, step: Step, seconds: float) -> list[NewTokens]:
+        """The step has run: return the tokens of all requests that got some."""
         self.steps += 1
         self.clock_s += seconds
         return self.scheduler.advance(step, self._accepted if self.resolved.speculative_tokens else None)
@@ -121,7 +131,7 @@ def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
         max_num_seqs=min(r.max_num_seqs, int(str(more.get("max_num_active_seqs") or r.max_num_seqs))),
         max_num_batched_tokens=int(str(more.get("max_num_scheduled_tokens") or r.max_num_batched_tokens)),
         max_model_len=r.max_model_len,
-        kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never given out
+        kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never handed out
         long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
         enable_chunked_prefill=r.chunked_prefill,
         enable_prefix_caching=r.prefix_caching,

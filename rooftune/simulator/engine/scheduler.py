@@ -1,7 +1,7 @@
-"""The scheduler of vLLM's V1 engine: state, one ``schedule``, one ``advance``.
+"""The scheduler of vLLM's V1 engine: its state, ``schedule`` and ``advance``.
 
-Rules as read in the source of vLLM 0.32 (``v1/core/sched/scheduler.py``, ``kv_cache_manager.py``), with the admission
-of 0.15 as a switch. Nothing here knows time: the core asks a step-time model how long a step took.
+The rules follow the source of vLLM 0.32 (``v1/core/sched/scheduler.py``, ``kv_cache_manager.py``); the admission
+rule of 0.15 is a switch. Nothing here knows time: the core asks a step-time model how long a step takes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rooftune.simulator.engine.blocks import BlockHash, BlockPool
 from rooftune.simulator.engine.shape import StepShape
@@ -32,7 +33,7 @@ class Limits:
     priority: bool = False
     speculative_tokens: int = 0
     async_scheduling: bool = False
-    """A step is scheduled while the one before it runs: what that one frees is free one step later."""
+    """A step is scheduled while the one before it runs: what that one frees becomes available one step later."""
 
 
 @dataclass(eq=False)
@@ -43,7 +44,7 @@ class EngineRequest:
     prompt: int
     max_tokens: int
     hashes: Sequence[BlockHash] = ()
-    """Hash chain of the full blocks of the prompt; generated blocks get hashes of their own."""
+    """Hash chain of the full blocks of the prompt; blocks of generated tokens are identified by request and position."""
     priority: int = 0
     computed: int = 0
     generated: int = 0
@@ -67,14 +68,29 @@ class EngineRequest:
         return self.prompt + self.generated
 
     def block_hash(self, i: int) -> BlockHash:
+        """Hash of its block ``i``."""
         return self.hashes[i] if i < len(self.hashes) else (self.id, i)
+
+
+class Chunk(NamedTuple):
+    """The tokens of one request that a step computes."""
+
+    request: EngineRequest
+    tokens: int
+
+
+class NewTokens(NamedTuple):
+    """The tokens that one request got from a step."""
+
+    request: EngineRequest
+    tokens: int
 
 
 @dataclass
 class Step:
     """What one step computes."""
 
-    scheduled: list[tuple[EngineRequest, int]] = field(default_factory=list)
+    scheduled: list[Chunk] = field(default_factory=list)
     preempted: list[EngineRequest] = field(default_factory=list)
     admitted: list[EngineRequest] = field(default_factory=list)
     shape: StepShape = field(default_factory=StepShape)
@@ -89,7 +105,7 @@ class Scheduler:
         self.running: list[EngineRequest] = []
         self.waiting: deque[EngineRequest] = deque()
         self.ending: list[EngineRequest] = []
-        """Finished in the step before, and still holding their blocks and places while the next one is scheduled."""
+        """Finished in the last step, and still holding their blocks and places while the next one is scheduled."""
         self.arrivals = 0
         self.preemptions = 0
         self.prefix_queries = 0
@@ -115,6 +131,7 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
+        """Whether nothing is left to schedule."""
         return len(self.running) == len(self.ending) and not self.waiting
 
     def schedule(self) -> Step:
@@ -136,11 +153,12 @@ class Scheduler:
         if len(step.preempted) == before:
             self._schedule_waiting(step, budget)
 
-    def advance(
-        self, step: Step, draw: Callable[[EngineRequest], int] | None = None
-    ) -> list[tuple[EngineRequest, int]]:
-        """Give tokens to each sequence whose known tokens are all computed; return (sequence, new tokens)."""
-        out = []
+    def advance(self, step: Step, draw: Callable[[EngineRequest], int] | None = None) -> list[NewTokens]:
+        """Give tokens to each request whose known tokens are all computed.
+
+        ``draw`` says how many speculative tokens of a request are accepted.
+        """
+        out: list[NewTokens] = []
         for sequence, _tokens in step.scheduled:
             if sequence.finished or sequence.computed < sequence.known:
                 continue
@@ -149,7 +167,7 @@ class Scheduler:
             new = min(room, 1 + accepted)
             sequence.generated += new
             sequence.computed += new - 1
-            out.append((sequence, new))
+            out.append(NewTokens(sequence, new))
             if new >= room:
                 self._finish(sequence)
         return out
@@ -205,8 +223,8 @@ class Scheduler:
             budget -= need
 
     def _give(self, step: Step, sequence: EngineRequest, tokens: int) -> None:
-        """Schedule so many tokens; the blocks that they fill can be matched from now on, within this very step."""
-        step.scheduled.append((sequence, tokens))
+        """Schedule ``tokens`` tokens; the blocks that they fill can be matched from now on, even within this step."""
+        step.scheduled.append(Chunk(sequence, tokens))
         sequence.drafts = max(sequence.computed + tokens - sequence.known, 0)
         upto = min(sequence.computed + tokens, sequence.known)
         since = max(sequence.computed - self.limits.speculative_tokens, 0)
@@ -242,8 +260,8 @@ class Scheduler:
         self.preemptions += 1
         self.waiting.appendleft(victim)
         step.preempted.append(victim)
-        given_back = sum(t for s, t in step.scheduled if s is victim)
-        step.scheduled = [(s, t) for s, t in step.scheduled if s is not victim]
+        given_back = sum(c.tokens for c in step.scheduled if c.request is victim)
+        step.scheduled = [c for c in step.scheduled if c.request is not victim]
         return given_back
 
     def _finish(self, sequence: EngineRequest) -> None:
@@ -277,5 +295,5 @@ class Scheduler:
 
 
 def blocks_for(tokens: int) -> int:
-    """Blocks that hold so many tokens."""
+    """Blocks needed for this many tokens."""
     return -(-tokens // BLOCK_TOKENS)

@@ -272,9 +272,9 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
 
     Step i (from 0) lasts a + b * (context + n * i) seconds, because each step adds one token to every sequence, so
     the first k steps last k * first + b * n * k * (k - 1) / 2 seconds. All steps but the last end before the next
-    mark, before the end of the run and before the next arrival (``skip`` chose ``steps`` so). The last step may reach beyond
-    any of them, so it is accounted for separately: it may fall into another interval, and it may be the step that
-    closes the window.
+    mark, before the end of the run and before the next arrival (``skip`` chose ``steps`` so). The last step may
+    reach beyond any of them, so it is accounted for separately: it may fall into another interval, and it may be the
+    step that closes the window.
 
     ``ends``: whether the last step completes a sequence.
     """

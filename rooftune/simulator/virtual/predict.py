@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rooftune.hardware.catalogue import accelerator
 from rooftune.metrics.window import Window
@@ -29,8 +30,9 @@ from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Closed, Workload
 
+Bools = npt.NDArray[np.bool_]
 FULL = 0.9
-"""Share of the sequences' limit, or of the KV cache, from which it counts as full."""
+"""Share of the limit of sequences, or of the KV cache, from which it is called full."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class EmulatedEngine:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a workload would give on a configuration. Every figure is simulated."""
+    """The predicted metrics of a workload on a configuration. Every figure is simulated."""
 
     metrics: dict[str, float]
     withheld: dict[str, str]
@@ -57,12 +59,12 @@ class Prediction:
     bottleneck: str
     kv_cache_tokens: int
     server: dict[str, float]
-    """Means over the window, with the names that a measured trial gives them."""
+    """Means over the window, named as in a measured trial."""
     error_band: float | str | None = None
-    """Relative error that was found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
+    """Relative error found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
     notes: tuple[str, ...] = ()
     window: Window | None = None
-    outcome: SimulatedRun | None = field(default=None, repr=False)
+    run: SimulatedRun | None = field(default=None, repr=False)
     _engine: EmulatedEngine | None = field(default=None, repr=False)
     _plan: RequestPlan | None = field(default=None, repr=False)
     _served: float | None = None
@@ -70,8 +72,10 @@ class Prediction:
 
     @cached_property
     def served_rate_per_s(self) -> float | None:
-        """Requests/s of this workload that the server can serve: what comes out in overload, else of a run that is
-        one."""
+        """Requests/s of this workload that the server can serve.
+
+        In overload it is the rate at which answers come out; otherwise a second, saturated run finds it.
+        """
         if self._served is not None or self._plan is None or self._engine is None:
             return self._served
         e = self._engine
@@ -122,7 +126,7 @@ def predict(
         acceptance: probability that a speculative token is accepted, given that those before it were.
         plan: the requests, if they are drawn already.
         calibration: constants fitted to an engine on this GPU; None = as shipped.
-        runs: predictions of about this size that the caller makes, this one included: many small ones are worth compiling.
+        runs: number of predictions of about this size that the caller makes; it only decides whether compiling pays.
 
     Raises:
         InputError: an unknown GPU or model, a calibration for another GPU, or a trace that cannot be read.
@@ -134,9 +138,10 @@ def predict(
     kept = select(plan, ~refused)
     client = client_of(workload, plan)
     outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
-    load, outcome = _load(workload, plan, refused, outcome)
-    found = run_metrics(load, outcome, workload.slo)
-    means = _means(outcome, load.window)
+    sent = _sent(workload, plan, refused, outcome)
+    load, run = sent.load, sent.run
+    found = run_metrics(load, run, workload.slo)
+    means = _means(run, load.window)
     return Prediction(
         metrics=found.metrics,
         withheld=found.withheld,
@@ -148,7 +153,7 @@ def predict(
         error_band=_error_band(engine),
         notes=_notes(engine, refused),
         window=load.window,
-        outcome=outcome,
+        run=run,
         _engine=engine,
         _plan=kept,
         _served=found.served_rate_per_s,
@@ -157,7 +162,7 @@ def predict(
 
 
 def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
-    """The client's side of a workload: when it sends, where it cuts, and the window with its middle."""
+    """How the client applies a workload: when it sends, when it cuts, and the window with its middle."""
     begin, end = workload.warmup_s, workload.total_s
     return ClientSettings(
         connections=plan.concurrency,
@@ -168,13 +173,14 @@ def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
     )
 
 
-def too_long(plan: RequestPlan, max_model_len: int) -> Any:
+def too_long(plan: RequestPlan, max_model_len: int) -> Bools:
     """Which requests vLLM answers with HTTP 400: prompt and answer together are longer than the model allows."""
-    return plan.prompt_tokens.astype(np.int64) + plan.output_tokens > max_model_len
+    return np.asarray(plan.prompt_tokens.astype(np.int64) + plan.output_tokens > max_model_len)
 
 
-def select(plan: RequestPlan, kept: Any) -> RequestPlan:
-    """The requests of a plan for which ``kept`` is true. A conversation grows, so what it loses is its end."""
+def select(plan: RequestPlan, kept: Bools) -> RequestPlan:
+    """The requests of a plan for which ``kept`` is true. Turns of a conversation grow, so only its last ones are
+    dropped."""
     if kept.all():
         return plan
     names = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation")
@@ -186,8 +192,16 @@ def select(plan: RequestPlan, kept: Any) -> RequestPlan:
     return replace(plan, **columns)
 
 
-def _load(workload: Workload, plan: RequestPlan, refused: Any, run: SimulatedRun) -> tuple[OfferedLoad, SimulatedRun]:
-    """What was sent or refused in the load, with the outcome's columns for the same requests."""
+@dataclass(frozen=True)
+class _Sent:
+    """What was sent or refused, and what became of it: columns of both in the same order."""
+
+    load: OfferedLoad
+    run: SimulatedRun
+
+
+def _sent(workload: Workload, plan: RequestPlan, refused: Bools, run: SimulatedRun) -> _Sent:
+    """Leave out the requests that were never sent, and add the refused ones."""
     closed = isinstance(workload.arrivals, Closed)
     scheduled = run.sent_s if closed else run.due_s
     sent = np.isfinite(run.sent_s) | (~np.isfinite(run.sent_s) & (plan.turn[~refused] == 0) & (not closed))
@@ -202,7 +216,7 @@ def _load(workload: Workload, plan: RequestPlan, refused: Any, run: SimulatedRun
         window=Window(start_s=workload.warmup_s, end_s=workload.total_s),
         closed=closed,
     )
-    return load, run.followed_by_nothing(int(extra.sum()))
+    return _Sent(load, run.followed_by_nothing(int(extra.sum())))
 
 
 def _means(run: SimulatedRun, window: Window) -> dict[str, float]:
@@ -221,7 +235,7 @@ def _means(run: SimulatedRun, window: Window) -> dict[str, float]:
 
 
 def _bottleneck(engine: EmulatedEngine, plan: RequestPlan, found: RunMetrics, means: dict[str, float]) -> str:
-    """What limits the service, in a few words: what holds the batch, and what bounds its steps."""
+    """What limits the service, in a few words: what limits the batch, and what bounds its steps."""
     if not len(plan) or not means["busy_share"]:
         return "nothing was served"
     batch = max(1, round(means["running"] / means["busy_share"]))
@@ -234,35 +248,33 @@ def _bottleneck(engine: EmulatedEngine, plan: RequestPlan, found: RunMetrics, me
     each_step = found.metrics["request_throughput"] / means["steps_per_s"] if means["steps_per_s"] else 0.0
     waiting = means["waiting"] >= max(1.0, 3 * each_step)
     if waiting and batch >= FULL * engine.limits.max_num_seqs:
-        return f"max_num_seqs={engine.limits.max_num_seqs} holds the batch down while {means['waiting']:.0f} wait; {step_words}"
+        limit = f"max_num_seqs={engine.limits.max_num_seqs}"
+        return f"{limit} limits the batch while {means['waiting']:.0f} requests wait; {step_words}"
     if waiting and means["kv_usage"] >= FULL:
-        told = f" ({means['preemptions']:.0f} preemptions)" if means["preemptions"] else ""
-        return f"the KV cache is full{told} while {means['waiting']:.0f} wait; {step_words}"
+        preempted = f" ({means['preemptions']:.0f} preemptions)" if means["preemptions"] else ""
+        return f"the KV cache is full{preempted} while {means['waiting']:.0f} requests wait; {step_words}"
     if found.overloaded:
-        return f"more is asked than it serves; {step_words}"
+        return f"the load exceeds what it can serve; {step_words}"
     return step_words
 
 
 def _kernel_words(engine: EmulatedEngine, batch: int) -> str:
-    """What multiplies, where that bounds a step."""
+    """What bounds a step that is bound by its matrix products."""
     if engine.resolved.kernel != "awq_gemm":
         return "arithmetic of the weight matrices"
     many = engine.resolved.awq_graph_trap or batch >= engine.step_time.k.linear["awq_gemm"]["dequantise_from"]
-    how = (
-        "writes all weights out in 16 bits in every step" if many else "goes through all weights once for each 16 rows"
-    )
+    how = "writes all weights out in 16 bits in every step" if many else "reads all weights once for every 16 rows"
     return f"the old AWQ kernel, which {how}"
 
 
-def _notes(engine: EmulatedEngine, refused: Any) -> tuple[str, ...]:
+def _notes(engine: EmulatedEngine, refused: Bools) -> tuple[str, ...]:
     notes = list(engine.resolved.notes)
     if refused.any():
-        notes.append(
-            f"{int(refused.sum()):,} of {len(refused):,} requests are longer than max_model_len={engine.limits.max_model_len} and "
-            "are refused (HTTP 400)"
-        )
+        counts = f"{int(refused.sum()):,} of {len(refused):,} requests"
+        limit = f"max_model_len={engine.limits.max_model_len}"
+        notes.append(f"{counts} are longer than {limit} and are refused (HTTP 400)")
     if engine.limits.speculative_tokens:
-        notes.append(f"speculative tokens are taken as accepted with a chance of {engine.acceptance:g} each")
+        notes.append(f"each speculative token is assumed to be accepted with probability {engine.acceptance:g}")
     return tuple(notes)
 
 

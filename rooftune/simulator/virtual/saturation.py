@@ -1,4 +1,4 @@
-"""What a server can serve at most of a workload: requests per second with a queue that is never empty."""
+"""The most that a server can serve of a workload: requests per second while the queue is never empty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rooftune.simulator.runs import ClientSettings
 from rooftune.workloads.request_plan import RequestPlan
 
 GENERATIONS = 5
-"""Requests to run, as a multiple of those that can run side by side: enough for their ends to spread out."""
+"""Requests to run, as a multiple of those that fit into a batch: enough for their ends to spread out."""
 MOST = 20_000
 
 

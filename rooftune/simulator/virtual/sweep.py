@@ -15,7 +15,7 @@ from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
 
 TIE = 0.01
-"""Values whose figure is within this share of the best one are told apart by their time per token."""
+"""Among values within this share of the best one, the time per token decides."""
 MOST = 64
 AWQ_TILE = 16
 THROUGHPUTS = ("output_throughput", "total_token_throughput")
@@ -23,8 +23,24 @@ THROUGHPUTS = ("output_throughput", "total_token_throughput")
 
 
 @dataclass(frozen=True)
+class SweptFlag:
+    """A flag and the values to try, as text."""
+
+    flag: str
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The metric that decides between the values of a flag, and the best one."""
+
+    metric: str
+    best: SweepRow | None
+
+
+@dataclass(frozen=True)
 class SweepRow:
-    """One value of the flag: what it would give, or why the engine would not start with it."""
+    """One value of the flag: its prediction, or why the engine would not start with it."""
 
     value: FlagValue
     prediction: Prediction | None
@@ -56,11 +72,12 @@ def sweep(
     """Predict the workload for every value of ``asked`` (``max_num_seqs=1:256`` or ``max_num_seqs=8,16``).
 
     Raises:
-        InputError: not of that form, or a flag or value that this engine version does not have.
+        InputError: ``asked`` does not have that form, or this engine version does not have the flag or value.
     """
     engine = _engine_or_none(gpu, model, engine_version, flags, calibration)
     tiled = engine is not None and engine.resolved.kernel == "awq_gemm"
-    flag, texts = values(asked, tiled=tiled)
+    swept = values(asked, tiled=tiled)
+    flag, texts = swept.flag, swept.values
     plan = draw(workload, seed=seed)
     rows = []
     for text in texts:
@@ -82,34 +99,34 @@ def sweep(
             rows.append(SweepRow(value, None, str(error)))
             continue
         rows.append(SweepRow(value, found))
-    metric, best = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
+    choice = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
+    best = choice.best
     why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload)]
-    return FlagSweep(flag, rows, metric, best, why)
+    return FlagSweep(flag, rows, choice.metric, best, why)
 
 
-def values(asked: str, *, tiled: bool = False) -> tuple[str, list[str]]:
-    """(flag, values) of ``flag=a,b,c`` or ``flag=low:high``: the doubling steps from low to high and the halves
-    between them.
+def values(asked: str, *, tiled: bool = False) -> SweptFlag:
+    """Read ``flag=a,b,c`` or ``flag=low:high``: powers of two from low to high, and the values halfway between them.
 
-    With ``tiled`` (the old AWQ kernel), the values just above a multiple of 16 sequences are taken in as well.
+    With ``tiled`` (the old AWQ kernel), values just above a multiple of 16 sequences are included as well.
 
-    >>> values("max_num_seqs=1:8")
-    ('max_num_seqs', ['1', '2', '3', '4', '6', '8'])
+    >>> values("max_num_seqs=1:8").values
+    ['1', '2', '3', '4', '6', '8']
     """
     flag, equals, text = asked.partition("=")
     flag = flag.strip().lstrip("-").replace("-", "_")
     low, colon, high = text.partition(":")
     way_out = "give --sweep max_num_seqs=8,16,32 or --sweep max_num_seqs=1:256."
     if not flag or not equals or not text.strip():
-        raise InputError(f"--sweep {asked!r} names no flag with values; {way_out}")
+        raise InputError(f"--sweep {asked!r} does not name a flag with values; {way_out}")
     if not colon:
         found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
         if len(found) > MOST:
             raise InputError(f"--sweep {flag} has {len(found)} values; it takes at most {MOST}.")
-        return flag, found
+        return SweptFlag(flag, found)
     if not (low.strip().isdigit() and high.strip().isdigit()) or not 1 <= int(low) <= int(high):
-        raise InputError(f"--sweep {asked!r}: a range runs from one whole number to a larger one; {way_out}")
-    return flag, [str(n) for n in _steps(int(low), int(high), tiled and flag == "max_num_seqs")]
+        raise InputError(f"--sweep {asked!r}: a range goes from one whole number to a larger one; {way_out}")
+    return SweptFlag(flag, [str(n) for n in _steps(int(low), int(high), tiled and flag == "max_num_seqs")])
 
 
 def _steps(low: int, high: int, tiled: bool) -> list[int]:
@@ -122,17 +139,16 @@ def _steps(low: int, high: int, tiled: bool) -> list[int]:
     return sorted(n for n in found if low <= n <= high)
 
 
-def choose(rows: Sequence[SweepRow], metric: str, larger: bool) -> tuple[str, SweepRow | None]:
-    """(metric that decides, best row): the workload's objective, or output throughput where overload leaves it no
-    meaning."""
+def choose(rows: Sequence[SweepRow], metric: str, larger: bool) -> Choice:
+    """Choose by the workload's objective, or by output throughput where the objective has no meaning in overload."""
     if metric not in THROUGHPUTS and not any(r.prediction and metric in r.prediction.metrics for r in rows):
         metric, larger = "output_throughput", True
     having = [(r, r.prediction.metrics[metric]) for r in rows if r.prediction and metric in r.prediction.metrics]
     if not having:
-        return metric, None
+        return Choice(metric, None)
     top = max(v for _, v in having) if larger else min(v for _, v in having)
     close = [r for r, v in having if abs(v - top) <= TIE * abs(top)]
-    return metric, min(close, key=_tpot)
+    return Choice(metric, min(close, key=_tpot))
 
 
 def _tpot(row: SweepRow) -> float:
@@ -156,9 +172,9 @@ def _why(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], engine: Emu
         step = engine.step_time
         inside, beyond = (decode_step(step, n, 200).step_ms for n in (AWQ_TILE, AWQ_TILE + 1))
         said.append(
-            f"The old AWQ kernel goes through all weights once for each {AWQ_TILE} rows: a step of {AWQ_TILE} sequences takes "
-            f"{inside:.1f} ms, one of {AWQ_TILE + 1} takes {beyond:.1f} ms, so a limit just above a multiple of {AWQ_TILE} wastes "
-            f"most of a pass{_beyond_a_tile(best, rows)}."
+            f"The old AWQ kernel reads all weights once for every {AWQ_TILE} rows: a step of {AWQ_TILE} sequences takes "
+            f"{inside:.1f} ms and one of {AWQ_TILE + 1} takes {beyond:.1f} ms, so a limit just above a multiple of "
+            f"{AWQ_TILE} wastes most of a pass{_beyond_a_tile(best, rows)}."
         )
     return said
 
@@ -176,16 +192,17 @@ def _beyond_a_tile(best: SweepRow, rows: Sequence[SweepRow]) -> str:
     ):
         return ""
     gain, cost = (ours.metrics[n] / tile.metrics[n] for n in names)
-    return f"; from {AWQ_TILE} to {best.value} throughput changes by {100 * (gain - 1):+.0f} % and time per token {cost:.1f}-fold"
+    change = f"throughput changes by {100 * (gain - 1):+.0f} % and the time per token {cost:.1f}-fold"
+    return f"; from {AWQ_TILE} to {best.value} {change}"
 
 
 def _within_slo(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], workload: Workload) -> list[str]:
-    """The best throughput among the values that hold the time per token of the SLO, where the best of all does not."""
+    """The best throughput among the values within the SLO's time per token, where the best value exceeds it."""
     limit = workload.slo.tpot_ms
     if limit is None or best is None or _tpot(best) <= limit:
         return []
     kept = [(r.prediction.metrics["output_throughput"], r) for r in rows if r.prediction and _tpot(r) <= limit]
     if not kept:
-        return [f"No value holds a median time per token of {limit:g} ms."]
+        return [f"No value keeps the median time per token within {limit:g} ms."]
     found, row = max(kept, key=lambda k: k[0])
-    return [f"Within {limit:g} ms per token (median) the most is {found:.0f} tokens/s, with {flag}={row.value}."]
+    return [f"Within {limit:g} ms per token (median), the best is {found:.0f} tokens/s, with {flag}={row.value}."]

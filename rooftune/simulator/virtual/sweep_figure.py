@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from rooftune.files import replacing
 from rooftune.simulator.virtual.sweep import FlagSweep
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 BLUE, GREY, INK = "#0072B2", "#8C8C8C", "#333333"
 SIZE, DPI = (8.5, 5.2), 110
+
+
+class Point(NamedTuple):
+    """One value of the flag: median TPOT in ms, output throughput in tokens/s."""
+
+    x: float
+    y: float
+    label: str
+    best: bool
 
 
 def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
@@ -19,16 +32,15 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=SIZE, dpi=DPI, layout="constrained")
-    spots = [
-        (r.prediction.metrics["median_tpot_ms"], r.prediction.metrics["output_throughput"], r)
+    points = [
+        Point(r.prediction.metrics["median_tpot_ms"], r.prediction.metrics["output_throughput"], f"{r.value}", r is found.best)
         for r in found.rows
         if r.prediction and "median_tpot_ms" in r.prediction.metrics
-    ]
-    axis.plot([x for x, _, _ in spots], [y for _, y, _ in spots], color=GREY, linewidth=1, zorder=1)
-    for x, y, row in spots:
-        best = row is found.best
-        axis.scatter([x], [y], s=70 if best else 28, color=BLUE if best else GREY, zorder=2)
-    _label(axis, [(x, y, f"{r.value}", r is found.best) for x, y, r in spots])
+    ]  # fmt: skip
+    axis.plot([p.x for p in points], [p.y for p in points], color=GREY, linewidth=1, zorder=1)
+    for p in points:
+        axis.scatter([p.x], [p.y], s=70 if p.best else 28, color=BLUE if p.best else GREY, zorder=2)
+    _label(axis, points)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.set_xlabel("Time per output token, median, ms (left is better)")
@@ -43,23 +55,23 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
     plt.close(figure)
 
 
-def _label(axis: object, spots: list[tuple[float, float, str, bool]]) -> None:
-    """Values beside their points; one that would cover another is left out, never the best."""
-    if not spots:
+def _label(axis: Axes, points: list[Point]) -> None:
+    """Write values beside their points. A label that would cover another is left out, but never the best."""
+    if not points:
         return
-    wide, high = max(x for x, *_ in spots) or 1.0, max(y for _, y, *_ in spots) or 1.0
-    placed: list[tuple[float, float]] = []
-    for x, y, text, best in sorted(spots, key=lambda s: not s[3]):
-        near = any(abs(x - px) < 0.03 * wide and abs(y - py) < 0.045 * high for px, py in placed)
-        if near and not best:
+    wide, high = max(p.x for p in points) or 1.0, max(p.y for p in points) or 1.0
+    placed: list[Point] = []
+    for p in sorted(points, key=lambda p: not p.best):
+        near = any(abs(p.x - q.x) < 0.03 * wide and abs(p.y - q.y) < 0.045 * high for q in placed)
+        if near and not p.best:
             continue
-        placed.append((x, y))
-        axis.annotate(  # type: ignore[attr-defined]
-            text,
-            (x, y),
+        placed.append(p)
+        axis.annotate(
+            p.label,
+            (p.x, p.y),
             xytext=(5, 5),
             textcoords="offset points",
             fontsize=9,
-            color=BLUE if best else INK,
-            weight="bold" if best else "normal",
+            color=BLUE if p.best else INK,
+            weight="bold" if p.best else "normal",
         )
