@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("counts", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("counts")
+"""No property test fails because the machine is busy."""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 from rooftune.hardware.accelerator import Accelerator, Capability
-from rooftune.hardware.host import cpu_flags
+from rooftune.hardware.host import cpu_flags, fast_dtype
 
 NO_VOLTA_WHEELS = Version("0.21")
 """From here on the default wheels hold no kernels for compute capability 7.0."""
@@ -204,6 +204,12 @@ def _cpu_fp8_kv(c: Case) -> Answer:
     return True, f"the CPU backend of vLLM {c.text} keeps the KV cache in FP8 (AVX-512 or AMX is there)"
 
 
+def _cpu_bf16(c: Case) -> Answer:
+    fast = fast_dtype()
+    way_out = "" if fast.name == "bfloat16" else "; --dtype float32 is faster here"
+    return True, f"the CPU build's default for bfloat16 checkpoints; {fast.reason}{way_out}"
+
+
 def _cpu_yes(reason: str) -> Callable[[Case], Answer]:
     return lambda c: (True, reason)
 
@@ -232,7 +238,7 @@ CUDA: Rules = {
 _GPU_ONLY = "a CUDA feature; the CPU build of vLLM has its own kernels"
 CPU: Rules = {
     "fp16": ("FP16", _cpu_yes("the CPU build takes --dtype half; without FP16 units it computes in FP32")),
-    "bf16": ("BF16", _cpu_yes("the CPU build's usual type; fast where the processor has AVX512-BF16 or AMX")),
+    "bf16": ("BF16", _cpu_bf16),
     "int8": ("INT8 arithmetic (W8A8)", _cpu_yes("the CPU build runs W8A8 checkpoints of compressed-tensors")),
     "fp8": ("FP8 arithmetic (W8A8)", _cpu_no("processors have no FP8 units")),
     "fp8_kv": ("FP8 KV cache", _cpu_fp8_kv),

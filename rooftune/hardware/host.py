@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
 CPU_DEVICE = Path("/sys/devices/system/cpu/cpu0")
+
+
+@dataclass(frozen=True)
+class FastDtype:
+    """A floating-point type and why the processor is fast with it."""
+
+    name: str
+    reason: str
+
+
+def fast_dtype() -> FastDtype:
+    """The data type in which vLLM's CPU build computes fastest on this processor.
+
+    Its matrix products run in oneDNN, whose documentation of data types asks for AVX-512 for bfloat16 on x86.
+    Products of 512 x 768 by 768 x 2,048 on an EPYC with AVX512-BF16, limited by ONEDNN_MAX_CPU_ISA: bfloat16 is 2.6
+    to 4 times as fast as float32 with AVX512-BF16, about equal with AVX-512 alone, and half as fast with AVX2. On an
+    EPYC with AVX2 alone, vLLM 0.32 prefilled 82 million parameters at 15 ms per token in bfloat16 and at 2.3 ms in
+    float32.
+    """
+    flags = cpu_flags()
+    for flag, unit in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "the BF16 extension of Arm")):
+        if flag in flags:
+            return FastDtype("bfloat16", f"{unit} multiplies bfloat16 in hardware")
+    if "avx512f" in flags:
+        return FastDtype("bfloat16", "AVX-512 converts bfloat16 quickly, so products are as fast as in float32")
+    if not flags:
+        return FastDtype("float32", "the operating system does not list the processor's instruction sets")
+    return FastDtype("float32", "without AVX-512, AMX or the BF16 extension of Arm, bfloat16 products are slow")
 
 
 def host_facts() -> dict[str, str | int | float]:
@@ -27,6 +56,8 @@ def host_facts() -> dict[str, str | int | float]:
     vector = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd") if name in cpu_flags()]
     if vector:
         facts["vector_units"] = " ".join(vector)
+    fast = fast_dtype()
+    facts["fast_dtype"] = f"{fast.name}: {fast.reason}"
     return facts
 
 

@@ -101,3 +101,28 @@ def test_host_limits_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     facts: dict[str, Any] = host.host_facts()
     assert facts["cpu_limit"] == 1.5
     assert facts["memory_bytes"] == 2**30
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "words"),
+    [
+        ("avx2 avx512f avx512_bf16 amx_bf16", "bfloat16", "AMX"),
+        ("avx2 avx512f avx512_bf16", "bfloat16", "AVX512-BF16"),
+        ("avx2 avx512f", "bfloat16", "AVX-512"),
+        ("asimd bf16", "bfloat16", "Arm"),
+        ("avx avx2 fma", "float32", "without AVX-512"),
+        ("asimd fp", "float32", "without AVX-512"),
+        ("", "float32", "does not list"),
+    ],
+)
+def test_the_probe_says_which_dtype_the_processor_is_fast_with(
+    monkeypatch: pytest.MonkeyPatch, flags: str, name: str, words: str
+) -> None:
+    monkeypatch.setattr(host, "cpu_flags", lambda: frozenset(flags.split()))
+    fast = host.fast_dtype()
+    assert fast.name == name
+    assert words in fast.reason
+    hardware = probe(engine="vllm", gpu="cpu", engine_version="0.32.0", measure=False)
+    assert hardware.host["fast_dtype"] == f"{name}: {fast.reason}"
+    assert fast.reason in hardware.can("bf16").reason
+    assert ("--dtype float32" in hardware.can("bf16").reason) is (name == "float32")

@@ -131,7 +131,8 @@ from rooftune.runfolder import TrialFolder
 from rooftune.workloads.draw import draw
 from tests.loadgen.harness import workload
 load = workload(arrivals={"process": "constant", "rate_per_s": 50}, duration_s=60)
-asyncio.run(run_load(load, draw(load), LoadOptions(url=sys.argv[1], model="m", processes=2), TrialFolder(Path(sys.argv[2]))))
+options = LoadOptions(url=sys.argv[1], model="m", processes=2)
+asyncio.run(run_load(load, draw(load), options, TrialFolder(Path(sys.argv[2]))))
 """
 
 

@@ -146,7 +146,7 @@ def test_the_hot_path_counts_every_byte_and_token() -> None:
 
 @pytest.mark.parametrize("together", [2, 3, 10])
 def test_reads_of_several_events_stay_on_the_hot_path(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is late reads several events at once. Were they taken apart in full then, it would never catch up."""
+    """A late client reads several events at once. If it parsed them in full, it would never catch up."""
     events = [chunk(event(f" word{i}" * (i % 9 + 1))) for i in range(120)]
     pieces = [HEAD, events[0], *[b"".join(events[i : i + together]) for i in range(1, 120, together)]]
     pieces += [chunk(event(" end", "length")), chunk(usage(121)), chunk(DONE) + END]

@@ -1,4 +1,4 @@
-"""A real vLLM for the tests of this folder: its interpreter, a tiny model, and one running server."""
+"""A real vLLM for the tests of this folder: its interpreter, a tiny model, one running server and its speed."""
 
 from __future__ import annotations
 
@@ -15,29 +15,43 @@ from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.engines.tiny_model import SMALL, make_tiny_model
 from rooftune.errors import InputError
+from rooftune.hardware.host import fast_dtype
+from rooftune.hardware.nvml import gpus
 from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
+from tests.measurements import pytest_configure
+from tests.real_vllm.speed import Speed, measure_speed
+
+__all__ = ["pytest_configure"]
 
 ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder carry the marker, and time enough for a server that starts on two busy cores."""
+    """Give all tests of this folder the marker, and a time limit that suits a server on two busy cores."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.real_vllm)
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(420))
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
 def vllm() -> Installed:
     """The vLLM under test."""
-    named = os.environ.get("ROOFTUNE_VLLM_PYTHON") or str(ROOT / ".venv-vllm" / "bin" / "python")
+    named = os.environ.get("ROOFTUNE_VLLM_PYTHON")
     try:
-        return installed(vllm_python(named))
+        return installed(vllm_python(named or str(ROOT / ".venv-vllm" / "bin" / "python")))
     except InputError as error:
+        if named:
+            pytest.fail(str(error))
         pytest.skip(f"needs a real vLLM: {error}")
+
+
+@pytest.fixture(scope="session")
+def dtype(vllm: Installed) -> str:
+    """The data type that the hardware under test computes fastest in."""
+    return fast_dtype().name if vllm.cpu or not gpus() else "bfloat16"
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +62,7 @@ def tiny(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a larger one, whose steps take longer than the client's."""
+    """A folder with a larger model, whose steps take longer than the client's work."""
     return make_tiny_model(tmp_path_factory.mktemp("model") / "small-llama", vllm.python, SMALL)
 
 
@@ -59,15 +73,21 @@ def target(vllm: Installed, tiny: Path) -> Target:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
-    """Where the shared server of a module writes its log."""
+    """The folder in which the shared server of a module writes its log."""
     return TrialFolder(tmp_path_factory.mktemp("trial"))
 
 
 @pytest.fixture(scope="module")
-def server(target: Target, small: Path, folder: TrialFolder) -> Iterator[ServerInfo]:
-    """The larger model, served for a whole module without compilation (half the start-up time)."""
+def server(target: Target, small: Path, folder: TrialFolder, dtype: str) -> Iterator[ServerInfo]:
+    """The larger model, served for a whole module without compilation, which halves the start-up time."""
     chosen = target.model_copy(update={"model": str(small)})
-    config = EngineConfig(model=chosen.model, enforce_eager=True, max_num_seqs=16, max_model_len=2048)
-    found = asyncio.run(start(chosen, config, folder, ready_timeout_s=300))
+    config = EngineConfig(model=chosen.model, dtype=dtype, enforce_eager=True, max_num_seqs=16, max_model_len=2048)
+    found = asyncio.run(start(chosen, config, folder, ready_timeout_s=400))
     yield found
     asyncio.run(stop(found))
+
+
+@pytest.fixture(scope="module")
+def speed(server: ServerInfo) -> Speed:
+    """What one request costs on the shared server while nothing else runs on it."""
+    return asyncio.run(measure_speed(server))

@@ -1,5 +1,5 @@
-"""A real vLLM from its start to its end: what it resolved its flags to, and whether its counters agree with what it
-sent."""
+"""A real vLLM from its start to its end: the configuration that it resolves, and whether its counters agree with the
+client's."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.flags import OLD, choices, parse_version, registry
+from tests.real_vllm.speed import Speed
 
 
-def test_the_effective_configuration_is_the_servers_own_word(
-    server: ServerInfo, folder: TrialFolder, small: Path, vllm: Installed
+def test_the_effective_configuration_is_what_the_server_reports(
+    server: ServerInfo, folder: TrialFolder, small: Path, vllm: Installed, dtype: str
 ) -> None:
     found = server.effective
     assert found.engine_version == vllm.version
@@ -40,14 +41,14 @@ def test_the_effective_configuration_is_the_servers_own_word(
     assert found.async_scheduling is not None
     assert found.kv_cache_tokens is not None
     assert found.kv_cache_tokens > 10_000
-    assert found.dtype == "bfloat16"
+    assert found.dtype == dtype
     assert found.attention_backend
     assert found.block_size
     assert ServerInfo.model_validate_json(folder.server_json.read_text()) == server
 
 
 async def _stream(session: aiohttp.ClientSession, server: ServerInfo, number: int) -> tuple[int, int, int]:
-    """One streamed request of token ids; returns (prompt tokens, output tokens, chunks with text)."""
+    """Send one streamed request of token ids; return prompt tokens, output tokens, and chunks with text."""
     body = {
         "model": server.model,
         "prompt": [3 + (number * 31 + i * 7) % 4000 for i in range(20 + number)],
@@ -83,7 +84,7 @@ async def test_counters_agree_with_what_was_sent(server: ServerInfo) -> None:
     assert {"kv_usage", "waiting", "queue_sum_s", "iteration_tokens_count", "prefix_queries_total"} <= set(after)
 
 
-async def test_it_can_be_looked_at_as_an_endpoint(server: ServerInfo) -> None:
+async def test_it_can_be_inspected_as_an_endpoint(server: ServerInfo) -> None:
     target = Target(engine="endpoint", model=server.model, engine_version="0.32.0", url=server.url + "/v1")
     seen = await connect(target)
     assert (seen.model, seen.simulated, seen.vocab_size) == (server.model, False, 4096)
@@ -91,30 +92,36 @@ async def test_it_can_be_looked_at_as_an_endpoint(server: ServerInfo) -> None:
     assert seen.effective.kv_cache_tokens == server.effective.kv_cache_tokens
 
 
-SHORT = ("--duration", "12", "--warmup", "3", "--rate", "2")
+def short_load(speed: Speed) -> list[str]:
+    """Options for about twenty requests that this server handles easily: chat-low has 50 tokens in and 150 out."""
+    rate = speed.easy_rate_per_s(50, 150)
+    return ["--rate", f"{rate:.3f}", "--duration", f"{20 / rate + 2:.0f}", "--warmup", "3"]
 
 
 def rooftune(place: Path, *words: str) -> dict[str, Any]:
-    """What a command prints as JSON."""
+    """Run a command; return what it prints as JSON. Skip if the machine was too busy for a measurement."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment |= {"ROOFTUNE_HOME": str(place / "home"), "ROOFTUNE_LOCKS": str(place / "locks"), "DO_NOT_TRACK": "1"}
     command = [str(Path(sys.executable).with_name("rooftune")), *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, check=False)
     if "could not be measured: " in done.stderr and "after they were due" in done.stderr:
-        pytest.skip(f"this machine is too busy to measure on: {done.stderr}")
+        pytest.skip(f"this machine is too busy to measure: {done.stderr}")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def test_load_counts_what_the_server_counts(server: ServerInfo, tmp_path: Path) -> None:
+@pytest.mark.measurement
+def test_load_counts_what_the_server_counts(server: ServerInfo, speed: Speed, tmp_path: Path) -> None:
     before = metrics.parse(metrics.scrape_once(server.url) or "")
-    found = rooftune(tmp_path, "load", "chat-low", "--url", server.url, *SHORT, "--save", str(tmp_path / "kept"))
+    found = rooftune(
+        tmp_path, "load", "chat-low", "--url", server.url, *short_load(speed), "--save", str(tmp_path / "kept")
+    )
     after = metrics.parse(metrics.scrape_once(server.url) or "")
     census = found["census"]
     assert census["completed"] == census["scheduled"] > 10
     rows = pq.read_table(tmp_path / "kept" / "requests.parquet", columns=["output_tokens", "prompt_tokens"]).to_pydict()
-    warmed_up = 4  # the one short completion with which the server is looked at
+    warmed_up = 4  # the completion with which rooftune inspects the server
     assert (
         after["generation_tokens_total"] - before["generation_tokens_total"] == sum(rows["output_tokens"]) + warmed_up
     )
@@ -124,8 +131,9 @@ def test_load_counts_what_the_server_counts(server: ServerInfo, tmp_path: Path) 
     assert check["figures"]["client"] == check["figures"]["usage"], check["sentence"]
 
 
-def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, tmp_path: Path) -> None:
-    words = ("--engine", "endpoint", "--url", server.url, *SHORT, "--artifacts", str(tmp_path / "here"))
+@pytest.mark.measurement
+def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, speed: Speed, tmp_path: Path) -> None:
+    words = ("--engine", "endpoint", "--url", server.url, *short_load(speed), "--artifacts", str(tmp_path / "here"))
     found = rooftune(tmp_path, "optimize", "chat-low", *words)
     assert [v["candidate"] for v in found["verdicts"]] == ["baseline"]
     (run,) = (tmp_path / "here" / "chat-low").glob("2*")
@@ -133,12 +141,12 @@ def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, tmp_path: Pat
     assert (seen["engine"], seen["supervisor_pid"], seen["command"]) == ("endpoint", None, [])
     report = (run / "report.md").read_text()
     assert f"OpenAI-compatible endpoint {server.url} (vLLM {seen['effective']['engine_version']})" in report
-    assert not list(run.glob("start_vllm*")), "nothing can be started that somebody else runs"
-    assert metrics.scrape_once(server.url), "what somebody else runs is left running"
+    assert not list(run.glob("start_vllm*")), "rooftune cannot start an endpoint"
+    assert metrics.scrape_once(server.url), "an endpoint keeps running"
 
 
 def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None:
-    """Each flag that rooftune believes to be in this version is in its ``--help=all``, and none that it believes gone."""
+    """``--help=all`` lists each flag that the registry has for this version, and none that it has only for others."""
     done = subprocess.run(
         [vllm.python, "-m", "vllm.entrypoints.openai.api_server", "--help=all"],
         capture_output=True,
@@ -161,7 +169,7 @@ def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None
 
 
 def test_it_ends_with_all_its_processes(server: ServerInfo, folder: TrialFolder) -> None:
-    """Looks at the shared server's family, then ends it; so this test stands last in its module."""
+    """Inspects the shared server's processes, then ends them, so this test is the last of its module."""
     assert server.supervisor_pid
     supervisor = psutil.Process(server.supervisor_pid)
     family = [supervisor, *supervisor.children(recursive=True)]

@@ -323,4 +323,4 @@ def _name(value: object) -> str:
 
 def _printable(text: str) -> str:
     """The text without lone surrogates, which Parquet cannot store."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else text.encode(errors="replace").decode()
