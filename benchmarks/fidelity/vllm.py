@@ -166,7 +166,7 @@ async def _load(server: ServerInfo, case: Case, prompts: Any, outputs: Any) -> t
             while queue:
                 prompt, output = queue.pop()
                 stream = await client.answer(prompt, output)
-                tpots.append((stream.seen[-1][0] - stream.seen[0][0]) / (output - 1))
+                tpots.append((stream.seen[-1].at_s - stream.seen[0].at_s) / (output - 1))
 
         began = time.perf_counter()
         await asyncio.gather(*(keep_busy() for _ in range(case.concurrency)))

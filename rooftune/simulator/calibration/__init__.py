@@ -1,1 +1,1 @@
-"""Fits the step-time model to an engine of one's own."""
+"""Fits the step-time model to your own engine."""

@@ -1,7 +1,7 @@
 """Calibration files: constants of the step-time model fitted to one engine on one accelerator, to keep and to share.
 
-Nothing here decides which file is used. The command line chooses one and passes it on; ``CalibrationFile`` (path and hash) is
-what a run records.
+Nothing here decides which file is used. The command line chooses one and passes it on; ``CalibrationFile`` (path and
+hash) is what a run records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``rooftune calibrate``: fits constants of the step-time model to steps that were measured on one's own engine."""
+"""``rooftune calibrate``: fits constants of the step-time model to steps measured on your own engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rooftune.vllm_rules.resolve import Resolved, resolve
 FRONT = "front_ms"
 FRONT_START_MS = 5.0
 LEAST = 6
-"""Points that a fit needs at least."""
+"""Fewest points for a fit."""
 WIDE, NARROW = 1.5, 0.5
 """Spread of the priors (of the logarithm): where the machine decides, and where the kernel does."""
 
@@ -36,17 +36,18 @@ class Observation:
 
     kind: Literal["decode", "prefill"]
     seconds: float
-    """decode: of a step. prefill: from sending a lone prompt to its first token, the front's share included."""
+    """decode: of a step. prefill: from sending a lone prompt to its first token, client, HTTP and tokenizer
+    included."""
     batch: float = 1
     context: float = 0
-    """decode: mean tokens of context of a sequence. prefill: tokens of the prompt."""
+    """decode: mean context of a sequence in tokens. prefill: tokens of the prompt."""
     loaded: bool = False
-    """From a serving trial: steps with prefill are in the mean, so it says less about a step."""
+    """From a serving trial: the mean includes steps with prefill, so it says less about a single step."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What was measured: enough to say how long its steps should take."""
+    """The server that was measured: enough to predict how long its steps take."""
 
     gpu: Accelerator
     facts: ModelFacts
@@ -58,8 +59,8 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A point before and after."""
+class FittedPoint:
+    """One point, as predicted before and after the fit."""
 
     observation: Observation
     held_back: bool
@@ -72,32 +73,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A fit and how it does on the points that it has not seen."""
+    """A fit and its predictions of all points."""
 
     calibration: Calibration
-    rows: tuple[Row, ...]
+    rows: tuple[FittedPoint, ...]
 
 
 def calibrate(served: Served, observations: Sequence[Observation]) -> Calibrated:
-    """Fit to two of three points; say the error on the third ones; then ship the fit to all of them.
+    """Fit to two of three points, find the error on every third one, then fit to all of them.
 
     Raises:
         InputError: too few points.
     """
     if len(observations) < LEAST:
         raise InputError(
-            f"a calibration needs at least {LEAST} measured points, not {len(observations)}; measure more batches and contexts."
+            f"a calibration needs at least {LEAST} measured points, not {len(observations)}; "
+            "measure more batches and contexts."
         )
     resolved = served.resolved()
     shipped = constants_for(served.gpu, table())
     ordered = sorted(observations, key=lambda o: (o.kind, o.batch, o.context))
     held = [i % 3 == 1 for i in range(len(ordered))]
     seen = [o for o, h in zip(ordered, held, strict=True) if not h]
-    values, front_s = _fitted(served, resolved, shipped, seen)
+    fitted = _fitted(served, resolved, shipped, seen)
     before = _predict(served, resolved, shipped, ordered, FRONT_START_MS / 1000)
-    after = _predict(served, resolved, shipped.replaced(values), ordered, front_s)
-    rows = tuple(Row(o, h, float(b), float(a)) for o, h, b, a in zip(ordered, held, before, after, strict=True))
-    values, front_s = _fitted(served, resolved, shipped, ordered)
+    after = _predict(served, resolved, shipped.replaced(fitted.constants), ordered, fitted.front_s)
+    rows = tuple(FittedPoint(o, h, float(b), float(a)) for o, h, b, a in zip(ordered, held, before, after, strict=True))
+    final = _fitted(served, resolved, shipped, ordered)
     apart = [r for r in rows if r.held_back]
     calibration = Calibration(
         gpu=served.gpu.name,
@@ -110,8 +112,8 @@ def calibrate(served: Served, observations: Sequence[Observation]) -> Calibrated
         kernel=resolved.kernel,
         attention=resolved.attention,
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        constants={k: float(f"{v:.4g}") for k, v in values.items()},
-        front_ms=round(front_s * 1000, 2),
+        constants={k: float(f"{v:.4g}") for k, v in final.constants.items()},
+        front_ms=round(final.front_s * 1000, 2),
         points=len(ordered),
         held_back=len(apart),
         error_before=round(float(np.median([abs(r.error(r.before_s)) for r in apart])), 4),
@@ -121,7 +123,7 @@ def calibrate(served: Served, observations: Sequence[Observation]) -> Calibrated
 
 
 def free_constants(resolved: Resolved, shipped: Constants) -> dict[str, Free]:
-    """The constants that measurements of one engine can tell, with the shipped ones as the prior."""
+    """The constants that measurements of one engine determine, with the shipped ones as priors."""
     linear, attention = f"linear.{resolved.kernel}", f"attention.{resolved.attention}"
     paths = {f"{attention}.memory": NARROW, f"{attention}.compute": NARROW, "host.kernel_us": NARROW}
     if resolved.kernel == "awq_gemm":
@@ -139,9 +141,14 @@ def free_constants(resolved: Resolved, shipped: Constants) -> dict[str, Free]:
     return {path: Free(shipped.value(path), spread) for path, spread in paths.items()}
 
 
-def _fitted(
-    served: Served, resolved: Resolved, shipped: Constants, of: Sequence[Observation]
-) -> tuple[dict[str, float], float]:
+@dataclass(frozen=True)
+class _Fitted:
+    constants: dict[str, float]
+    front_s: float
+    """A request's way through client, HTTP and tokenizer."""
+
+
+def _fitted(served: Served, resolved: Resolved, shipped: Constants, of: Sequence[Observation]) -> _Fitted:
     free = {**free_constants(resolved, shipped), FRONT: Free(FRONT_START_MS, WIDE)}
 
     def predicted(values: dict[str, float]) -> npt.NDArray[np.float64]:
@@ -150,7 +157,7 @@ def _fitted(
 
     found = fit(free, predicted, np.array([o.seconds for o in of])).values
     front_s = found.pop(FRONT) / 1000
-    return found, front_s
+    return _Fitted(found, front_s)
 
 
 def _predict(
@@ -173,11 +180,11 @@ def _seconds(step: StepTime, o: Observation, front_s: float) -> float:
 
 
 def from_trials(trials: Sequence[Mapping[str, float]]) -> list[Observation]:
-    """Observations out of serving trials: mean sequences in decode, mean context, mean time per token.
+    """Observations from serving trials: mean decoding sequences, mean context, mean time per token.
 
     Args:
-        trials: for each ``running``, ``mean_tpot_ms``, ``mean_input_len`` and ``mean_output_len``; those without are
-            left out.
+        trials: for each ``running``, ``mean_tpot_ms``, ``mean_input_len`` and ``mean_output_len``; trials without
+        them are skipped.
     """
     wanted = ("running", "mean_tpot_ms", "mean_input_len", "mean_output_len")
     return [

@@ -1,8 +1,8 @@
 """Fits constants of the step-time model to measurements: least squares on logarithms, held near where they start.
 
 All constants are positive and matter by their ratio, so the fit works on logarithms. Each constant has a prior: a
-starting value and how far from it is still plausible; what the measurements do not tell stays there. Outliers count
-less (Huber).
+starting value and how far from it is still plausible; what the measurements do not determine stays there. Outliers
+count less (Huber).
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 NOISE = 0.04
-"""Relative scatter of one measurement about the model that a good fit leaves; sets the weight of data against
-priors."""
+"""Relative scatter of measurements around a well fitted model. It weighs the data against the priors."""
 HUBER = 2.0
-"""Beyond so many times the noise a residual pulls with constant force."""
+"""Multiple of the noise beyond which a residual pulls with constant force."""
 STEP = 1e-3
 ITERATIONS = 40
 ENOUGH = 1e-5
@@ -36,15 +35,15 @@ class Free:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted constants and what is left."""
+    """Fitted constants and the remaining errors."""
 
     values: dict[str, float]
     residuals: Floats
-    """log(predicted / measured) of the points fitted to."""
+    """log(predicted / measured) of the fitted points."""
 
 
 def fit(free: Mapping[str, Free], predicted: Callable[[dict[str, float]], Floats], measured: Floats) -> Fit:
-    """Constants that bring ``predicted`` nearest to ``measured``.
+    """Find the constants that bring ``predicted`` closest to ``measured``.
 
     Args:
         free: the constants that may move, by name.

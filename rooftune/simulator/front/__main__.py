@@ -1,4 +1,4 @@
-"""``python -m rooftune.simulator.front``: the simulated engine as a process of its own."""
+"""``python -m rooftune.simulator.front``: the simulated engine as a separate process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rooftune.simulator.front.server import Server
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 FAULT = "ROOFTUNE_SIM_FAULT"
-"""Environment variable for tests of faults: die_at_start, hang_at_start, oom_at_start, die_after:S, stall_after:S."""
+"""Environment variable for fault tests: die_at_start, hang_at_start, oom_at_start, die_after:S, stall_after:S."""
 
 
 def build(
@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if fault == "oom_at_start":
         log_lines.error(
-            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 172.00 MiB. GPU 0 has a total capacity of 14.56 GiB"
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 172.00 MiB. "
+            "GPU 0 has a total capacity of 14.56 GiB"
         )
         return 1
     if fault == "hang_at_start":

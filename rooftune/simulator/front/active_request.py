@@ -21,6 +21,22 @@ class BadRequest(Exception):
         self.status, self.kind = status, kind
 
 
+@dataclass(frozen=True)
+class CompletionBody:
+    """What a completion request asks for."""
+
+    prompt: list[int]
+    """Token ids."""
+    max_tokens: int
+    stream: bool
+    usage: bool
+    """A usage event closes the stream."""
+    continuous_usage: bool
+    """Every event carries the usage so far."""
+    priority: int
+    cache_salt: str
+
+
 @dataclass(eq=False)
 class ActiveRequest:
     """One request in flight."""
@@ -29,9 +45,7 @@ class ActiveRequest:
     id: str
     created: int
     chat: bool
-    stream: bool
-    usage: bool
-    continuous_usage: bool
+    body: CompletionBody
     model: str
     exchange: Exchange
     arrived_s: float
@@ -39,15 +53,13 @@ class ActiveRequest:
     last_token_s: float | None = None
     scheduled_s: float | None = None
     unsent: int = 0
-    """Tokens that wait to be sent together with later ones."""
+    """Tokens not yet sent, because they go out together with later ones."""
     frames: dict[int, bytes] = field(default_factory=dict)
-    """Pieces of the answer that hold one token, by its word."""
+    """Pieces of the answer with one token, by its word."""
 
 
-def read_body(
-    body: bytes, chat: bool, model: str, max_model_len: int, vocab_size: int
-) -> tuple[dict[str, Any], list[int]]:
-    """Check a completion request as vLLM does; return its fields and the prompt's token ids.
+def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_size: int) -> CompletionBody:
+    """Check a completion request as vLLM does.
 
     Raises:
         BadRequest: not JSON, unknown model, no prompt, prompt too long.
@@ -67,28 +79,36 @@ def read_body(
         raise BadRequest(f"max_tokens must be at least 1, got {asked}.")
     if len(ids) + asked > max_model_len:
         raise BadRequest(
-            f"This model's maximum context length is {max_model_len} tokens. However, you requested {asked} output tokens and "
-            f"your prompt contains {len(ids)} input tokens. Please reduce the length of the input prompt or the number of "
-            "requested output tokens."
+            f"This model's maximum context length is {max_model_len} tokens. However, you requested {asked} output "
+            f"tokens and your prompt contains {len(ids)} input tokens. Please reduce the length of the input prompt or "
+            "the number of requested output tokens."
         )
-    fields["max_tokens"] = asked
-    return fields, ids
+    options = fields.get("stream_options") or {}
+    return CompletionBody(
+        prompt=ids,
+        max_tokens=asked,
+        stream=bool(fields.get("stream")),
+        usage=bool(options.get("include_usage")),
+        continuous_usage=bool(options.get("continuous_usage_stats")),
+        priority=int(fields.get("priority") or 0),
+        cache_salt=str(fields.get("cache_salt") or ""),
+    )
 
 
 def _check_options(fields: dict[str, Any]) -> None:
-    """Refuse what vLLM refuses, and what is not simulated."""
+    """Refuse what vLLM refuses and what is not simulated."""
     if fields.get("stream_options") is not None and not fields.get("stream"):
         raise BadRequest("Stream options can only be defined when `stream=True`.")
     if fields.get("stream_options") is not None and not isinstance(fields["stream_options"], dict):
         raise BadRequest("stream_options must be an object.")
     if fields.get("n") not in (None, 1) or fields.get("best_of") not in (None, 1):
-        raise BadRequest("The simulated engine gives one answer a request: n must be 1.")
+        raise BadRequest("The simulated engine returns one answer per request: n must be 1.")
     for name in ("echo", "logprobs", "prompt_logprobs"):
         if fields.get(name):
-            raise BadRequest(f"The simulated engine knows no {name}.")
+            raise BadRequest(f"The simulated engine does not support {name}.")
     priority = fields.get("priority")
     if priority is not None and not isinstance(priority, int):
-        raise BadRequest("priority must be a whole number.")
+        raise BadRequest("priority must be an integer.")
 
 
 def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int]:
@@ -107,7 +127,7 @@ def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int
         if max(prompt) >= vocab_size or min(prompt) < 0:
             raise BadRequest(f"Token id {max(prompt)} is out of vocabulary")
         return prompt
-    raise BadRequest("prompt must be a non-empty string or a list of token ids; one prompt a request.")
+    raise BadRequest("prompt must be a non-empty string or a list of token ids, one prompt per request.")
 
 
 def hash_chain(ids: list[int], salt: str = "") -> list[int]:
@@ -120,48 +140,57 @@ def hash_chain(ids: list[int], salt: str = "") -> list[int]:
 
 
 def opening(request: ActiveRequest) -> bytes:
-    """What goes before the first token: in a chat the role."""
+    """What precedes the first token: in a chat, the role."""
     if not request.chat:
         return b""
     choice = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
-    usage = ',"usage":null' if request.usage else ""
+    usage = ',"usage":null' if request.body.usage else ""
     return framed(f"data: {_head(request)}[{choice}]{usage}}}\n\n".encode())
 
 
 def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
-    """One piece of a chunked answer: SSE events for ``new`` tokens; with the closing usage event and [DONE] when
-    ``final``."""
-    if new == 1 and not final and not request.continuous_usage:
+    """One piece of a streamed answer: SSE events for ``new`` tokens.
+
+    When ``final``, the closing usage event and [DONE] follow.
+    """
+    if new == 1 and not final and not request.body.continuous_usage:
         return _frame(request)
     s = request.sequence
     text = "".join(piece_of(s.generated - new + i) for i in range(new))
-    usage = f',"usage":{usage_of(request)}' if request.continuous_usage else ',"usage":null' if request.usage else ""
+    usage = (
+        f',"usage":{usage_of(request)}'
+        if request.body.continuous_usage
+        else ',"usage":null'
+        if request.body.usage
+        else ""
+    )
     out = _event(request, text, '"length"' if final else "null", usage)
     if final:
-        if request.usage:
+        if request.body.usage:
             out += f'data: {_head(request)}[],"usage":{usage_of(request)}}}\n\n'
         out += "data: [DONE]\n\n"
     return framed(out.encode())
 
 
 def _frame(request: ActiveRequest) -> bytes:
-    """A piece with one token, made once for each word."""
+    """A piece with one token, built once for each word."""
     word = (request.sequence.generated - 1) % WORDS
     frame = request.frames.get(word)
     if frame is None:
-        event = _event(request, piece_of(word), "null", ',"usage":null' if request.usage else "")
+        event = _event(request, piece_of(word), "null", ',"usage":null' if request.body.usage else "")
         frame = request.frames[word] = framed(event.encode())
     return frame
 
 
 def framed(data: bytes) -> bytes:
-    """A piece in HTTP's chunked coding."""
+    """A piece in HTTP's chunked transfer coding."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _head(request: ActiveRequest) -> str:
     kind = "chat.completion.chunk" if request.chat else "text_completion"
-    return f'{{"id":"{request.id}","object":"{kind}","created":{request.created},"model":{json.dumps(request.model)},"choices":'
+    about = f'"id":"{request.id}","object":"{kind}","created":{request.created}'
+    return f'{{{about},"model":{json.dumps(request.model)},"choices":'
 
 
 def _event(request: ActiveRequest, text: str, reason: str, usage: str) -> str:
@@ -193,4 +222,5 @@ def usage_of(request: ActiveRequest) -> str:
 
 
 def now_s() -> int:
+    """Unix time in whole seconds."""
     return int(time.time())

@@ -1,4 +1,4 @@
-"""Log lines like vLLM's, so that one reader understands both; the first says that this is no vLLM."""
+"""Log lines like vLLM's, so that one reader understands both. The first line says that this is not vLLM."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
     info(f"non-default args: {{{shown}}}")
     if r.kernel == "awq_gemm" and config.quantization == "awq":
         info(
-            "Detected that the model can run with awq_marlin, however you specified quantization=awq explicitly, so forcing awq. "
-            "Use quantization=awq_marlin for faster inference"
+            "Detected that the model can run with awq_marlin, however you specified quantization=awq explicitly, so "
+            "forcing awq. Use quantization=awq_marlin for faster inference"
         )
     if r.chunked_prefill:
         info(f"Chunked prefill is enabled with max_num_batched_tokens={r.max_num_batched_tokens}.")
@@ -56,7 +56,8 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
         info("Asynchronous scheduling is enabled.")
     if r.speculative_method and not r.async_scheduling:
         warn(
-            f"Async scheduling not supported with {r.speculative_method}-based speculative decoding and will be disabled."
+            f"Async scheduling not supported with {r.speculative_method}-based speculative decoding "
+            "and will be disabled."
         )
     if not r.cuda_graphs:
         warn(
@@ -79,6 +80,7 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
 
 
 def memory(core: EngineCore) -> None:
+    """What vLLM prints about memory and the KV cache."""
     from rooftune.models.costs import weight_bytes
     from rooftune.vllm_rules.memory import OVERHEAD_BYTES
     from rooftune.vllm_rules.resolve import GIB
@@ -96,7 +98,8 @@ def memory(core: EngineCore) -> None:
 def statistics(prompt: float, generation: float, running: int, waiting: int, usage: float, hit_rate: float) -> None:
     """The ten-second line."""
     info(
-        f"Engine 000: Avg prompt throughput: {prompt:.1f} tokens/s, Avg generation throughput: {generation:.1f} tokens/s, "
+        f"Engine 000: Avg prompt throughput: {prompt:.1f} tokens/s, "
+        f"Avg generation throughput: {generation:.1f} tokens/s, "
         f"Running: {running} reqs, Waiting: {waiting} reqs, GPU KV cache usage: {usage * 100:.1f}%, "
         f"Prefix cache hit rate: {hit_rate * 100:.1f}%"
     )

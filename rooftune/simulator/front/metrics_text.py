@@ -1,4 +1,4 @@
-"""The engine's figures in Prometheus text with vLLM's names, labels and bucket edges."""
+"""The engine's metrics in Prometheus text with vLLM's names, labels and bucket edges."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Histogram:
         self._last, self._bucket = float("nan"), 0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value; the sequences of one step bring the same one again and again."""
+        """Count a value. The sequences of one step repeat the same one, so its bucket is kept."""
         if value != self._last:
             self._last, self._bucket = value, bisect_left(self.edges, value)
         self.counts[self._bucket] += times
@@ -109,7 +109,7 @@ class Metrics:
         }
 
     def text(self, gauges: dict[str, float], info: dict[str, object]) -> bytes:
-        """The whole page. ``gauges`` are written with the prefix ``vllm:`` unless they bring one."""
+        """The whole page. Names of ``gauges`` get the prefix ``vllm:`` unless they have one."""
         out: list[str] = []
         for name, value in gauges.items():
             full = name if ":" in name else f"vllm:{name}"

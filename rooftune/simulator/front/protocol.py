@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server protocol: keep-alive, one request at a time per connection, chunked answers, clear errors."""
+"""A small HTTP/1.1 server protocol: keep-alive, one request at a time per connection, chunked answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Exchange:
         )
 
     def stream(self, piece: bytes, last: bool) -> None:
-        """Send one piece of a streamed answer, in HTTP's chunked coding already."""
+        """Send one piece of a streamed answer, which is already in HTTP's chunked coding."""
         self._send(piece + b"0\r\n\r\n" if last else piece)
         if last:
             self.end()
@@ -62,13 +62,14 @@ class Exchange:
             self.protocol.transport.write(data)
 
     def end(self) -> None:
+        """Close the exchange; the connection may take its next request."""
         if self.open:
             self.open = False
             self.protocol.done()
 
 
 class HttpProtocol(asyncio.Protocol):
-    """Parses requests of one connection and hands them, one after another, to ``handle``."""
+    """Parses the requests of one connection and passes them, one after another, to ``handle``."""
 
     def __init__(self, handle: Callable[[Exchange], None]) -> None:
         self.handle = handle

@@ -1,4 +1,4 @@
-"""The simulated engine over HTTP: routes, the loop that keeps the clock, and what it reports of itself."""
+"""The simulated engine over HTTP: routes, the loop that keeps the clock, and its metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import secrets
 import time
 from collections import deque
-from typing import Any
 
 from rooftune.simulator.engine.core import EngineCore
 from rooftune.simulator.engine.scheduler import EngineRequest, Step
@@ -42,12 +41,12 @@ class Server:
         self.next_id = 0
         self.stats = (0.0, 0.0, 0.0)
         self.computed_prompt_tokens = 0
-        """Without those found in the prefix cache: what newer versions print as prompt throughput."""
+        """Prompt tokens not found in the prefix cache: newer versions print these as prompt throughput."""
         self.stalled_until = 0.0
         self.most_requests = int(str(core.config.other_flags.get("max_num_queued_reqs") or 0))
-        """Waiting and running; beyond it a request is answered with 503."""
+        """Limit of waiting and running requests; any more are answered with 503."""
         self.interval = core.config.stream_interval or 1
-        """Tokens that are sent together; the first always goes at once."""
+        """Tokens that are sent together; the first is always sent at once."""
         self.routes = {
             ("GET", "/health"): lambda x: x.answer(b""),
             ("GET", "/ping"): lambda x: x.answer(b""),
@@ -104,28 +103,17 @@ class Server:
         r = self.core.resolved
         if self.most_requests and len(self.active) >= self.most_requests:
             return exchange.error(
-                "The server is at its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
+                "The server has reached its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
             )
         try:
-            fields, ids = read_body(exchange.body, chat, self.model, r.max_model_len, self.core.facts.vocab_size)
+            body = read_body(exchange.body, chat, self.model, r.max_model_len, self.core.facts.vocab_size)
         except BadRequest as error:
             return exchange.error(str(error), error.status, error.kind)
         self.next_id += 1
-        hashes = hash_chain(ids, str(fields.get("cache_salt") or "")) if r.prefix_caching else ()
-        sequence = EngineRequest(self.next_id, len(ids), fields["max_tokens"], hashes, int(fields.get("priority") or 0))
-        options: dict[str, Any] = fields.get("stream_options") or {}
-        request = ActiveRequest(
-            sequence,
-            ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8),
-            now_s(),
-            chat,
-            bool(fields.get("stream")),
-            bool(options.get("include_usage")),
-            bool(options.get("continuous_usage_stats")),
-            self.model,
-            exchange,
-            self.now(),
-        )
+        hashes = hash_chain(body.prompt, body.cache_salt) if r.prefix_caching else ()
+        sequence = EngineRequest(self.next_id, len(body.prompt), body.max_tokens, hashes, body.priority)
+        id = ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8)
+        request = ActiveRequest(sequence, id, now_s(), chat, body, self.model, exchange, self.now())
         exchange.on_gone = lambda: self._gone(request)
         self.active[sequence] = request
         self.core.submit(sequence)
@@ -138,8 +126,10 @@ class Server:
             self.metrics.success["abort"] += 1
 
     async def run(self) -> None:
-        """Step for ever. Each step ends when it is due; a loop that is late catches up instead of stretching the
-        clock."""
+        """Run steps forever.
+
+        Each step ends when it is due. A loop that is late catches up instead of stretching the clock.
+        """
         due = self.now()
         while True:
             if self.core.idle:
@@ -163,7 +153,7 @@ class Server:
                 due = self.now()
 
     def _note_late(self, seconds: float) -> None:
-        """A step ended so many engine seconds after it was due."""
+        """Note that a step ended this many engine seconds after it was due."""
         self.late.append(seconds)
         self.metrics.histograms["rooftune:clock_late"].observe(seconds / self.time_scale)
 
@@ -200,7 +190,7 @@ class Server:
     def _send(self, request: ActiveRequest, new: int) -> None:
         sequence, exchange = request.sequence, request.exchange
         final = sequence.finished is not None
-        if request.stream:
+        if request.body.stream:
             request.unsent += new
             if not exchange.streaming:
                 exchange.begin_stream(opening(request))
@@ -278,6 +268,6 @@ class Server:
                 )
             if self.behind_s() > 0.005:
                 log_lines.warn(
-                    f"The simulated engine's clock is behind: {self.behind_s() * 1000:.1f} ms at p99; "
-                    "its timings are not to be trusted."
+                    f"The simulated engine's clock is {self.behind_s() * 1000:.1f} ms late at p99; "
+                    "do not trust its timings."
                 )

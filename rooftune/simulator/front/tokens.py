@@ -1,4 +1,4 @@
-"""A deterministic stand-in for a tokenizer: about four characters a token, equal text gives equal ids."""
+"""A deterministic stand-in for a tokenizer: about four characters per token; equal text gives equal ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PIECES = re.compile(r"\s?[^\s]{1,4}|\s")
 
 
 def encode(text: str, vocab_size: int = 32000) -> list[int]:
-    """Token ids of a text: pieces of up to four letters, each with the blank before it."""
+    """Token ids of a text: pieces of up to four characters, each with the space before it."""
     return [3 + zlib.crc32(piece.encode()) % (vocab_size - 3) for piece in _PIECES.findall(text)]
 
 
@@ -41,4 +41,4 @@ _WORDS = [
     ]
 ]
 WORDS = len(_WORDS)
-"""Words that answers are made of."""
+"""Number of words that answers are made of."""
