@@ -11,6 +11,7 @@ import typer
 
 from flows.cli import options, terminal
 from flows.cli.predict import SHOWN
+from rooftune.formatting import rate
 
 if TYPE_CHECKING:
     from rooftune.evidence.records.trial import TrialResult
@@ -153,7 +154,7 @@ def _show(trial: TrialResult, spec: Workload, url: str, save: Path | None) -> No
         rest = "all that were scheduled" if trial.census.completed == trial.census.scheduled else _why(trial)
         print(f"Requests: {trial.census.completed} completed, {rest}.")
     if trial.overloaded and trial.served_rate_per_s:
-        print(f"Overloaded: the server serves about {trial.served_rate_per_s:.2g} requests/s of this workload.")
+        print(f"Overloaded: the server serves about {rate(trial.served_rate_per_s, 'request')} of this workload.")
     for check in trial.checks:
         if check.status == "warn":
             print(f"Mind: {check.sentence}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options, terminal
+from rooftune.formatting import number
 
 if TYPE_CHECKING:
     from rooftune.engines.target import Target
@@ -72,16 +73,12 @@ def _vllm_here(named: str | None) -> str | None:
     return installed(python).version.split("+")[0] if python else None
 
 
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _show_hardware(found: Hardware) -> None:
     a = found.accelerator
     simulated = " (simulated: from the catalogue, not in this machine)" if found.simulated else ""
     print(f"{found.count} x {a.name}{simulated}, vLLM {found.engine_version}")
     print(f"memory {a.memory_bytes / 2**30:.1f} GiB, bandwidth {a.bandwidth_bytes_per_s / 1e9:,.0f} GB/s ({a.source})")
-    rates = ", ".join(f"{kind} {_rate(rate / 1e12)}" for kind, rate in a.flops_per_s.items())
+    rates = ", ".join(f"{kind} {number(rate / 1e12)}" for kind, rate in a.flops_per_s.items())
     print(f"TFLOP/s: {rates or 'not known'}")
     limits = [
         f"driver {found.driver}" if found.driver else "",

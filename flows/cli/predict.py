@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options, terminal
+from rooftune.formatting import rate
 
 if TYPE_CHECKING:
     from rooftune.engines.target import CalibrationFile
@@ -136,7 +137,7 @@ def _heading(about: dict[str, Any]) -> str:
 def _sentences(found: Any) -> list[str]:
     lines = []
     if found.overloaded:
-        served = f"; it serves about {found.served_rate_per_s:.2g} requests/s" if found.served_rate_per_s else ""
+        served = f"; it serves about {rate(found.served_rate_per_s, 'request')}" if found.served_rate_per_s else ""
         lines.append(f"Overloaded: the queue grows for as long as the load lasts{served}.")
     lines.append(f"Bottleneck: {found.bottleneck}.")
     lines.append(f"KV cache: {found.kv_cache_tokens:,} tokens.")

@@ -59,14 +59,14 @@ def compare(
 
       rooftune compare artifacts/chat-medium/20260101-120000-ab12 chat-medium/latest
     """
-    from rooftune.report.compare import compare_runs, text
+    from rooftune.report.compare import compare_runs, comparison_text
     from rooftune.run_names import find_run
 
     found = compare_runs(find_run(a, artifacts), find_run(b, artifacts))
     if as_json:
-        terminal.print_json(found)
+        terminal.print_json(found.model_dump(mode="json"))
     else:
-        terminal.markdown(text(found))
+        terminal.markdown(comparison_text(found))
 
 
 def history(
@@ -83,7 +83,7 @@ def history(
     """
     from rooftune.errors import InputError, nearest
     from rooftune.evidence.history import read, unreadable
-    from rooftune.report.history import text
+    from rooftune.report.history import history_text
 
     root = artifacts / "history"
     rows = read(root, workload)
@@ -97,7 +97,7 @@ def history(
     if as_json:
         terminal.print_json({"workload": workload, "trials": rows[-last:], "unreadable": [str(p) for p in cut]})
     else:
-        terminal.markdown(text(workload, rows, last))
+        terminal.markdown(history_text(workload, rows, last))
 
 
 def audit(

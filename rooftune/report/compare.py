@@ -1,57 +1,114 @@
-"""Two runs side by side: the text of ``rooftune compare RUN RUN``."""
+"""Two runs side by side: the result and the text of ``rooftune compare RUN RUN``."""
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import BaseModel, ConfigDict
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.report.contents import Contents, read
-from rooftune.report.text import change, code, number, sentence, table
+from rooftune.formatting import number
+from rooftune.report.markup import code, interval_change, sentence, table
+from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.judge import SHOWN, WORDS, judge
+from rooftune.tuning.judge import judge
+from rooftune.tuning.metrics import COMPARED, metric_name
+from rooftune.tuning.plan import Interval
+
+ANSWERS = {"applied": "better", "no gain": "worse"}
+"""Verdicts under the names that suit two runs, of which neither is a candidate."""
+HEADLINES = {
+    "better": "B is better",
+    "worse": "B is worse",
+    "no measurable difference": "There is no measurable difference",
+    "more trials needed": "The trials do not decide it yet",
+    "not run": "The runs cannot be compared",
+    "not trusted": "The runs cannot be compared",
+}
 
 
-def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSide(_Frozen):
+    """One of the two runs."""
+
+    run: str
+    workload: str
+    gpu: str
+    engine: str
+    engine_version: str
+    model: str
+    simulated: bool
+    incumbent: str
+    first_sentence: str
+
+
+class MetricPair(_Frozen):
+    """One metric of both sides; ``ratio`` is b / a."""
+
+    a: float | None = None
+    b: float | None = None
+    ratio: Interval | None = None
+
+
+class PairComparison(_Frozen):
+    """One configuration of each run, compared."""
+
+    a: str
+    b: str
+    trials: list[int]
+    metrics: dict[str, MetricPair]
+    verdict: str
+    reason: str
+
+
+class RunComparison(_Frozen):
+    """Two runs compared. ``caveats`` names all differences that the configurations do not explain."""
+
+    a: RunSide
+    b: RunSide
+    caveats: list[str]
+    pairs: list[PairComparison]
+
+
+def compare_runs(a: RunFolder, b: RunFolder) -> RunComparison:
     """Compare the recommended configurations of two runs, and every configuration that both measured.
 
-    Ratios are b / a. ``caveats`` says what else differs, so that nobody takes it for the effect of the configuration.
-
     Raises:
-        RooftuneError: a run has not got as far as a decision, or its files cannot be read.
+        RooftuneError: a run has no decision yet, or its files cannot be read.
     """
-    first, second = read(a), read(b)
+    first, second = read_run(a), read_run(b)
     shared = [p.id for p in first.measured if second.of(p.id)] if _same_plan(first, second) else []
-    pairs = [(first.decision.incumbent, second.decision.incumbent), *((n, n) for n in shared)]
-    rows = [_pair(first, second, x, y) for x, y in dict.fromkeys(pairs)]
-    return {
-        "a": _side(first),
-        "b": _side(second),
-        "caveats": caveats(first, second),
-        "pairs": rows,
-    }
+    pairs = [(first.decision.incumbent, second.decision.incumbent), *((name, name) for name in shared)]
+    return RunComparison(
+        a=_side(first),
+        b=_side(second),
+        caveats=caveats(first, second),
+        pairs=[_pair(first, second, x, y) for x, y in dict.fromkeys(pairs)],
+    )
 
 
-def _same_plan(a: Contents, b: Contents) -> bool:
+def _same_plan(a: RunData, b: RunData) -> bool:
     return a.plan.target.engine_version == b.plan.target.engine_version and a.plan.target.model == b.plan.target.model
 
 
-def _side(c: Contents) -> dict[str, Any]:
-    return {
-        "run": str(c.run.path),
-        "workload": c.plan.workload,
-        "gpu": c.hardware.accelerator.name,
-        "engine": c.plan.target.engine,
-        "engine_version": c.plan.target.engine_version,
-        "model": c.plan.target.model,
-        "simulated": c.simulated,
-        "incumbent": c.decision.incumbent,
-        "first_sentence": c.decision.first_sentence,
-    }
+def _side(run: RunData) -> RunSide:
+    target = run.plan.target
+    return RunSide(
+        run=str(run.folder.path),
+        workload=run.plan.workload,
+        gpu=run.hardware.accelerator.name,
+        engine=target.engine,
+        engine_version=target.engine_version,
+        model=target.model,
+        simulated=run.simulated,
+        incumbent=run.decision.incumbent,
+        first_sentence=run.decision.first_sentence,
+    )
 
 
-def caveats(a: Contents, b: Contents) -> list[str]:
-    """What differs between two runs apart from flags."""
-    found = []
+def caveats(a: RunData, b: RunData) -> list[str]:
+    """What differs between two runs apart from their flags."""
     sides = {
         "engine": (a.plan.target.engine, b.plan.target.engine),
         "engine version": (a.plan.target.engine_version, b.plan.target.engine_version),
@@ -59,60 +116,43 @@ def caveats(a: Contents, b: Contents) -> list[str]:
         "model": (a.plan.target.model, b.plan.target.model),
         "workload": (_hashes(a.trials), _hashes(b.trials)),
     }
-    for what, (x, y) in sides.items():
-        if x != y:
-            found.append(f"the {what} differs ({x} and {y})")
-    found.append("the runs were made one after the other, so whatever drifted between them counts as a difference")
-    return found
+    found = [f"the {what} differs ({x} and {y})" for what, (x, y) in sides.items() if x != y]
+    return [*found, "the runs were made one after the other, so any drift between them is part of the difference"]
 
 
 def _hashes(trials: list[TrialResult]) -> str:
     return ", ".join(sorted({f"{t.workload} {t.workload_hash[:8]}" for t in trials}))
 
 
-def _pair(a: Contents, b: Contents, x: str, y: str) -> dict[str, Any]:
+def _pair(a: RunData, b: RunData, x: str, y: str) -> PairComparison:
     ours, theirs = b.of(y), a.of(x)
-    row: dict[str, Any] = {"a": x, "b": y, "trials": [len(theirs), len(ours)]}
-    row["metrics"] = {
-        m: {"a": a.value(x, m), "b": b.value(y, m)}
-        for m in SHOWN
-        if a.value(x, m) is not None or b.value(y, m) is not None
-    }
-    if len(ours) < 2 or len(theirs) < 2:
-        return {**row, "verdict": "not run", "reason": "each side needs two believed trials"}
-    found = judge(ours, theirs, b.plan.objective, x, 1)
-    names = {"applied": "better", "no gain": "worse"}
-    row["verdict"] = names.get(found.verdict, found.verdict)
-    row["reason"] = found.reason
-    for metric, interval in found.ratios.items():
-        row["metrics"].setdefault(metric, {})["ratio"] = interval.model_dump()
-    return row
+    found = judge(ours, theirs, b.plan.objective, x, candidates=1) if min(len(ours), len(theirs)) >= 2 else None
+    ratios = found.ratios if found else {}
+    names = {**dict.fromkeys(COMPARED), **ratios}
+    metrics = {m: MetricPair(a=a.value(x, m), b=b.value(y, m), ratio=ratios.get(m)) for m in names}
+    return PairComparison(
+        a=x,
+        b=y,
+        trials=[len(theirs), len(ours)],
+        metrics={m: pair for m, pair in metrics.items() if pair.a is not None or pair.b is not None},
+        verdict=ANSWERS.get(found.verdict, found.verdict) if found else "not run",
+        reason=found.reason if found else "each side needs two believed trials",
+    )
 
 
-def text(found: dict[str, Any]) -> str:
+def comparison_text(found: RunComparison) -> str:
     """The comparison as Markdown for the terminal."""
-    a, b = found["a"], found["b"]
-    lines = [f"# {a['workload']}: {a['run']} and {b['run']}", ""]
-    for name, side in (("A", a), ("B", b)):
-        simulated = " (simulated)" if side["simulated"] else ""
-        lines.append(f"- {name}: {side['gpu']}{simulated}, vLLM {side['engine_version']}: {side['first_sentence']}")
-    lines += ["", *[f"- Mind that {c}." for c in found["caveats"]], ""]
-    for pair in found["pairs"]:
-        lines += [
-            f"## {code(pair['a'])} in A, {code(pair['b'])} in B",
-            "",
-            sentence(f"B is {pair['verdict']}: {pair['reason']}"),
-            "",
-        ]
+    lines = [f"# {found.a.workload}: {found.a.run} and {found.b.run}", ""]
+    for name, side in (("A", found.a), ("B", found.b)):
+        simulated = " (simulated)" if side.simulated else ""
+        lines.append(f"- {name}: {side.gpu}{simulated}, vLLM {side.engine_version}: {side.first_sentence}")
+    lines += ["", *[f"- Note that {caveat}." for caveat in found.caveats], ""]
+    for pair in found.pairs:
+        headline = HEADLINES.get(pair.verdict, pair.verdict)
+        lines += [f"## {code(pair.a)} in A, {code(pair.b)} in B", "", sentence(f"{headline}: {pair.reason}"), ""]
         rows = [
-            [WORDS.get(m, m), number(v.get("a")), number(v.get("b")), _ratio(v.get("ratio"))]
-            for m, v in pair["metrics"].items()
+            [metric_name(m), number(values.a), number(values.b), interval_change(values.ratio)]
+            for m, values in pair.metrics.items()
         ]
-        lines += [*table(["Metric", "A", "B", "B against A"], rows, right=1), ""]
+        lines += [*table(["Metric", "A", "B", "Change from A to B"], rows, right=1), ""]
     return "\n".join(lines)
-
-
-def _ratio(value: dict[str, Any] | None) -> str:
-    from rooftune.tuning.plan import Interval
-
-    return change(Interval.model_validate(value)) if value else "–"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rooftune.evidence.records.columns import Floats
 from rooftune.files import replacing
-from rooftune.report.contents import Contents
-from rooftune.report.text import number
+from rooftune.formatting import number
+from rooftune.metrics.window import Window
+from rooftune.report.run_data import RunData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,27 +24,47 @@ BLUE, ORANGE, GREEN, PINK, GREY, LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79
 WIDTH = 9.0
 """Inches at 110 dots: about 1,000 pixels, readable in a README."""
 DPI = 110
-NONE_ANSWERED = "No request scheduled in the window was answered in full before the load ended"
-Times = tuple[npt.NDArray[np.float64], int, npt.NDArray[np.float64]]
-"""E2EL of completed requests in s, requests scheduled in the window, gaps between chunks in s."""
+NO_REQUEST_FINISHED = "No request scheduled in the window was answered in full before the load ended"
 
 
-def draw_all(c: Contents) -> list[tuple[Path, str]]:
-    """Draw every figure that the evidence allows. Returns path and caption of each."""
-    plans: list[tuple[str, str, Callable[[Contents], Figure | None]]] = [
-        ("throughput.png", "Output throughput by configuration, in the order of the phases; dots are trials", throughput),
-        ("latency.png", "Time per output token and time to first token by configuration; dots are trials", latency),
-        ("distribution.png", "Distribution of the latencies of single requests and of the gaps between tokens", distribution),
-    ]  # fmt: skip
-    made = []
-    for name, caption, drawer in plans:
-        figure = drawer(c)
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of the report: its file and its caption."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure; ``draw`` gives None where the run has no data for it."""
+
+    file: str
+    caption: str
+    draw: Callable[[RunData], Figure | None]
+
+
+@dataclass(frozen=True)
+class RequestTimes:
+    """Times of one trial's requests that were scheduled in the window."""
+
+    e2el_s: Floats
+    """Of completed requests, sorted."""
+    scheduled: int
+    gaps_s: Floats
+    """Between the chunks of all streams, sorted."""
+
+
+def draw_all(run: RunData) -> list[Drawing]:
+    """Draw every figure that the records allow."""
+    drawings = []
+    for kind in _KINDS:
+        figure = kind.draw(run)
         if figure is not None:
-            path = c.run.figures / name
+            path = run.folder.figures / kind.file
             _save(figure, path)
-            made.append((path, caption + (" (simulated)" if c.simulated else "")))
-    roofline = _roofline(c)
-    return [*made, roofline] if roofline else made
+            drawings.append(Drawing(path, _title(run, kind.caption)))
+    return drawings
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -67,66 +89,66 @@ def _new(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(axes[0])
 
 
-def _colour(c: Contents, name: str) -> str:
-    if name == c.decision.incumbent:
+def _colour(run: RunData, name: str) -> str:
+    if name == run.decision.incumbent:
         return BLUE
     return GREY if name == "baseline" else LIGHT
 
 
-def throughput(c: Contents) -> Figure | None:
+def throughput(run: RunData) -> Figure | None:
     """Horizontal bars: output throughput of each measured configuration, trials as dots."""
-    names = [p.id for p in c.measured if c.value(p.id, "output_throughput") is not None]
+    names = [p.id for p in run.measured if run.value(p.id, "output_throughput") is not None]
     if not names:
         return None
     figure, (axis,) = _new(0.8 + 0.34 * len(names))
-    _bars(c, axis, names, "output_throughput", labels=True)
-    axis.set_title(_title(c, "Output throughput, tokens/s"), loc="left", fontsize=11)
+    _bars(run, axis, names, "output_throughput", labels=True)
+    axis.set_title(_title(run, "Output throughput, tokens/s"), loc="left", fontsize=11)
     return figure
 
 
-def latency(c: Contents) -> Figure | None:
+def latency(run: RunData) -> Figure | None:
     """Bars of median TPOT, and beside them of median TTFT where that is not withheld."""
-    names = [p.id for p in c.measured if c.value(p.id, "median_tpot_ms") is not None]
+    names = [p.id for p in run.measured if run.value(p.id, "median_tpot_ms") is not None]
     if not names:
         return None
-    first = any(c.value(n, "median_ttft_ms") is not None for n in names)
+    first = any(run.value(n, "median_ttft_ms") is not None for n in names)
     figure, axes = _new(0.8 + 0.34 * len(names), 2 if first else 1)
-    _bars(c, axes[0], names, "median_tpot_ms", labels=True, room=1.45 if first else 1.22)
-    axes[0].set_title(_title(c, "Time per output token, median, ms"), loc="left", fontsize=11)
+    _bars(run, axes[0], names, "median_tpot_ms", labels=True, room=1.45 if first else 1.22)
+    axes[0].set_title(_title(run, "Time per output token, median, ms"), loc="left", fontsize=11)
     if first:
         axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
-        _bars(c, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
+        _bars(run, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
     else:
-        reason = c.withheld(names[0], "median_ttft_ms") or "no figure"
+        reason = run.withheld(names[0], "median_ttft_ms") or "no figure"
         said = textwrap.fill(f"Time to first token is withheld: {reason}.", 120)
         figure.supxlabel(said, fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 
-def _bars(c: Contents, axis: Axes, names: list[str], metric: str, *, labels: bool, room: float = 1.22) -> None:
-    values = [c.value(n, metric) for n in names]
+def _bars(run: RunData, axis: Axes, names: list[str], metric: str, *, labels: bool, room: float = 1.22) -> None:
+    values = [run.value(n, metric) for n in names]
     most = max((v for v in values if v is not None), default=1.0)
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
         if value is None:
             axis.text(0, place, "withheld", va="center", fontsize=9, color=GREY)
             continue
-        axis.barh(place, value, color=_colour(c, name), height=0.66)
-        trials = [t.metrics[metric] for t in c.of(name) if metric in t.metrics]
+        axis.barh(place, value, color=_colour(run, name), height=0.66)
+        trials = [t.metrics[metric] for t in run.of(name) if metric in t.metrics]
         axis.plot(trials, [place] * len(trials), "o", color="black", markersize=3, alpha=0.7)
         axis.text(max(value, *trials) + 0.015 * most, place, number(value), va="center", fontsize=9, color="black")
     axis.set_yticks(range(len(names)), names if labels else [""] * len(names))
     for tick, name in zip(axis.get_yticklabels(), names, strict=True):
-        tick.set_fontweight("bold" if name == c.decision.incumbent else "normal")
+        tick.set_fontweight("bold" if name == run.decision.incumbent else "normal")
     axis.invert_yaxis()
     axis.set_xlim(0, most * room)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
-    _phase_lines(c, axis, names)
+    _phase_lines(run, axis, names)
 
 
-def _phase_lines(c: Contents, axis: Axes, names: list[str]) -> None:
+def _phase_lines(run: RunData, axis: Axes, names: list[str]) -> None:
     """A thin line above each phase, with its name at the right end."""
-    phases = [c.plan.candidate(n).phase for n in names]
+    phases = [run.plan.candidate(n).phase for n in names]
     right = axis.get_yaxis_transform()
     for place, phase in enumerate(phases):
         if place == 0 or phase != phases[place - 1]:
@@ -134,27 +156,31 @@ def _phase_lines(c: Contents, axis: Axes, names: list[str]) -> None:
             axis.text(1, place - 0.42, phase, transform=right, ha="right", va="top", fontsize=8, color=GREY)
 
 
-def _title(c: Contents, text: str) -> str:
-    return text + (" (simulated)" if c.simulated else "")
+def _title(run: RunData, text: str) -> str:
+    return text + (" (simulated)" if run.simulated else "")
 
 
-def distribution(c: Contents) -> Figure | None:
+def distribution(run: RunData) -> Figure | None:
     """Share of requests answered within a time, of all that were scheduled; and of gaps between tokens."""
-    chosen = chosen_for_curves(c)
-    data = {name: found for name in chosen if (found := times(c, name)) is not None}
+    chosen = chosen_for_curves(run)
+    data = {name: found for name in chosen if (found := times(run, name)) is not None}
     if not data:
         return None
-    answered = any(len(found[0]) for found in data.values())
+    answered = any(len(found.e2el_s) for found in data.values())
     figure, axes = _new(4.2, 2 if answered else 1)
     colours = dict(zip(data, [GREY, BLUE, ORANGE, GREEN, PINK], strict=False))
     if len(data) == 1:
         colours = dict.fromkeys(data, BLUE)
     if answered:
-        _answered(c, axes[0], data, colours)
+        _answered(run, axes[0], data, colours)
     else:
-        figure.supxlabel(f"{NONE_ANSWERED}, so there is no curve of it.", fontsize=9, color=GREY, x=0.01, ha="left")
+        figure.supxlabel(
+            f"{NO_REQUEST_FINISHED}, so there is no curve of it.", fontsize=9, color=GREY, x=0.01, ha="left"
+        )
     _between(axes[-1], data, colours)
-    axes[-1].set_title("Gaps between tokens" if answered else _title(c, "Gaps between tokens"), loc="left", fontsize=11)
+    axes[-1].set_title(
+        "Gaps between tokens" if answered else _title(run, "Gaps between tokens"), loc="left", fontsize=11
+    )
     for axis in axes:
         axis.set_ylim(0, 1.02)
         axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
@@ -163,20 +189,20 @@ def distribution(c: Contents) -> Figure | None:
     return figure
 
 
-def _answered(c: Contents, axis: Axes, data: dict[str, Times], colours: dict[str, str]) -> None:
+def _answered(run: RunData, axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str]) -> None:
     """Of all requests, the share answered within a time."""
     for name, found in data.items():
-        _curve(axis, found[0], found[1], colours[name], name)
-    axis.set_title(_title(c, "Requests answered within … s"), loc="left", fontsize=11)
+        _curve(axis, found.e2el_s, found.scheduled, colours[name], name)
+    axis.set_title(_title(run, "Requests answered within … s"), loc="left", fontsize=11)
     axis.set_ylabel("share of all requests scheduled in the window", fontsize=9)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
     axis.set_xlabel("time from scheduled send to last token, s", fontsize=9)
     axis.set_xlim(left=0)
 
 
-def _between(axis: Axes, data: dict[str, Times], colours: dict[str, str]) -> None:
+def _between(axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str]) -> None:
     """Gaps between tokens."""
-    gaps = {name: found[2] * 1000 for name, found in data.items()}
+    gaps = {name: found.gaps_s * 1000 for name, found in data.items()}
     for name, values in gaps.items():
         _curve(axis, values, len(values), colours[name], name)
     axis.set_xlabel("gap, ms (log scale)", fontsize=9)
@@ -187,21 +213,21 @@ def _between(axis: Axes, data: dict[str, Times], colours: dict[str, str]) -> Non
     axis.xaxis.set_minor_formatter(lambda v, _: f"{v:,.0f}" if f"{v:.0e}"[0] in "25" and v >= 1 else "")
 
 
-def chosen_for_curves(c: Contents) -> list[str]:
+def chosen_for_curves(run: RunData) -> list[str]:
     """Baseline, the recommended configuration, and the one with the lowest time per output token."""
-    names = ["baseline", c.decision.incumbent]
-    tpot = {p.id: v for p in c.measured if (v := c.value(p.id, "median_tpot_ms")) is not None}
+    names = ["baseline", run.decision.incumbent]
+    tpot = {p.id: v for p in run.measured if (v := run.value(p.id, "median_tpot_ms")) is not None}
     if tpot:
         names.append(min(tpot, key=lambda k: tpot[k]))
-    return [n for n in dict.fromkeys(names) if c.of(n)]
+    return [n for n in dict.fromkeys(names) if run.of(n)]
 
 
-def times(c: Contents, name: str) -> Times | None:
+def times(run: RunData, name: str) -> RequestTimes | None:
     """The times of one configuration's last trial; None without records."""
     import pyarrow.parquet as pq
 
-    trial = c.of(name)[-1]
-    path = c.run.trial(name, trial.n).requests
+    trial = run.of(name)[-1]
+    path = run.folder.trial(name, trial.n).requests
     if not path.is_file() or trial.window is None:
         return None
     columns = ["status", "scheduled_s", "last_token_s", "chunk_s"]
@@ -210,10 +236,10 @@ def times(c: Contents, name: str) -> Times | None:
     inside = (scheduled >= trial.window.start_s) & (scheduled < trial.window.end_s)
     done = inside & (np.asarray(found["status"].to_pylist()) == "completed")
     last = found["last_token_s"].to_numpy()
-    return np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window)
+    return RequestTimes(np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window))
 
 
-def _gaps(found: Any, scheduled: npt.NDArray[np.float64], window: Any) -> npt.NDArray[np.float64]:
+def _gaps(found: Any, scheduled: Floats, window: Window) -> Floats:
     """Gaps between chunks that arrived in the window, of all requests, finished or not."""
     column = found["chunk_s"].combine_chunks()
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -227,7 +253,7 @@ def _gaps(found: Any, scheduled: npt.NDArray[np.float64], window: Any) -> npt.ND
     return np.sort(gaps[same])
 
 
-def _log_range(axis: Axes, values: list[npt.NDArray[np.float64]]) -> None:
+def _log_range(axis: Axes, values: list[Floats]) -> None:
     """From below the bulk of the gaps to above it: tokens that were read together have gaps of nothing."""
     seen = [v[v > 0] for v in values]
     seen = [v for v in seen if len(v)]
@@ -237,7 +263,7 @@ def _log_range(axis: Axes, values: list[npt.NDArray[np.float64]]) -> None:
         axis.set_xlim(0.7 * low, max(1.3 * high, 3 * low))
 
 
-def _names(axis: Axes, values: dict[str, npt.NDArray[np.float64]], colours: dict[str, str]) -> None:
+def _names(axis: Axes, values: dict[str, Floats], colours: dict[str, str]) -> None:
     """Write each curve's name beside it, at heights that keep them apart."""
     for place, (name, found) in enumerate(values.items()):
         if len(found):
@@ -248,7 +274,7 @@ def _names(axis: Axes, values: dict[str, npt.NDArray[np.float64]], colours: dict
             axis.text(at * 1.06, height, name, color=colours[name], fontsize=9, va="center", bbox=style)
 
 
-def _curve(axis: Axes, values: npt.NDArray[np.float64], total: int, colour: str, name: str) -> None:
+def _curve(axis: Axes, values: Floats, total: int, colour: str, name: str) -> None:
     if not len(values) or not total:
         axis.plot([], [], color=colour, label=f"{name}: none")
         return
@@ -257,15 +283,18 @@ def _curve(axis: Axes, values: npt.NDArray[np.float64], total: int, colour: str,
     axis.plot(across, up, color=colour, linewidth=1.8, label=name)
 
 
-def _roofline(c: Contents) -> tuple[Path, str] | None:
+def _roofline(run: RunData) -> Figure | None:
     """The roofline with every believed configuration placed."""
-    path = c.run.figures / "roofline.png"
-    if c.roofline is None:
-        return None
-    from rooftune.roofline.figure import draw
-    from rooftune.roofline.model import Roofline
+    from rooftune.roofline.figure import figure_of
 
-    draw(Roofline.model_validate(c.roofline), path)
-    return path, "Roofline: decode and prefill of every believed configuration" + (
-        " (simulated)" if c.simulated else ""
-    )
+    return figure_of(run.roofline) if run.roofline else None
+
+
+_KINDS = (
+    Kind("throughput.png", "Output throughput of each configuration, by phase; dots are trials", throughput),
+    Kind(
+        "latency.png", "Time per output token and time to first token of each configuration; dots are trials", latency
+    ),
+    Kind("distribution.png", "Distribution of request latency and of the gaps between tokens", distribution),
+    Kind("roofline.png", "Roofline: decode and prefill of each believed configuration", _roofline),
+)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rooftune.evidence.history import run_to_run
-from rooftune.report.text import number, plain_change, table
+from rooftune.formatting import NONE, change, number
+from rooftune.report.markup import table
 
 COLUMNS = {
     "output_throughput": "Output tok/s",
@@ -17,14 +18,14 @@ COLUMNS = {
 }
 
 
-def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> str:
-    """The newest trials, each with its change of throughput against the one before of the same configuration.
+def history_text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> str:
+    """The newest trials, each with the change of throughput since the previous trial of the same configuration.
 
-    ``rows`` are those of the history dataset in any order: started_at, candidate, gpu, engine, engine_version,
-    simulated, believed and metrics by name.
+    ``rows`` come from the history dataset in any order. They have started_at, candidate, gpu, engine, engine_version,
+    simulated, believed, and metrics by name.
     """
     if not rows:
-        return f"No trial of {workload} is in the history yet; run: rooftune optimize {workload}\n"
+        return f"The history has no trial of {workload} yet. Run: rooftune optimize {workload}\n"
     ordered = sorted(rows, key=lambda r: float(r.get("started_at") or 0))
     before: dict[tuple[Any, ...], float] = {}
     lines = []
@@ -32,13 +33,13 @@ def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> st
         key = tuple(str(row.get(k)) for k in ("candidate", "gpu", "engine", "engine_version", "model", "flags"))
         rate = _metric(row, "output_throughput")
         earlier = before.get(key)
-        change = plain_change(rate / earlier) if rate and earlier else "–"
+        since = change(rate / earlier if rate and earlier else None)
         if rate and _believed(row):
             before[key] = rate
         lines.append(
-            [*_about(row), *[number(_metric(row, m)) for m in COLUMNS], change, "yes" if _believed(row) else "no"]
+            [*_about(row), *[number(_metric(row, m)) for m in COLUMNS], since, "yes" if _believed(row) else "no"]
         )
-    head = ["When (UTC)", "Configuration", "Where", *COLUMNS.values(), "Throughput against the one before", "Believed"]
+    head = ["When (UTC)", "Configuration", "Where", *COLUMNS.values(), "Throughput change", "Believed"]
     kept = lines[-last:]
     note = (
         f"The newest {len(kept)} of {len(lines)} trials of {workload}."
@@ -49,25 +50,31 @@ def text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> st
 
 
 def _changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The newest run of each configuration against the one before, with intervals."""
+    """The newest run of each configuration compared with the previous one, with intervals."""
     found = run_to_run(rows)
     if not found:
         return []
     lines = []
     for c in found:
         k = c.comparison
-        span = f"{plain_change(k.low)} to {plain_change(k.high)}"
-        versions = " (another engine version)" if c.engine_version != c.engine_version_before else ""
-        lines.append([c.configuration + versions, plain_change(k.estimate), span, f"{k.trials_a} and {k.trials_b}", k.answer])  # fmt: skip
+        interval = f"{change(k.low)} to {change(k.high)}"
+        versions = " (different engine version)" if c.engine_version != c.engine_version_before else ""
+        trials = f"{k.trials_a} and {k.trials_b}"
+        lines.append([c.configuration + versions, change(k.estimate), interval, trials, k.answer])
     head = ["Configuration", "Output throughput", "95 % interval", "Trials", "Answer"]
-    return ["", "The newest run of each configuration against the run of it before:", "", *table(head, lines, right=1)]
+    return [
+        "",
+        "The newest run of each configuration compared with the previous one:",
+        "",
+        *table(head, lines, right=1),
+    ]
 
 
 def _about(row: Mapping[str, Any]) -> list[str]:
     at = float(row.get("started_at") or 0)
-    when = dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%d %H:%M") if at else "–"
-    where = f"{row.get('gpu') or row.get('engine') or '–'}, vLLM {row.get('engine_version') or '–'}"
-    return [when, str(row.get("candidate", "–")), where + (" (simulated)" if row.get("simulated") else "")]
+    when = dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%d %H:%M") if at else NONE
+    where = f"{row.get('gpu') or row.get('engine') or NONE}, vLLM {row.get('engine_version') or NONE}"
+    return [when, str(row.get("candidate", NONE)), where + (" (simulated)" if row.get("simulated") else "")]
 
 
 def _metric(row: Mapping[str, Any], name: str) -> float | None:

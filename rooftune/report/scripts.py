@@ -7,23 +7,24 @@ from pathlib import Path
 
 from rooftune.engines.command_line import shell_script
 from rooftune.files import write_text
-from rooftune.report.contents import Contents
+from rooftune.formatting import rate
+from rooftune.report.run_data import RunData
 from rooftune.tuning.decision import place_of
 
 
-def write_scripts(c: Contents) -> list[Path]:
-    """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder. Returns their paths; none for an endpoint."""
-    if c.plan.target.engine == "endpoint":
+def write_scripts(run: RunData) -> list[Path]:
+    """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder; nothing for an endpoint."""
+    if run.plan.target.engine == "endpoint":
         return []
-    names = {"start_vllm.sh": c.decision.incumbent}
-    names |= {f"start_vllm_{phase.replace('-', '_')}.sh": c.incumbent_after(phase) for phase in c.phases}
+    names = {"start_vllm.sh": run.decision.incumbent}
+    names |= {f"start_vllm_{phase.replace('-', '_')}.sh": run.incumbent_after(phase) for phase in run.phases}
     paths = []
     for file, candidate in names.items():
-        path = c.run.path / file
+        path = run.folder.path / file
         write_text(
             path,
             shell_script(
-                c.config(candidate), comments(c, candidate, file), engine_version=c.plan.target.engine_version
+                run.config(candidate), comments(run, candidate, file), engine_version=run.plan.target.engine_version
             ),
         )
         os.chmod(path, 0o755)
@@ -31,15 +32,15 @@ def write_scripts(c: Contents) -> list[Path]:
     return paths
 
 
-def comments(c: Contents, candidate: str, file: str) -> list[str]:
-    """What stands at the top of a script: what it starts, for what, and on what evidence."""
-    what = "the recommended configuration" if file == "start_vllm.sh" else "the state after this phase"
-    rate = c.value(candidate, "output_throughput")
-    where = place_of(c.plan, c.trials)
+def comments(run: RunData, candidate: str, file: str) -> list[str]:
+    """The header of a script: what it starts, for which workload, and on what evidence."""
+    what = "the recommended configuration" if file == "start_vllm.sh" else "the configuration after this phase"
+    throughput = run.value(candidate, "output_throughput")
+    where = place_of(run.plan, run.trials)
     lines = [
-        f"{file}: {what} for {c.plan.workload} ({candidate}).",
-        f"Found by rooftune on {where}, run {c.about.get('run_id', c.run.path.name)}.",
+        f"{file}: {what} for {run.plan.workload} ({candidate}).",
+        f"Found by rooftune on {where}, run {run.about.get('run_id', run.folder.path.name)}.",
     ]
-    if rate is not None:
-        lines.append(f"Measured: {rate:,.0f} output tokens/s" + (" (simulated)." if c.simulated else "."))
+    if throughput is not None:
+        lines.append(f"Measured: {rate(throughput, 'output token')}" + (" (simulated)." if run.simulated else "."))
     return lines

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rooftune.report.contents import Contents
-from rooftune.report.text import Notes, code, figure, number, status, table
+from rooftune.formatting import NONE, flops_per_s, gibibytes, gigabytes_per_s, number, percent, quantity, rate
+from rooftune.report.markup import Footnotes, code, metric_cell, status, table
+from rooftune.report.run_data import RunData
+from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
-from rooftune.tuning.objective import THROUGHPUTS, UNSATURATED_METRIC
+from rooftune.tuning.goal import THROUGHPUTS, UNSATURATED_METRIC
 
 COLUMNS = {
     "output_throughput": "Output throughput (tok/s)",
@@ -16,55 +18,54 @@ COLUMNS = {
 }
 
 
-def title(c: Contents) -> list[str]:
+def title(run: RunData) -> list[str]:
     """Title, what was tuned, and the banner of a simulated run."""
-    target = c.plan.target
-    where = place_of(c.plan, c.trials)
+    target = run.plan.target
+    where = place_of(run.plan, run.trials)
     rows = [
-        ["Date", str(c.about.get("created", ""))[:10]],
-        ["Run", str(c.about.get("run_id", c.run.path.name))],
-        ["Workload", workload_words(c)],
-        ["Objective", objective_words(c)],
-        ["Hardware", hardware_words(c)],
-        ["Model", f"{target.model}" + (f" as {c.config('baseline').model}" if _hub(c) else "")],
-        ["Engine", engine_words(c)],
+        ["Date", str(run.about.get("created", ""))[:10]],
+        ["Run", str(run.about.get("run_id", run.folder.path.name))],
+        ["Workload", workload_words(run)],
+        ["Objective", objective_words(run)],
+        ["Hardware", hardware_words(run)],
+        ["Model", f"{target.model}" + (f" as {run.config('baseline').model}" if _hub(run) else "")],
+        ["Engine", engine_words(run)],
     ]
-    lines = [f"# {c.plan.workload} on {where}", "", *table(["", ""], rows), ""]
-    if c.simulated:
+    lines = [f"# {run.plan.workload} on {where}", "", *table(["", ""], rows), ""]
+    if run.simulated:
         lines += [
-            "> **Simulated.** No GPU ran. Every figure below comes from rooftune's emulated engine, over HTTP and with "
-            f"the same client as for a real server. {band_words(c)}",
+            "> **Simulated.** No GPU ran. Every number below comes from rooftune's emulated engine, measured over "
+            f"HTTP by the client that measures real servers. {band_words(run)}",
             "",
         ]
     return lines
 
 
-def band_words(c: Contents) -> str:
-    """How far the simulator may be off."""
-    error = c.plan.predicted_error
+def band_words(run: RunData) -> str:
+    """The error of the simulator, as far as it is known."""
+    error = run.plan.predicted_error
     if error is None:
-        return "How far it may be off for this hardware and model is not known; confirm on the real GPU before you rely on it."
-    return (
-        f"Against published measurements it is off by about {100 * error:.0f} %; confirm on the real GPU before you "
-        "rely on it."
-    )
+        known = "Its error for this hardware and model is unknown"
+    else:
+        known = f"On published measurements of similar cases its error is about {percent(error)}"
+    return f"{known}; confirm the result on the real GPU before you rely on it."
 
 
-def _hub(c: Contents) -> bool:
-    return c.config("baseline").model != c.plan.target.model
+def _hub(run: RunData) -> bool:
+    return run.config("baseline").model != run.plan.target.model
 
 
-def workload_words(c: Contents) -> str:
+def workload_words(run: RunData) -> str:
     """The load in words."""
-    w = c.workload
-    parts = [c.plan.workload]
-    asked = c.decision.asked_rate_per_s
+    w = run.workload
+    parts = [run.plan.workload]
+    asked = run.decision.asked_rate_per_s
     process = w.get("arrivals", {}).get("process")
     if process == "closed":
         parts.append(f"closed loop, {w['arrivals'].get('concurrency')} requests in flight")
     elif asked:
-        parts.append(f"{asked:g} requests/s" + (f" ({process})" if process else ""))
-    prompt, output = c.value("baseline", "mean_input_tokens"), c.value("baseline", "mean_output_tokens")
+        parts.append(rate(asked, "request", 3) + (f" ({process})" if process else ""))
+    prompt, output = run.value("baseline", "mean_input_tokens"), run.value("baseline", "mean_output_tokens")
     lengths = _length(w.get("prompt_tokens"), prompt), _length(w.get("output_tokens"), output)
     if all(lengths):
         parts.append(f"about {lengths[0]} tokens in, {lengths[1]} out")
@@ -80,78 +81,82 @@ def _length(spec: object, measured: float | None) -> str:
         value = spec.get("value") or spec.get("mean")
         if value is None and "low" in spec and "high" in spec:
             value = (spec["low"] + spec["high"]) / 2
-        return f"{value:g}" if value is not None else ""
+        return number(value) if value is not None else ""
     return ""
 
 
-def objective_words(c: Contents) -> str:
-    """What is to be made better, and the SLO."""
-    o = c.plan.objective
+def objective_words(run: RunData) -> str:
+    """What the run optimises, and the SLO."""
+    o = run.plan.objective
     words = {"higher": "highest", "lower": "lowest"}[o.direction]
-    limits = ", ".join(f"{k.removesuffix('_ms').upper()} ≤ {v:g} ms" for k, v in o.slo.items())
+    limits = ", ".join(f"{k.removesuffix('_ms').upper()} ≤ {number(v)} ms" for k, v in o.slo.items())
     text = f"{words} {code(o.metric)}"
-    if c.decision.overloaded and o.metric != o.saturated_metric:
-        text += f" ({code(o.saturated_metric)} decides here, since the server is overloaded)"
-    elif not c.decision.overloaded and o.metric in (*THROUGHPUTS, "request_goodput"):
+    if run.decision.overloaded and o.metric != o.saturated_metric:
+        text += f" ({code(o.saturated_metric)} decides, because the server is overloaded)"
+    elif not run.decision.overloaded and o.metric in (*THROUGHPUTS, "request_goodput"):
         text += f" ({code(UNSATURATED_METRIC)} decides between configurations that serve the whole load within the SLO)"
-    return text + (f"; SLO: {limits} for {100 * o.slo_share:g} % of the requests" if limits else "; no SLO")
+    return text + (f"; SLO: {limits} for {percent(o.slo_share, 4)} of the requests" if limits else "; no SLO")
 
 
-def hardware_words(c: Contents) -> str:
+def hardware_words(run: RunData) -> str:
     """The accelerator and its main rates."""
-    a = c.hardware.accelerator
+    a = run.hardware.accelerator
     if not a.memory_bytes:
         return f"{a.name} (name it with --gpu)"
-    count = f"{c.hardware.count} × " if c.hardware.count > 1 else ""
+    count = f"{run.hardware.count} × " if run.hardware.count > 1 else ""
     name = f"CPU ({a.notes}, {a.multiprocessors} cores)" if a.kind == "cpu" else a.name
-    rate = a.flops_per_s.get("fp16") or a.flops_per_s.get("fp32")
+    flops = a.flops_per_s.get("fp16") or a.flops_per_s.get("fp32")
     kind = "FP16" if "fp16" in a.flops_per_s else "FP32"
-    parts = [f"{count}{name}" + (" (simulated)" if c.simulated else "")]
-    parts.append(f"{a.memory_bytes / 2**30:.1f} GiB")
-    parts.append(f"{a.bandwidth_bytes_per_s / 1e9:,.0f} GB/s")
-    if rate:
-        parts.append(f"{rate / 1e12:,.1f} TFLOP/s {kind}" if rate >= 1e12 else f"{rate / 1e9:,.0f} GFLOP/s {kind}")
+    parts = [f"{count}{name}" + (" (simulated)" if run.simulated else "")]
+    parts += [gibibytes(a.memory_bytes), gigabytes_per_s(a.bandwidth_bytes_per_s)]
+    if flops:
+        parts.append(f"{flops_per_s(flops)} {kind}")
     return ", ".join(parts)
 
 
-def engine_words(c: Contents) -> str:
+def engine_words(run: RunData) -> str:
     """Engine and version."""
-    target = c.plan.target
+    target = run.plan.target
     if target.engine == "simulated":
-        return f"simulated vLLM {target.engine_version}, clock × {target.time_scale:g}"
-    found = next((t.effective.engine_version for t in c.trials if t.effective.engine_version), None)
+        return f"simulated vLLM {target.engine_version}, clock × {number(target.time_scale)}"
+    found = next((t.effective.engine_version for t in run.trials if t.effective.engine_version), None)
     if target.engine == "endpoint":
         return f"OpenAI-compatible endpoint {target.url}" + (f" (vLLM {found})" if found else "")
     return f"vLLM {found or target.engine_version}"
 
 
-def executive(c: Contents) -> list[str]:
+def executive(run: RunData) -> list[str]:
     """The answer, then the table of results."""
-    lines = ["## Executive summary", "", f"**{c.decision.first_sentence}**", ""]
-    if not c.decision.complete:
-        skipped = [v.candidate for v in c.decision.verdicts if v.verdict == "not run"]
+    lines = ["## Executive summary", "", f"**{run.decision.first_sentence}**", ""]
+    if not run.decision.complete:
+        skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
         if skipped:
-            lines += [f"The run is not complete: {len(skipped)} candidates were not run ({', '.join(skipped)}).", ""]
-    return lines + results(c)
+            lines += [
+                f"The run is incomplete: {quantity(len(skipped), 'candidate')} did not run ({', '.join(skipped)}).",
+                "",
+            ]
+    return lines + results(run)
 
 
-def results(c: Contents) -> list[str]:
-    """The table of results: one row a measured configuration."""
-    notes = Notes()
+def results(run: RunData) -> list[str]:
+    """The table of results: one row per measured configuration, with all that it changes from the baseline."""
+    notes = Footnotes()
     rows = []
-    for candidate in c.measured:
-        verdict = c.verdict(candidate.id)
-        last = candidate.id == c.decision.incumbent
+    for candidate in run.measured:
+        verdict = run.verdict(candidate.id)
+        last = candidate.id == run.decision.incumbent
         name = f"**{candidate.id}**" if last else candidate.id
         words = "starting point" if candidate.id == "baseline" else status(verdict)
         words = f"**recommended** ({words})" if last else words
-        cells = [figure(c, candidate.id, m, notes) for m in COLUMNS]
+        cells = [metric_cell(run, candidate.id, m, notes) for m in COLUMNS]
         cells = [f"**{x}**" if last and x[0].isdigit() else x for x in cells]
-        rows.append([candidate.phase, name, *cells, str(len(c.of(candidate.id))), words])
-    head = ["Phase", "Configuration", *COLUMNS.values(), "Trials", "Status"]
-    lines = ["### Results", "", *table(head, rows, right=2), ""]
+        changes = describe(difference(run.config(candidate.id), run.config("baseline")))
+        changes = code(changes) if candidate.id != "baseline" else NONE
+        rows.append([candidate.phase, name, changes, *cells, str(len(run.of(candidate.id))), words])
+    head = ["Phase", "Configuration", "Changes from the baseline", *COLUMNS.values(), "Trials", "Status"]
+    lines = ["### Results", "", *table(head, rows, right=3), ""]
     legend = "Medians over the trials of each configuration"
-    legend += ", simulated." if c.simulated else "."
-    if c.decision.overloaded:
-        legend += " The server was overloaded, so throughput is what it can do at most."
+    legend += ", simulated." if run.simulated else "."
+    if run.decision.overloaded:
+        legend += " The server was overloaded, so throughput is its maximum."
     return [*lines, " ".join([legend, *notes.lines()]), ""]

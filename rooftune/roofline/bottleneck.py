@@ -1,28 +1,32 @@
-"""What limits a step, named in a sentence with figures: bandwidth, arithmetic, the kernel, or what is neither."""
+"""What limits a step, as a sentence with numbers: bandwidth, arithmetic, the kernel, or overhead."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from rooftune.formatting import gigabytes, milliseconds, percent, quantity
 from rooftune.roofline.model import Bound
 
 REACHED = 0.45
-"""Share of the lower ceiling from which a step counts as limited by it. Good kernels reach 0.6 to 0.85."""
+"""A step that reaches this share of the lower ceiling is limited by it. Good kernels reach 0.6 to 0.85."""
 IMPOSSIBLE = 1.05
-"""Share from which the figures contradict the ceilings."""
+"""Above this share the measurement contradicts the ceilings."""
 _TOO_FAST = (
-    "That is more than the ceiling allows: the accelerator, the model or its weights are not those that served, or a measured "
-    "ceiling was taken on a busy machine."
+    "That is more than the ceiling allows. Either another accelerator, model or weight type served the requests, or "
+    "a ceiling was measured on a busy machine."
 )
 AWQ_ROWS = 16
-"""Rows of a tile of the old AWQ kernel (vLLM 0.15, csrc/quantization/awq/gemm_kernels.cu): each reads all weights again."""
+"""Rows per tile of the original AWQ kernel; each tile reads all weights.
+
+Source: vLLM 0.15, csrc/quantization/awq/gemm_kernels.cu.
+"""
 AWQ_DEQUANTISE_FROM = 256
 
 
 @dataclass(frozen=True)
 class StepNeeds:
-    """What a step must move and compute at least, and how long it took. Bytes, FLOP, seconds, bytes/s, FLOP/s."""
+    """The least that a step must move and compute, and its duration. Bytes, FLOP, seconds, bytes/s, FLOP/s."""
 
     weight_bytes: float
     kv_bytes: float
@@ -51,13 +55,21 @@ class StepNeeds:
 
     @property
     def share(self) -> float:
-        """Time that the lower ceiling asks for over the time that it took."""
+        """The time that the lower ceiling allows, divided by the time that the step took."""
         return max(self.memory_s, self.compute_s) / self.seconds
 
 
 @dataclass(frozen=True)
+class Bottleneck:
+    """What limits a step, and the sentence that shows why."""
+
+    bound: Bound
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Circumstances:
-    """What else is known of the configuration and the load."""
+    """What else is known about the configuration and the load."""
 
     old_awq: bool = False
     eager: bool | None = None
@@ -67,11 +79,11 @@ class Circumstances:
     preemptions: float = 0.0
 
 
-def decode(needs: StepNeeds, about: Circumstances) -> tuple[Bound, str]:
-    """Bound and sentence of a decode step of ``needs.rows`` sequences."""
+def decode(needs: StepNeeds, about: Circumstances) -> Bottleneck:
+    """What limits a decode step of ``needs.rows`` sequences."""
     bound = _bound(needs, about)
     words = [_took(needs), _asks(needs), _verdict(needs, bound, about)]
-    return bound, " ".join([*words, *_queue(needs, about)])
+    return Bottleneck(bound, " ".join([*words, *_queue(needs, about)]))
 
 
 def _bound(needs: StepNeeds, about: Circumstances) -> Bound:
@@ -87,14 +99,15 @@ def _bound(needs: StepNeeds, about: Circumstances) -> Bound:
 
 
 def _took(needs: StepNeeds) -> str:
-    return f"A step of {count(needs.rows)} took {ms(needs.seconds)} ms."
+    return f"A step of {_sequences(needs.rows)} took {milliseconds(needs.seconds)}."
 
 
 def _asks(needs: StepNeeds) -> str:
     return (
-        f"At full bandwidth the weights ({gb(needs.weight_bytes)} GB) take {ms(needs.weight_s)} ms and the KV cache "
-        f"({gb(needs.kv_bytes)} GB) {ms(needs.kv_s)} ms; at the {needs.rate_name.upper()} peak the arithmetic takes "
-        f"{ms(needs.compute_s)} ms: {percent(needs.share)} of what the lower ceiling allows."
+        f"At full bandwidth, reading the weights ({gigabytes(needs.weight_bytes)}) takes "
+        f"{milliseconds(needs.weight_s)} and reading the KV cache ({gigabytes(needs.kv_bytes)}) "
+        f"{milliseconds(needs.kv_s)}. At the {needs.rate_name.upper()} peak, the arithmetic takes "
+        f"{milliseconds(needs.compute_s)}. The step reaches {percent(needs.share)} of the lower ceiling."
     )
 
 
@@ -102,30 +115,28 @@ def _verdict(needs: StepNeeds, bound: Bound, about: Circumstances) -> str:
     if bound == "kernel":
         return _awq(needs)
     if bound == "unknown":
-        return f"{_TOO_FAST} Several tokens per step (speculative decoding) look like this too."
+        return f"{_TOO_FAST} Speculative decoding, with several tokens per step, also looks like this."
     if bound == "overhead":
-        why = "launching kernels one by one in eager mode, or the kernels themselves" if about.eager else (
-            "the kernels' own efficiency, launching, scheduling, or prompts computed in the same steps"
-        )  # fmt: skip
-        return f"Neither ceiling explains the step; what is left is {why}."
+        causes = "kernel launches in eager mode, or inefficient kernels"
+        if not about.eager:
+            causes = "inefficient kernels, kernel launches, scheduling, or prompts computed in the same steps"
+        return f"Neither ceiling explains the step. Possible causes are {causes}."
     sentences = {
-        "weight bandwidth": "Reading the weights limits it: more sequences per step cost little more time.",
-        "KV bandwidth": "Reading the KV cache limits it: more sequences or longer contexts cost time in proportion.",
-        "compute": "Arithmetic limits it: more sequences per step no longer raise throughput.",
+        "weight bandwidth": "Reading the weights limits it, so more sequences per step take little more time.",
+        "KV bandwidth": "Reading the KV cache limits it, so time grows in proportion to sequences and context length.",
+        "compute": "Arithmetic limits it, so more sequences per step no longer raise throughput.",
     }
     return sentences[bound]
 
 
 def _awq(needs: StepNeeds) -> str:
     if needs.rows >= AWQ_DEQUANTISE_FROM:
-        return (
-            "The old AWQ kernel limits it: from 256 rows on it writes the weights out in 16 bits before it multiplies."
-        )
+        return "The original AWQ kernel limits it: from 256 rows on, it first writes out all weights in 16 bits."
     passes = math.ceil(needs.rows / AWQ_ROWS)
     times = {1: "once", 2: "twice"}.get(passes, f"{passes} times")
     return (
-        f"The old AWQ kernel limits it: it goes through all weights once for each {AWQ_ROWS} rows, here {times}, which takes "
-        f"{ms(passes * needs.weight_s)} ms at full bandwidth, and it unpacks them each time."
+        f"The original AWQ kernel limits it: it reads and unpacks all weights once for each {AWQ_ROWS} rows, here "
+        f"{times}, which takes {milliseconds(passes * needs.weight_s)} at full bandwidth for reading alone."
     )
 
 
@@ -134,50 +145,37 @@ def _queue(needs: StepNeeds, about: Circumstances) -> list[str]:
     waiting = about.waiting or 0.0
     limit = about.max_num_seqs
     if waiting >= 1 and limit and needs.rows >= 0.9 * limit:
-        said.append(f"Its limit of {limit} sequences holds the batch down while {waiting:.0f} wait.")
+        said.append(
+            f"The limit of {limit} sequences keeps the batch small while {quantity(round(waiting), 'request')} wait."
+        )
     elif waiting >= 1 and about.preemptions > 0:
-        said.append(f"The KV cache is full: {waiting:.0f} wait and {about.preemptions:.0f} were preempted.")
+        said.append(
+            f"The KV cache is full: {quantity(round(waiting), 'request')} wait, and there were "
+            f"{quantity(about.preemptions, 'preemption')}."
+        )
     elif about.overloaded:
-        said.append("More is asked than it serves, so a queue grows.")
+        said.append("The load exceeds what the server can serve, so a queue grows.")
     return said
 
 
-def prefill(needs: StepNeeds, tokens: float) -> tuple[Bound, str]:
-    """Bound and sentence of the prefill of one prompt; a lower bound where other work shares its steps."""
+def prefill(needs: StepNeeds, tokens: float) -> Bottleneck:
+    """What limits the prefill of one prompt. Its rate is a lower bound if other work shares its steps."""
     share = needs.share
-    limit = "arithmetic" if needs.compute_s >= needs.memory_s else "reading the weights"
-    said = (
-        f"A prompt of {tokens:.0f} tokens took {ms(needs.seconds)} ms; its arithmetic takes {ms(needs.compute_s)} ms at the "
-        f"{needs.rate_name.upper()} peak, reading the weights {ms(needs.weight_s)} ms: {percent(share)} of the lower ceiling."
+    measured = (
+        f"A prompt of {quantity(round(tokens), 'token')} took {milliseconds(needs.seconds)}. At the "
+        f"{needs.rate_name.upper()} peak, its arithmetic takes {milliseconds(needs.compute_s)}; at full bandwidth, "
+        f"reading the weights takes {milliseconds(needs.weight_s)}. It reaches {percent(share)} of the lower ceiling."
     )
     if share > IMPOSSIBLE:
-        return "unknown", f"{said} {_TOO_FAST}"
+        return Bottleneck("unknown", f"{measured} {_TOO_FAST}")
     if share < REACHED:
-        return (
-            "overhead",
-            f"{said} It shares its steps with other sequences or waits for them, so this is a lower bound.",
-        )
-    bound: Bound = "compute" if needs.compute_s >= needs.memory_s else "weight bandwidth"
-    return bound, f"{said} {limit.capitalize()} limits it."
+        waits = "It shares its steps with other sequences or waits for them, so this is a lower bound."
+        return Bottleneck("overhead", f"{measured} {waits}")
+    if needs.compute_s >= needs.memory_s:
+        return Bottleneck("compute", f"{measured} Arithmetic limits it.")
+    return Bottleneck("weight bandwidth", f"{measured} Reading the weights limits it.")
 
 
-def count(rows: float) -> str:
-    """A number of sequences in words: '8 sequences'."""
-    text = f"{rows:.0f}" if rows >= 9.5 or abs(rows - round(rows)) < 0.05 else f"{rows:.1f}"
-    return f"{text} sequence{'' if text == '1' else 's'}"
-
-
-def ms(seconds: float) -> str:
-    """Milliseconds with two or three digits."""
-    value = 1000 * seconds
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
-
-
-def gb(size: float) -> str:
-    """Gigabytes (1e9 bytes) with two digits."""
-    return f"{size / 1e9:.1f}" if size >= 1e9 else f"{size / 1e9:.2g}"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage."""
-    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
+def _sequences(rows: float) -> str:
+    """A mean number of sequences: '8 sequences', '1.5 sequences'."""
+    return quantity(rows if rows < 9.5 else round(rows), "sequence", digits=2)

@@ -1,4 +1,4 @@
-"""The roofline as a figure: both axes logarithmic, every configuration labelled directly, colours for colour-blind readers."""
+"""The roofline as a figure: logarithmic axes, direct labels, colours that colour-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from rooftune.files import replacing
-from rooftune.roofline.bottleneck import percent
+from rooftune.formatting import flops_per_s, gigabytes_per_s, percent
 from rooftune.roofline.model import Point, Roof, Roofline, Stage
 from rooftune.roofline.roofs import bandwidth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DECODE, PREFILL, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#8C8C8C"
 MARKERS: dict[Stage, tuple[str, str]] = {"decode": ("o", DECODE), "prefill": ("s", PREFILL)}
@@ -33,6 +34,16 @@ class Spot:
 
 def draw(chart: Roofline, path: Path) -> None:
     """Draw the roofline as PNG; a chart without points shows its ceilings."""
+    import matplotlib.pyplot as plt
+
+    figure = figure_of(chart)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor="white")
+    plt.close(figure)
+
+
+def figure_of(chart: Roofline) -> Figure:
+    """The roofline as a matplotlib figure."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -46,9 +57,7 @@ def draw(chart: Roofline, path: Path) -> None:
     _draw_roofs(axis, chart, left, right)
     _draw_points(axis, chart, spots)
     _dress(axis, chart)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor="white")
-    plt.close(figure)
+    return figure
 
 
 def summarised(points: list[Point]) -> list[Spot]:
@@ -93,7 +102,7 @@ def _draw_roofs(axis: Axes, chart: Roofline, left: float, right: float) -> None:
         for r in rates:
             start = r.value / flows[0].value if flows else left
             axis.plot([start, right], [r.value, r.value], **style)  # type: ignore[arg-type]
-            text = f"{r.name.upper()} {_flops(r.value)}{' measured' if measured else ''}"
+            text = f"{r.name.upper()} {flops_per_s(r.value)}{' measured' if measured else ''}"
             axis.annotate(
                 text,
                 (right, r.value),
@@ -111,7 +120,7 @@ def _draw_slope(
     end = rates[-1].value / flow.value if rates else right
     axis.plot([left, end], [left * flow.value, end * flow.value], **style)  # type: ignore[arg-type]
     at = left * (end / left) ** (0.78 if flow.measured else 0.6)
-    text = f"{flow.value / 1e9:,.0f} GB/s{' measured' if flow.measured else ''}"
+    text = f"{gigabytes_per_s(flow.value)}{' measured' if flow.measured else ''}"
     axis.annotate(
         text,
         (at, at * flow.value),
@@ -140,7 +149,7 @@ def _draw_points(axis: Axes, chart: Roofline, spots: list[Spot]) -> None:
 
 
 def _label(axis: Axes, spots: list[Spot]) -> None:
-    """Labels in a column beside the axes, in the points' order from top to bottom, each joined to its point by a line."""
+    """Labels in a column beside the axes, in the order of the points, each joined to its point by a line."""
     to_axes = axis.transData + axis.transAxes.inverted()
     placed = sorted(((*to_axes.transform((s.x, s.y)), s) for s in spots), key=lambda t: (-t[1], -t[0]))
     heights = spread([float(t[1]) for t in placed], min(0.036, 0.98 / len(placed)), 0.01, 0.985)
@@ -187,10 +196,3 @@ def _dress(axis: Axes, chart: Roofline) -> None:
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-
-
-def _flops(value: float) -> str:
-    for scale, unit in ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s")):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.3g} FLOP/s"

@@ -11,7 +11,7 @@ Bound = Literal["weight bandwidth", "KV bandwidth", "compute", "kernel", "overhe
 
 
 class Roof(BaseModel):
-    """One ceiling: a bandwidth (slanted line) or a rate of arithmetic (flat line), of all accelerators used together."""
+    """One ceiling: a bandwidth (slanted line) or a rate of arithmetic (flat line), of all accelerators together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["bandwidth", "compute"]
@@ -44,9 +44,9 @@ class Point(BaseModel):
     share: float = Field(description="achieved / attainable")
     tokens_per_s: float
     batch: float = Field(description="sequences in a decode step; prompts in a prefill")
-    context: float = Field(description="mean tokens that a decode step looks at per sequence; tokens of a prompt")
+    context: float = Field(description="mean tokens that a decode step reads per sequence; tokens of a prompt")
     step_ms: float | None = None
-    compute: str = Field(description="data type whose ceiling counts")
+    compute: str = Field(description="data type whose ceiling applies")
     bound: Bound
     sentence: str
     how: str

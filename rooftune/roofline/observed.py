@@ -1,4 +1,4 @@
-"""What a trial shows of its steps: sequences per decode step, their context, the pace, the prompts."""
+"""What a trial shows about its steps: sequences per decode step, their context, step time and prompts."""
 
 from __future__ import annotations
 
@@ -15,59 +15,65 @@ HALF_BLOCK = 8
 
 
 @dataclass(frozen=True)
-class Observed:
-    """Means over the window. None = the trial does not tell."""
+class Estimate:
+    """A value with the way it was obtained; None if the trial did not record it."""
 
-    batch: float | None
-    batch_how: str
-    context: float | None
-    context_how: str
-    output_tokens_per_s: float | None
+    value: float | None
+    how: str
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of prompts and outputs; None if the trial did not record them."""
+
+    prompt: float | None
+    output: float | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Means over the window."""
+
+    batch: Estimate
+    context: Estimate
     step_s: float | None
     prompt_tokens: float | None
-    prefill_s: float | None
-    prefill_how: str
+    prefill_s: Estimate
     waiting: float | None
 
 
 def observe(trial: TrialResult) -> Observed:
     """Read a trial's metrics and the server's gauges."""
-    batch, batch_how = _batch(trial)
-    prompt, output = _mean_lengths(trial)
-    context, context_how = _context(trial, prompt, output)
-    prefill_s, prefill_how = _prefill(trial)
+    batch = _batch(trial)
+    lengths = _mean_lengths(trial)
     rate = trial.metrics.get("output_throughput")
     tpot = trial.metrics.get("mean_tpot_ms", trial.metrics.get("median_tpot_ms"))
-    step = tpot / 1000 if tpot else batch / rate if batch and rate else None
+    step = tpot / 1000 if tpot else batch.value / rate if batch.value and rate else None
     return Observed(
         batch=batch,
-        batch_how=batch_how,
-        context=context,
-        context_how=context_how,
-        output_tokens_per_s=rate,
+        context=_context(trial, lengths),
         step_s=step,
-        prompt_tokens=prompt,
-        prefill_s=prefill_s,
-        prefill_how=prefill_how,
+        prompt_tokens=lengths.prompt,
+        prefill_s=_prefill(trial),
         waiting=trial.server.get(WAITING),
     )
 
 
-def _batch(trial: TrialResult) -> tuple[float | None, str]:
+def _batch(trial: TrialResult) -> Estimate:
     steps, generated = trial.server.get(STEPS), trial.server.get(GENERATED)
     if steps and generated and not trial.server.get(DRAFTED):
-        return max(1.0, generated / steps), "tokens generated per step of the server"
+        return Estimate(max(1.0, generated / steps), "tokens generated per step of the server")
     running = trial.server.get(RUNNING)
     if running:
-        return max(1.0, running), "mean of the server's running requests"
+        return Estimate(max(1.0, running), "mean of the server's running requests")
     rate = trial.metrics.get("output_throughput")
     tpot = trial.metrics.get("mean_tpot_ms", trial.metrics.get("median_tpot_ms"))
     if rate and tpot:
-        return max(1.0, rate * tpot / 1000), "output throughput times time per token"
-    return None, ""
+        return Estimate(max(1.0, rate * tpot / 1000), "output throughput times time per token")
+    return Estimate(None, "unknown")
 
 
-def _mean_lengths(trial: TrialResult) -> tuple[float | None, float | None]:
+def _mean_lengths(trial: TrialResult) -> Lengths:
     m = trial.metrics
     done = m.get("completed") or (trial.census.completed if trial.census else 0)
     prompt = m.get("mean_input_tokens", m.get("mean_prompt_tokens"))
@@ -76,25 +82,26 @@ def _mean_lengths(trial: TrialResult) -> tuple[float | None, float | None]:
         prompt = m["total_input_tokens"] / done
     if output is None and done and "total_output_tokens" in m:
         output = m["total_output_tokens"] / done
-    return prompt, output
+    return Lengths(prompt, output)
 
 
-def _context(trial: TrialResult, prompt: float | None, output: float | None) -> tuple[float | None, str]:
+def _context(trial: TrialResult, lengths: Lengths) -> Estimate:
     usage, running, tokens = trial.server.get(KV_USAGE), trial.server.get(RUNNING), trial.effective.kv_cache_tokens
     if usage and running and tokens and running >= 1:
         held = usage * tokens / running - HALF_BLOCK
         if held > 0:
-            return held, "KV cache in use per running request"
-    if prompt is not None:
-        return prompt + (output or 0) / 2, "mean prompt and half of the mean output"
-    return None, ""
+            return Estimate(held, "KV cache in use per running request")
+    if lengths.prompt is not None:
+        return Estimate(lengths.prompt + (lengths.output or 0) / 2, "mean prompt and half of the mean output")
+    return Estimate(None, "unknown, assumed to be 0")
 
 
-def _prefill(trial: TrialResult) -> tuple[float | None, str]:
+def _prefill(trial: TrialResult) -> Estimate:
     ttft, queue = trial.server.get(TTFT), trial.server.get(QUEUE)
     if ttft is not None and queue is not None and ttft > queue:
-        return (ttft - queue) / 1000, "time to first token less time in the queue, as the server counts both"
+        how = "time to first token minus time in the queue, both as the server reports them"
+        return Estimate((ttft - queue) / 1000, how)
     client = trial.metrics.get("median_ttft_ms")
     if client and not trial.overloaded:
-        return client / 1000, "time to first token as the client saw it, waiting included: a lower bound"
-    return None, ""
+        return Estimate(client / 1000, "time to first token at the client, including any wait, so a lower bound")
+    return Estimate(None, "unknown")

@@ -1,4 +1,4 @@
-"""The roofline of a run: ceilings, and a decode and a prefill point for each believed trial, with the bottleneck named."""
+"""The roofline of a run: ceilings, and a decode and a prefill point per believed trial, each with its bottleneck."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rooftune.vllm_rules.config import EngineConfig
 
 __all__ = ["Point", "Roofline", "roofline"]
 AUTOMATIC_MARLIN = Version("0.24")
-"""From about here on vLLM takes Marlin for AWQ weights by itself; before, ``--quantization awq`` forced the old kernel."""
+"""From about this version on vLLM uses Marlin for AWQ weights; before, ``--quantization awq`` forced the old kernel."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Case:
     rate: Roof
 
     def point(self, flops: float, moved: float, seconds: float, **more: object) -> Point:
-        """A point of so many FLOP and bytes in so many seconds."""
+        """The point of work with this arithmetic, memory traffic and duration."""
         achieved, intensity = flops / seconds, flops / moved
         attainable = min(self.rate.value, intensity * self.flow.value)
         return Point.model_validate(
@@ -62,7 +62,7 @@ class _Case:
         )
 
     def needs(self, weights: float, kv: float, flops: float, seconds: float, rows: float) -> StepNeeds:
-        """What a step must move and compute, against this case's ceilings."""
+        """What a step must move and compute, with the ceilings of this case."""
         return StepNeeds(weights, kv, flops, seconds, self.flow.value, self.rate.value, self.rate.name, rows)
 
 
@@ -70,8 +70,8 @@ def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials
     """Ceilings and points of a run.
 
     Args:
-        config: what all trials share; each trial's own flags come on top.
-        trials: of these the believed ones are placed; the others are named in the notes.
+        config: the flags that all trials share; the flags of a trial override them.
+        trials: the believed ones get points, and the notes name the others.
     """
     believed = [t for t in trials if t.believed]
     configs = [config.with_change(t.flags) for t in believed]
@@ -88,7 +88,7 @@ def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials
         seen = observe(trial)
         made = [p for p in (_decode(case, seen), _prefill(case, seen)) if p is not None]
         points += made
-        notes += [] if made else [f"{trial.candidate} trial {trial.n}: the server told too little to place it."]
+        notes += [] if made else [f"{trial.candidate} trial {trial.n}: the server reported too little to place it."]
     return Roofline(
         accelerator=hardware.accelerator.name,
         count=widest,
@@ -112,7 +112,7 @@ def kv_bytes_per_value(config: EngineConfig) -> float:
 
 
 def _weights(facts: ModelFacts, config: EngineConfig) -> ModelFacts:
-    """The model with the weights that the flags ask for (FP8 made while loading, another checkpoint of the same model)."""
+    """The model with the weights that the flags select (FP8 converted at load time, or another checkpoint)."""
     asked = config.quantization
     if asked is None or asked not in QUANTIZATIONS or QUANTIZATIONS[asked] == facts.quantization:
         return facts
@@ -123,56 +123,58 @@ def _notes(hardware: Hardware, trials: list[TrialResult], found: list[Roof]) -> 
     notes = []
     doubted = [f"{t.candidate} trial {t.n}" for t in trials if t.status == "measured" and not t.believed]
     if doubted:
-        notes.append(f"Not placed, since their audit failed: {', '.join(doubted)}.")
+        notes.append(f"These trials failed their audit and are not shown: {', '.join(doubted)}.")
     if not found or bandwidth(found) is None:
-        notes.append(f"No ceilings are known for the accelerator {hardware.accelerator.name!r}, so nothing is placed.")
+        notes.append(f"The ceilings of the accelerator {hardware.accelerator.name!r} are unknown, so nothing is shown.")
     if hardware.simulated or any(t.simulated for t in trials):
         notes.append(
-            f"Simulated: the ceilings are the catalogue's for {hardware.accelerator.name}, no such device was measured."
+            f"Simulated: the ceilings of {hardware.accelerator.name} come from the catalogue; no such device was "
+            "measured."
         )
     return notes
 
 
 def _decode(case: _Case, seen: Observed) -> Point | None:
-    if seen.batch is None or seen.step_s is None:
+    batch, step_s = seen.batch.value, seen.step_s
+    if batch is None or step_s is None:
         return None
-    context = seen.context or 0.0
-    flops = seen.batch * flops_per_token(case.facts, context)
-    moved = decode_bytes(case.facts, seen.batch, context, case.kv_bytes)
-    kv = kv_read_bytes(case.facts, seen.batch, context, case.kv_bytes)
-    needs = case.needs(moved - kv, kv, flops, seen.step_s, seen.batch)
-    bound, sentence = bottleneck.decode(needs, _circumstances(case, seen))
+    context = seen.context.value or 0.0
+    flops = batch * flops_per_token(case.facts, context)
+    moved = decode_bytes(case.facts, batch, context, case.kv_bytes)
+    kv = kv_read_bytes(case.facts, batch, context, case.kv_bytes)
+    found = bottleneck.decode(case.needs(moved - kv, kv, flops, step_s, batch), _circumstances(case, seen))
     return case.point(
         flops,
         moved,
-        seen.step_s,
+        step_s,
         stage="decode",
-        tokens_per_s=seen.batch / seen.step_s,
-        batch=seen.batch,
+        tokens_per_s=batch / step_s,
+        batch=batch,
         context=context,
-        bound=bound,
-        sentence=sentence,
-        how=f"batch: {seen.batch_how}; context: {seen.context_how or 'not told, taken as 0'}; step: time per output token",
+        bound=found.bound,
+        sentence=found.sentence,
+        how=f"batch: {seen.batch.how}; context: {seen.context.how}; step: time per output token",
     )
 
 
 def _prefill(case: _Case, seen: Observed) -> Point | None:
-    if not seen.prompt_tokens or not seen.prefill_s:
+    prefill_s = seen.prefill_s.value
+    if not seen.prompt_tokens or not prefill_s:
         return None
     tokens = max(1.0, seen.prompt_tokens - _cached(case.trial, seen.prompt_tokens))
     flops, moved = prefill_flops(case.facts, tokens), prefill_bytes(case.facts, tokens, case.kv_bytes)
-    bound, sentence = bottleneck.prefill(case.needs(moved, 0.0, flops, seen.prefill_s, tokens), tokens)
+    found = bottleneck.prefill(case.needs(moved, 0.0, flops, prefill_s, tokens), tokens)
     return case.point(
         flops,
         moved,
-        seen.prefill_s,
+        prefill_s,
         stage="prefill",
-        tokens_per_s=tokens / seen.prefill_s,
+        tokens_per_s=tokens / prefill_s,
         batch=1.0,
         context=tokens,
-        bound=bound,
-        sentence=sentence,
-        how=seen.prefill_how,
+        bound=found.bound,
+        sentence=found.sentence,
+        how=seen.prefill_s.how,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which ceilings count: bandwidth and the rate of the data type that a configuration computes in."""
+"""The ceilings that apply: bandwidth, and the rate of the data type that a configuration computes in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURED = {"matmul_fp32": "fp32", "matmul_fp16": "fp16", "matmul_bf16": "bf16"}
 def compute_type(
     hardware: Hardware, facts: ModelFacts, config: EngineConfig, effective: EffectiveConfig | None = None
 ) -> str:
-    """The data type of the products: that of the weights where the chip computes in it, else that of the activations."""
+    """The data type of the products: that of the weights if the chip computes in it, else that of the activations."""
     rates = hardware.accelerator.flops_per_s
     if facts.quantization in ("fp8", "int8") and facts.quantization in rates:
         return facts.quantization
@@ -28,7 +28,7 @@ def compute_type(
 
 
 def roofs(hardware: Hardware, used: set[str], tensor_parallel: int = 1) -> list[Roof]:
-    """The catalogue's ceilings of bandwidth and of the types in use, and every measured one."""
+    """The catalogue's ceilings for bandwidth and for the types in use, and every measured ceiling."""
     a, n = hardware.accelerator, tensor_parallel
     measured_here = a.kind == "cpu"
     found = []
@@ -54,12 +54,12 @@ def _roof(kind: str, name: str, value: float, measured: bool, how: str) -> Roof:
 
 
 def bandwidth(found: list[Roof]) -> Roof | None:
-    """The bandwidth that shares are taken of: the catalogue's where it is known, else the measured one."""
+    """The bandwidth behind the shares: the catalogue's if it is known, else the measured one."""
     return _preferred([r for r in found if r.kind == "bandwidth"])
 
 
 def compute(found: list[Roof], kind: str) -> Roof | None:
-    """The rate of a data type that shares are taken of; another type's where this one has none."""
+    """The rate of a data type behind the shares; the rate of another type if this one has none."""
     rates = [r for r in found if r.kind == "compute"]
     return _preferred([r for r in rates if r.name == kind] or rates)
 
@@ -69,7 +69,7 @@ def _preferred(found: list[Roof]) -> Roof | None:
 
 
 def ridges(found: list[Roof]) -> list[Ridge]:
-    """The intensity at which each rate meets the bandwidth of the same origin."""
+    """The intensity at which each rate meets the bandwidth, measured or from the catalogue."""
     made = []
     for measured in (False, True):
         flows = [r for r in found if r.kind == "bandwidth" and r.measured is measured]

@@ -1,4 +1,4 @@
-"""The case that is tuned when nothing is named, and the target that a command's options describe."""
+"""The default case, and the target that a command's options describe."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ DEFAULT_GPU = "T4"
 DEFAULT_MODEL = "llama-2-7b"
 DEFAULT_VERSION = "0.15.1"
 CURRENT_VERSION = "0.32.0"
-"""Engine version that is assumed when a GPU or a model is named but no version."""
+"""The engine version if a GPU or a model is given without a version."""
 
 DEFAULT_TIME_SCALE = 25.0
-"""The simulated engine's clock runs so much faster unless told otherwise: 1,000 tokens/s are then 25,000 chunks/s over HTTP."""
+"""Default speed of the simulated engine's clock. At this speed 1,000 tokens/s are 25,000 chunks/s over HTTP."""
 
 PUBLISHED_FLAGS: dict[str, FlagValue] = {
     "dtype": "half",
@@ -26,7 +26,7 @@ PUBLISHED_FLAGS: dict[str, FlagValue] = {
 
 
 def is_default_case(gpu: str | None, model: str | None, engine_version: str | None) -> bool:
-    """Whether what was named is the published case: T4, Llama-2-7B, vLLM 0.15.1, or nothing at all."""
+    """Whether the options describe the published case: T4, Llama-2-7B, vLLM 0.15.1, or no option at all."""
     return (
         _same(gpu, DEFAULT_GPU)
         and _same(model, DEFAULT_MODEL)

@@ -1,18 +1,17 @@
-"""From a target and a change of flags to the configuration of one server and its command line."""
+"""From a target to the configuration of its baseline, and from configurations to changes and command lines."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from rooftune.engines.target import Target
 from rooftune.models.facts import ModelFacts
-from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 def command_model(target: Target, facts: ModelFacts | None, quantization: str | None) -> str:
-    """What stands after ``--model``: the path or hub id as given, else the catalogue's hub id for the quantisation."""
+    """The value of ``--model``: the path or hub id as given, else the catalogue's hub id for the quantisation."""
     if facts is None or "/" in target.model or Path(target.model).exists():
         return target.model
     family = (quantization or facts.quantization or "none").split("_")[0]
@@ -26,14 +25,14 @@ def base_config(target: Target, facts: ModelFacts | None) -> EngineConfig:
     return EngineConfig(model=command_model(target, facts, named)).with_change(target.flags)
 
 
-def difference(config: EngineConfig, other: EngineConfig) -> dict[str, Any]:
-    """The change that turns ``other`` into ``config``; None = a flag that ``config`` does not pass."""
+def difference(config: EngineConfig, other: EngineConfig) -> dict[str, FlagValue | None]:
+    """The change that turns ``other`` into ``config``; None removes a flag."""
     ours, theirs = config.flags(), other.flags()
     return {k: ours.get(k) for k in {**theirs, **ours} if ours.get(k) != theirs.get(k)}
 
 
-def describe(change: dict[str, Any]) -> str:
-    """A change in the words of a command line: ``+ --max-num-seqs 8, - --enforce-eager``."""
+def describe(change: dict[str, FlagValue | None]) -> str:
+    """A change as command-line words: ``--max-num-seqs 8, without --enforce-eager``."""
     import json
 
     words = []

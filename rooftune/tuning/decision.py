@@ -1,19 +1,20 @@
-"""From a finished search to the decision, and the sentence that answers the user first."""
+"""From a search to its decision, and to the sentence that answers the user first."""
 
 from __future__ import annotations
 
 from statistics import median
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import percent, rate
 from rooftune.tuning.configuration import command_text
-from rooftune.tuning.judge import WORDS, span
-from rooftune.tuning.objective import slo_broken
+from rooftune.tuning.goal import slo_broken
+from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Decision, Plan, Verdict
 from rooftune.tuning.state import Search
 
 
 def conclude(search: Search, budget_spent_s: float) -> Decision:
-    """The decision of a search as far as it got."""
+    """The decision of a search, finished or not."""
     plan, incumbent = search.plan, search.incumbent
     trials = believed(search.results, incumbent)
     verdicts = _all_verdicts(search)
@@ -39,13 +40,13 @@ def believed(results: list[TrialResult], candidate: str) -> list[TrialResult]:
 
 
 def served_rate(trials: list[TrialResult]) -> float | None:
-    """Requests/s that a configuration can serve, median of its trials; None when they do not tell."""
+    """Requests/s that a configuration can serve, median of its trials; None if no trial measured it."""
     rates = [t.served_rate_per_s for t in trials if t.served_rate_per_s is not None]
     return median(rates) if rates else None
 
 
 def asked_rate(plan: Plan, trials: list[TrialResult]) -> float | None:
-    """Requests/s that the workload asks for; the file's, else what the schedules of the trials had."""
+    """Requests/s that the workload asks for, from its file, else from the schedules of the trials."""
     if plan.objective.asked_rate_per_s is not None:
         return plan.objective.asked_rate_per_s
     rates = [t.asked_rate_per_s for t in trials if t.asked_rate_per_s is not None]
@@ -53,7 +54,7 @@ def asked_rate(plan: Plan, trials: list[TrialResult]) -> float | None:
 
 
 def place_of(plan: Plan, trials: list[TrialResult]) -> str:
-    """Where it ran, with "simulated" where it was: 'a T4 (simulated)'."""
+    """Where the run took place, marked if simulated: 'a T4 (simulated)'."""
     gpu = plan.target.gpu or next((t.gpu for t in trials if t.gpu), "")
     simulated = plan.target.simulated or any(t.simulated for t in trials)
     if plan.target.engine == "endpoint":
@@ -64,47 +65,47 @@ def place_of(plan: Plan, trials: list[TrialResult]) -> str:
 
 
 def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdicts: list[Verdict], stopped: str) -> str:
-    """The answer, with the sentence about overload first where there is one."""
+    """The answer. If the server is overloaded, that comes first."""
     where = place_of(plan, trials)
     if not trials:
-        return f"No figure of {plan.workload} on {where} can be given: {stopped or 'nothing has been measured yet'}."
+        return f"There is no result for {plan.workload} on {where}: {stopped or 'nothing has been measured yet'}."
     asked, served = asked_rate(plan, trials), served_rate(trials)
     if any(t.overloaded for t in trials) and asked and served:
-        share = served / asked
         return (
-            f"{plan.workload} asks for {asked:g} requests/s; the best configuration found ({incumbent}) serves about "
-            f"{served:.2g} requests/s on {where}, that is {100 * share:.0f} %: the queue grows for as long as the load lasts, "
-            f"and no limit on latency can be kept until the rate falls to what is served or the hardware changes. "
+            f"{plan.workload} asks for {rate(asked, 'request', 3)}, and the best configuration found ({incumbent}) "
+            f"serves about {rate(served, 'request')} ({percent(served / asked)}) on {where}. The queue grows as long "
+            "as the load lasts, so no latency limit can be kept at this load on this hardware. "
             f"{_gain(incumbent, verdicts)}"
         )
-    rate = f" at {asked:g} request{'' if asked == 1 else 's'}/s" if asked else ""
+    load = f" at {rate(asked, 'request', 3)}" if asked else ""
     broken = slo_broken(plan.objective, trials)
-    promise = f", but breaks the SLO ({broken})" if broken else " within the SLO" if plan.objective.slo else ""
-    return f"{plan.workload}{rate} is served on {where} with {incumbent}{promise}. {_gain(incumbent, verdicts)}"
+    slo = f", but breaks the SLO ({broken})" if broken else " within the SLO" if plan.objective.slo else ""
+    served_words = f"{where[0].upper()}{where[1:]} serves {plan.workload}{load} with {incumbent}{slo}."
+    return f"{served_words} {_gain(incumbent, verdicts)}"
 
 
 def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
-    """What the incumbent gains, step by step."""
+    """The gain of the incumbent, step by step."""
     steps = [v for v in verdicts if v.verdict == "applied" and v.against]
     if incumbent == "baseline" or not steps:
         measured = sum(1 for v in verdicts if v.ratios)
         if not measured:
-            return "No alternative has been measured."
+            return "No alternative was measured."
         if measured == 1:
-            return "The one alternative that was measured is not better than the baseline."
+            return "The only alternative measured is not better than the baseline."
         return f"None of the {measured} alternatives measured is better than the baseline."
     words = []
     for v in steps:
         interval = v.ratios.get(v.metric)
-        gain = f": {WORDS.get(v.metric, v.metric)} {span(interval)} against {v.against}" if interval else ""
+        gain = f", {metric_name(v.metric)} {interval.as_change} compared with {v.against}" if interval else ""
         words.append(f"{v.candidate}{gain}")
-    return "Applied: " + "; ".join(words) + "."
+    return f"Applied: {'; then '.join(words)}."
 
 
 def _all_verdicts(search: Search) -> list[Verdict]:
-    """Verdicts in the plan's order; a candidate that the search never came to is 'not run'."""
+    """Verdicts in the plan's order; a candidate that the search did not reach is 'not run'."""
     found = {v.candidate: v for v in search.verdicts}
-    reason = search.stopped or "the search had not come to it"
+    reason = search.stopped or "the search did not reach it"
     for candidate in search.plan.candidates:
         if candidate.id not in found:
             found[candidate.id] = Verdict(

@@ -1,14 +1,15 @@
-"""The playbook's file: candidates as data, strictly read, extendable by the user's own file."""
+"""The playbook file: candidates as data, read strictly, extended by the user's own file."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rooftune.errors import InputError, nearest
+from rooftune.vllm_rules.config import FlagValue
 
 DEFAULT = Path(__file__).parent / "data" / "playbook.yaml"
 
@@ -21,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class When(_Strict):
-    """Conditions that must all hold; a missing one always holds."""
+    """Conditions that must all hold; a missing condition always holds."""
 
     kind: Literal["cuda", "cpu"] | None = None
     quantization: list[str] | None = None
@@ -30,25 +31,25 @@ class When(_Strict):
     since: str | None = None
     until: str | None = None
     prompt_tokens_from: int | None = None
-    """Prompts of the workload have so many tokens or more on average."""
+    """The workload's prompts have at least this many tokens on average."""
 
 
 class Trap(_Strict):
-    """A condition under which the change is known to backfire; it is measured all the same."""
+    """A condition under which the change is known to backfire; it is still measured."""
 
     when: When
     reason: str
 
 
 class Automatic(_Strict):
-    """From this engine version on the engine does it by itself."""
+    """From this version on, the engine does this by default."""
 
     since: str
     reason: str
 
 
 class Literature(_Strict):
-    """What others found, where the simulator cannot say."""
+    """A published result, used where the simulator has no prediction."""
 
     sentence: str
     source: str
@@ -58,12 +59,12 @@ class Literature(_Strict):
 
 
 class Entry(_Strict):
-    """One candidate as the playbook has it; keys as explained at the top of ``data/playbook.yaml``."""
+    """One candidate of the playbook; ``data/playbook.yaml`` explains the keys."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     name: str
     phase: str
-    change: dict[str, Any]
+    change: dict[str, FlagValue | None]
     hypothesis: str
     relieves: Literal["weights", "kv", "compute", "overhead", "queueing", "none"] = "none"
     group: str = ""
@@ -89,15 +90,15 @@ class Playbook(_Strict):
     candidates: list[Entry]
 
 
-class _Extension(_Strict):
-    """A user's file: every part may be left out."""
+class Extension(_Strict):
+    """A user's file; every part is optional."""
 
     name: str | None = None
     phases: list[str] = Field(default_factory=list)
     artifacts: dict[str, str] = Field(default_factory=dict)
     candidates: list[Entry] = Field(default_factory=list)
     drop: list[str] = Field(default_factory=list)
-    """Ids of candidates that are not to be tried."""
+    """Ids of candidates to leave out."""
 
 
 @lru_cache(maxsize=1)
@@ -107,20 +108,20 @@ def default_playbook() -> Playbook:
 
 
 def load_playbook(path: Path | str | None = None) -> Playbook:
-    """The default playbook, extended by the file ``path`` if one is named.
+    """The default playbook, extended by the file ``path`` if there is one.
 
     Raises:
-        InputError: the file is missing, is not YAML, or has a key, type, phase or id that cannot be.
+        InputError: the file is missing, is not YAML, or has an invalid key, type, phase or id.
     """
     base = default_playbook()
-    return base if path is None else extend(base, _parsed(Path(path), _Extension))
+    return base if path is None else extend(base, _parsed(Path(path), Extension))
 
 
-def extend(base: Playbook, more: _Extension) -> Playbook:
-    """``base`` with the user's phases appended, candidates added or replaced by id, and dropped ones gone."""
+def extend(base: Playbook, more: Extension) -> Playbook:
+    """``base`` with the user's phases added, candidates added or replaced by id, and dropped candidates removed."""
     known = {c.id for c in base.candidates}
     for unknown in set(more.drop) - known:
-        raise InputError(f"The playbook drops {unknown!r}, which is no candidate{nearest(unknown, sorted(known))}.")
+        raise InputError(f"The playbook drops {unknown!r}, which is not a candidate{nearest(unknown, sorted(known))}.")
     mine = {c.id: c for c in more.candidates}
     kept = [mine.pop(c.id, c) for c in base.candidates if c.id not in more.drop]
     phases = [*base.phases, *(p for p in more.phases if p not in base.phases)]
@@ -138,7 +139,7 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
     """The playbook with the candidates of ``--candidate NAME=FLAG=VALUE,FLAG=VALUE`` added as phase ``own``.
 
     Raises:
-        InputError: the text has another form, or a flag is unknown.
+        InputError: the text is malformed, or a flag is unknown.
     """
     from rooftune.vllm_rules.flags import parse_set
 
@@ -147,10 +148,10 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
         name, _, flags = text.partition("=")
         if not flags or not name.replace("-", "").isalnum() or name != name.lower():
             raise InputError(
-                f"--candidate {text!r} is not understood; write NAME=FLAG=VALUE,FLAG=VALUE with a name in lower case, "
+                f"--candidate {text!r} is not valid; write NAME=FLAG=VALUE,FLAG=VALUE with a lower-case name, "
                 "for example --candidate small=max_num_seqs=4,enforce_eager=true."
             )
-        change = dict(parse_set(_split(flags), engine_version))
+        change: dict[str, FlagValue | None] = {**parse_set(_split(flags), engine_version)}
         entries.append(
             Entry(
                 id=name,
@@ -161,24 +162,26 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
                 hypothesis="Given on the command line.",
             )
         )
-    return extend(playbook, _Extension(phases=["own"] if entries else [], candidates=entries))
+    return extend(playbook, Extension(phases=["own"] if entries else [], candidates=entries))
 
 
 def checked(playbook: Playbook) -> Playbook:
-    """The playbook itself.
+    """The playbook itself, after a check of its phases and ids.
 
     Raises:
-        InputError: a candidate of an unknown phase, an id twice, or the id of the baseline.
+        InputError: a phase is unknown, or an id is used twice or is that of the baseline.
     """
     seen = {"baseline"}
     for entry in playbook.candidates:
         if entry.phase not in playbook.phases:
             raise InputError(
-                f"Candidate {entry.id!r} is of phase {entry.phase!r}, which the playbook does not list"
+                f"Candidate {entry.id!r} has the phase {entry.phase!r}, which the playbook does not list"
                 f"{nearest(entry.phase, playbook.phases)}; add it under `phases:`."
             )
         if entry.id in seen:
-            raise InputError(f"The playbook has the id {entry.id!r} twice; ids are unique and 'baseline' is taken.")
+            raise InputError(
+                f"The playbook uses the id {entry.id!r} twice; ids must be unique, and 'baseline' is reserved."
+            )
         seen.add(entry.id)
     return playbook
 
@@ -218,7 +221,7 @@ def _parsed(path: Path, kind: type[_Parsed]) -> _Parsed:
 
 
 def _first(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first mistake in one clause, with the nearest key for an unknown one."""
+    """The first error in one clause, with the nearest key for an unknown one."""
     found = error.errors()[0]
     where = ".".join(str(p) for p in found["loc"])
     if found["type"] == "extra_forbidden":

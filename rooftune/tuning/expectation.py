@@ -1,4 +1,4 @@
-"""Expected effects of a plan's candidates, from the simulator where it knows GPU and model."""
+"""Expected effects of a plan's candidates, from the simulator if it knows the GPU and the model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
+from rooftune.formatting import change, rate
 from rooftune.models.facts import ModelFacts
-from rooftune.tuning.plan import Effect, Objective
+from rooftune.tuning.metrics import metric_name
+from rooftune.tuning.plan import Effect, Goal
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the simulator predicts for each configuration of a plan; empty where it cannot."""
+    """The simulator's predictions for the configurations of a plan; empty where it has none."""
 
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     overloaded: dict[str, bool] = field(default_factory=dict)
@@ -24,18 +26,18 @@ class Predictions:
 
     @property
     def baseline_effect(self) -> Effect | None:
-        """What is expected of the baseline itself."""
+        """The expected effect of the baseline itself: its throughput."""
         found = self.metrics.get("baseline")
         if not found:
             return None
-        words = f"about {found.get('output_throughput', 0):,.0f} output tokens/s"
+        words = f"about {rate(found.get('output_throughput', 0.0), 'output token')}"
         return Effect(metric="output_throughput", sentence=words, source="simulator")
 
 
 def predictions(
     workload: Workload, target: Target, facts: ModelFacts | None, configs: dict[str, EngineConfig]
 ) -> Predictions:
-    """Predict every configuration in virtual time. A GPU or model that the simulator does not know gives none."""
+    """Predict every configuration in virtual time. There are none for an unknown GPU or model."""
     if target.gpu is None or facts is None:
         return Predictions()
     from rooftune.simulator.calibration.files import opened
@@ -47,7 +49,7 @@ def predictions(
     error: float | None = None
     for name, config in configs.items():
         if config.speculative_config:
-            continue  # nobody knows how many guesses will be right
+            continue  # the acceptance rate is unknown before a measurement
         try:
             found = predict(
                 workload,
@@ -66,8 +68,8 @@ def predictions(
     return Predictions(metrics, overloaded, error)
 
 
-def effect_of(candidate: str, foreseen: Predictions, objective: Objective) -> Effect | None:
-    """The predicted ratio of a candidate to the baseline, with the simulator's error band; None if not predicted."""
+def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect | None:
+    """The predicted ratio of a candidate to the baseline, with the simulator's error band, if predicted."""
     ours, base = foreseen.metrics.get(candidate), foreseen.metrics.get("baseline")
     if not ours or not base:
         return None
@@ -80,12 +82,8 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Objective) -> Ef
     ratio = ours[metric] / base[metric]
     band = foreseen.error or 0.0
     low, high = ratio * (1 - band), ratio * (1 + band)
-    sentence = f"{metric} {_percent(ratio)} against the baseline"
+    sentence = f"{metric_name(metric)} {change(ratio)} compared with the baseline"
     return Effect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")
-
-
-def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.0f} %".replace("-", "−")
 
 
 def _band(found: Any) -> float | None:

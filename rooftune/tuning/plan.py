@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.engines.target import Target
-from rooftune.vllm_rules.config import EngineConfig
+from rooftune.formatting import change_range
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 VerdictName = Literal[
     "applied",
@@ -21,19 +22,19 @@ VerdictName = Literal[
     "outdone",
     "more trials needed",
 ]
-"""``outdone``: better than the incumbent, but an alternative of the same group is better still and was applied.
-``more trials needed``: the trials that were run can neither tell a difference nor rule one out."""
+"""``outdone``: better than the incumbent, but another alternative of the same group was applied.
+``more trials needed``: the trials neither show a difference nor rule one out."""
 
 
-class Objective(BaseModel):
-    """What is to be made better, and under which promises. Derived from the workload."""
+class Goal(BaseModel):
+    """What the search optimises and which limits it keeps. Derived from the workload."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     metric: str = "output_throughput"
     direction: Literal["higher", "lower"] = "higher"
     saturated_metric: str = Field(
         default="output_throughput",
-        description="compared instead when the server is overloaded, where latencies only tell how long the load ran",
+        description="compared when the server is overloaded, because latencies then depend on how long the load ran",
     )
     slo: dict[str, float] = Field(default_factory=dict, description="limits of one request: {'ttft_ms': 500.0}")
     slo_share: float = Field(default=0.99, description="share of requests that must meet all of them")
@@ -42,7 +43,7 @@ class Objective(BaseModel):
 
 
 class Gate(BaseModel):
-    """A rule that says why a candidate cannot or need not run here."""
+    """A rule that explains why a candidate cannot or need not run here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
@@ -51,7 +52,7 @@ class Gate(BaseModel):
 
 
 class Effect(BaseModel):
-    """What a change is expected to do to the objective, as a ratio to the configuration it is applied to."""
+    """The expected effect of a change, as a ratio to the configuration that it is applied to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     metric: str
@@ -59,7 +60,7 @@ class Effect(BaseModel):
     low: float | None = None
     high: float | None = None
     sentence: str
-    source: str = Field(description="'simulator', or the literature")
+    source: str = Field(description="'simulator', or a publication")
 
 
 class Candidate(BaseModel):
@@ -69,21 +70,25 @@ class Candidate(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     name: str
     phase: str
-    change: dict[str, Any] = Field(description="flags set on top of what it is applied to; None removes a flag")
+    change: dict[str, FlagValue | None] = Field(description="what it changes; None removes a flag")
     on: Literal["incumbent", "baseline"] = "incumbent"
     hypothesis: str
     relieves: str = Field(description="the bottleneck: weights, kv, compute, overhead, queueing, none")
     gates: list[Gate] = Field(default_factory=list)
     expected: Effect | None = None
-    config: EngineConfig = Field(description="as planned on the baseline; on the incumbent it is rendered anew")
+    config: EngineConfig = Field(description="applied to the baseline; the search applies the change to the incumbent")
     command: str
-    group: str = Field(default="", description="alternatives of one group are measured side by side; one may win")
-    changes_output: bool = Field(default=False, description="generated text may differ: check quality before use")
+    group: str = Field(
+        default="", description="alternatives of a group are measured side by side; at most one is applied"
+    )
+    changes_output: bool = Field(
+        default=False, description="the generated text may differ, so its quality needs a check"
+    )
     notes: list[str] = Field(default_factory=list)
 
     @property
     def runnable(self) -> bool:
-        """No gate is closed ('trap' only warns)."""
+        """No gate is closed (a trap only warns)."""
         return all(g.verdict in ("open", "trap") for g in self.gates)
 
 
@@ -97,14 +102,20 @@ class Plan(BaseModel):
     playbook: str
     candidates: list[Candidate]
     phases: list[str] = Field(default_factory=list)
-    objective: Objective = Objective()
+    objective: Goal = Goal()
     predicted: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="candidate -> metric -> value that the simulator predicts on the baseline"
     )
-    predicted_error: float | None = Field(default=None, description="relative error band of the predictions")
+    predicted_error: float | None = Field(
+        default=None, description="relative error of the predictions: 0.1 = within 10 %"
+    )
 
     def candidate(self, id: str) -> Candidate:
-        """The candidate of that id. Raises KeyError."""
+        """The candidate with this id.
+
+        Raises:
+            KeyError: there is no such candidate.
+        """
         for found in self.candidates:
             if found.id == id:
                 return found
@@ -112,7 +123,7 @@ class Plan(BaseModel):
 
 
 class Interval(BaseModel):
-    """Estimate of a ratio candidate / incumbent with its interval."""
+    """The ratio candidate / incumbent with its interval."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     estimate: float
@@ -120,23 +131,29 @@ class Interval(BaseModel):
     high: float
     level: float = 0.95
 
+    @property
+    def as_change(self) -> str:
+        """As a change in per cent: '−45 % (−47 to −43 %)'."""
+        return change_range(self.estimate, self.low, self.high)
+
 
 class Verdict(BaseModel):
-    """What the evidence says of one candidate."""
+    """What the trials show about one candidate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     candidate: str
     phase: str
     verdict: VerdictName
     reason: str
-    against: str | None = Field(default=None, description="the incumbent it was compared with")
+    against: str | None = Field(default=None, description="the configuration that it was compared with")
     ratios: dict[str, Interval] = Field(default_factory=dict, description="metric -> candidate / incumbent")
     trials: list[int] = Field(default_factory=list)
     against_trials: list[int] = Field(default_factory=list)
     stopped_because: str = ""
     metric: str = Field(default="", description="the metric that decided")
-    flags: dict[str, Any] = Field(default_factory=dict, description="flags it ran with")
-    command: str = Field(default="", description="command line it ran with")
+    lacks_artifact: bool = Field(default=False, description="not supported because an artefact is missing")
+    flags: dict[str, FlagValue] = Field(default_factory=dict, description="the flags that it ran with")
+    command: str = Field(default="", description="the command line that it ran with")
 
 
 class Decision(BaseModel):
@@ -146,7 +163,7 @@ class Decision(BaseModel):
     format: int = 1
     objective: str
     incumbent: str
-    incumbent_flags: dict[str, Any]
+    incumbent_flags: dict[str, FlagValue]
     command: str
     verdicts: list[Verdict]
     incumbents: list[str] = Field(description="the incumbent after each phase's candidate, in order of the run")

@@ -1,4 +1,4 @@
-"""From playbook, hardware and model to the plan: what applies here, its gates, its expected effect, its command."""
+"""From playbook, hardware and model to a plan: which candidates apply, their gates, expected effects and commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rooftune.tuning import gates as rules
 from rooftune.tuning.configuration import base_config, command_text
 from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
-from rooftune.tuning.objective import objective_of
+from rooftune.tuning.goal import goal_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
@@ -32,9 +32,9 @@ def build_plan(
 ) -> Plan:
     """The plan of a run: the baseline, then every candidate of the playbook that applies to this case.
 
-    An endpoint has a baseline only: nothing can be changed on a server that someone else runs.
-    A candidate that cannot or need not run stays in the plan with its gate, so that the report can say why.
-    ``predict`` off leaves the simulator out; expected effects then are the literature's.
+    An endpoint has only a baseline, because rooftune cannot change its flags. A candidate that cannot or need not run
+    stays in the plan with its gate, so the report can give the reason. Without ``predict`` the expected effects come
+    from publications instead of the simulator.
     """
     book = playbook or default_playbook()
     base = base_config(target, facts)
@@ -45,7 +45,7 @@ def build_plan(
         entries = []
     configs = {"baseline": base, **{e.id: base.with_change(_change(e, book)) for e in entries}}
     foreseen = predictions(workload, target, facts, configs) if predict else Predictions()
-    objective = objective_of(workload)
+    objective = goal_of(workload)
     candidates = [
         _candidate(e, book, configs[e.id], target, hardware, facts, base, effective).model_copy(
             update={"expected": effect_of(e.id, foreseen, objective) or _literature(e, objective.metric)}
@@ -73,7 +73,7 @@ def _in_order(book: Playbook) -> list[Entry]:
 
 
 def mean_prompt_tokens(workload: Workload) -> float:
-    """Mean prompt length of the requests that the workload draws, tokens; infinity when it draws none."""
+    """Mean prompt length of the workload's requests in tokens; infinity if it has none."""
     from rooftune.workloads.draw import draw
 
     drawn = draw(workload).prompt_tokens
@@ -102,7 +102,7 @@ def holds(
 
 
 def _change(entry: Entry, book: Playbook) -> dict[str, Any]:
-    """The change with ``{artefact}`` filled in where the artefact is given."""
+    """The change, with the playbook's artefact in place of ``{artefact}``."""
     given = book.artifacts.get(entry.artifact or "")
     return {k: _filled(v, entry.artifact, given) for k, v in entry.change.items()}
 
@@ -121,7 +121,7 @@ def _baseline(config: EngineConfig, foreseen: Predictions) -> Candidate:
         name="Baseline",
         phase="baseline",
         change={},
-        hypothesis="Where the server stands before any change.",
+        hypothesis="The server before any change.",
         relieves="none",
         config=config,
         command=command_text(config),
@@ -190,23 +190,23 @@ def _artifact_gate(entry: Entry, book: Playbook, facts: ModelFacts | None) -> li
     detail = ""
     if entry.artifact == "draft_model" and facts is not None:
         detail = f" with the vocabulary of {facts.name} ({facts.vocab_size:,} tokens)"
-    reason = f"no {what}{detail} was given; name one under `artifacts: {{{entry.artifact}: …}}` in a playbook file"
+    reason = f"it needs a {what}{detail}; name one under `artifacts: {{{entry.artifact}: …}}` in a playbook file"
     return [Gate(id=f"artifact-{entry.artifact}", verdict="no artefact", reason=reason)]
 
 
 def _texts_gate(entry: Entry, target: Target) -> list[Gate]:
-    """What depends on texts cannot be measured on an engine that has none."""
+    """A candidate whose effect depends on real text cannot be measured on an engine that generates none."""
     if not entry.needs_texts or target.engine != "simulated":
         return []
     reason = (
-        "no texts: how many guesses are right depends on what users write, and a simulated engine makes no text; "
-        "measure it with --engine vllm"
+        "it needs real text: the acceptance rate depends on what users write, and a simulated engine generates no "
+        "text; measure it with --engine vllm"
     )
     return [Gate(id="texts", verdict="no artefact", reason=reason)]
 
 
 def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:
-    """A flag that this engine version does not have, or that contradicts another."""
+    """A flag that this engine version lacks, or that contradicts another."""
     from rooftune.errors import InputError
     from rooftune.vllm_rules.flags import validate
 

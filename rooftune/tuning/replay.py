@@ -1,45 +1,54 @@
-"""Where a search stands, worked out anew from plan and results: blocks, incumbents, verdicts, the next trial.
+"""The state of a search, computed from plan and results: blocks, incumbents, verdicts, the next trial.
 
-Alternatives of one group form a block. A block runs in palindromes, ``I A B C C B A I``: the incumbent I and each
-alternative are measured once on the way out and once on the way back, so that a linear drift weighs on all of them
-alike; two more rounds, where they are needed, run the other way about (``C B A I I A B C``), which also cancels a drift that
-slows down. The incumbent's closing trial opens the next block as long as it stays the incumbent, since nothing ran between.
-Both sides of a pair draw the same requests: the way out has one seed, the way back another.
+The alternatives of a group form a block. A block runs as a palindrome, ``I A B C C B A I``: the incumbent I and each
+alternative are measured once on the way out and once on the way back, so a linear drift affects all of them equally.
+Two more rounds, where needed, run in the opposite direction (``C B A I I A B C``), which also cancels a drift that
+slows down. If the incumbent keeps its place, its last trial also opens the next block, because nothing ran in between.
+Both sides of a pair send the same requests: the way out has one seed, the way back another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.configuration import command_text, describe, difference
 from rooftune.tuning.gates import gate_effective
-from rooftune.tuning.judge import Judgement, judge
+from rooftune.tuning.judge import Judgement, Ruling, judge
 from rooftune.tuning.plan import Candidate, Gate, Plan, Verdict, VerdictName
 from rooftune.tuning.state import Block, Search
 from rooftune.vllm_rules.config import EngineConfig
 
 _RERUNS, _RERUNS_BY_CHANCE = 1, 2
-"""How often one slot is measured again when its audit fails, or the incumbent's server does; and when nothing but the machine was at fault."""
+"""How often a failed slot is measured again: in general, and when only the machine was at fault."""
 _BY_CHANCE = frozenset({"send-lag", "client-cpu", "simulated-clock"})
-"""Checks that fail when other work, or the host of a virtual machine, takes the cores away: another trial may well pass them."""
+"""Checks that fail when other work takes the cores away. Another trial may well pass them."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replayed search, and the trial that it needs next; None when it is over or the budget is spent."""
+
+    search: Search
+    next_trial: TrialOrder | None
 
 
 def replay(
     plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float, *, full: bool = False
-) -> tuple[Search, TrialOrder | None]:
-    """The state after these results, and the next trial (None when the search is over or the budget spent).
+) -> Replay:
+    """The state after these results, and the next trial.
 
-    ``full``: verdicts carry the ratios of all metrics, not only of the one that decides.
+    ``full``: verdicts have the ratios of all metrics, not only of the one that decides.
     """
     search = Search(plan, sorted(results, key=lambda r: r.position), budget_left_s, trial_cost_s, full=full)
     baseline = plan.candidates[0]
     search.config = search.configs[baseline.id] = baseline.config
     order = _baseline(search)
     if order is not None:
-        return search, order
+        return Replay(search, order)
     for group in _groups(plan):
         if search.stopped:
             for candidate in group:
@@ -48,8 +57,8 @@ def replay(
             continue
         order = _block(search, group)
         if order is not None:
-            return search, order
-    return search, None
+            return Replay(search, order)
+    return Replay(search, None)
 
 
 def _baseline(search: Search) -> TrialOrder | None:
@@ -62,11 +71,11 @@ def _baseline(search: Search) -> TrialOrder | None:
         if again is None and (found is None or search.affords(1)):
             return search.order("baseline", 0, "baseline", None)
         if again is None:
-            break  # the budget holds no second try: the first one tells what is wrong
+            break  # the budget has no room for a second try, and the first one shows what is wrong
         found = again
         if found.believed:
             search.closing = found
-            search.verdicts.append(_verdict(search, "baseline", "applied", "the starting point", trials=[found]))
+            search.verdicts.append(_verdict(search, "baseline", "applied", "starting point", trials=[found]))
             search.incumbents.append("baseline")
             return None
     assert found is not None
@@ -78,7 +87,7 @@ def _baseline(search: Search) -> TrialOrder | None:
 
 
 def _groups(plan: Plan) -> Iterator[list[Candidate]]:
-    """Candidates after the baseline, by phase and group, in the plan's order."""
+    """The candidates by phase and group, in the plan's order."""
     groups: dict[tuple[str, str, str], list[Candidate]] = {}
     for candidate in plan.candidates[1:]:
         key = (candidate.phase, candidate.group or candidate.id, candidate.on)
@@ -88,7 +97,7 @@ def _groups(plan: Plan) -> Iterator[list[Candidate]]:
 
 
 def _promise(candidate: Candidate) -> float:
-    """Predicted gain: the more promising of a group come first, should the budget not hold them all."""
+    """Predicted gain. The more promising candidates of a group run first, in case the budget ends."""
     found = candidate.expected
     if found is None or found.ratio is None or found.ratio <= 0:
         return 1.0
@@ -96,7 +105,7 @@ def _promise(candidate: Candidate) -> float:
 
 
 def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
-    """Run through one group: gates, rounds, verdicts. Returns the trial that is missing, if one is."""
+    """Replay one group: gates, rounds, verdicts. Returns the missing trial, if there is one."""
     against = group[0].on if group[0].on == "baseline" else search.incumbent
     open_ones = [c for c in group if not _gated(search, c, against)]
     if not open_ones:
@@ -120,8 +129,8 @@ def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
 
 
 def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[str]:
-    """Members that go on: all that have not dropped out in round 1, then those without a clear answer."""
-    alive = [c for c in block.members if c not in block.ended]
+    """Members of the next round: in an odd round all that are left, in an even round those without a clear answer."""
+    alive = [c for c in block.members if c not in block.dropped]
     if rounds % 2 == 1:
         longest = max((len(block.members[c]) for c in alive), default=0)
         return [c for c in alive if len(block.members[c]) == longest]
@@ -129,9 +138,9 @@ def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[
 
 
 def _extends(search: Search, block: Block, asked: list[str], rounds: int, against: str) -> bool:
-    """Whether two more rounds were run, or may be: what is left must still hold the candidates not yet tried.
+    """Whether two more rounds have begun, or may begin. The budget must still cover the candidates not yet tried.
 
-    Rounds beyond the second draw requests with seeds of their own, by which their trials are known.
+    Each round after the second has its own seed, which identifies its trials.
     """
     seed = search.plan.objective.seed + rounds
     begun = [found for c in (*asked, against) if (found := search.peek(c)) is not None]
@@ -143,14 +152,14 @@ def _extends(search: Search, block: Block, asked: list[str], rounds: int, agains
 
 
 def _owed(search: Search, block: Block) -> int:
-    """Trials that the groups not yet begun need: each of their candidates twice, and the incumbent on both sides of a group."""
+    """Trials that the remaining groups need: two per candidate, and the incumbent at both ends of a group."""
     seen = {v.candidate for v in search.verdicts} | set(block.members)
     groups = ([c for c in group if c.id not in seen and c.runnable] for group in _groups(search.plan))
     return sum(2 * len(untried) + 2 for untried in groups if untried)
 
 
 def _round(search: Search, block: Block, asked: list[str], number: int, against: str) -> TrialOrder | None:
-    """One way out or back. Returns the missing trial, if one is."""
+    """One way out or back. Returns the missing trial, if there is one."""
     offset = (search.offset + number) % 2 if number < 2 else number
     back = bin(number).count("1") % 2 == 1
     sequence = [*reversed(asked), against] if back else [against, *asked]
@@ -168,7 +177,7 @@ def _incumbent_slot(search: Search, block: Block, number: int, offset: int, agai
     if number == 0 and search.closing is not None and against == search.incumbent:
         block.incumbent.append(search.closing)
         return None
-    if number > 0 and all(c in block.ended for c in block.members):
+    if number > 0 and all(c in block.dropped for c in block.members):
         return None
     last = None
     for attempt in range(_RERUNS_BY_CHANCE + 1):
@@ -179,7 +188,7 @@ def _incumbent_slot(search: Search, block: Block, number: int, offset: int, agai
             if not search.affords(1 if number else 4) and not search.pending:
                 search.stopped = "the budget ended"
                 return None
-            return search.order(against, offset, f"{against} again, beside the {_group_of(search, block)}", against)
+            return search.order(against, offset, f"{against} again, next to the {_group_of(search, block)}", against)
         if found.believed:
             block.incumbent.append(found)
             return None
@@ -196,7 +205,7 @@ def _group_of(search: Search, block: Block) -> str:
 
 
 def _member_slot(search: Search, block: Block, who: str, number: int, offset: int, against: str) -> TrialOrder | None:
-    if who in block.ended:
+    if who in block.dropped:
         return None
     for attempt in range(_RERUNS_BY_CHANCE + 1):
         found = search.take(who)
@@ -204,19 +213,19 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
             return _missing(search, block, who, number, offset, against)
         trials = block.members.setdefault(who, [])
         if found.status == "failed":
-            block.ended[who] = ("failed", found.failure or "the server did not come up")
+            block.dropped[who] = Ruling("failed", found.failure or "the server did not start")
             return None
         if found.believed:
             trials.append(found)
             return None
         if not _try_again(found, attempt + 1):
-            block.ended[who] = ("not trusted", _audit_reason(found))
+            block.dropped[who] = Ruling("not trusted", _audit_reason(found))
             return None
     return None
 
 
 def _try_again(last: TrialResult | None, tries: int) -> bool:
-    """Whether a slot may be measured again after so many tries, of which this was the last."""
+    """Whether a slot may be measured again after ``tries`` tries, of which ``last`` was the last."""
     if last is None or tries <= _RERUNS:
         return True
     failed = {c.id for c in last.checks if c.status == "fail"}
@@ -224,11 +233,11 @@ def _try_again(last: TrialResult | None, tries: int) -> bool:
 
 
 def _missing(search: Search, block: Block, who: str, number: int, offset: int, against: str) -> TrialOrder | None:
-    """Order the member's next trial if the budget holds it; a newcomer must fit with its way back."""
+    """Order the member's next trial if the budget allows it. For a new member it must also allow the way back."""
     if number == 0 and who not in block.members:
         if search.pending:
             return None
-        back = len([c for c in block.members if c not in block.ended]) + 1
+        back = len([c for c in block.members if c not in block.dropped]) + 1
         if not search.affords(1 + 1 + back):
             return None
     elif not search.affords(1):
@@ -239,13 +248,13 @@ def _missing(search: Search, block: Block, who: str, number: int, offset: int, a
 
 
 def _gated(search: Search, candidate: Candidate, against: str) -> bool:
-    """Whether a gate is closed, now that the incumbent's server has told its effective configuration."""
+    """Whether a gate is closed, given the effective configuration that the incumbent's server reported."""
     base = search.configs[against]
     config = base.with_change(candidate.change)
     search.configs[candidate.id] = config
     closed = [g for g in candidate.gates if g.verdict not in ("open", "trap") and g.id != "already-on-predicted"]
     if not closed and config == base:
-        closed = [Gate(id="same", verdict="already on", reason=f"{against} has these flags already")]
+        closed = [Gate(id="same", verdict="already on", reason=f"{against} already has these flags")]
     if not closed:
         measured = [t for t in search.of(against) if t.status == "measured"]
         effective = measured[-1].effective if measured else None
@@ -257,13 +266,13 @@ def _gated(search: Search, candidate: Candidate, against: str) -> bool:
         return False
     gate = closed[0]
     name: VerdictName = "already on" if gate.verdict == "already on" else "not supported"
-    reason = gate.reason if gate.verdict != "no artefact" else f"no artefact: {gate.reason}"
-    _note(search, candidate, name, reason)
+    _note(search, candidate, name, gate.reason)
+    search.verdicts[-1] = search.verdicts[-1].model_copy(update={"lacks_artifact": gate.verdict == "no artefact"})
     return True
 
 
 def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
-    """Flags that contradict one another only on this incumbent."""
+    """Flags that contradict each other only on this incumbent."""
     from rooftune.errors import InputError
     from rooftune.vllm_rules.flags import validate
 
@@ -283,20 +292,20 @@ def _judged(search: Search, block: Block, who: str, against: str) -> Judgement:
 
 
 def _settle(search: Search, block: Block, group: list[Candidate], against: str) -> None:
-    """Verdicts of a block whose rounds are over, and the incumbent after it."""
+    """Add the verdicts of a block whose rounds are over, and choose the incumbent after it."""
     judged: dict[str, Judgement] = {}
     for candidate in group:
         trials = block.members.get(candidate.id, [])
-        if candidate.id in block.ended:
-            name, reason = block.ended[candidate.id]
-            _note(search, candidate, name, reason, trials, against)
+        if candidate.id in block.dropped:
+            ruling = block.dropped[candidate.id]
+            _note(search, candidate, ruling.verdict, ruling.reason, trials, against)
         elif len(trials) >= 2 and len(block.incumbent) >= 2:
             judged[candidate.id] = _judged(search, block, candidate.id, against)
         elif search.stopped and search.stopped != "the budget ended":
             _note(search, candidate, "not run", search.stopped, trials, against)
         else:
-            done = "measured once only, and a verdict needs two trials" if trials else "no trial of it fitted"
-            _note(search, candidate, "not run", f"the budget ended: {done}", trials, against)
+            done = "it was measured once, but a verdict needs two trials" if trials else "no trial of it fitted"
+            _note(search, candidate, "not run", f"the budget ended; {done}", trials, against)
     winner = _winner(search, block, judged, against)
     for who, found in judged.items():
         search.verdicts.append(_of(search, block, who, found, against, winner))
@@ -311,7 +320,7 @@ def _settle(search: Search, block: Block, group: list[Candidate], against: str) 
 
 
 def _winner(search: Search, block: Block, judged: dict[str, Judgement], against: str) -> str | None:
-    """The best of those that are better; the one with fewer changed flags where no difference can be told."""
+    """The best of the better candidates; if two show no difference, the one that changes fewer flags."""
     better = [c for c, j in judged.items() if j.verdict == "applied"]
     if not better or against != search.incumbent:
         return None
@@ -340,9 +349,9 @@ def _winner(search: Search, block: Block, judged: dict[str, Judgement], against:
 def _of(search: Search, block: Block, who: str, found: Judgement, against: str, winner: str | None) -> Verdict:
     name, reason = found.verdict, found.reason
     if name == "applied" and winner is not None and who != winner:
-        name, reason = "outdone", f"{reason}; {winner} of the same group was applied instead"
+        name, reason = "outdone", f"{reason}; the search applied {winner} from the same group instead"
     elif name == "applied" and winner is None:
-        reason += "; measured on the baseline, so it is not built upon"
+        reason += "; it was measured on the baseline, so it cannot become the incumbent"
         name = "outdone"
     verdict = _verdict(
         search, who, name, reason, block.members[who], block.incumbent[: len(block.members[who])], against

@@ -12,18 +12,18 @@ from rooftune.tuning.replay import replay
 def next_trial(
     plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float
 ) -> TrialOrder | None:
-    """The trial to run after these results; None when the search is over or the budget does not hold another.
+    """The trial to run after these results; None when the search is over or the budget has no room for another.
 
-    Nothing is remembered between calls: the same results give the same order, so a killed run goes on where it was.
-    ``budget_left_s`` and ``trial_cost_s`` are real seconds; no budget (None) means that everything is run.
+    The answer depends on the arguments alone, so a killed run continues where it stopped. ``budget_left_s`` and
+    ``trial_cost_s`` are real seconds; without a budget (None) every candidate runs.
     """
-    return replay(plan, results, budget_left_s, trial_cost_s)[1]
+    return replay(plan, results, budget_left_s, trial_cost_s).next_trial
 
 
 def decide(plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.0) -> Decision:
-    """What the results say: verdict per candidate, the incumbent, its command, and the answer in one sentence.
+    """The verdict on each candidate, the incumbent, its command, and the answer in one sentence.
 
-    May be called at any time; what has not been run is a verdict of its own.
+    Works at any time; candidates without results get the verdict 'not run'.
     """
-    search, _ = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True)
+    search = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True).search
     return conclude(search, budget_spent_s)

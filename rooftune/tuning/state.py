@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
-from rooftune.tuning.plan import Plan, Verdict, VerdictName
+from rooftune.tuning.judge import Ruling
+from rooftune.tuning.plan import Plan, Verdict
 from rooftune.vllm_rules.config import EngineConfig
 
 
@@ -22,14 +23,17 @@ class Search:
     config: EngineConfig = field(default_factory=lambda: EngineConfig(model=""))
     configs: dict[str, EngineConfig] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
+    """How many results of each candidate the slots so far have used."""
     closing: TrialResult | None = None
+    """The incumbent's last trial, if it also opens the next block."""
     offset: int = 0
+    """Which of the two seeds the next block begins with."""
     verdicts: list[Verdict] = field(default_factory=list)
     incumbents: list[str] = field(default_factory=list)
     seen: dict[str, list[TrialResult]] = field(default_factory=dict)
     """Believed trials up to this point of the replay."""
     full: bool = False
-    """Work out the ratios of all metrics, not only of the one that decides."""
+    """Compute the ratios of all metrics, not only of the one that decides."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
 
@@ -38,12 +42,12 @@ class Search:
         return sorted((r for r in self.results if r.candidate == candidate), key=lambda r: r.n)
 
     def peek(self, candidate: str) -> TrialResult | None:
-        """The candidate's next result that no slot has used yet, left where it is."""
+        """The candidate's next result that no slot has used; it stays unused."""
         found, place = self.of(candidate), self.used.get(candidate, 0)
         return found[place] if place < len(found) else None
 
     def take(self, candidate: str) -> TrialResult | None:
-        """The candidate's next result that no slot has used yet."""
+        """The candidate's next result that no slot has used; it is then used."""
         found = self.peek(candidate)
         if found is not None:
             self.used[candidate] = self.used.get(candidate, 0) + 1
@@ -52,16 +56,16 @@ class Search:
         return found
 
     def others(self, *these: str) -> list[list[TrialResult]]:
-        """Believed trials so far of the configurations that are not compared, each with two or more."""
+        """Believed trials so far of all other configurations that have at least two."""
         return [trials for name, trials in self.seen.items() if name not in these and len(trials) > 1]
 
     @property
     def pending(self) -> bool:
-        """Some results belong to later slots, so what was decided at this point is past."""
+        """Whether some results belong to later slots, so the decision at this point was taken before."""
         return sum(self.used.values()) < len(self.results)
 
     def affords(self, trials: int) -> bool:
-        """Whether the budget holds that many more trials."""
+        """Whether the budget allows this many more trials."""
         return self.budget_left_s is None or self.budget_left_s >= trials * self.trial_cost_s
 
     def order(self, candidate: str, seed_offset: int, why: str, against: str | None) -> TrialOrder:
@@ -84,5 +88,5 @@ class Block:
 
     incumbent: list[TrialResult] = field(default_factory=list)
     members: dict[str, list[TrialResult]] = field(default_factory=dict)
-    ended: dict[str, tuple[VerdictName, str]] = field(default_factory=dict)
-    """Members that dropped out: failed or not trusted, with the reason."""
+    dropped: dict[str, Ruling] = field(default_factory=dict)
+    """Members that failed or are not trusted, with the reason."""

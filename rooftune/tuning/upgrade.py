@@ -1,4 +1,4 @@
-"""The hardware upgrade path: what the simulator predicts for this workload and model on other accelerators."""
+"""The hardware upgrade path: the simulator's predictions for this workload and model on other accelerators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from rooftune.simulator.calibration.files import Calibration
 
 PATH = ("T4", "L4", "A10G", "A100-40", "A100-80", "L40S", "H100", "H200", "B200")
-"""Accelerators of the path; the run's own GPU is added where it is another."""
+"""Accelerators of the path. The run's own GPU is added if it is not among them."""
 
 GIB = 1024**3
 
 
 class UpgradeRow(BaseModel):
-    """One accelerator with its predicted service of the workload. Rates per second, memory and bandwidth in bytes."""
+    """One accelerator with its predicted results. Rates per second, memory and bandwidth in bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     gpu: str
@@ -38,7 +38,7 @@ class UpgradeRow(BaseModel):
     bandwidth_bytes_per_s: float
     fp8: bool
     configuration: str = Field(default="", description="the best of the plausible configurations there, in words")
-    flags: dict[str, Any] = Field(default_factory=dict)
+    flags: dict[str, FlagValue] = Field(default_factory=dict)
     output_throughput: float | None = Field(default=None, description="predicted at the asked load, tokens/s")
     served_rate_per_s: float | None = None
     change: float | None = Field(default=None, description="served rate as a ratio to the current accelerator's")
@@ -53,7 +53,7 @@ class UpgradeRow(BaseModel):
 
 
 class UpgradePath(BaseModel):
-    """Content of upgrade.json: every figure is predicted, also that of the current accelerator."""
+    """Content of upgrade.json. Every row is predicted, including that of the current accelerator."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: int = 1
@@ -75,26 +75,24 @@ def upgrade_path(
 ) -> UpgradePath:
     """Predict the workload on each accelerator of the path, with the best plausible configuration there.
 
-    ``flags`` are the recommended ones; on the current accelerator they alone are predicted, elsewhere the weights may
-    also be of another type where the accelerator runs it, CUDA graphs are on, and batch limits are the defaults. A
-    type of the KV cache that is recommended is tried beside the default one. ``calibration`` applies to its own
-    accelerator only.
+    ``flags`` are the recommended ones. On the current accelerator only they are predicted. Elsewhere the weights may
+    have any type that the accelerator runs, CUDA graphs are on, and batch limits have their defaults. A recommended
+    type of the KV cache is tried next to the default one. ``calibration`` applies to its own accelerator only.
     """
     from rooftune.hardware.catalogue import accelerator
 
     own = accelerator(target.gpu).name if target.gpu else None
     names = [*([own] if own and own not in PATH else []), *PATH]
 
-    def predicted(name: str) -> tuple[UpgradeRow, float | None]:
+    def predicted(name: str) -> _Prediction:
         return _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s, calibration)
 
-    # The compiled simulator lets go of the interpreter's lock, so predictions run side by side; the first one
-    # compiles it.
+    # The compiled simulator releases the interpreter's lock, so predictions run in parallel; the first one compiles it.
     found = [predicted(names[0])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found += pool.map(predicted, names[1:])
-    rows = [row for row, _ in found]
-    band = max((error for _, error in found if error is not None), default=None)
+    rows = [prediction.row for prediction in found]
+    band = max((prediction.band for prediction in found if prediction.band is not None), default=None)
     now = next((r.served_rate_per_s for r in rows if r.current), None)
     if now:
         rows = [r.model_copy(update={"change": r.served_rate_per_s / now}) if r.served_rate_per_s else r for r in rows]
@@ -108,8 +106,15 @@ def upgrade_path(
     )
 
 
-def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) -> list[tuple[str, dict[str, FlagValue]]]:
-    """Plausible configurations of an accelerator, in words and as flags."""
+class Option(NamedTuple):
+    """A plausible configuration, in words and as flags."""
+
+    words: str
+    flags: dict[str, FlagValue]
+
+
+def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) -> list[Option]:
+    """Plausible configurations of an accelerator."""
     dropped: tuple[str, ...] = (
         "enforce_eager",
         "quantization",
@@ -120,20 +125,19 @@ def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) ->
     dropped += ("max_num_seqs", "max_num_batched_tokens", "speculative_config")
     rest = {k: v for k, v in flags.items() if k not in dropped}
     marlin = (gpu.compute_capability or (0, 0)) >= (7, 5)
-    found: list[tuple[str, dict[str, FlagValue]]] = []
+    found: list[Option] = []
     if facts.quantization is None or "none" in facts.hub_ids:
-        found.append(("16-bit weights", {**rest, "quantization": "none"}))
+        found.append(Option("16-bit weights", {**rest, "quantization": "none"}))
         if "fp8" in gpu.flops_per_s:
-            found.append(("FP8 weights", {**rest, "quantization": "fp8"}))
+            found.append(Option("FP8 weights", {**rest, "quantization": "fp8"}))
     for kind, kernel in (("awq", "awq_marlin"), ("gptq", "gptq_marlin")):
         if facts.quantization == kind or (kind == "awq" and "awq" in facts.hub_ids):
             chosen = kernel if marlin else kind
-            found.append(
-                (f"{kind.upper()} weights{', Marlin kernel' if marlin else ''}", {**rest, "quantization": chosen})
-            )
+            words = f"{kind.upper()} weights{', Marlin kernel' if marlin else ''}"
+            found.append(Option(words, {**rest, "quantization": chosen}))
     cache = flags.get("kv_cache_dtype")
-    plain = [(words, {k: v for k, v in made.items() if k != "kv_cache_dtype"}) for words, made in found]
-    return [*plain, *((f"{words}, {cache} KV cache", made) for words, made in found)] if cache else plain
+    plain = [Option(o.words, {k: v for k, v in o.flags.items() if k != "kv_cache_dtype"}) for o in found]
+    return [*plain, *(Option(f"{o.words}, {cache} KV cache", o.flags) for o in found)] if cache else plain
 
 
 def _row(
@@ -145,18 +149,19 @@ def _row(
     flags: dict[str, FlagValue],
     asked: float | None,
     calibration: Calibration | None,
-) -> tuple[UpgradeRow, float | None]:
+) -> _Prediction:
     fitted = calibration if calibration is not None and calibration.gpu == gpu.name else None
-    best, words, chosen, refusal = None, "", dict(flags), ""
-    choices = [("the recommended flags", dict(flags))] if current else options(gpu, facts, flags)
-    for text, tried in choices:
+    best: _Service | None = None
+    chosen, refusal = Option("", dict(flags)), ""
+    choices = [Option("the recommended flags", dict(flags))] if current else options(gpu, facts, flags)
+    for option in choices:
         try:
-            found = _predicted(workload, gpu.name, target, tried, fitted)
+            found = _predicted(workload, gpu.name, target, option.flags, fitted)
         except RooftuneError as error:
             refusal = refusal or str(error)
             continue
         if best is None or (found.served_rate_per_s or 0) > (best.served_rate_per_s or 0):
-            best, words, chosen = found, text, tried
+            best, chosen = found, option
     row = UpgradeRow(
         gpu=gpu.name,
         current=current,
@@ -167,12 +172,17 @@ def _row(
         price_source=f"{gpu.price.offer}, {gpu.price.date}" if gpu.price else "",
     )
     if best is None:
-        return row.model_copy(update={"impossible": refusal or "no configuration of the model fits"}), None
-    return row.model_copy(update=_service(best, words, chosen, gpu, asked)), best.band
+        return _Prediction(row.model_copy(update={"impossible": refusal or "no configuration of the model fits"}), None)
+    return _Prediction(row.model_copy(update=_service(best, chosen, gpu, asked)), best.band)
+
+
+class _Prediction(NamedTuple):
+    row: UpgradeRow
+    band: float | None
 
 
 class _Service(BaseModel):
-    """What one prediction says, reduced to what the path shows."""
+    """The parts of one prediction that the path shows."""
 
     output_throughput: float
     served_rate_per_s: float | None
@@ -207,16 +217,14 @@ def _predicted(
     )
 
 
-def _service(
-    found: _Service, words: str, flags: dict[str, FlagValue], gpu: Accelerator, asked: float | None
-) -> dict[str, Any]:
+def _service(found: _Service, option: Option, gpu: Accelerator, asked: float | None) -> dict[str, Any]:
     served = found.served_rate_per_s
     needed = math.ceil(asked / served - 1e-9) if asked and served else None
     price = gpu.price.usd_per_hour if gpu.price else None
     cost = price * 1e6 / (3600 * found.output_throughput) if price and found.output_throughput else None
     return {
-        "configuration": words,
-        "flags": flags,
+        "configuration": option.words,
+        "flags": option.flags,
         "output_throughput": found.output_throughput,
         "served_rate_per_s": served,
         "overloaded": found.overloaded,
@@ -228,10 +236,7 @@ def _service(
 
 
 def write_upgrade(run: RunFolder, workload: Workload, plan: Plan, decision: Decision) -> Path | None:
-    """Write upgrade.json into a run folder; None where the simulator does not know the GPU or the model.
-
-    On the run's own accelerator the recommended flags are predicted.
-    """
+    """Write upgrade.json into a run folder; None if the simulator does not know the GPU or the model."""
     from rooftune.files import write_json
     from rooftune.models.catalogue import model_facts
     from rooftune.simulator.calibration.files import opened

@@ -11,8 +11,8 @@ import pytest
 import synthetic_run as made
 
 from rooftune.errors import RooftuneError
-from rooftune.report.compare import compare_runs, text
-from rooftune.report.history import text as history_text
+from rooftune.report.compare import compare_runs, comparison_text
+from rooftune.report.history import history_text
 from rooftune.report.markdown import write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning import judge
@@ -70,7 +70,7 @@ def test_sections_stand_in_order(report: str) -> None:
 
 def test_the_answer_comes_first_and_says_overload(report: str) -> None:
     summary = report.split("## Executive summary")[1]
-    assert summary.strip().startswith("**chat-medium asks for 20 requests/s;")
+    assert summary.strip().startswith("**chat-medium asks for 20 requests/s, and")
 
 
 def test_published_conclusions_are_not_repeated(report: str) -> None:
@@ -119,9 +119,12 @@ def test_the_recommended_script_runs_the_recommended_flags(run: RunFolder, tmp_p
     echo.write_text('#!/bin/sh\necho "$@"\n')
     echo.chmod(0o755)
     done = subprocess.run(
-        ["bash", str(run.path / "start_vllm.sh"), "--seed", "1"], env={"VLLM_PYTHON": str(echo), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        ["bash", str(run.path / "start_vllm.sh"), "--seed", "1"],
+        env={"VLLM_PYTHON": str(echo), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "--model TheBloke/Llama-2-7B-AWQ" in done.stdout
     assert done.stdout.strip().endswith("--port 8000 --seed 1")
 
@@ -156,16 +159,56 @@ def test_a_run_in_which_the_baseline_failed_has_a_report(tmp_path: Path) -> None
     assert "Port 8000 is taken" in words.split("## Phase 0")[0]
 
 
-def test_compare_names_what_else_differs(run: RunFolder, tmp_path: Path) -> None:
-    other = make_run(tmp_path, seed=7)
+def run_with(root: Path, factor: float, noise: float, *, budget: float | None = None, seed: int = 7) -> RunFolder:
+    """A run on a server on which every configuration has this many times the usual rate."""
+    load = made.workload()
+    rates = {name: factor * rate for name, rate in made.RATES.items()}
+    world = made.World(made.plan_of(load), rates=rates, noise=noise, seed=seed)
+    return made.write_run(root, world, world.search(budget), load)
+
+
+@pytest.mark.parametrize(
+    ("factor", "noise", "verdict", "headline"),
+    [
+        (1.2, 0.005, "better", "B is better: output throughput +20 %"),
+        (0.85, 0.005, "worse", "B is worse: output throughput −15 %"),
+        (1.0, 0.001, "no measurable difference", "There is no measurable difference: output throughput"),
+        (1.015, 0.02, "more trials needed", "The trials do not decide it yet: output throughput"),
+    ],
+)
+def test_compare_finds_the_true_relation_of_two_runs(
+    tmp_path: Path, factor: float, noise: float, verdict: str, headline: str
+) -> None:
+    first, second = run_with(tmp_path / "a", 1.0, noise), run_with(tmp_path / "b", factor, noise, seed=8)
+    found = compare_runs(first, second)
+    pair = found.pairs[0]
+    assert (pair.a, pair.b) == ("awq-marlin-graphs", "awq-marlin-graphs")
+    assert pair.verdict == verdict
+    ratio = pair.metrics["output_throughput"].ratio
+    assert ratio is not None
+    assert ratio.low < factor < ratio.high
+    assert headline in comparison_text(found)
+    assert json.loads(found.model_dump_json())["pairs"][0]["verdict"] == verdict
+
+
+def test_compare_with_one_trial_a_side_gives_no_verdict(tmp_path: Path) -> None:
+    first, second = run_with(tmp_path / "a", 1.0, 0.01), run_with(tmp_path / "b", 1.0, 0.01, budget=10.0)
+    pair = compare_runs(first, second).pairs[0]
+    assert pair.verdict == "not run"
+    assert pair.reason == "each side needs two believed trials"
+    assert "The runs cannot be compared" in comparison_text(compare_runs(first, second))
+
+
+def test_compare_names_every_other_difference(run: RunFolder, tmp_path: Path) -> None:
+    load = made.workload(rate=25.0)
+    world = made.World(made.plan_of(load))
+    other = made.write_run(
+        tmp_path, world, [t.model_copy(update={"workload_hash": "1" * 16}) for t in world.search()], load
+    )
     found = compare_runs(run, other)
-    assert found["pairs"][0]["a"] == found["a"]["incumbent"]
-    assert found["pairs"][0]["verdict"] in (
-        "no measurable difference", "more trials needed", "better", "worse"
-    )  # fmt: skip
-    assert any("drifted" in c for c in found["caveats"])
-    json.dumps(found)
-    assert "B against A" in text(found)
+    assert found.caveats[0] == "the workload differs (chat-medium 00000000 and chat-medium 11111111)"
+    assert "drift" in found.caveats[-1]
+    assert len(found.caveats) == 2
 
 
 def test_history_shows_change_against_the_one_before() -> None:

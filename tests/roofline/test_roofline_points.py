@@ -32,8 +32,9 @@ def trial(candidate: str = "baseline", batch: float = 8, tpot: float = 40.0, **m
     rate = 1000 * batch / tpot
     lengths = {"mean_input_tokens": 400.0, "mean_output_tokens": 200.0}
     base: dict[str, Any] = {
-        "candidate": candidate, "n": 1, "status": "measured", "workload": "chat", "workload_hash": "0", "seed": 1, "position": 0,
-        "engine": "vllm", "engine_version": "0.15.1", "gpu": "T4", "model": "llama-2-7b", "window": Window(start_s=0, end_s=60),
+        "candidate": candidate, "n": 1, "seed": 1, "position": 0, "status": "measured",
+        "workload": "chat", "workload_hash": "0", "window": Window(start_s=0, end_s=60),
+        "engine": "vllm", "engine_version": "0.15.1", "gpu": "T4", "model": "llama-2-7b",
         "effective": EffectiveConfig(max_num_seqs=256, dtype="float16"), "server": server,
         "metrics": {"output_throughput": rate, "mean_tpot_ms": tpot, **lengths},
     }  # fmt: skip
@@ -83,7 +84,7 @@ def test_the_batch_of_busy_steps_is_taken_over_the_mean_with_idle_time() -> None
 def test_weights_limit_a_small_batch_and_kv_a_large_one() -> None:
     small = decode(place(trial(batch=1, tpot=55.0)))
     assert small.bound == "weight bandwidth"
-    assert "weights (13.2 GB) take 41.3 ms" in small.sentence
+    assert "reading the weights (13.2 GB) takes 41.3 ms" in small.sentence
     large = trial(
         batch=60, tpot=150.0, metrics={"output_throughput": 400.0, "mean_tpot_ms": 150.0, "mean_input_tokens": 1000.0}
     )
@@ -112,11 +113,11 @@ def test_the_old_awq_kernel_is_named() -> None:
     assert decode(place(new, quantization="awq")).bound != "kernel"
 
 
-def test_a_batch_limit_with_a_queue_is_told() -> None:
+def test_a_batch_limit_with_a_queue_is_reported() -> None:
     held = trial(
         batch=8, effective=EffectiveConfig(max_num_seqs=8), server={"running": 8.0, "waiting": 92.0}, overloaded=True
     )
-    assert "limit of 8 sequences holds the batch down while 92 wait" in decode(place(held)).sentence
+    assert "limit of 8 sequences keeps the batch small while 92 requests wait" in decode(place(held)).sentence
     full = trial(batch=30, server={"running": 30.0, "waiting": 5.0, "preemptions": 12.0})
     assert "KV cache is full" in decode(place(full)).sentence
     more = trial(batch=30, overloaded=True)
@@ -141,7 +142,7 @@ def test_prefill_is_placed_from_the_servers_times() -> None:
     p = place(trial()).of("prefill")[0]
     assert p.step_ms == pytest.approx(100)
     assert p.context == 400
-    assert "less time in the queue" in p.how
+    assert "minus time in the queue" in p.how
     cached = trial(server={**trial().server, "prefix_hit_share": 0.6})
     assert place(cached).of("prefill")[0].context == 160
 
@@ -162,7 +163,7 @@ def test_types_by_weights_and_chip() -> None:
     assert kind("T4", None, dtype="bfloat16") == "fp16", "no BF16 there"
 
 
-def test_weights_made_while_loading_count_as_such() -> None:
+def test_weights_converted_at_load_time_are_counted_in_their_new_type() -> None:
     plain, shrunk = trial(), trial("fp8", flags={"quantization": "fp8"})
     found = place(plain, shrunk, gpu="L4")
     assert decode(found, 1).intensity_flop_per_byte > 1.7 * decode(found, 0).intensity_flop_per_byte
@@ -173,7 +174,7 @@ def test_several_accelerators_raise_the_ceilings() -> None:
     assert (two.count, two.roofs[0].value) == (2, 640e9)
 
 
-def test_measured_ceilings_stand_beside_the_catalogues() -> None:
+def test_measured_ceilings_are_next_to_the_catalogues() -> None:
     copy = Ceiling(name="memory_copy", value=250e9, unit="bytes/s", how="copy")
     product = Ceiling(name="matmul_fp16", value=30e12, unit="FLOP/s", how="product")
     found = roofline(hardware("T4", copy, product), LLAMA, EngineConfig(model="m"), [trial()])
@@ -195,23 +196,23 @@ def test_what_is_not_believed_is_named_and_not_placed() -> None:
     failed = trial("dead", status="failed", failure="died")
     found = place(doubted, failed)
     assert found.points == []
-    assert found.notes == ["Not placed, since their audit failed: bad trial 1."]
+    assert found.notes == ["These trials failed their audit and are not shown: bad trial 1."]
 
 
 def test_an_unknown_accelerator_places_nothing_and_says_so() -> None:
     blank = Hardware(accelerator=unknown(), simulated=False, engine_version="0.32.0")
     found = roofline(blank, LLAMA, EngineConfig(model="m"), [trial()])
     assert (found.points, found.roofs) == ([], [])
-    assert "No ceilings are known" in found.notes[0]
+    assert "are unknown" in found.notes[0]
 
 
-def test_a_trial_that_tells_nothing_is_named() -> None:
+def test_a_trial_without_measurements_is_named() -> None:
     found = place(trial(server={}, metrics={}))
     assert found.points == []
-    assert found.notes == ["baseline trial 1: the server told too little to place it."]
+    assert found.notes == ["baseline trial 1: the server reported too little to place it."]
 
 
-def test_simulated_is_said() -> None:
+def test_simulated_is_marked() -> None:
     found = roofline(hardware(simulated=True), LLAMA, EngineConfig(model="m"), [trial(simulated=True)])
     assert found.simulated
     assert found.notes[0].startswith("Simulated")
@@ -225,7 +226,7 @@ def test_simulated_is_said() -> None:
     gpu=st.sampled_from(["T4", "L4", "A100-80", "H100"]),
     quantization=st.sampled_from([None, "awq", "fp8"]),
 )
-def test_every_point_hangs_together(
+def test_every_point_is_consistent(
     batch: float, tpot: float, prompt: float, gpu: str, quantization: str | None
 ) -> None:
     metrics = {"output_throughput": 1000 * batch / tpot, "mean_tpot_ms": tpot, "mean_input_tokens": prompt}

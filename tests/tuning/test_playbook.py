@@ -105,7 +105,7 @@ def test_a_file_extends_replaces_and_drops(tmp_path: Path) -> None:
 def test_what_depends_on_texts_is_not_measured_on_an_engine_that_has_none() -> None:
     guess = made.plan_of(made.workload()).candidate("spec-ngram")
     assert [g.verdict for g in guess.gates] == ["no artefact"]
-    assert "simulated engine makes no text" in guess.gates[0].reason
+    assert "a simulated engine generates no text" in guess.gates[0].reason
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from statistics import mean
-
 import pytest
 import synthetic_run as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.tuning.entries import Extension, extend
 from rooftune.tuning.playbook import default_playbook, with_candidates
 from rooftune.tuning.search import decide, next_trial
 
+EQUALS = {"batch-8", "batch-16", "batch-32", "awq-marlin", "fp8-kv"}
 LOAD = made.workload()
 PLAN = made.plan_of(LOAD)
 
@@ -60,8 +60,10 @@ def test_the_truth_of_the_published_case_is_found() -> None:
 
 def test_overload_is_said_first() -> None:
     sentence = decide(PLAN, made.World(PLAN).search()).first_sentence
-    assert sentence.startswith("chat-medium asks for 20 requests/s; the best configuration found (awq-marlin-graphs)")
-    assert "on a T4 (simulated), that is 26 %" in sentence
+    assert sentence.startswith(
+        "chat-medium asks for 20 requests/s, and the best configuration found (awq-marlin-graphs)"
+    )
+    assert "serves about 5.1 requests/s (26 %) on a T4 (simulated)." in sentence
 
 
 def test_a_drift_does_not_make_a_winner() -> None:
@@ -190,14 +192,30 @@ def test_the_slo_comes_before_throughput() -> None:
     assert "SLO" in found["batch-8"].reason
 
 
-@pytest.mark.parametrize("noise", [0.01])
-def test_no_false_winner_among_equals(noise: float) -> None:
-    wins = [
-        decide(PLAN, made.World(PLAN, dict.fromkeys(made.RATES, 365.0), noise, seed).search(most=60)).incumbent
-        != "baseline"
-        for seed in range(12)
-    ]
-    assert mean(wins) <= 0.34
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_equal_configurations_yield_a_finding_in_at_most_five_per_cent_of_searches() -> None:
+    """The procedure promises this error rate over all candidates and all looks (``compare``, ``error_rate``).
+
+    40 searches decide it: at most 2 may err. Without its corrections the procedure errs in half of the searches; one
+    that errs in 25 % would pass with a probability of 0.1 %. The naive rule shows that the trials do invite findings.
+    """
+    searches, noise = 40, 0.02
+    playbook = extend(
+        default_playbook(), Extension(drop=[e.id for e in default_playbook().candidates if e.id not in EQUALS])
+    )
+    plan = made.plan_of(LOAD, playbook=playbook)
+    findings = naive = 0
+    for seed in range(searches):
+        results = made.World(plan, dict.fromkeys(made.RATES, 365.0), noise, seed).search()
+        decision = decide(plan, results)
+        measured = [v for v in decision.verdicts if v.ratios]
+        assert {v.candidate for v in measured} == EQUALS
+        findings += any(v.verdict in ("applied", "outdone", "no gain") for v in measured)
+        first = {r.candidate: r.metrics["output_throughput"] for r in reversed(results)}
+        naive += any(first[c] > 1.02 * first["baseline"] for c in EQUALS)
+    assert findings <= 0.05 * searches
+    assert naive >= 0.25 * searches
 
 
 @pytest.mark.parametrize("trials", [24, 26, 28, 30, 34])

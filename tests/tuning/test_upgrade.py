@@ -10,7 +10,7 @@ import synthetic_run as made
 from rooftune.errors import EngineError
 from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.report import advice
+from rooftune.report import upgrade_path as section
 from rooftune.tuning import upgrade
 from rooftune.tuning.case import target_for
 from rooftune.tuning.upgrade import UpgradePath, UpgradeRow, options, upgrade_path
@@ -62,8 +62,8 @@ def test_what_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_fit_the_accelerator() -> None:
     facts = model_facts("llama-2-7b")
-    t4 = dict(options(accelerator("T4"), facts, {"enforce_eager": True, "max_model_len": 2048}))
-    h100 = dict(options(accelerator("H100"), facts, {"enforce_eager": True}))
+    t4 = {o.words: o.flags for o in options(accelerator("T4"), facts, {"enforce_eager": True, "max_model_len": 2048})}
+    h100 = {o.words: o.flags for o in options(accelerator("H100"), facts, {"enforce_eager": True})}
     assert "FP8 weights" not in t4
     assert "FP8 weights" in h100
     assert all("enforce_eager" not in flags for flags in [*t4.values(), *h100.values()])
@@ -80,18 +80,35 @@ def row(gpu: str, price: float, served: float, share: float | None, overloaded: 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([row("L4", 0.8, 18.5, 0.0), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L40S at $1.90"),
-        ([row("L4", 0.8, 22.0, 0.6), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L40S at $1.90"),
-        ([row("L4", 0.8, 22.0, 0.995), row("L40S", 1.9, 54.0, 1.0)], "within the SLO is the L4 at $0.80"),
-        ([row("L4", 0.8, 22.0, None), row("L40S", 1.9, 54.0, None)], "20 requests/s alone is the L4 at $0.80"),
-        ([row("L4", 0.8, 11.0, None, True), row("A10G", 1.0, 12.0, None, True)], "No single accelerator"),
+        (
+            [row("L4", 0.8, 18.5, 0.0), row("L40S", 1.9, 54.0, 1.0)],
+            "within the SLO, by this prediction, is the L40S at $1.90",
+        ),
+        (
+            [row("L4", 0.8, 22.0, 0.6), row("L40S", 1.9, 54.0, 1.0)],
+            "within the SLO, by this prediction, is the L40S at $1.90",
+        ),
+        (
+            [row("L4", 0.8, 22.0, 0.995), row("L40S", 1.9, 54.0, 1.0)],
+            "within the SLO, by this prediction, is the L4 at $0.80",
+        ),
+        (
+            [row("L4", 0.8, 22.0, None), row("L40S", 1.9, 54.0, None)],
+            "20 requests/s, by this prediction, is the L4 at $0.80",
+        ),
+        ([row("L4", 0.8, 11.0, None, True), row("A10G", 1.0, 12.0, None, True)], "none of these GPUs alone"),
     ],
 )
 def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: str) -> None:
     """A server that is nearly full lets its queue grow so slowly that no test of a short window calls it overload."""
     path = UpgradePath(
-        workload="chat-medium", model="llama-2-7b", engine_version="0.15.1", asked_rate_per_s=20.0, error_band=0.1, rows=rows
-    )  # fmt: skip
+        workload="chat-medium",
+        model="llama-2-7b",
+        engine_version="0.15.1",
+        asked_rate_per_s=20.0,
+        error_band=0.1,
+        rows=rows,
+    )
     plan = made.plan_of(made.workload())
-    found = advice._advice(SimpleNamespace(upgrade=path, plan=plan))  # type: ignore[arg-type]
-    assert said in found[0]
+    found = section.upgrade_section(SimpleNamespace(upgrade=path, plan=plan))  # type: ignore[arg-type]
+    assert said in found[-2]

@@ -1,33 +1,35 @@
-"""Everything a report is made of, read from the files of one run folder."""
+"""All that a report needs, read from the files of one run folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
-from rooftune.files import read_json, read_model
+from rooftune.files import read_model
 from rooftune.hardware.accelerator import Hardware
+from rooftune.roofline.model import Point, Roofline, Stage
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import Candidate, Decision, Plan, Verdict
+from rooftune.tuning.judge import judge
+from rooftune.tuning.plan import Candidate, Decision, Interval, Plan, Verdict
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.vllm_rules.config import EngineConfig
 
 
 @dataclass(frozen=True)
-class Contents:
-    """A run as its files tell it. Parts that the run did not get to are None or empty."""
+class RunData:
+    """The records of one run. A phase that has not run yet leaves its part None or empty."""
 
-    run: RunFolder
+    folder: RunFolder
     about: dict[str, Any]
     hardware: Hardware
     plan: Plan
     decision: Decision
     trials: list[TrialResult]
-    workload: dict[str, Any] = field(default_factory=dict)
-    roofline: dict[str, Any] | None = None
+    workload: dict[str, Any]
+    roofline: Roofline | None = None
     upgrade: UpgradePath | None = None
 
     @property
@@ -48,13 +50,22 @@ class Contents:
         """Why a metric of a candidate is not shown."""
         return next((t.withheld[metric] for t in self.of(candidate) if metric in t.withheld), None)
 
-    def gauge(self, candidate: str, *names: str) -> float | None:
-        """Median over the trials of the first of the server figures that is there."""
-        for name in names:
-            values = [t.server[name] for t in self.of(candidate) if name in t.server]
-            if values:
-                return median(values)
-        return None
+    def gauge(self, candidate: str, name: str) -> float | None:
+        """Median of a server gauge over the believed trials of a candidate; None where no trial recorded it."""
+        values = [t.server[name] for t in self.of(candidate) if name in t.server]
+        return median(values) if values else None
+
+    def ratios(self, candidate: str, against: str) -> dict[str, Interval]:
+        """Ratios of all metrics between two configurations; empty when either has fewer than two believed trials."""
+        ours, theirs = self.of(candidate), self.of(against)
+        if len(ours) < 2 or len(theirs) < 2:
+            return {}
+        return judge(ours, theirs, self.plan.objective, against, candidates=1).ratios
+
+    def roofline_point(self, candidate: str, stage: Stage) -> Point | None:
+        """The roofline's point of the candidate's last trial; None without one."""
+        points = self.roofline.of(stage) if self.roofline else []
+        return next((p for p in reversed(points) if p.candidate == candidate), None)
 
     def verdict(self, candidate: str) -> Verdict:
         """The verdict on a candidate."""
@@ -63,12 +74,12 @@ class Contents:
     @property
     def measured(self) -> list[Candidate]:
         """Candidates with at least one believed trial, in the plan's order."""
-        return [c for c in self.plan.candidates if self.of(c.id)]
+        return [x for x in self.plan.candidates if self.of(x.id)]
 
     @property
     def phases(self) -> list[str]:
         """Phases that have candidates, in order."""
-        found = list(dict.fromkeys(c.phase for c in self.plan.candidates))
+        found = list(dict.fromkeys(x.phase for x in self.plan.candidates))
         return sorted(found, key=lambda p: self.plan.phases.index(p) if p in self.plan.phases else len(found))
 
     def incumbent_after(self, phase: str) -> str:
@@ -94,22 +105,22 @@ class Contents:
         return EngineConfig(model=planned.model).with_change(flags) if flags else planned
 
 
-def read(run: RunFolder) -> Contents:
+def read_run(folder: RunFolder) -> RunData:
     """Read a run folder.
 
     Raises:
-        RooftuneError: a file that a report cannot do without is missing or not readable; the message says which phase.
+        RooftuneError: a file that every report needs is missing or cannot be read; the message names the file.
     """
-    about = run.about()
-    spec = about.get("workload_spec") or about.get("spec") or {}
-    return Contents(
-        run=run,
+    about = folder.about()
+    upgrade_json = folder.path / "upgrade.json"
+    return RunData(
+        folder=folder,
         about=about,
-        hardware=read_model(run.hardware_json, Hardware),
-        plan=read_model(run.plan_json, Plan),
-        decision=read_model(run.decision_json, Decision),
-        trials=read_trials(run),
-        workload=spec if isinstance(spec, dict) else {},
-        roofline=read_json(run.roofline_json) if run.roofline_json.is_file() else None,
-        upgrade=read_model(run.path / "upgrade.json", UpgradePath) if (run.path / "upgrade.json").is_file() else None,
+        hardware=read_model(folder.hardware_json, Hardware),
+        plan=read_model(folder.plan_json, Plan),
+        decision=read_model(folder.decision_json, Decision),
+        trials=read_trials(folder),
+        workload=about.get("workload_spec") or {},
+        roofline=read_model(folder.roofline_json, Roofline) if folder.roofline_json.is_file() else None,
+        upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
     )

@@ -1,0 +1,60 @@
+"""What a run optimises: the workload's objective and SLO as a metric, a direction and limits."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import percent
+from rooftune.tuning.metrics import lower_is_better
+from rooftune.tuning.plan import Goal
+from rooftune.workloads.spec import Workload
+
+THROUGHPUTS = ("output_throughput", "request_throughput", "total_token_throughput")
+UNSATURATED_METRIC = "median_e2el_ms"
+"""Decides between configurations that serve the whole load, where throughput equals the load on both sides."""
+
+
+def goal_of(workload: Workload) -> Goal:
+    """The goal of a workload."""
+    metric = workload.objective.metric
+    return Goal(
+        metric=metric,
+        direction="lower" if lower_is_better(metric) else "higher",
+        slo=workload.slo.limits_ms(),
+        slo_share=workload.slo.share,
+        asked_rate_per_s=getattr(workload.arrivals, "rate_per_s", None),
+        seed=workload.seed,
+    )
+
+
+def metric_between(goal: Goal, a: list[TrialResult], b: list[TrialResult]) -> str:
+    """The metric that compares two configurations.
+
+    If both are overloaded, latencies and goodput depend on how long the load lasted, so the saturated metric
+    (throughput) decides. If neither is, throughput equals the load on both sides (and so does goodput where both keep
+    the SLO), so the time to the last token decides.
+    """
+    if any(t.overloaded for t in a) and any(t.overloaded for t in b):
+        return goal.saturated_metric
+    metric = goal.metric
+    served = not any(t.overloaded for t in [*a, *b])
+    kept = metric == "request_goodput" and not slo_broken(goal, a) and not slo_broken(goal, b)
+    if served and (metric in THROUGHPUTS or kept):
+        metric = UNSATURATED_METRIC
+    everywhere = all(t.metrics.get(metric) for t in [*a, *b])
+    return metric if everywhere else goal.saturated_metric
+
+
+def slo_kept_share(trials: list[TrialResult]) -> float | None:
+    """Share of the window's requests that met the whole SLO, median of the trials; None if no trial has it."""
+    shares = [t.metrics["slo_attainment"] for t in trials if "slo_attainment" in t.metrics]
+    return median(shares) if shares else None
+
+
+def slo_broken(goal: Goal, trials: list[TrialResult]) -> str | None:
+    """How the trials break the SLO, in words; None if they keep it, if there is none, or if it was not measured."""
+    share = slo_kept_share(trials)
+    if not goal.slo or share is None or share >= goal.slo_share:
+        return None
+    return f"{percent(share, 3)} of the requests meet it instead of {percent(goal.slo_share, 4)}"
