@@ -58,6 +58,16 @@ def attention_flops(facts: ModelFacts, query_key_pairs: float) -> float:
     return 4.0 * facts.layers * facts.heads * facts.head_dim * query_key_pairs
 
 
+def full_kv_share(facts: ModelFacts) -> float:
+    """Share of the KV bytes that is in layers without a sliding window."""
+    return 1 - facts.windowed_layers / facts.layers
+
+
+def full_arithmetic_share(facts: ModelFacts) -> float:
+    """Share of attention's FLOPs per query-key pair that is in layers without a sliding window."""
+    return 1 - facts.windowed_layers / facts.layers
+
+
 def flops_per_token(facts: ModelFacts, context: float, *, lm_head: bool = True) -> float:
     """FLOPs of one token at a context length: two per weight that it goes through, and attention."""
     weights = facts.active_linear_parameters + (facts.embedding_parameters if lm_head else 0)
@@ -87,7 +97,7 @@ def causal_pairs(facts: ModelFacts, tokens: float) -> float:
     window = facts.sliding_window
     if not window or tokens <= window:
         return whole
-    share = (facts.layers if facts.sliding_layers is None else facts.sliding_layers) / facts.layers
+    share = facts.windowed_layers / facts.layers
     return share * (tokens * window - window * window / 2) + (1 - share) * whole
 
 

@@ -79,11 +79,18 @@ class ModelFacts(BaseModel):
         """Weights in the layers' matrices that one token goes through."""
         return self.attention_parameters + self._mlp(self.experts_per_token)
 
+    @property
+    def windowed_layers(self) -> int:
+        """Layers that look back at most ``sliding_window`` tokens."""
+        if not self.sliding_window:
+            return 0
+        return self.layers if self.sliding_layers is None else self.sliding_layers
+
     def attended(self, context: float) -> float:
         """Tokens that a token at this context looks at, as the mean over the layers (sliding windows are shorter)."""
         if not self.sliding_window or context <= self.sliding_window:
             return context
-        share = (self.layers if self.sliding_layers is None else self.sliding_layers) / self.layers
+        share = self.windowed_layers / self.layers
         return share * self.sliding_window + (1 - share) * context
 
     def kv_bytes_per_token(self, bytes_per_value: float = 2.0) -> float:

@@ -20,7 +20,15 @@ class MadeStepTime:
     """A step time with tables of its own; the same interface to the fast path and to the stepwise one."""
 
     def __init__(
-        self, budget: int, seqs: int, *, seed: int = 0, window: int = 0, floor: float = 0.0, host: float = 0.0
+        self,
+        budget: int,
+        seqs: int,
+        *,
+        seed: int = 0,
+        window: int = 0,
+        floor: float = 0.0,
+        host: float = 0.0,
+        full: float = 0.0,
     ):
         rng = np.random.default_rng(seed)
         host *= (
@@ -31,7 +39,7 @@ class MadeStepTime:
         self.head = 1e-5 * np.arange(seqs + 1)
         self.host_decode = host + 1e-5 * np.arange(seqs + 1)
         self.host_mixed = host + 2e-5 * np.arange(seqs + 1)
-        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4]
+        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4, full, full / 2]
 
     def seconds(self, s: StepShape) -> float:
         return float(
@@ -155,7 +163,7 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
         async_scheduling=draw(st.booleans()),
     )
     step_time = MadeStepTime(
-        budget, seqs, seed=draw(st.integers(0, 5)), window=draw(st.sampled_from([0, 0, 40])),
+        budget, seqs, seed=draw(st.integers(0, 5)), window=draw(st.sampled_from([0, 0, 40])), full=draw(st.sampled_from([0.0, 0.5])),
         floor=draw(st.sampled_from([0.0, 4e-4])), host=draw(st.sampled_from([0.0, 8e-3])),
     )  # fmt: skip
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))

@@ -122,6 +122,17 @@ def test_a_mixture_reads_few_experts_for_one_row_and_all_for_many() -> None:
     assert decode_seconds(s, 64, 64) > 3 * decode_seconds(s, 1, 64)
 
 
+def test_a_window_bounds_only_the_layers_that_have_it() -> None:
+    """gemma-2-9b: 21 of 42 layers look back 4,096 tokens, so 64 sequences at 8,192 read half as much again."""
+    s = step("H100", "gemma-2-9b", None, max_model_len=8192)
+    at = {n: decode_seconds(s, 64, n) for n in (2048, 4096, 8192)}
+    assert at[8192] - at[4096] == pytest.approx(at[4096] - at[2048], rel=0.02)
+    every = step("H100", "mistral-7b", None, max_model_len=32768)
+    assert decode_seconds(every, 8, 8192) == pytest.approx(decode_seconds(every, 8, 4096))
+    prefill = {n: prefill_seconds(every, n) for n in (16384, 24576, 32768)}
+    assert prefill[32768] - prefill[24576] == pytest.approx(prefill[24576] - prefill[16384], rel=0.02)
+
+
 def test_parts_add_up_to_the_step() -> None:
     s = step("L40S")
     for shape in (

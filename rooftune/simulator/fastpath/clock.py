@@ -34,13 +34,14 @@ from rooftune.simulator.fastpath.state import (
 @inlined
 def combined(
     linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float, exposed: float,
-    seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
+    full: float, full_pairs: float, seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
 ) -> float:  # fmt: skip
     """Duration of a step in seconds: the GPU's parts run one after another, the host's work beside them."""
-    read = min(context, window * seqs) if window > 0 else context
+    read = full * context + (1 - full) * min(context, window * seqs) if window > 0 else context
     attention = max(each * read, least) if seqs > 0 else 0.0
     if p_tokens > 0:
-        attention += max(pair * p_pairs, past * p_context)
+        seen = full_pairs * p_pairs + (1 - full_pairs) * min(p_pairs, window * p_tokens) if window > 0 else p_pairs
+        attention += max(pair * seen, past * p_context)
     return float(max(linear + attention + head, host) + exposed)
 
 
@@ -55,7 +56,7 @@ def seconds_of(
     k = s.cost
     return combined(
         linear, s.f[s.head + sampled], host, s.f[k], s.f[k + 1], s.f[k + 2], s.f[k + 3], s.f[k + 4], s.f[k + 5],
-        seqs, context, p_tokens, p_pairs, p_context,
+        s.f[k + 6], s.f[k + 7], seqs, context, p_tokens, p_pairs, p_context,
     )  # fmt: skip
 
 
@@ -68,13 +69,17 @@ def decode_line(s: Any, n: int, context: float) -> tuple[float, float, float]:
         s.f[s.host_decode + n],
         s.f[s.cost + 0],
     )
-    low = max(floor, host - fixed)
-    if each * context < low:
-        return max(fixed + floor, host) + s.f[s.cost + 5], 0.0, low / each
+    # Layers without a window read the whole context, the others at most ``cap`` tokens of it.
     cap = s.f[s.cost + 2] * n
+    slope, offset, until = 1.0, 0.0, cap if cap > 0 else FAR
     if cap > 0 and context >= cap:
-        return max(fixed + max(each * cap, floor), host) + s.f[s.cost + 5], 0.0, FAR
-    return fixed + s.f[s.cost + 5], each, cap if cap > 0 else FAR
+        slope, until = s.f[s.cost + 6], FAR
+        offset = (1 - slope) * cap
+    low = max(floor, host - fixed)
+    if each * (offset + slope * context) < low:
+        reached = (low / each - offset) / slope if slope > 0 else FAR
+        return max(fixed + floor, host) + s.f[s.cost + 5], 0.0, min(until, reached)
+    return fixed + each * offset + s.f[s.cost + 5], each * slope, until
 
 
 @inlined

@@ -86,7 +86,8 @@ def step_seconds(
     """Duration of a step in seconds.
 
     ``cost``: seconds per token of decode context, least attention time, sliding window, seconds per query-key pair
-    and per token of prefill context, exposed host time.
+    and per token of prefill context, exposed host time; of the bytes and of the arithmetic of attention, the shares of
+    the layers without the window.
     """
     if seqs + p_tokens == 0:
         return 0.0
@@ -94,7 +95,7 @@ def step_seconds(
     host = host_mixed[sampled] if p_tokens > 0 else host_decode[seqs]
     return combined(
         linear, head[sampled], host, cost[0], cost[1], cost[2], cost[3], cost[4], cost[5],
-        seqs, context, p_tokens, p_pairs, p_context,
+        cost[6], cost[7], seqs, context, p_tokens, p_pairs, p_context,
     )  # fmt: skip
 
 

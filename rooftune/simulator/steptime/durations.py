@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rooftune.models.costs import causal_pairs
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.model import StepTime
 
@@ -18,15 +17,13 @@ def prefill_seconds(step: StepTime, prompt: int, batch: int = 1) -> float:
     """Duration of the prefill of ``batch`` prompts of so many tokens, in chunks of the token budget."""
     budget, done, seconds = step.r.max_num_batched_tokens, 0, 0.0
     total = prompt * batch
-    pairs = causal_pairs(step.facts, prompt) * batch
     while done < total:
         chunk = min(budget, total - done)
-        share = ((done + chunk) ** 2 - done**2) / total**2 if batch == 1 else chunk / total
         last = done + chunk >= total
         shape = StepShape(
             prefill_seqs=1,
             prefill_tokens=chunk,
-            prefill_pairs=pairs * share,
+            prefill_pairs=chunk * (done + chunk / 2 if batch == 1 else prompt / 2),
             prefill_context=done if batch == 1 else 0,
             sampled=batch if last else 0,
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from packaging.version import Version
 
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.models.costs import attention_flops, lm_head_bytes
+from rooftune.models.costs import attention_flops, full_arithmetic_share, full_kv_share, lm_head_bytes
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
@@ -131,7 +131,9 @@ class StepTime:
         pair = attention_flops(self.facts, 1.0) / r.tensor_parallel / (rate * a["compute"])
         exposed = self.host["exposed_ms"] + (0.0 if r.async_scheduling else self.host["scheduler_ms"])
         exposed += self.host["first_engine_ms"] if r.version < SECOND_ENGINE else 0.0
-        return [read, a.get("floor_ms", 0.0) / 1000, float(self.facts.sliding_window or 0), pair, read, exposed / 1000]
+        floor, window = a.get("floor_ms", 0.0) / 1000, float(self.facts.sliding_window or 0)
+        full = [full_kv_share(self.facts), full_arithmetic_share(self.facts)]
+        return [read, floor, window, pair, read, exposed / 1000, *full]
 
 
 def _padded(rows: npt.NDArray[np.int64], sizes: list[int]) -> npt.NDArray[np.int64]:
