@@ -20,8 +20,8 @@ duration_s: 6
 warmup_s: 1
 drain_s: 5
 """
-PROMISE_S = 5.0
-"""No engine is left so long after the end of its flow: what rooftune promises."""
+LEFT_S = 60.0
+"""How long to wait for the end of an engine after its flow. An idle machine needs less than 5 s."""
 
 
 def write_tiny(folder: Path) -> Path:

@@ -57,7 +57,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         yield about
     finally:
         assert rooftune(folder, "down") == {"ended": True}
-        assert live_run.until(lambda: not live_run.left(folder), live_run.PROMISE_S), live_run.left(folder)
+        assert live_run.until(lambda: not live_run.left(folder), live_run.LEFT_S), live_run.left(folder)
 
 
 def deployed_run(folder: Path, api: str) -> str:

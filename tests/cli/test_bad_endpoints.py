@@ -54,7 +54,7 @@ def stalled(h: BaseHTTPRequestHandler) -> None:
     h.send_response(200)
     h.send_header("Content-Type", "text/event-stream")
     h.end_headers()
-    time.sleep(8)
+    time.sleep(60)
     h.close_connection = True
 
 

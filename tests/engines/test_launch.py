@@ -85,13 +85,13 @@ async def test_a_server_without_any_sign_of_life_hangs(tmp_path: Path, monkeypat
 
 
 async def test_a_server_that_dies_later_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROOFTUNE_SIM_FAULT", "die_after:1")
+    monkeypatch.setenv("ROOFTUNE_SIM_FAULT", "die_after_requests:2")
     folder = TrialFolder(tmp_path)
     server = await start(TARGET, CONFIG, folder)
-    for _ in range(200):
-        if died(server, folder):
-            break
-        await asyncio.sleep(0.05)
+    assert died(server, folder) is None
+    await request(server.url, "/v1/completions", body={"prompt": [5, 6], "max_tokens": 1}, timeout_s=60)
+    while not died(server, folder):
+        await asyncio.sleep(0.02)
     found = await died_or_dying(server, folder)
     assert found is not None
     assert "under load" in str(found)

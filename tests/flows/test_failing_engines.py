@@ -15,7 +15,7 @@ FAULTS = {
     "die_at_start": ([], "exit code 1", "died"),
     "oom_at_start": ([], "ran out of memory when 172.00 MiB more were wanted", "oom"),
     "hang_at_start": (["--ready-timeout", "2"], "not ready in time", "hang"),
-    "die_after:2": ([], "under load", "died"),
+    "die_after_requests:6": ([], "under load", "died"),
 }
 
 

@@ -21,7 +21,7 @@ FAMILY = (
 def started(tmp_path: Path, script: str) -> Daemon:
     log = tmp_path / "log"
     daemon = launch([sys.executable, "-c", script], log, {})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while "up" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
     return daemon

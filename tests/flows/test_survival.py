@@ -53,7 +53,7 @@ def ended_in_second_load(folder: Path, api: str, number: int) -> tuple[subproces
 def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) -> None:
     process, kept = ended_in_second_load(tmp_path, prefect_api, signal.SIGKILL)
     process.wait()
-    assert live_run.until(lambda: not live_run.left(tmp_path), live_run.PROMISE_S), live_run.left(tmp_path)
+    assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S), live_run.left(tmp_path)
     assert measured(tmp_path) == kept
     again = live_run.start(
         tmp_path, prefect_api, "optimize", "tiny", "--resume", "latest", "--budget", little_more(tmp_path), "--json"
@@ -72,7 +72,7 @@ def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) ->
 def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path: Path, prefect_api: str, number: int) -> None:
     process, kept = ended_in_second_load(tmp_path, prefect_api, number)
     out, err = process.communicate(timeout=120)
-    assert live_run.until(lambda: not live_run.left(tmp_path), live_run.PROMISE_S)
+    assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S)
     assert process.returncode == 130
     assert out == ""
     (sentence,) = err.splitlines()

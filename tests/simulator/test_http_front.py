@@ -187,9 +187,8 @@ async def test_a_client_that_goes_away_ends_its_request_and_frees_its_blocks() -
         while not server.core.scheduler.running:
             await asyncio.sleep(0.005)
         writer.close()
-        while server.active:
+        while server.active or not server.core.idle:
             await asyncio.sleep(0.005)
-        await asyncio.sleep(0.2)
         pool = server.core.scheduler.pool
         assert server.core.idle
         assert pool.free_count == pool.total

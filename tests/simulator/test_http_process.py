@@ -28,7 +28,7 @@ class Process:
     log: Path
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read()
 
 
@@ -67,7 +67,7 @@ def test_it_starts_says_what_it_is_and_ends_when_asked(tmp_path: Path, number: s
     with started(tmp_path, *AWQ, "--set", "max_model_len=2048", "--served-model-name", "mine") as engine:
         assert json.loads(engine.get("/v1/models"))["data"][0]["id"] == "mine"
         engine.popen.send_signal(number)
-        assert engine.popen.wait(timeout=10) == 0
+        assert engine.popen.wait(timeout=60) == 0
     text = engine.log.read_text()
     assert "rooftune simulated engine: no GPU is used" in text.splitlines()[0]
     assert "Application startup complete." in text
@@ -79,7 +79,7 @@ def test_it_starts_says_what_it_is_and_ends_when_asked(tmp_path: Path, number: s
 
 def test_what_vllm_refuses_ends_the_process_with_its_words(tmp_path: Path) -> None:
     with started(tmp_path, *AWQ, "--set", "dtype=bfloat16", wait=False) as engine:
-        assert engine.popen.wait(timeout=20) == 1
+        assert engine.popen.wait(timeout=60) == 1
     text = engine.log.read_text()
     assert "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" in text
     assert "Traceback" not in text
@@ -97,7 +97,7 @@ def test_a_calibration_that_is_not_the_recorded_one_ends_the_process(tmp_path: P
     with started(tmp_path, *AWQ, *words, reference(file).sha256) as engine:
         assert engine.get("/health") == b""
     with started(tmp_path, *AWQ, *words, "0" * 64, wait=False) as engine:
-        assert engine.popen.wait(timeout=20) == 2
+        assert engine.popen.wait(timeout=60) == 2
     assert "has changed since this run began" in engine.log.read_text()
 
 
@@ -106,7 +106,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with started(tmp_path, *AWQ, port=other.getsockname()[1], wait=False) as engine:
-            assert engine.popen.wait(timeout=20) == 1
+            assert engine.popen.wait(timeout=60) == 1
     assert "Address already in use" in engine.log.read_text()
 
 
@@ -114,7 +114,7 @@ def test_a_faster_clock_gives_more_tokens_in_the_same_time(tmp_path: Path) -> No
     """Counted, not timed: what the engine's own clock says of the same request."""
     body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 30}).encode()
     with started(tmp_path, *AWQ, "--time-scale", "50", "--noise", "0") as engine:
-        urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=20).read()
+        urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=60).read()
         text = engine.get("/metrics").decode()
     spent = next(x for x in text.splitlines() if x.startswith("vllm:e2e_request_latency_seconds_sum"))
     assert float(spent.rsplit(" ", 1)[1]) > 30 * 0.02, "thirty steps of a T4 in the engine's time, whatever passed here"
@@ -122,14 +122,19 @@ def test_a_faster_clock_gives_more_tokens_in_the_same_time(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 def test_a_process_that_was_stopped_says_that_its_clock_is_behind(tmp_path: Path) -> None:
-    body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 40, "stream": True}).encode()
+    body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 1500, "stream": True}).encode()
     with started(tmp_path, *AWQ, "--noise", "0") as engine:
-        answer = urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=30)
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=60)
         answer.readline()
         engine.popen.send_signal(signal.SIGSTOP)
         time.sleep(0.6)
         engine.popen.send_signal(signal.SIGCONT)
-        answer.read()
-        text = engine.get("/metrics").decode()
-    behind = next(x for x in text.splitlines() if x.startswith("rooftune:clock_behind_seconds{"))
-    assert float(behind.rsplit(" ", 1)[1]) > 0.005
+        while behind(engine) <= 0.005:  # the request takes half a minute, so the clock has time to notice
+            answer.readline()
+
+
+def behind(engine: Process) -> float:
+    """How late the engine's clock is, as it says itself."""
+    text = engine.get("/metrics").decode()
+    line = next(x for x in text.splitlines() if x.startswith("rooftune:clock_behind_seconds{"))
+    return float(line.rsplit(" ", 1)[1])

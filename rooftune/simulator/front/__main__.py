@@ -23,7 +23,7 @@ from rooftune.simulator.front.server import Server
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 FAULT = "ROOFTUNE_SIM_FAULT"
-"""Environment variable for fault tests: die_at_start, hang_at_start, oom_at_start, die_after:S, stall_after:S."""
+"""Environment variable for fault tests: die_at_start, hang_at_start, oom_at_start, die_after_requests:N."""
 
 
 def build(
@@ -52,11 +52,9 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(server.run()), asyncio.create_task(server.report())]
-    fault, _, after = os.environ.get(FAULT, "").partition(":")
-    if fault == "die_after":
-        loop.call_later(float(after), os._exit, 1)
-    elif fault == "stall_after":
-        loop.call_later(float(after), setattr, server, "stalled_until", 1e12)
+    fault, _, count = os.environ.get(FAULT, "").partition(":")
+    if fault == "die_after_requests":
+        tasks.append(asyncio.create_task(_die_after(server, int(count))))
     log_lines.startup(core, core.config, model)
     await asyncio.wait([asyncio.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
     failed = [t for t in tasks if t.done() and t.exception()]
@@ -65,6 +63,13 @@ async def serve(
     listening.close()
     if failed:
         failed[0].result()
+
+
+async def _die_after(server: Server, requests: int) -> None:
+    """Kill this process once it has answered this many requests, the warm-up request included."""
+    while sum(server.metrics.success.values()) < requests:
+        await asyncio.sleep(0.002)
+    os._exit(1)
 
 
 def main(argv: list[str] | None = None) -> int:
