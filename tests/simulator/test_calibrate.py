@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from rooftune.hardware.catalogue import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import load, newest, opened, reference, save
 from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials
-from rooftune.simulator.calibration.measure import MeasurementGrid, grid_for, measure, points_of
+from rooftune.simulator.calibration.measure import (
+    Arrival,
+    Client,
+    MeasurementGrid,
+    Stream,
+    grid_for,
+    measure,
+    points_of,
+)
 from rooftune.simulator.steptime.accuracy import error_band
 from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
@@ -138,7 +147,7 @@ def test_trials_without_figures_are_left_out() -> None:
 
 
 async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
-    """Against a server that gives a token every 10 ms, and the first after 1 ms for each 32 tokens of the prompt."""
+    """The server waits at least 1 ms per 32 tokens of the prompt, and at least 10 ms before each further token."""
     seen: list[dict[str, Any]] = []
     took: list[float] = []
 
@@ -173,5 +182,25 @@ async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
     assert (short.kind, long.kind, {s.kind for s in steps}) == ("prefill", "prefill", {"decode"})
     assert short.seconds >= 64 / 32e3
     assert long.seconds >= 1600 / 32e3
+    assert [(s.batch, s.context) for s in steps] == [(1, 70.0), (2, 70.0)]
     assert all(0.009 < s.seconds <= max(took) / 5 for s in steps), "a step is a gap between tokens, not a whole answer"
+    assert [(len(b["prompt"]), b["max_tokens"]) for b in seen] == [(32, 12)] * 2 + [(64, 1), (1600, 1)] + [(64, 12)] * 3
     assert len({tuple(b["prompt"][:16]) for b in seen}) == len(seen)  # no prefix is shared
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "seconds"),
+    [
+        ([[0.1, 0.2, 0.3, 0.4, 0.5], [0.15, 0.25, 0.35, 0.45, 0.55]], 0.1),  # side by side from 0.15 to 0.5
+        ([[0.1, 0.2, 0.3], [5.1, 5.3, 5.5]], 0.15),  # never side by side: the median of the answers' own means
+    ],
+)
+async def test_a_step_is_timed_while_the_whole_batch_decodes(
+    monkeypatch: pytest.MonkeyPatch, arrivals: list[list[float]], seconds: float
+) -> None:
+    async def batch(self: Client, batch: int, prompt: int, tokens: int) -> list[Stream]:
+        return [Stream(0.0, [Arrival(t, i + 1) for i, t in enumerate(times)]) for times in arrivals]
+
+    monkeypatch.setattr(Client, "batch", batch)
+    client = Client(None, "m", 1000, random.Random(1))  # type: ignore[arg-type]
+    assert await client.step(2, 64, 6) == pytest.approx(seconds)

@@ -1,4 +1,4 @@
-"""The fast path equals the plain scheduler, one step after another, to a nanosecond."""
+"""The fast path equals the plain scheduler, step by step, to a nanosecond."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import assume, given, settings
 from simulator_cases import Case, MadeStepTime, cases, plan_of, strangers
 
 from rooftune.simulator.engine.scheduler import Limits
+from rooftune.simulator.fastpath import run
 from rooftune.simulator.fastpath.compilation import fast_path
-from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.fastpath.run import pays_to_compile, run_fast
 from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.virtual.stepwise import StepwiseRun, run_stepwise
 
@@ -101,8 +102,8 @@ def test_a_step_costs_the_same_whatever_is_running(monkeypatch: pytest.MonkeyPat
     n, answers = 60, 200
     plan = plan_of(np.linspace(0, 3, n), [20] * n, [answers] * n)
     limits = Limits(max_num_seqs=n, max_num_batched_tokens=512, max_model_len=512, kv_blocks=2000)
-    run = run_fast(plan, MadeStepTime(512, n), limits, ClientSettings(), compile=False)
-    assert run.generated.tolist() == [answers] * n
+    found = run_fast(plan, MadeStepTime(512, n), limits, ClientSettings(), compile=False)
+    assert found.generated.tolist() == [answers] * n
     assert sum(looked) < 3 * n < n * answers / 50
 
 
@@ -122,8 +123,8 @@ def test_work_done_between_events_is_one_piece() -> None:
     limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=4096, kv_blocks=400)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "one_step", counted)
-        run = run_fast(plan, MadeStepTime(64, 4), limits, ClientSettings(), compile=False)
-    assert run.generated.tolist() == [2000]
+        found = run_fast(plan, MadeStepTime(64, 4), limits, ClientSettings(), compile=False)
+    assert found.generated.tolist() == [2000]
     assert calls < 10
 
 
@@ -155,3 +156,23 @@ def test_compiled_equals_plain() -> None:
         case = Case(plan, limits, MadeStepTime(128, 10, seed=seed), ClientSettings(), 0.6)
         fast, plain = both(case, compile=True)
         assert_equal(fast, plain)
+
+
+def test_compiling_is_decided_by_the_size_of_the_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "wanted", lambda: True)
+    monkeypatch.setattr(run, "is_cached", lambda: False)
+    for _ in range(3):  # earlier questions and runs make no difference
+        assert [pays_to_compile(n) for n in (100, 5_000, 5_001)] == [False, False, True]
+        assert [pays_to_compile(1_600, runs=n) for n in (1, 12, 13)] == [False, False, True]
+        assert not pays_to_compile(200, runs=1_000)
+    monkeypatch.setattr(run, "is_cached", lambda: True)
+    assert [pays_to_compile(n) for n in (200, 201)] == [False, True]
+
+
+def test_the_number_of_runs_changes_no_result() -> None:
+    plan = plan_of(np.linspace(0, 2, 20), [30] * 20, [20] * 20)
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128, kv_blocks=40)
+    one, many = (
+        run_fast(plan, MadeStepTime(64, 4), limits, ClientSettings(), compile=False, runs=n) for n in (1, 10_000)
+    )
+    np.testing.assert_array_equal(one.last_s, many.last_s)

@@ -147,7 +147,7 @@ async def test_bad_requests_are_answered_as_vllm_does(path: str, body: Any, stat
     assert not server.active
 
 
-async def test_a_wrong_method_and_no_http_at_all() -> None:
+async def test_a_wrong_method_and_a_request_that_is_not_http() -> None:
     async with serving(core_of()) as (_, port):
         assert (await ask(port, "GET", "/v1/completions"))[0] == 405
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

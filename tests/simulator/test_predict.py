@@ -1,4 +1,4 @@
-"""Predictions judge a load by the rules that a measured trial is judged by, and tell what a user needs to know."""
+"""Predictions judge a load by the rules for measured trials, and report what a user needs to know."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def poisson(rate: float) -> dict[str, Any]:
 
 
 def records(load: Workload, flags: dict[str, Any], where: dict[str, str]) -> Requests:
-    """What the load generator would have recorded of the same run, made out of the stepwise scheduler."""
+    """What the load generator would have recorded of the same run, made from the stepwise scheduler."""
     engine, plan = engine_of(where["gpu"], where["model"], where["engine_version"], flags), draw(load)
     run = run_stepwise(plan, engine.step_time, engine.limits, client_of(load, plan), acceptance=0.6)
     scheduled = run.sent_s if isinstance(load.arrivals, Closed) else run.due_s
@@ -94,7 +94,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_figures_are_those_of_the_evidence(name: str) -> None:
+def test_metrics_are_those_of_the_evidence(name: str) -> None:
     """The same run, once through the fast path and its totals, once as records of every token through the evidence."""
     load, flags = CASES[name]
     found, seen = predict(load, flags=flags, **T4), records(load, flags, T4)
@@ -113,7 +113,7 @@ def test_figures_are_those_of_the_evidence(name: str) -> None:
         assert found.asked_rate_per_s == pytest.approx(state.asked_rate_per_s)
 
 
-def test_overload_is_told_with_the_rate_that_can_be_served() -> None:
+def test_overload_is_reported_with_the_rate_that_can_be_served() -> None:
     found = predict(workload(poisson(50)), flags=AWQ, **T4)
     assert found.overloaded
     assert "median_ttft_ms" not in found.metrics
@@ -125,8 +125,8 @@ def test_overload_is_told_with_the_rate_that_can_be_served() -> None:
     assert "request_goodput" in again.metrics
 
 
-def test_what_a_server_can_serve_is_told_also_when_it_is_not_asked_for() -> None:
-    """The capacity out of a run that is not overloaded is that of one that is."""
+def test_the_rate_that_a_server_can_serve_is_predicted_without_overload_too() -> None:
+    """The capacity predicted without overload equals the rate served in overload."""
     idle, busy = (predict(workload(poisson(rate)), flags=AWQ, **T4) for rate in (1, 50))
     assert not idle.overloaded
     assert idle.served_rate_per_s == pytest.approx(busy.served_rate_per_s, rel=0.1)
@@ -155,7 +155,7 @@ def test_speculative_tokens_come_together_so_gaps_between_them_are_withheld() ->
     assert any("0.6" in note for note in found.notes)
 
 
-def test_the_bottleneck_is_what_holds_the_batch_and_what_bounds_the_step() -> None:
+def test_the_bottleneck_is_what_limits_the_batch_and_what_bounds_the_step() -> None:
     def words(**changes: Any) -> str:
         return predict(workload(poisson(40)), flags={**AWQ, **changes}, **T4).bottleneck
 
@@ -193,7 +193,7 @@ def test_prefix_caching_helps_prompts_that_share_their_beginning() -> None:
     assert other.server["prefix_hit_rate"] == 0, "distinct prompts hit nothing by accident"
 
 
-def test_plans_are_taken_as_they_are() -> None:
+def test_a_given_plan_is_used_unchanged() -> None:
     load = workload(poisson(2))
     plan = draw(load)
     shorter = replace(plan, output_tokens=np.ones_like(plan.output_tokens))
@@ -202,8 +202,8 @@ def test_plans_are_taken_as_they_are() -> None:
     )
 
 
-def test_blocks_that_a_trace_names_are_found_by_all_that_bear_their_names() -> None:
-    """Two requests whose prompts begin with the same named block share it, wherever their ways part."""
+def test_requests_share_the_blocks_that_a_trace_gives_the_same_name() -> None:
+    """Requests share named blocks up to the first one in which their prompts differ."""
     same = block_identities(
         replace(
             draw(workload({"process": "constant", "rate_per_s": 0.1})),
