@@ -1,4 +1,4 @@
-"""The recommendation, and which configuration suits which scenario; each statement with its evidence."""
+"""The recommendation, and the configuration for each scenario, with the evidence."""
 
 from __future__ import annotations
 

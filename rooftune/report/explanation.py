@@ -92,8 +92,8 @@ def _budget(run: RunData, p: Candidate, against: str) -> str:
     budget = trials[-1].effective.max_num_batched_tokens
     limit = f" out of a budget of {budget:,}" if budget else ""
     most = min(asked, budget) if budget else asked
-    verdict = "rarely limited a step" if step < most / 2 else "often limited a step"
-    return f"{code(against)} computed {quantity(step, 'token')} per step on average{limit}, so the budget {verdict}"
+    effect = "rarely limited a step" if step < most / 2 else "often limited a step"
+    return f"{code(against)} computed {quantity(step, 'token')} per step on average{limit}, so the budget {effect}"
 
 
 def _cache(run: RunData, p: Candidate, against: str) -> str:

@@ -1,4 +1,4 @@
-"""The comparison figures of a report as PNG, labelled directly, in colours that colour-blind readers can tell apart."""
+"""The comparison figures of a report as PNG, with direct labels and colours for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats
 from rooftune.files import replacing
-from rooftune.formatting import number
+from rooftune.formatting import number, percent
 from rooftune.metrics.window import Window
 from rooftune.report.run_data import RunData
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK, GREY, LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959", "#BDBDBD"
 WIDTH = 9.0
-"""Inches at 110 dots: about 1,000 pixels, readable in a README."""
+"""Inches, at 110 dots per inch: about 1,000 pixels, readable in a README."""
 DPI = 110
 NO_REQUEST_FINISHED = "No request scheduled in the window was answered in full before the load ended"
 
@@ -107,7 +108,7 @@ def throughput(run: RunData) -> Figure | None:
 
 
 def latency(run: RunData) -> Figure | None:
-    """Bars of median TPOT, and beside them of median TTFT where that is not withheld."""
+    """Bars of median TPOT, and next to them bars of median TTFT unless it is withheld."""
     names = [p.id for p in run.measured if run.value(p.id, "median_tpot_ms") is not None]
     if not names:
         return None
@@ -119,7 +120,7 @@ def latency(run: RunData) -> Figure | None:
         axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
         _bars(run, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
     else:
-        reason = run.withheld(names[0], "median_ttft_ms") or "no figure"
+        reason = run.withheld(names[0], "median_ttft_ms") or "it was not measured"
         said = textwrap.fill(f"Time to first token is withheld: {reason}.", 120)
         figure.supxlabel(said, fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
@@ -161,7 +162,7 @@ def _title(run: RunData, text: str) -> str:
 
 
 def distribution(run: RunData) -> Figure | None:
-    """Share of requests answered within a time, of all that were scheduled; and of gaps between tokens."""
+    """Of all scheduled requests, the share answered within a time; and the distribution of gaps between tokens."""
     chosen = chosen_for_curves(run)
     data = {name: found for name in chosen if (found := times(run, name)) is not None}
     if not data:
@@ -174,9 +175,7 @@ def distribution(run: RunData) -> Figure | None:
     if answered:
         _answered(run, axes[0], data, colours)
     else:
-        figure.supxlabel(
-            f"{NO_REQUEST_FINISHED}, so there is no curve of it.", fontsize=9, color=GREY, x=0.01, ha="left"
-        )
+        figure.supxlabel(f"{NO_REQUEST_FINISHED}, so it has no curve.", fontsize=9, color=GREY, x=0.01, ha="left")
     _between(axes[-1], data, colours)
     axes[-1].set_title(
         "Gaps between tokens" if answered else _title(run, "Gaps between tokens"), loc="left", fontsize=11
@@ -185,12 +184,12 @@ def distribution(run: RunData) -> Figure | None:
         axis.set_ylim(0, 1.02)
         axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
         axis.set_axisbelow(True)
-        axis.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
+        axis.yaxis.set_major_formatter(lambda v, _: percent(v))
     return figure
 
 
 def _answered(run: RunData, axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str]) -> None:
-    """Of all requests, the share answered within a time."""
+    """Of all scheduled requests, the share answered within a time."""
     for name, found in data.items():
         _curve(axis, found.e2el_s, found.scheduled, colours[name], name)
     axis.set_title(_title(run, "Requests answered within … s"), loc="left", fontsize=11)
@@ -209,12 +208,12 @@ def _between(axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str])
     axis.set_xscale("log")
     _log_range(axis, list(gaps.values()))
     _names(axis, gaps, colours)
-    axis.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
+    axis.xaxis.set_major_formatter(lambda v, _: number(v))
     axis.xaxis.set_minor_formatter(lambda v, _: f"{v:,.0f}" if f"{v:.0e}"[0] in "25" and v >= 1 else "")
 
 
 def chosen_for_curves(run: RunData) -> list[str]:
-    """Baseline, the recommended configuration, and the one with the lowest time per output token."""
+    """The baseline, the recommended configuration, and the one with the lowest time per output token."""
     names = ["baseline", run.decision.incumbent]
     tpot = {p.id: v for p in run.measured if (v := run.value(p.id, "median_tpot_ms")) is not None}
     if tpot:
@@ -239,8 +238,8 @@ def times(run: RunData, name: str) -> RequestTimes | None:
     return RequestTimes(np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window))
 
 
-def _gaps(found: Any, scheduled: Floats, window: Window) -> Floats:
-    """Gaps between chunks that arrived in the window, of all requests, finished or not."""
+def _gaps(found: pa.Table, scheduled: Floats, window: Window) -> Floats:
+    """Gaps between the chunks that arrived in the window, of finished and unfinished requests."""
     column = found["chunk_s"].combine_chunks()
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float64)
     offsets = column.offsets.to_numpy()
@@ -254,7 +253,7 @@ def _gaps(found: Any, scheduled: Floats, window: Window) -> Floats:
 
 
 def _log_range(axis: Axes, values: list[Floats]) -> None:
-    """From below the bulk of the gaps to above it: tokens that were read together have gaps of nothing."""
+    """A range around the bulk of the gaps. Tokens that were read together have gaps of zero and are ignored."""
     seen = [v[v > 0] for v in values]
     seen = [v for v in seen if len(v)]
     if seen:
@@ -264,7 +263,7 @@ def _log_range(axis: Axes, values: list[Floats]) -> None:
 
 
 def _names(axis: Axes, values: dict[str, Floats], colours: dict[str, str]) -> None:
-    """Write each curve's name beside it, at heights that keep them apart."""
+    """Write each curve's name next to it, at heights that keep the names apart."""
     for place, (name, found) in enumerate(values.items()):
         if len(found):
             height = 0.9 - 0.14 * place

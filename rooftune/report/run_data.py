@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from pydantic import ValidationError
+
+from rooftune.errors import RooftuneError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_model
@@ -16,6 +19,7 @@ from rooftune.tuning.judge import judge
 from rooftune.tuning.plan import Candidate, Decision, Interval, Plan, Verdict
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.workloads.spec import Workload
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class RunData:
     plan: Plan
     decision: Decision
     trials: list[TrialResult]
-    workload: dict[str, Any]
+    workload: Workload | None = None
     roofline: Roofline | None = None
     upgrade: UpgradePath | None = None
 
@@ -120,7 +124,19 @@ def read_run(folder: RunFolder) -> RunData:
         plan=read_model(folder.plan_json, Plan),
         decision=read_model(folder.decision_json, Decision),
         trials=read_trials(folder),
-        workload=about.get("workload_spec") or {},
+        workload=_workload(folder, about),
         roofline=read_model(folder.roofline_json, Roofline) if folder.roofline_json.is_file() else None,
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
     )
+
+
+def _workload(folder: RunFolder, about: dict[str, Any]) -> Workload | None:
+    spec = about.get("workload_spec")
+    if spec is None:
+        return None
+    try:
+        return Workload.model_validate(spec)
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(str(part) for part in found["loc"])
+        raise RooftuneError(f"The workload in {folder.run_json} is not valid ({where}: {found['msg']}).") from None

@@ -8,6 +8,7 @@ from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
 from rooftune.tuning.goal import THROUGHPUTS, UNSATURATED_METRIC
+from rooftune.workloads.spec import Closed, Fixed, Lengths, Lognormal, Normal, Uniform
 
 COLUMNS = {
     "output_throughput": "Output throughput (tok/s)",
@@ -57,32 +58,30 @@ def _hub(run: RunData) -> bool:
 
 def workload_words(run: RunData) -> str:
     """The load in words."""
-    w = run.workload
     parts = [run.plan.workload]
-    asked = run.decision.asked_rate_per_s
-    process = w.get("arrivals", {}).get("process")
-    if process == "closed":
-        parts.append(f"closed loop, {w['arrivals'].get('concurrency')} requests in flight")
+    w, asked = run.workload, run.decision.asked_rate_per_s
+    if w is not None and isinstance(w.arrivals, Closed):
+        parts.append(f"closed loop, {quantity(w.arrivals.concurrency, 'request')} in flight")
     elif asked:
-        parts.append(rate(asked, "request", 3) + (f" ({process})" if process else ""))
-    prompt, output = run.value("baseline", "mean_input_tokens"), run.value("baseline", "mean_output_tokens")
-    lengths = _length(w.get("prompt_tokens"), prompt), _length(w.get("output_tokens"), output)
-    if all(lengths):
-        parts.append(f"about {lengths[0]} tokens in, {lengths[1]} out")
-    if w.get("description"):
-        parts.append(str(w["description"]).rstrip("."))
+        parts.append(rate(asked, "request", 3) + (f" ({w.arrivals.process})" if w is not None else ""))
+    prompt = _mean_length(w.prompt_tokens if w else None, run.value("baseline", "mean_input_tokens"))
+    output = _mean_length(w.output_tokens if w else None, run.value("baseline", "mean_output_tokens"))
+    if prompt and output:
+        parts.append(f"about {number(prompt)} tokens in, {number(output)} out")
+    if w is not None and w.description:
+        parts.append(w.description.rstrip("."))
     return "; ".join(parts)
 
 
-def _length(spec: object, measured: float | None) -> str:
+def _mean_length(lengths: Lengths | None, measured: float | None) -> float | None:
+    """Mean tokens of prompts or outputs: measured, else from the workload file; None where neither gives it."""
     if measured is not None:
-        return number(measured)
-    if isinstance(spec, dict):
-        value = spec.get("value") or spec.get("mean")
-        if value is None and "low" in spec and "high" in spec:
-            value = (spec["low"] + spec["high"]) / 2
-        return number(value) if value is not None else ""
-    return ""
+        return measured
+    if isinstance(lengths, Fixed):
+        return lengths.value
+    if isinstance(lengths, Uniform):
+        return (lengths.low + lengths.high) / 2
+    return lengths.mean if isinstance(lengths, (Normal, Lognormal)) else None
 
 
 def objective_words(run: RunData) -> str:

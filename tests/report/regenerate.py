@@ -1,4 +1,4 @@
-"""Write golden.md anew after a wanted change of the report; read the difference before committing it."""
+"""Write golden.md again after an intended change of the report. Read the difference before you commit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a made-up run: every section, every statement from the files, and never a published conclusion."""
+"""The report of a synthetic run: every section, every statement from its files, never a published conclusion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_run(root: Path, seed: int = 0) -> RunFolder:
 
 
 def golden_run(root: Path) -> RunFolder:
-    """A written report that depends on no other room's wording or statistics."""
+    """A written report that does not depend on the wording or the statistics of other packages."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "compare", made.plain_compare)
         folder = make_run(root)
@@ -47,11 +47,11 @@ def report(run: RunFolder) -> str:
 
 
 def test_the_report_is_the_golden_one(report: str, request: pytest.FixtureRequest) -> None:
-    """Regenerate after a wanted change: python tests/report/regenerate.py"""
+    """Regenerate after an intended change: python tests/report/regenerate.py"""
     assert report == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_sections_stand_in_order(report: str) -> None:
+def test_sections_are_in_order(report: str) -> None:
     heads = re.findall(r"^## (.+)$", report, flags=re.M)
     assert heads == [
         "Executive summary",
@@ -68,7 +68,7 @@ def test_sections_stand_in_order(report: str) -> None:
     ]
 
 
-def test_the_answer_comes_first_and_says_overload(report: str) -> None:
+def test_the_answer_comes_first_and_names_overload(report: str) -> None:
     summary = report.split("## Executive summary")[1]
     assert summary.strip().startswith("**chat-medium asks for 20 requests/s, and")
 
@@ -83,7 +83,7 @@ def test_published_conclusions_are_not_repeated(report: str) -> None:
     assert "+22" not in report
 
 
-def test_simulated_is_said_wherever_figures_stand(report: str) -> None:
+def test_simulated_is_marked_wherever_numbers_appear(report: str) -> None:
     assert "# chat-medium on a T4 (simulated)" in report
     assert "> **Simulated.**" in report
     for caption in re.findall(r"^!\[(.*)\]", report, flags=re.M):

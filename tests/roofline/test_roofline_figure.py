@@ -1,4 +1,4 @@
-"""The roofline's figure: it is drawn for any run, and its labels keep apart."""
+"""The roofline's figure: any run can be drawn, and labels do not overlap."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_a_file_extends_replaces_and_drops(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_what_depends_on_texts_is_not_measured_on_an_engine_that_has_none() -> None:
+def test_effects_that_depend_on_text_are_not_measured_without_text() -> None:
     guess = made.plan_of(made.workload()).candidate("spec-ngram")
     assert [g.verdict for g in guess.gates] == ["no artefact"]
     assert "a simulated engine generates no text" in guess.gates[0].reason
@@ -119,7 +119,7 @@ def test_what_depends_on_texts_is_not_measured_on_an_engine_that_has_none() -> N
         ("a: [", "not valid YAML"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_are_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load_playbook(write(tmp_path / "own.yaml", text))
 

@@ -1,4 +1,4 @@
-"""The search: balanced order, resumable, within its budget, right about made-up worlds."""
+"""The search: balanced order, resumable, within its budget, right about synthetic servers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_truth_of_the_published_case_is_found() -> None:
     assert decision.complete
 
 
-def test_overload_is_said_first() -> None:
+def test_overload_comes_first() -> None:
     sentence = decide(PLAN, made.World(PLAN).search()).first_sentence
     assert sentence.startswith(
         "chat-medium asks for 20 requests/s, and the best configuration found (awq-marlin-graphs)"
@@ -95,7 +95,7 @@ def test_a_doubted_trial_is_run_again_and_then_not_trusted() -> None:
 
 
 def test_a_client_kept_from_sending_may_try_twice_more() -> None:
-    """Other work on the machine says nothing about a configuration, so it does not end a search at once."""
+    """Other work on the machine is not the configuration's fault, so it does not end a search at once."""
     world = made.World(PLAN)
     world.late_sends = {"baseline": {1, 2, 4, 5}, "batch-16": {1, 2}}
     results = world.search()
@@ -134,7 +134,7 @@ def test_nothing_measured_still_gives_a_decision() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 5))
-def test_budget_is_kept_and_what_was_left_is_said(trials: int, seed: int) -> None:
+def test_the_budget_is_kept_and_skipped_candidates_are_reported(trials: int, seed: int) -> None:
     results = made.World(PLAN, seed=seed).search(budget=trials * 10.0)
     assert len(results) <= trials
     decision = decide(PLAN, results)
@@ -149,7 +149,7 @@ def test_budget_is_kept_and_what_was_left_is_said(trials: int, seed: int) -> Non
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 3), st.floats(0.002, 0.03))
-def test_a_killed_run_goes_on_where_it_was(cut: int, seed: int, noise: float) -> None:
+def test_a_killed_run_resumes_where_it_stopped(cut: int, seed: int, noise: float) -> None:
     whole = made.World(PLAN, seed=seed, noise=noise).search()
     order = next_trial(PLAN, list(reversed(whole[:cut])), None, 10.0)
     expected = whole[cut] if cut < len(whole) else None
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_where_it_was(cut: int, seed: int, noise: float) ->
         assert order.config.flags() == expected.flags
 
 
-def test_candidates_stand_on_the_incumbent() -> None:
+def test_candidates_build_on_the_incumbent() -> None:
     results = made.World(PLAN).search()
     fp8 = next(r for r in results if r.candidate == "fp8-kv")
     assert fp8.flags["quantization"] == "awq_marlin"
@@ -219,8 +219,8 @@ def test_equal_configurations_yield_a_finding_in_at_most_five_per_cent_of_search
 
 
 @pytest.mark.parametrize("trials", [24, 26, 28, 30, 34])
-def test_what_was_not_tried_comes_before_what_cannot_be_told_apart(trials: int) -> None:
-    """A candidate that changes nothing may be measured again only with trials that no untried candidate needs."""
+def test_untried_candidates_come_before_more_trials_of_equal_ones(trials: int) -> None:
+    """A candidate without effect gets more trials only if no untried candidate needs them."""
     world = made.World(PLAN, rates={"cuda-graphs-decode": 362.0})
     results = world.search(budget=trials * 10.0)
     found = verdicts(results)

@@ -1,4 +1,4 @@
-"""The upgrade path: arithmetic of change, cost and number of accelerators; what cannot run says why."""
+"""The upgrade path: arithmetic of change, cost and number of accelerators; reasons for what cannot run."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def row(gpu: str, price: float, served: float, share: float | None, overloaded: 
     ],
 )
 def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: str) -> None:
-    """A server that is nearly full lets its queue grow so slowly that no test of a short window calls it overload."""
+    """On a nearly full server the queue grows so slowly that a test of a short window does not detect overload."""
     path = UpgradePath(
         workload="chat-medium",
         model="llama-2-7b",
