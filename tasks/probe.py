@@ -24,6 +24,7 @@ from tasks.run_files import target_of
 async def probe_hardware(run: RunFolder, measure: bool) -> Hardware:
     """Find out what serves, and write it down. Ceilings are measured where the accelerator is in this machine."""
     from rooftune.hardware.probe import probe
+    from rooftune.vllm_rules.capabilities import with_capabilities
 
     target = target_of(run)
     found = await asyncio.to_thread(
@@ -34,6 +35,7 @@ async def probe_hardware(run: RunFolder, measure: bool) -> Hardware:
         vllm_python=_interpreter(target.engine, target.vllm_python),
         measure=measure,
     )
+    found = with_capabilities(found)
     write_json(run.hardware_json, found.model_dump(mode="json"))
     return found
 

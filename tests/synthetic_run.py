@@ -15,7 +15,7 @@ from rooftune.evidence.comparison.compare import Comparison
 from rooftune.evidence.records.trial import Census, Check, TrialResult
 from rooftune.files import write_json
 from rooftune.hardware.accelerator import Capability, Hardware
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.loadgen.schema import REQUESTS
 from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts
@@ -130,7 +130,7 @@ class World:
         bad, late = order.candidate in self.doubted, order.n in self.late_sends.get(order.candidate, ())
         return TrialResult(
             status="measured",
-            effective=predicted_effective(order.config, hardware(), "0.15.1"),
+            effective=predicted_effective(order.config, hardware(), model_facts("llama-2-7b", quantization="awq"), "0.15.1"),
             window=Window(start_s=20, end_s=80),
             census=Census(scheduled=1600, completed=300, cut=100, never_begun=1200),
             overloaded=rate / 150 < 20,

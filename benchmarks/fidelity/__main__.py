@@ -28,7 +28,7 @@ from benchmarks.fidelity import t4_replay as t4
 from benchmarks.fidelity.judged import Judged
 from benchmarks.fidelity.measurements import Point, points, predicted, reason_aside, relative_error
 from benchmarks.fidelity.public_fit import without_each_gpu
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.simulator.steptime.constants import generation
 
 WINDOWS_WITHIN, PUBLISHED_WITHIN = 0.08, 0.12

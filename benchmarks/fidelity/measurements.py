@@ -14,7 +14,7 @@ from packaging.version import Version
 from ruamel.yaml import YAML
 
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.engine.core import limits

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ruamel.yaml import YAML
 
 from benchmarks.fidelity.measurements import Point, judged, predicted
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.simulator.calibration.least_squares import Free, fit
 from rooftune.simulator.steptime.constants import ROOMS, Table, constants_for, generation, table
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.linear import matrix_seconds
 

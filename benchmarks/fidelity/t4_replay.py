@@ -20,7 +20,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast

@@ -140,7 +140,7 @@ async def _measured(
 
 
 def _served(target: Target, config: Any, server: ServerInfo, named: str | None) -> Served:
-    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.named import accelerator
     from rooftune.hardware.probe import present
     from rooftune.models.catalogue import model_facts
     from rooftune.simulator.calibration.fit import Served

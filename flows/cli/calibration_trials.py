@@ -98,7 +98,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _served(of: Mapping[str, str], config: Any) -> Served:
-    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.named import accelerator
     from rooftune.hardware.probe import present
     from rooftune.models.catalogue import model_facts
     from rooftune.simulator.calibration.fit import Served

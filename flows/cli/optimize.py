@@ -40,12 +40,14 @@ def probe(
     from flows.inputs.targets import engine_kind
     from rooftune.hardware.probe import probe as look
     from rooftune.tuning.case import CURRENT_VERSION
+    from rooftune.vllm_rules.capabilities import with_capabilities
 
     named = gpu is not None and gpu.strip().lower() != "cpu"
     kind = engine_kind(engine or ("simulated" if named else "vllm"))
     version = engine_version or _vllm_here(vllm_python) or CURRENT_VERSION
     interpreter = _interpreter_here(vllm_python) if kind == "vllm" else None
-    found = look(engine=kind, gpu=gpu, engine_version=version, vllm_python=interpreter, measure=measure)
+    probed = look(engine=kind, gpu=gpu, engine_version=version, vllm_python=interpreter, measure=measure)
+    found = with_capabilities(probed)
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
         return
@@ -122,6 +124,7 @@ def plan(
     from flows.inputs.targets import target_of, workload_with
     from rooftune.hardware.probe import probe as look
     from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
+    from rooftune.vllm_rules.capabilities import with_capabilities
 
     spec = workload_with(workload)
     named = {"engine": engine, "gpu": gpu, "model": model, "engine_version": engine_version, "flags": flags}
@@ -136,7 +139,7 @@ def plan(
         vllm_python=vllm_python,
         measure=False,
     )
-    found = build_plan(spec, target, hardware, _facts(target), book)
+    found = build_plan(spec, target, with_capabilities(hardware), _facts(target), book)
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
     else:

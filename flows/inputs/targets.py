@@ -65,7 +65,7 @@ def _calibrated(target: Target, named: str | None) -> Target:
     """The target with the calibration that its predictions and its simulation use."""
     from flows.inputs.calibrations import chosen
     from rooftune.hardware import nvml
-    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.named import accelerator
 
     gpu = target.gpu
     if gpu is None and target.engine == "vllm":
@@ -97,7 +97,8 @@ def named_server(
         is_default_case,
     )
     from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.vllm_rules.flags import parse_set, validate
+    from rooftune.vllm_rules.flags import parse_set
+    from rooftune.vllm_rules.validation import validate
 
     gpu = _gpu(gpu) if gpu else None
     published = is_default_case(gpu, model, engine_version)
@@ -158,7 +159,7 @@ def seconds(text: str) -> float:
 
 def _gpu(name: str) -> str:
     """The catalogue's name of a GPU."""
-    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.named import accelerator
 
     return accelerator(name).name
 
@@ -182,7 +183,7 @@ def _checked(target: Target) -> Target:
     """The target itself, once model and flags are found to be known and to fit together."""
     from rooftune.models.catalogue import may_be_served, model_facts
     from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.vllm_rules.flags import validate
+    from rooftune.vllm_rules.validation import validate
 
     if target.engine == "endpoint":
         return target

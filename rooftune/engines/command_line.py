@@ -6,7 +6,7 @@ import json
 import shlex
 
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
-from rooftune.vllm_rules.flags import registry
+from rooftune.vllm_rules.flag_entries import registry
 
 MODULE = "vllm.entrypoints.openai.api_server"
 
@@ -53,7 +53,7 @@ def shell_script(config: EngineConfig, comments: list[str], *, engine_version: s
 
 def _flag(name: str, value: FlagValue) -> list[str]:
     dashed = name.replace("_", "-")
-    if registry().get(name, {}).get("type") == "list":
+    if name in registry() and registry()[name].type == "list":
         return [f"--{dashed}", *str(value).replace(",", " ").split()]
     if isinstance(value, bool):
         return [f"--{dashed}" if value else f"--no-{dashed}"]

@@ -1,7 +1,7 @@
 """Reads the effective configuration of an engine from its start-up log, ``/metrics``, ``/v1/models`` and
 ``/server_info``.
 
-The parser understands vLLM from 0.15 to 0.32 and the simulated engine, which writes the same lines. A value that the
+The parser understands vLLM from 0.11 to 0.33 and the simulated engine, which writes the same lines. A value that the
 engine does not report stays None. Nothing is guessed, except where a missing line has a meaning (see
 ``_asynchronous``).
 """
@@ -14,10 +14,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from rooftune.engines import failures, metrics
 from rooftune.engines.server import EffectiveConfig
+from rooftune.vllm_rules.log_texts import PRINTS_ASYNC
+from rooftune.vllm_rules.scheduling import ON_BY_DEFAULT
+from rooftune.vllm_rules.versions import version as parsed
 
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.+)")
 _ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) attention backend")
@@ -25,7 +28,7 @@ _ATTENTION_NAMED = re.compile(r"Using AttentionBackendEnum\.(\w+) backend|Using 
 _KERNEL = re.compile(r"Using (\w+LinearKernel) for (\w+)")
 _KV_TOKENS = re.compile(r"(?:GPU|CPU) KV cache size: ([\d,]+) tokens")
 _KV_GIB = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
-_KV_GIB_CPU = re.compile(r"Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV cache")
+_KV_GIB_CPU = re.compile(r"(?:Explicitly|Auto) set \(([\d.]+)/[\d.]+\) GiB for KV cache")
 _WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
 _CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request: ([\d.]+)x")
 _BUDGET = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
@@ -124,8 +127,8 @@ def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
-    """Version 0.15 logs whether it is on. Version 0.32 logs only that it is off, so a missing line means on, except on
-    a CPU."""
+    """Some versions log whether it is on. Later ones log only that it is off, so a missing line means on, except on a
+    CPU."""
     if isinstance(stated, bool):
         return stated
     if re.search(r"Async(?:hronous)? scheduling (?:is|will be) disabled|Async scheduling not supported", log_text):
@@ -138,10 +141,12 @@ def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | 
         return None
     if _passed(log_text).get("async_scheduling") is False:
         return False
-    try:
-        return True if Version(version) >= Version("0.20") else None
-    except InvalidVersion:
-        return None
+    return _silence(parsed(version))
+
+
+def _silence(engine: Version) -> bool | None:
+    """What a log means that says nothing about asynchronous scheduling."""
+    return bool(ON_BY_DEFAULT.has(engine)) if PRINTS_ASYNC.has(engine) is not True else None
 
 
 def _graphs(line: str) -> bool | None:

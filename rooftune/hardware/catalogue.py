@@ -9,7 +9,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rooftune.errors import InputError, nearest
 from rooftune.hardware.accelerator import Accelerator, Price
 
 GIB = 1024**3
@@ -22,29 +21,11 @@ def accelerators() -> list[Accelerator]:
     return list(_catalogue().values())
 
 
-def accelerator(name: str) -> Accelerator:
-    """The GPU of that name, or of that name in the driver; case, spaces, dashes and underscores do not matter.
-
-    'cpu' is the processor of this machine with assumed rates; ``probe.present`` measures them.
-
-    Raises:
-        InputError: no such GPU; the message names the nearest and all others.
-    """
-    if plain(name) == "cpu":
-        from rooftune.hardware.probe import cpu
-
-        return cpu()
-    found = find(name)
-    if found is None:
-        names = [a.name for a in accelerators()]
-        begin = [n for n in names if plain(n).startswith(plain(name))] if plain(name) else []
-        near = f", did you mean {' or '.join(map(repr, begin))}?" if begin else nearest(name, names)
-        raise InputError(f"unknown GPU {name!r}{near}{'' if near else ';'} the catalogue has {', '.join(names)}.")
-    return found
-
-
 def find(name: str) -> Accelerator | None:
-    """As ``accelerator``, but None when the catalogue has no such GPU."""
+    """The GPU of that name, or of that name in the driver; None when the catalogue has no such GPU.
+
+    Case, spaces, dashes and underscores do not matter.
+    """
     return _catalogue().get(plain(name)) or _aliases().get(plain(name))
 
 

@@ -19,7 +19,10 @@ TORCH_TIMEOUT_S = 90.0
 
 
 def cpu_ceilings(vllm_python: str | None = None) -> list[Ceiling]:
-    """Memory copy and FP32 product with numpy on all cores, about 2 s; with an interpreter that has torch also its BF16 product."""
+    """Memory copy and FP32 product with numpy on all cores, in about 2 s.
+
+    An interpreter that has torch adds its BF16 product.
+    """
     busy = _busy()
     found = [c.model_copy(update={"how": c.how + busy}) for c in (memory_copy(), matmul_fp32())]
     return found + [c for c in torch_ceilings(vllm_python, cuda=False) if c.name == "matmul_bf16"]
@@ -54,8 +57,8 @@ def memory_copy(seconds: float = COPY_SECONDS, threads: int | None = None, size:
         name="memory_copy",
         value=moved / best,
         unit="bytes/s",
-        how=f"numpy copy of {moved / 2 / 2**20:.0f} MiB on {workers} threads, read and write counted, best of {seconds:g} s"
-        + (fits if moved < 2 * cache else ""),
+        how=f"numpy copy of {moved / 2 / 2**20:.0f} MiB on {workers} threads, read and write counted, best of "
+        f"{seconds:g} s" + (fits if moved < 2 * cache else ""),
     )
 
 
@@ -143,6 +146,7 @@ for name, kind in kinds.items():
     a = torch.randn(n, n, device=device).to(kind)
     b = torch.randn(n, n, device=device).to(kind)
     seconds = best(lambda: a @ b, 0.5, 3)
-    rows.append(dict(name=name, value=2 * n**3 / seconds, unit="FLOP/s", how=f"{by}: product of {n}x{n} matrices, best of 0.5 s"))
+    how = f"{by}: product of {n}x{n} matrices, best of 0.5 s"
+    rows.append(dict(name=name, value=2 * n**3 / seconds, unit="FLOP/s", how=how))
 print(json.dumps(rows))
 """

@@ -20,7 +20,7 @@ TENSOR_FLOPS_PER_CYCLE = {
     (10, 0): 8192,
     (12, 0): 1024,
 }
-"""Dense FP16 tensor FLOP per cycle and multiprocessor, from NVIDIA's architecture whitepapers; GeForce has half of it."""
+"""Dense FP16 tensor FLOP per cycle and multiprocessor (NVIDIA's architecture whitepapers); GeForce has half of it."""
 CORES_PER_SM = {(7, 0): 64, (7, 5): 64, (8, 0): 64}
 VISIBLE_SHARE = 0.985
 """Memory that torch sees as a share of what the driver prints, where the catalogue does not know the GPU (estimate)."""
@@ -73,12 +73,13 @@ def gpus() -> list[Gpu]:
 
 
 def matched(gpu: Gpu) -> Accelerator:
-    """The catalogue's entry of a GPU with the memory found here; for an unknown GPU rates derived from clocks and width."""
+    """The catalogue's entry of a GPU with the memory found here; an unknown GPU has rates derived from its clocks."""
     known = find(gpu.name)
     if known is None:
         return _derived(gpu)
     if known.driver_memory_bytes and abs(gpu.memory_bytes / known.driver_memory_bytes - 1) > 0.05:
-        note = f"the driver prints {gpu.memory_bytes / 2**30:.1f} GiB, the catalogue has {known.driver_memory_bytes / 2**30:.1f} GiB"
+        here, listed = gpu.memory_bytes / 2**30, known.driver_memory_bytes / 2**30
+        note = f"the driver prints {here:.1f} GiB, the catalogue has {listed:.1f} GiB"
         visible = int(gpu.memory_bytes * VISIBLE_SHARE)
         changed = {
             "memory_bytes": visible,

@@ -1,4 +1,7 @@
-"""What serves: the GPU or processor of this machine, or a named accelerator, with host, ceilings and capabilities."""
+"""What serves: the GPU or processor of this machine, or a named accelerator, with its host and measured ceilings.
+
+What an engine can do with it is a rule of that engine: ``vllm_rules.capabilities.with_capabilities`` adds it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,10 @@ from functools import cache
 from rooftune.errors import InputError
 from rooftune.hardware import nvml
 from rooftune.hardware.accelerator import Accelerator, Ceiling, Hardware
-from rooftune.hardware.capabilities import capabilities
-from rooftune.hardware.catalogue import accelerator
 from rooftune.hardware.ceilings import cpu_ceilings, torch_ceilings
-from rooftune.hardware.host import cores, cpu_flags, cpu_name, host_facts, memory_bytes
-
-ASSUMED_CLOCK_HZ = 2.5e9
-ASSUMED_BANDWIDTH_PER_CORE = 6e9
-MOST_ASSUMED_BANDWIDTH = 100e9
+from rooftune.hardware.host import host_facts
+from rooftune.hardware.named import accelerator
+from rooftune.hardware.processor import cpu
 
 
 def probe(
@@ -29,7 +28,8 @@ def probe(
     """What serves under this engine.
 
     Args:
-        engine: 'simulated' (the named GPU of the catalogue), 'vllm' (what is in this machine), or 'endpoint' (named or unknown).
+        engine: 'simulated' (the named GPU of the catalogue), 'vllm' (what is in this machine), or 'endpoint' (named
+            or unknown).
         gpu: catalogue name; 'cpu' is the processor of this machine.
         measure: measure ceilings where the accelerator is here (about 2 s on a CPU).
         count: number of accelerators of a simulated engine or an endpoint; those of this machine are counted.
@@ -43,15 +43,15 @@ def probe(
         return _hardware(chosen, engine_version, count, simulated=False)
     if engine == "simulated" and not named_cpu:
         if gpu is None:
-            raise InputError("the simulated engine needs to know which GPU to be; name one, e.g. --gpu T4.")
+            raise InputError("the simulated engine needs a GPU to emulate; name one, for example --gpu T4.")
         return _hardware(accelerator(gpu), engine_version, count, simulated=True)
     found = [] if named_cpu else nvml.gpus()
     if found:
         return _with_gpus(found, gpu, engine_version, vllm_python, measure)
     if gpu and not named_cpu:
         raise InputError(
-            f"no NVIDIA GPU is visible here, so {accelerator(gpu).name} cannot serve; leave --gpu out to run on the CPU, "
-            f"or take --engine simulated."
+            f"no NVIDIA GPU is visible here, so {accelerator(gpu).name} cannot serve; leave --gpu out to run on the "
+            "CPU, or take --engine simulated."
         )
     return _with_cpu(engine_version, vllm_python, measure, simulated=engine == "simulated")
 
@@ -63,7 +63,7 @@ def present() -> Accelerator:
 
 
 def unknown() -> Accelerator:
-    """An accelerator that nobody named: no rates, no memory."""
+    """An accelerator that was not named: no rates, no memory."""
     return Accelerator(
         name="unknown",
         kind="cuda",
@@ -72,29 +72,6 @@ def unknown() -> Accelerator:
         bandwidth_bytes_per_s=0.0,
         flops_per_s={},
         source="the endpoint's accelerator was not named; give --gpu to place it",
-    )
-
-
-def cpu(ceilings: tuple[Ceiling, ...] = ()) -> Accelerator:
-    """The processor of this machine; rates are the measured ceilings, else assumed from cores and vector units."""
-    measured = {c.name: c.value for c in ceilings}
-    wide = 64 if "avx512f" in cpu_flags() else 32 if "avx2" in cpu_flags() else 16
-    rates = {"fp32": measured.get("matmul_fp32", cores() * ASSUMED_CLOCK_HZ * wide)}
-    if "matmul_bf16" in measured:
-        rates["bf16"] = measured["matmul_bf16"]
-    assumed = min(cores() * ASSUMED_BANDWIDTH_PER_CORE, MOST_ASSUMED_BANDWIDTH)
-    return Accelerator(
-        name="cpu",
-        kind="cpu",
-        compute_capability=None,
-        memory_bytes=memory_bytes(),
-        bandwidth_bytes_per_s=measured.get("memory_copy", assumed),
-        flops_per_s=rates,
-        multiprocessors=cores(),
-        source="measured on this machine with numpy"
-        if measured
-        else "assumed from cores and vector units, not measured",
-        notes=cpu_name(),
     )
 
 
@@ -111,7 +88,6 @@ def _hardware(chosen: Accelerator, engine_version: str, count: int, *, simulated
         engine_version=engine_version,
         power_limit_watts=chosen.power_watts,
         host=host_facts(),
-        capabilities=capabilities(chosen, engine_version, count),
     )
 
 
@@ -139,7 +115,6 @@ def _with_gpus(
         max_memory_clock_mhz=first.max_memory_clock_mhz,
         host=host,
         ceilings=torch_ceilings(vllm_python, cuda=True) if measure else [],
-        capabilities=capabilities(chosen, engine_version, count),
     )
 
 
@@ -152,5 +127,4 @@ def _with_cpu(engine_version: str, vllm_python: str | None, measure: bool, *, si
         engine_version=engine_version,
         host=host_facts(),
         ceilings=list(ceilings),
-        capabilities=capabilities(chosen, engine_version),
     )

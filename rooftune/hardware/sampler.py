@@ -23,8 +23,9 @@ COLUMNS = (
 def gpu_sampler() -> Callable[[], Sample] | None:
     """A function that reads all visible GPUs at once; None when there is no NVIDIA GPU.
 
-    Of several GPUs: power and memory summed, temperature of the hottest, clocks of the slowest, mean utilisation (0..1), and every
-    throttle reason that any has. A figure that the driver does not give is None. A sample takes about a millisecond.
+    With several GPUs, power and memory are summed; the temperature is that of the hottest, the clocks those of the
+    slowest, the utilisation (0..1) is the mean, and a throttle reason of any of them is reported. A figure that the
+    driver does not give is None. A sample takes about a millisecond.
     """
     devices = nvml.gpus()
     pynvml = nvml.load() if devices else None

@@ -18,6 +18,7 @@ from rooftune.models.facts import ModelFacts
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads", "kv_heads", "head_dim", "vocab_size", "max_position")
 QUANTIZATIONS: dict[str, str | None] = {"awq": "awq", "awq_marlin": "awq", "auto_awq": "awq"}
 QUANTIZATIONS |= {"gptq": "gptq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "fp8": "fp8", "fbgemm_fp8": "fp8"}
+QUANTIZATIONS |= {"fp8_per_tensor": "fp8", "fp8_per_block": "fp8"}
 QUANTIZATIONS |= {"int8": "int8", "experts_int8": "int8", "mxfp4": "mxfp4", "none": None}
 """Kinds of weights by vLLM's names of quantisation methods."""
 OF_THE_CHECKPOINT = ("compressed-tensors", "modelopt", "moe_wna16", "torchao")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
-
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.catalogue import QUANTIZATIONS
@@ -23,10 +21,11 @@ from rooftune.roofline.model import Point, Roof, Roofline
 from rooftune.roofline.observed import Observed, observe
 from rooftune.roofline.roofs import bandwidth, compute, compute_type, ridges, roofs
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.kernels import OLD_AWQ_IS_FORCED
+from rooftune.vllm_rules.kv_cache import bytes_per_value
+from rooftune.vllm_rules.versions import version
 
 __all__ = ["Point", "Roofline", "roofline"]
-AUTOMATIC_MARLIN = Version("0.24")
-"""From about this version on vLLM uses Marlin for AWQ weights; before, ``--quantization awq`` forced the old kernel."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials
         flow, rate = bandwidth(found), compute(found, kind)
         if flow is None or rate is None:
             continue
-        case = _Case(trial, own, model, kind, own.tensor_parallel_size or 1, kv_bytes_per_value(own), flow, rate)
+        case = _Case(trial, own, model, kind, own.tensor_parallel_size or 1, bytes_per_value(own), flow, rate)
         seen = observe(trial)
         made = [p for p in (_decode(case, seen), _prefill(case, seen)) if p is not None]
         points += made
@@ -99,16 +98,6 @@ def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials
         points=points,
         notes=list(dict.fromkeys(notes)),
     )
-
-
-def kv_bytes_per_value(config: EngineConfig) -> float:
-    """Bytes of one value in the KV cache by ``kv_cache_dtype``."""
-    kind = config.kv_cache_dtype or "auto"
-    if kind.startswith(("fp8", "int8")):
-        return 1.0
-    if kind.startswith("int4"):
-        return 0.5
-    return 4.0 if config.dtype in ("float", "float32") else 2.0
 
 
 def _weights(facts: ModelFacts, config: EngineConfig) -> ModelFacts:
@@ -201,8 +190,4 @@ def _old_awq(case: _Case) -> bool:
     kernel = (case.trial.effective.linear_kernel or "").lower()
     if kernel:
         return "awq" in kernel and "marlin" not in kernel
-    try:
-        early = Version(case.trial.engine_version) < AUTOMATIC_MARLIN
-    except InvalidVersion:
-        early = False
-    return case.config.quantization == "awq" and early
+    return case.config.quantization == "awq" and bool(OLD_AWQ_IS_FORCED.has(version(case.trial.engine_version)))

@@ -30,6 +30,8 @@ class When(_Strict):
     engine: list[str] | None = None
     since: str | None = None
     until: str | None = None
+    old_awq_kernel: bool | None = None
+    """``quantization=awq`` forces the old AWQ kernel in this engine version, or may."""
     prompt_tokens_from: int | None = None
     """The workload's prompts have at least this many tokens on average."""
 

@@ -4,96 +4,80 @@ from __future__ import annotations
 
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.hardware.accelerator import Capability, Hardware
+from rooftune.errors import EngineError
+from rooftune.hardware.accelerator import Accelerator, Capability, Hardware
+from rooftune.models.facts import ModelFacts
 from rooftune.tuning.plan import Candidate, Gate
+from rooftune.vllm_rules.attention import attention_backend
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
+from rooftune.vllm_rules.graphs import graphs
+from rooftune.vllm_rules.kernels import linear_kernel, quantization_of
+from rooftune.vllm_rules.scheduling import async_scheduling
+from rooftune.vllm_rules.speculation import speculation
+from rooftune.vllm_rules.versions import version
 
 PREDICTED = "predicted from the defaults of vLLM {version}; the running baseline will confirm or refute it"
+_KERNELS = {"marlin": "Marlin", "machete": "Machete", "awq_gemm": "AWQ GEMM", "exllama": "Exllama"}
 _ALIASES = {"fp8_e4m3": "fp8", "half": "float16", "triton": "triton_attn", "flash": "flash_attn"}
 
 
-def version(text: str) -> Version:
-    """An engine version as a comparable value; an unreadable one counts as the newest."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return Version("9999")
-
-
-def between(engine_version: str, since: str | None, until: str | None) -> bool:
-    """Whether ``since <= engine_version <= until``; ``until`` '0.31' includes 0.31.2."""
-    found = version(engine_version)
-    if since is not None and found < version(since):
-        return False
-    if until is None:
-        return True
-    last = version(until)
-    return found <= last or found.release[: len(last.release)] == last.release
-
-
-def predicted_effective(config: EngineConfig, hardware: Hardware, engine_version: str) -> EffectiveConfig:
-    """What vLLM of this version will resolve the flags to on this hardware, from its defaults.
-
-    Sources: vLLM 0.15.1 and 0.32.0, ``engine/arg_utils.py`` (batch limits) and ``platforms/cuda.py`` (attention).
-    """
-    cuda = hardware.accelerator.kind == "cuda"
-    eager = bool(config.enforce_eager)
-    memory_gib = hardware.accelerator.memory_bytes / 2**30
-    large = cuda and memory_gib >= 69 and "a100" not in hardware.accelerator.name.lower()
-    huge = cuda and memory_gib >= 160
-    graphs_mode = (config.compilation_config or {}).get("cudagraph_mode")
+def predicted_effective(
+    config: EngineConfig, hardware: Hardware, facts: ModelFacts | None, engine_version: str
+) -> EffectiveConfig:
+    """What vLLM of this version will resolve the flags to on this hardware; None where the rules do not say."""
+    engine, gpu = version(engine_version), hardware.accelerator
+    limits = batch_limits(gpu, config, config.max_model_len or (facts.max_position if facts else None), engine)
+    spec = speculation(config)
+    captured = graphs(gpu, config, engine, limits, spec.tokens if spec else 0)
     return EffectiveConfig(
         engine_version=engine_version,
         quantization=config.quantization,
-        linear_kernel=_linear_kernel(config, hardware, engine_version),
-        attention_backend=config.attention_backend or _attention(hardware),
+        linear_kernel=_linear_kernel(config, gpu, facts, engine),
+        attention_backend=_attention(config, gpu, facts, engine),
         max_model_len=config.max_model_len,
-        max_num_seqs=config.max_num_seqs or (1024 if large or huge else 256),
-        max_num_batched_tokens=config.max_num_batched_tokens or (16384 if huge else 8192 if large else 2048),
+        max_num_seqs=limits.sequences,
+        max_num_batched_tokens=limits.tokens,
+        block_size=block_size(gpu, config),
         chunked_prefill=config.enable_chunked_prefill is not False,
         prefix_caching=config.enable_prefix_caching is not False,
-        async_scheduling=_async(config, engine_version),
-        enforce_eager=eager,
-        cuda_graphs=cuda and not eager and graphs_mode != "NONE",
+        async_scheduling=async_scheduling(gpu, facts, config, engine).on,
+        enforce_eager=bool(config.enforce_eager),
+        cuda_graphs=captured.on,
         kv_cache_dtype=config.kv_cache_dtype or "auto",
-        speculative=str(config.speculative_config["method"]) if config.speculative_config else None,
+        gpu_memory_utilization=gpu_memory_utilization(config, engine),
+        speculative=spec.method if spec else None,
     )
 
 
-def _async(config: EngineConfig, engine_version: str) -> bool:
-    if config.async_scheduling is not None:
-        return config.async_scheduling
-    slow = (config.speculative_config or {}).get("method") in ("ngram", "suffix", "medusa")
-    return version(engine_version) >= Version("0.14") and not slow
-
-
-def _can(hardware: Hardware, capability: str) -> bool:
-    return any(c.id == capability and c.available for c in hardware.capabilities)
-
-
-def _attention(hardware: Hardware) -> str | None:
-    if hardware.accelerator.kind == "cpu":
-        return "CPU_ATTN"
-    if _can(hardware, "flash_attention_3") or _can(hardware, "flash_attention_2"):
-        return "FLASH_ATTN"
-    return "FLASHINFER" if _can(hardware, "flashinfer") else "TRITON_ATTN"
-
-
-def _linear_kernel(config: EngineConfig, hardware: Hardware, engine_version: str) -> str | None:
-    quantization = config.quantization or ""
-    if not quantization.startswith(("awq", "gptq")) and quantization != "auto_awq":
+def _attention(config: EngineConfig, gpu: Accelerator, facts: ModelFacts | None, engine: Version) -> str | None:
+    if gpu.kind == "cuda" and gpu.compute_capability is None:
         return None
-    automatic = version(engine_version) >= Version("0.32") or quantization.endswith("marlin")
-    return "Marlin" if automatic and _can(hardware, "marlin") else "AWQ GEMM" if "awq" in quantization else "Exllama"
+    try:
+        return attention_backend(gpu, config, engine, facts.head_dim if facts else 128)
+    except EngineError:
+        return None
+
+
+def _linear_kernel(config: EngineConfig, gpu: Accelerator, facts: ModelFacts | None, engine: Version) -> str | None:
+    """The kernel as a log names it; None where it is not known, or nothing to choose from."""
+    if facts is None or gpu.kind != "cuda" or gpu.compute_capability is None:
+        return None
+    try:
+        kind = quantization_of(facts, config, gpu.compute_capability, engine)
+        found = linear_kernel(gpu, facts, config, kind, engine)
+    except EngineError:
+        return None
+    return _KERNELS.get(found.family) if found.certain else None
 
 
 def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_version: str) -> list[Gate]:
     """The gate "already on", from what a running engine resolved its flags to; empty when something would change.
 
-    Every flag of the change must be on already for the gate to close: then it is no change and not measured as one.
+    The gate closes only if every flag of the change is on already.
     """
     states = [_state(name, value, effective) for name, value in candidate.change.items()]
     if not states or any(s is None for s in states):

@@ -16,6 +16,8 @@ from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import goal_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.kernels import may_force_old_awq
+from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
 
 __all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
@@ -38,7 +40,7 @@ def build_plan(
     """
     book = playbook or default_playbook()
     base = base_config(target, facts)
-    effective = rules.predicted_effective(base, hardware, target.engine_version)
+    effective = rules.predicted_effective(base, hardware, facts, target.engine_version)
     prompt = mean_prompt_tokens(workload)
     entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts, prompt)]
     if target.engine == "endpoint":
@@ -98,7 +100,10 @@ def holds(
     quantization = config.quantization or (facts.quantization if facts else None) or "none"
     if when.quantization is not None and quantization not in when.quantization:
         return False
-    return rules.between(target.engine_version, when.since, when.until)
+    old_awq = may_force_old_awq(config, version(target.engine_version))
+    if when.old_awq_kernel is not None and when.old_awq_kernel != old_awq:
+        return False
+    return between(target.engine_version, when.since, when.until)
 
 
 def _change(entry: Entry, book: Playbook) -> dict[str, Any]:
@@ -178,7 +183,7 @@ def _predicted_gates(candidate: Candidate, effective: EffectiveConfig, target: T
 
 
 def _automatic_gate(entry: Entry, target: Target) -> list[Gate]:
-    if entry.automatic and rules.between(target.engine_version, entry.automatic.since, None):
+    if entry.automatic and between(target.engine_version, entry.automatic.since, None):
         return [Gate(id="automatic", verdict="already on", reason=entry.automatic.reason)]
     return []
 
@@ -208,7 +213,7 @@ def _texts_gate(entry: Entry, target: Target) -> list[Gate]:
 def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:
     """A flag that this engine version lacks, or that contradicts another."""
     from rooftune.errors import InputError
-    from rooftune.vllm_rules.flags import validate
+    from rooftune.vllm_rules.validation import validate
 
     try:
         validate(candidate.config, target.engine_version)

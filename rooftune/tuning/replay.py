@@ -274,7 +274,7 @@ def _gated(search: Search, candidate: Candidate, against: str) -> bool:
 def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
     """Flags that contradict each other only on this incumbent."""
     from rooftune.errors import InputError
-    from rooftune.vllm_rules.flags import validate
+    from rooftune.vllm_rules.validation import validate
 
     try:
         validate(config, search.plan.target.engine_version)

@@ -17,6 +17,8 @@ from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.kernels import marlin_needs
+from rooftune.vllm_rules.versions import version
 from rooftune.workloads.spec import Workload
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def upgrade_path(
     have any type that the accelerator runs, CUDA graphs are on, and batch limits have their defaults. A recommended
     type of the KV cache is tried next to the default one. ``calibration`` applies to its own accelerator only.
     """
-    from rooftune.hardware.catalogue import accelerator
+    from rooftune.hardware.named import accelerator
 
     own = accelerator(target.gpu).name if target.gpu else None
     names = [*([own] if own and own not in PATH else []), *PATH]
@@ -113,7 +115,7 @@ class Option(NamedTuple):
     flags: dict[str, FlagValue]
 
 
-def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) -> list[Option]:
+def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue], engine_version: str) -> list[Option]:
     """Plausible configurations of an accelerator."""
     dropped: tuple[str, ...] = (
         "enforce_eager",
@@ -124,7 +126,7 @@ def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue]) ->
     )
     dropped += ("max_num_seqs", "max_num_batched_tokens", "speculative_config")
     rest = {k: v for k, v in flags.items() if k not in dropped}
-    marlin = (gpu.compute_capability or (0, 0)) >= (7, 5)
+    marlin = (gpu.compute_capability or (0, 0)) >= marlin_needs(version(engine_version))
     found: list[Option] = []
     if facts.quantization is None or "none" in facts.hub_ids:
         found.append(Option("16-bit weights", {**rest, "quantization": "none"}))
@@ -153,7 +155,9 @@ def _row(
     fitted = calibration if calibration is not None and calibration.gpu == gpu.name else None
     best: _Service | None = None
     chosen, refusal = Option("", dict(flags)), ""
-    choices = [Option("the recommended flags", dict(flags))] if current else options(gpu, facts, flags)
+    choices = (
+        [Option("the recommended flags", dict(flags))] if current else options(gpu, facts, flags, target.engine_version)
+    )
     for option in choices:
         try:
             found = _predicted(workload, gpu.name, target, option.flags, fitted)

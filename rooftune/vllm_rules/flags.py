@@ -1,20 +1,14 @@
-"""The registry of vLLM's flags: which exist in which version, of which type, and which contradict each other."""
+"""Flags as a user names them: reading ``--set`` pairs, and whether a version has a flag and takes its value."""
 
 from __future__ import annotations
 
 import json
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
-from packaging.version import InvalidVersion, Version
-from ruamel.yaml import YAML
 
 from rooftune.errors import InputError, nearest
-from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.flag_entries import Flag, registry
+from rooftune.vllm_rules.versions import Releases, parse_version
 
-OLD, NEW = Version("0.15.1"), Version("0.32.0")
-"""The two releases that the registry was read from."""
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 ELSEWHERE = {
     "model": "--model",
@@ -45,72 +39,62 @@ def check_flag(name: str, engine_version: str) -> str | None:
     Raises:
         InputError: the flag is unknown, or this engine version does not have it; with the rule and the way out.
     """
-    entry = registry().get(name)
-    if entry is None:
-        where = f"it is set by {ELSEWHERE[name]}" if name in ELSEWHERE else "use vLLM's names with underscores"
-        raise InputError(f"unknown engine flag {name!r}{nearest(name, list(registry()))}; {where}.")
-    version = parse_version(engine_version)
-    note = f" ({entry['note']})" if "note" in entry else ""
-    missing = f"vLLM {engine_version} has no flag {name}"
-    if "since" in entry and version < Version(entry["since"]):
-        raise InputError(f"{missing}: it came with {entry['since']}{note}; leave it out.")
-    if "only" not in entry:
-        return None
-    old = Version(entry["only"]) == OLD
-    if old and version >= NEW:
-        raise InputError(f"{missing}: 0.15.1 had it, 0.32 does not{note}; leave it out.")
-    if not old and version <= OLD:
-        raise InputError(f"{missing}: 0.32 has it, 0.15.1 does not{note}; leave it out.")
-    if OLD < version < NEW:
-        return f"vLLM {engine_version} may lack {name}: of 0.15.1 and 0.32 only {entry['only']} has it"
+    flag = _known(name)
+    releases, note = flag.releases, f" ({flag.note})" if flag.note else ""
+    has = releases.has(parse_version(engine_version))
+    if has is False:
+        raise InputError(f"vLLM {engine_version} has no flag {name}: {_history(releases)}{note}; leave it out.")
+    if has is None:
+        return f"vLLM {engine_version} may lack {name}: {_history(releases)}"
     return None
 
 
-def validate(config: EngineConfig, engine_version: str) -> list[str]:
-    """Check every flag against the version, and the flags against each other; return what a user should know of them.
+def check_value(name: str, value: FlagValue, engine_version: str) -> None:
+    """Whether a version takes this value of a flag.
 
     Raises:
-        InputError: one sentence about the first thing that is wrong.
+        InputError: it does not; the message names the values that it takes.
     """
-    from rooftune.vllm_rules.contradictions import find
-
-    found = [check_flag(name, engine_version) for name in config.flags()]
-    for name, value in config.flags().items():
-        _check_value(name, value, engine_version)
-    return [note for note in found if note] + find(config, engine_version)
+    flag, known = _known(name), choices(name, engine_version)
+    if known and str(value) not in known:
+        other = next((v for v in flag.more_values if str(value) in v.names), None)
+        why = f" in vLLM {engine_version} ({_history(other.releases)})" if other else nearest(str(value), known)
+        raise InputError(f"{name}={value!r} is not a value of this flag{why}; it takes {', '.join(known)}.")
+    if flag.broken and value != flag.default:
+        raise InputError(f"{name}={value}: {flag.broken}; leave it out.")
 
 
 def default(name: str, engine_version: str) -> FlagValue | None:
-    """The server's default of a flag in that version; None = none, unknown, or it depends on the GPU."""
-    value = registry().get(name, {}).get("default")
-    if isinstance(value, dict):
-        value = value["0.15.1" if parse_version(engine_version) <= OLD else "0.32.0"]
-    return None if value == "by GPU" else value
+    """The server's default of a flag in that version; None = none, unknown, or it depends on the device."""
+    flag = registry().get(name)
+    return flag.default_of(parse_version(engine_version)) if flag else None
 
 
 def choices(name: str, engine_version: str) -> list[str]:
-    """The values that a flag takes in that version; empty = any. Between the known releases: those of both."""
-    entry, version = registry()[name], parse_version(engine_version)
-    found = list(entry.get("values", []))
-    found += entry.get("values_0_15", []) if version < NEW else []
-    found += entry.get("values_0_32", []) if version > OLD else []
-    return [str(v) for v in found]
+    """The values that a flag takes in that version, or may take where the version was not read; empty = any."""
+    flag, found = registry()[name], parse_version(engine_version)
+    more = [v.names for v in flag.more_values if v.releases.has(found) is not False]
+    return [*flag.values, *(name for names in more for name in names)]
 
 
-def parse_version(text: str) -> Version:
-    """Parse an engine version. Raises InputError when it is none."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        raise InputError(f"{text!r} is no version of vLLM; give one like 0.15.1 or 0.32.0.") from None
+def _known(name: str) -> Flag:
+    flag = registry().get(name)
+    if flag is None:
+        where = f"it is set by {ELSEWHERE[name]}" if name in ELSEWHERE else "use vLLM's names with underscores"
+        raise InputError(f"unknown engine flag {name!r}{nearest(name, list(registry()))}; {where}.")
+    return flag
 
 
-@cache
-def registry() -> dict[str, dict[str, Any]]:
-    """Flag name -> its entry in ``data/flags.yaml``."""
-    text = files("rooftune.vllm_rules").joinpath("data/flags.yaml").read_text(encoding="utf-8")
-    rows: dict[str, dict[str, Any]] = YAML(typ="safe").load(text)
-    return rows
+def _history(releases: Releases) -> str:
+    """When something came and went, in a clause."""
+    words = []
+    if releases.since:
+        before = releases.missing_before
+        words.append(f"{releases.since} has it, {before} does not" if before else f"it came with {releases.since}")
+    if releases.until:
+        after = releases.missing_after
+        words.append(f"{releases.until} has it, {after} does not" if after else f"{releases.until} had it last")
+    return "; ".join(words)
 
 
 def _pair(text: str, engine_version: str) -> tuple[str, FlagValue]:
@@ -119,11 +103,11 @@ def _pair(text: str, engine_version: str) -> tuple[str, FlagValue]:
     if name.startswith("no_") and name[3:] in registry() and not eq:
         name, eq, value = name[3:], "=", "false"
     check_flag(name, engine_version)
-    entry = registry()[name]
-    if not eq and entry["type"] != "bool":
-        raise InputError(f"{name} needs a value: write {name}=VALUE; it takes {_TAKES.get(entry['type'], 'a word')}.")
-    read = _value(name, value if eq else "true", entry["type"])
-    _check_value(name, read, engine_version)
+    kind = registry()[name].type
+    if not eq and kind != "bool":
+        raise InputError(f"{name} needs a value: write {name}=VALUE; it takes {_TAKES.get(kind, 'a word')}.")
+    read = _value(name, value if eq else "true", kind)
+    check_value(name, read, engine_version)
     return name, read
 
 
@@ -145,22 +129,6 @@ def _value(name: str, text: str, kind: str) -> FlagValue:
     except ValueError:
         pass
     raise InputError(f"{name}={text!r}: this flag takes {_TAKES.get(kind, 'a word')}.")
-
-
-def _check_value(name: str, value: FlagValue, engine_version: str) -> None:
-    entry = registry()[name]
-    known = choices(name, engine_version)
-    if known and str(value) not in known:
-        elsewhere = {str(v) for key in ("values_0_15", "values_0_32") for v in entry.get(key, [])}
-        other = "0.32" if parse_version(engine_version) <= OLD else "0.15.1"
-        why = (
-            f" (vLLM {other} has it, {engine_version} does not)"
-            if str(value) in elsewhere
-            else nearest(str(value), known)
-        )
-        raise InputError(f"{name}={value!r} is no value of this flag{why}; it takes {', '.join(known)}.")
-    if "broken" in entry and value != entry["default"]:
-        raise InputError(f"{name}={value}: {entry['broken']}; leave it out.")
 
 
 def _integer(text: str) -> int:

@@ -1,7 +1,7 @@
 """What vLLM resolves its flags to on an accelerator, by version; and why it would refuse to start.
 
-Rules as read in vLLM 0.15 and 0.32 (``engine/arg_utils.py``, ``platforms/cuda.py``, ``config/*.py``). The texts of refusals
-are those of vLLM, so that what reads its log understands ours.
+The gates, the roofline, the simulator and the log reader all ask this module. The rules are in the modules beside it,
+each with its sources. Refusals have vLLM's words, so that the code that reads vLLM's log also reads ours.
 """
 
 from __future__ import annotations
@@ -13,17 +13,29 @@ from packaging.version import Version
 from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
+from rooftune.vllm_rules.attention import FAMILIES, attention_backend
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.kernels import attention_backend, kv_bytes, linear_kernel, quantization_of
+from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
+from rooftune.vllm_rules.graphs import graphs
+from rooftune.vllm_rules.kernels import LinearKernel, linear_kernel, quantization_of
+from rooftune.vllm_rules.kv_cache import held_bytes_per_value
+from rooftune.vllm_rules.scheduling import (
+    THRESHOLD_SPARES_A_LONE_REQUEST,
+    WHOLE_SEQUENCE,
+    async_scheduling,
+    model_runner,
+)
+from rooftune.vllm_rules.speculation import speculation
+from rooftune.vllm_rules.versions import Releases, parse_version
 
-GIB = 1024**3
 NEEDS_BFLOAT16 = ("Gemma2", "Gemma3", "Glm4")
 """Architectures that vLLM refuses to run in float16."""
-ASYNC_SPECULATION = ("eagle", "eagle3", "mtp", "draft_model", "ngram_gpu", "dspark", "dflash")
+VOLTA_WHEELS = Releases(until="0.20", after="0.21")
+"""The default wheels have kernels for compute capability 7.0 (installation guide of 0.21: 7.5 or higher)."""
 
 TRAP_NOTE = (
-    "vLLM before 0.32 traces the dequantising arm of the AWQ layer, so every decode step pays it (vLLM PR 30783); "
-    "enforce_eager=true or quantization=awq_marlin avoid that"
+    "torch.compile keeps the arm of the old AWQ kernel that unpacks all weights, so every decode step pays for it "
+    "(vLLM pull request 30783); enforce_eager=true or quantization=awq_marlin avoid that"
 )
 
 
@@ -32,36 +44,43 @@ class Resolved:
     """Every setting that the scheduler and the step time depend on."""
 
     version: Version
+    runner: str
+    """The model runner: V1 or V2."""
     dtype: str
     quantization: str | None
     kernel: str
     """gemm_16bit, marlin, machete, exllama, awq_gemm, fp8 or int8."""
-    attention: str
-    """flashinfer, flash_attention, triton or cpu."""
+    attention_backend: str
+    """vLLM's name of the backend."""
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
+    block_size: int
     chunked_prefill: bool
     prefix_caching: bool
     async_scheduling: bool
     cuda_graphs: bool
+    capture_sizes: tuple[int, ...]
+    """Batch sizes that a CUDA graph is captured for; a decode step is padded to the next. Empty without graphs."""
+    awq_kernel_forced: bool
     awq_graph_trap: bool
-    """0.15 with forced AWQ and torch.compile: every decode step pays the dequantising arm (vLLM PR 30783)."""
+    """The old AWQ kernel with torch.compile: every decode step pays the arm that unpacks all weights."""
     gpu_memory_utilization: float
     kv_bytes_per_value: float
     tensor_parallel: int
     speculative_method: str | None
     speculative_tokens: int
+    whole_prompt_must_fit: bool
+    """A waiting request is admitted if all its known tokens fit, not its first chunk alone."""
+    threshold_spares_a_lone_request: bool
     notes: tuple[str, ...] = ()
     kv_cache_memory_bytes: int | None = None
     kv_blocks_override: int | None = None
-    small_graph_steps: bool = False
-    """performance_mode=interactivity: every size from 1 to 32 is captured."""
 
     @property
-    def modern(self) -> bool:
-        """Rules of 0.32 rather than of 0.15."""
-        return self.version >= Version("0.24")
+    def attention(self) -> str:
+        """Family of step times: flashinfer, flash_attention, triton or cpu."""
+        return FAMILIES[self.attention_backend]
 
 
 def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_version: str) -> Resolved:
@@ -70,62 +89,59 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     Raises:
         EngineError: vLLM would refuse to start; the message is the line that it prints.
     """
-    version = Version(engine_version)
+    engine = parse_version(engine_version)
     cc = gpu.compute_capability or (9, 0)
-    _check_wheel(gpu, cc, version)
-    quantization = quantization_of(facts, config, cc)
-    dtype = _dtype(gpu, facts, config, cc, quantization)
-    kernel, forced = linear_kernel(facts, config, quantization, cc, version)
+    _check_wheel(gpu, cc, engine)
+    quantization = quantization_of(facts, config, cc, engine)
+    kernel = linear_kernel(gpu, facts, config, quantization, engine)
     length = _length(facts, config)
-    budget, seqs = _batch_defaults(gpu, config, length)
+    limits = batch_limits(gpu, config, length, engine)
     chunked = config.enable_chunked_prefill is not False
-    if not chunked and config.max_num_batched_tokens is None:
-        budget = max(budget, length)
-    _check_budget(budget, seqs, length, chunked)
-    spec = config.speculative_config or {}
-    graphs, compiled = _graphs(gpu, config)
-    trap = forced and compiled and budget >= 256
+    _check_budget(limits.tokens, limits.sequences, length, chunked)
+    spec = speculation(config)
+    captured = graphs(gpu, config, engine, limits, spec.tokens if spec else 0)
+    trap = kernel.family == "awq_gemm" and captured.compiled and limits.tokens >= 256
+    reserve = config.other_flags.get("scheduler_reserve_full_isl") is not False
     return Resolved(
-        version=version,
-        dtype=dtype,
+        version=engine,
+        runner=model_runner(gpu, facts, config, engine),
+        dtype=_dtype(gpu, facts, config, cc, quantization),
         quantization=quantization,
-        kernel=kernel,
-        attention=attention_backend(gpu, config, cc, version),
+        kernel=kernel.family,
+        attention_backend=attention_backend(gpu, config, engine, facts.head_dim),
         max_model_len=length,
-        max_num_seqs=seqs,
-        max_num_batched_tokens=budget,
+        max_num_seqs=limits.sequences,
+        max_num_batched_tokens=limits.tokens,
+        block_size=block_size(gpu, config),
         chunked_prefill=chunked,
         prefix_caching=config.enable_prefix_caching is not False,
-        async_scheduling=_async(config, spec, version),
-        cuda_graphs=graphs,
+        async_scheduling=async_scheduling(gpu, facts, config, engine).on,
+        cuda_graphs=captured.on,
+        capture_sizes=captured.sizes,
+        awq_kernel_forced=kernel.forced,
         awq_graph_trap=trap,
-        notes=(TRAP_NOTE,) if trap else (),
-        gpu_memory_utilization=config.gpu_memory_utilization or (0.92 if version >= Version("0.20") else 0.9),
-        kv_bytes_per_value=kv_bytes(config, gpu, cc, version),
+        notes=_notes(kernel, trap),
+        gpu_memory_utilization=gpu_memory_utilization(config, engine),
+        kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
         tensor_parallel=_tensor_parallel(facts, config),
-        speculative_method=spec.get("method"),
-        speculative_tokens=int(spec.get("num_speculative_tokens") or 0),
+        speculative_method=spec.method if spec else None,
+        speculative_tokens=spec.tokens if spec else 0,
+        whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
+        threshold_spares_a_lone_request=bool(THRESHOLD_SPARES_A_LONE_REQUEST.has(engine)),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
         kv_blocks_override=_blocks_override(config),
-        small_graph_steps=config.performance_mode == "interactivity",
     )
 
 
-def capture_sizes(r: Resolved) -> list[int]:
-    """Batch sizes that a CUDA graph was captured for; a decode step is padded to the next. Empty without graphs."""
-    if not r.cuda_graphs:
-        return []
-    top = min(2 * r.max_num_seqs * (1 + r.speculative_tokens), 512, r.max_num_batched_tokens)
-    low = list(range(1, 33)) if r.small_graph_steps else [1, 2, 4]
-    sizes = [*low, *range(8, 256, 8), *range(256, 513, 16)]
-    return sorted({n for n in sizes if n <= top})
+def _notes(kernel: LinearKernel, trap: bool) -> tuple[str, ...]:
+    return tuple(note for note in (kernel.note, TRAP_NOTE if trap else "") if note)
 
 
-def _check_wheel(gpu: Accelerator, cc: tuple[int, int], version: Version) -> None:
-    if gpu.kind == "cuda" and (cc < (7, 0) or (cc < (7, 5) and version >= Version("0.21"))):
+def _check_wheel(gpu: Accelerator, cc: tuple[int, int], engine: Version) -> None:
+    if gpu.kind == "cuda" and (cc < (7, 0) or (cc < (7, 5) and not VOLTA_WHEELS.has(engine))):
         raise EngineError(
             f"CUDA error: no kernel image is available for execution on the device ({gpu.name}, compute capability "
-            f"{cc[0]}.{cc[1]}, is not built into the default wheels of vLLM {version}).",
+            f"{cc[0]}.{cc[1]}, is not built into the default wheels of vLLM {engine}).",
             "driver",
         )
 
@@ -145,8 +161,8 @@ def _dtype(
     if dtype == "float16" and facts.architecture.startswith(NEEDS_BFLOAT16):
         family = facts.architecture.removesuffix("ForCausalLM").lower()
         raise EngineError(
-            f"The model type '{family}' does not support float16. Reason: Numerical instability. Please use bfloat16 or "
-            "float32 instead.",
+            f"The model type '{family}' does not support float16. Reason: Numerical instability. Please use bfloat16 "
+            "or float32 instead.",
             "dtype",
         )
     return dtype
@@ -165,22 +181,6 @@ def _length(facts: ModelFacts, config: EngineConfig) -> int:
     return asked
 
 
-def _batch_defaults(gpu: Accelerator, config: EngineConfig, length: int) -> tuple[int, int]:
-    memory = gpu.memory_bytes / GIB
-    if gpu.kind == "cpu":
-        budget, seqs = 2048, 128
-    elif memory < 70 or "a100" in gpu.name.lower():
-        budget, seqs = 2048, 256
-    else:
-        budget, seqs = (8192 if memory < 160 else 16384), 1024
-    double = 2 if config.performance_mode == "throughput" else 1
-    seqs = config.max_num_seqs or seqs * double
-    if config.max_num_batched_tokens is None:
-        return max(min(budget * double, seqs * length), seqs), seqs
-    budget = config.max_num_batched_tokens
-    return budget, (seqs if config.max_num_seqs else min(seqs, budget))
-
-
 def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
     if not chunked and budget < length:
         raise EngineError(
@@ -195,29 +195,9 @@ def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
         )
 
 
-def _graphs(gpu: Accelerator, config: EngineConfig) -> tuple[bool, bool]:
-    """(CUDA graphs are replayed, torch.compile traced the model)."""
-    cc = config.compilation_config or {}
-    level = config.other_flags.get("optimization_level")
-    if config.enforce_eager or gpu.kind == "cpu" or str(level) == "0":
-        return False, False
-    compiled = str(cc.get("mode", cc.get("level", 3))).lower() not in ("0", "none")
-    mode = str(cc.get("cudagraph_mode", "FULL_AND_PIECEWISE")).upper()
-    return mode != "NONE" and (compiled or mode.startswith("FULL")), compiled
-
-
-def _async(config: EngineConfig, spec: dict[str, object], version: Version) -> bool:
-    method = str(spec.get("method", ""))
-    if spec and method not in ASYNC_SPECULATION:
-        return False
-    if config.async_scheduling is None:
-        return version >= Version("0.14")
-    return config.async_scheduling
-
-
 def _blocks_override(config: EngineConfig) -> int | None:
     value = config.other_flags.get("num_gpu_blocks_override")
-    return int(value) if isinstance(value, (int, float, str)) else None
+    return value if isinstance(value, int) else None
 
 
 def _tensor_parallel(facts: ModelFacts, config: EngineConfig) -> int:

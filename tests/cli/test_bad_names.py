@@ -53,7 +53,7 @@ NAMES = [
     (["plan", "chat-low", "--set", "max_nun_seqs=4"], ["did you mean 'max_num_seqs'"]),
     (["plan", "chat-low", "--set", "max_num_seqs=many"], ["max_num_seqs", "whole number"]),
     (["plan", "chat-low", "--set", "max_num_active_seqs=4", "--engine-version", "0.15.1"], ["vLLM 0.15.1 has no flag"]),
-    (["plan", "chat-low", "--set", "swap_space=4", "--engine-version", "0.32.0"], ["0.15.1 had it, 0.32 does not"]),
+    (["plan", "chat-low", "--set", "swap_space=4", "--engine-version", "0.32.0"], ["0.15 has it, 0.19 does not"]),
     (
         ["plan", "chat-low", "--set", "max_num_seqs=256", "--set", "max_num_batched_tokens=128"],
         ["max_num_batched_tokens (128) is below max_num_seqs (256)", "raise the first or lower the second"],

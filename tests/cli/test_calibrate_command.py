@@ -8,7 +8,7 @@ import pytest
 
 from rooftune.evidence import history
 from rooftune.evidence.records.trial import Check, TrialResult
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.durations import decode_seconds

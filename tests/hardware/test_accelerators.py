@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.hardware.catalogue import accelerator, accelerators
+from rooftune.hardware.catalogue import accelerators
+from rooftune.hardware.named import accelerator
 
 GIB = 1024**3
 NAMED = [

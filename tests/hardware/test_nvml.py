@@ -12,6 +12,7 @@ from rooftune.hardware import nvml
 from rooftune.hardware.probe import present, probe
 from rooftune.hardware.sampler import COLUMNS, gpu_sampler
 from rooftune.loadgen.schema import TICKS
+from rooftune.vllm_rules.capabilities import with_capabilities
 
 T4 = gpu("Tesla T4", 15360, (7, 5))
 
@@ -33,7 +34,6 @@ def test_a_t4_is_found_and_matched(install: Any) -> None:
     assert not hardware.simulated
     assert (hardware.count, hardware.driver, hardware.power_limit_watts) == (1, "570.86.15", 70)
     assert (hardware.max_sm_clock_mhz, hardware.max_memory_clock_mhz) == (1590, 5001)
-    assert hardware.can("marlin").available
     assert present().name == "T4"
 
 
@@ -42,7 +42,7 @@ def test_two_alike_and_one_other(install: Any) -> None:
     hardware = probe(engine="vllm", gpu="T4", engine_version="0.15.1", measure=False)
     assert hardware.count == 2
     assert hardware.host["other_gpus"] == "NVIDIA L4"
-    assert hardware.can("tensor_parallel").available
+    assert with_capabilities(hardware).can("tensor_parallel").available
 
 
 def test_visible_devices_are_heeded(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_driver_that_answers_little(install: Any) -> None:
     install(bare)
     hardware = probe(engine="vllm", gpu=None, engine_version="0.32.0", measure=False)
     assert hardware.accelerator.name == "Strange GPU"
-    assert not any(c.available for c in hardware.capabilities)
+    assert not any(c.available for c in with_capabilities(hardware).capabilities)
     sampler = gpu_sampler()
     assert sampler is not None
     assert set(sampler().values()) == {None}

@@ -12,7 +12,9 @@ from fake_nvml import FakeNvml
 from rooftune.errors import InputError
 from rooftune.hardware import ceilings, host
 from rooftune.hardware.ceilings import memory_copy, torch_ceilings
-from rooftune.hardware.probe import cpu, probe
+from rooftune.hardware.probe import probe
+from rooftune.hardware.processor import cpu
+from rooftune.vllm_rules.capabilities import with_capabilities
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def test_an_endpoint_may_be_anything() -> None:
     blank = probe(engine="endpoint", gpu=None, engine_version="0.32.0")
     assert blank.accelerator.name == "unknown"
     assert not blank.simulated
-    assert "--gpu" in blank.can("fp16").reason
+    assert "--gpu" in with_capabilities(blank).can("fp16").reason
 
 
 def test_a_gpu_that_is_not_here_is_refused() -> None:
@@ -53,7 +55,8 @@ def test_the_cpu_with_measured_ceilings() -> None:
     assert hardware.accelerator.bandwidth_bytes_per_s == by["memory_copy"].value > 1e8
     assert hardware.accelerator.flops_per_s["fp32"] == by["matmul_fp32"].value > 1e8
     assert "read and write counted" in by["memory_copy"].how
-    assert not hardware.can("cuda_graphs").available
+    assert hardware.capabilities == []
+    assert not with_capabilities(hardware).can("cuda_graphs").available
     assert probe(engine="simulated", gpu="cpu", engine_version="0.32.0").simulated
 
 
@@ -122,7 +125,7 @@ def test_the_probe_says_which_dtype_the_processor_is_fast_with(
     fast = host.fast_dtype()
     assert fast.name == name
     assert words in fast.reason
-    hardware = probe(engine="vllm", gpu="cpu", engine_version="0.32.0", measure=False)
+    hardware = with_capabilities(probe(engine="vllm", gpu="cpu", engine_version="0.32.0", measure=False))
     assert hardware.host["fast_dtype"] == f"{name}: {fast.reason}"
     assert fast.reason in hardware.can("bf16").reason
     assert ("--dtype float32" in hardware.can("bf16").reason) is (name == "float32")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models import costs
 from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts

@@ -23,7 +23,9 @@ from rooftune.engines.launch import connect, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.runfolder import TrialFolder
-from rooftune.vllm_rules.flags import OLD, choices, parse_version, registry
+from rooftune.vllm_rules.flag_entries import registry
+from rooftune.vllm_rules.flags import choices
+from rooftune.vllm_rules.versions import parse_version
 from tests.real_vllm.speed import Speed
 
 
@@ -154,11 +156,11 @@ def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None
         check=True,
     )
     there = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", done.stdout))
-    old = parse_version(vllm.version) <= OLD
+    engine = parse_version(vllm.version)
     wrong = []
-    for name, entry in registry().items():
-        expected = "only" not in entry or (entry["only"] == "0.15.1") == old
-        if (name.replace("_", "-") in there) != expected:
+    for name, flag in registry().items():
+        expected = flag.releases.has(engine)
+        if expected is not None and (name.replace("_", "-") in there) != expected:
             wrong.append(name)
     assert not wrong
     usage = " ".join(done.stdout.split())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rooftune.engines.server import EffectiveConfig
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.hardware.accelerator import Ceiling, Hardware
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.hardware.probe import probe, unknown
 from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts

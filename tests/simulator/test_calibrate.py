@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.errors import InputError
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import load, newest, opened, reference, save
 from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.fidelity import silicon
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.linear import matrix_seconds
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.errors import InputError
-from rooftune.hardware.catalogue import accelerator, accelerators
+from rooftune.hardware.catalogue import accelerators
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.constants import ROOMS, constants_for, generation, table

@@ -8,7 +8,7 @@ import synthetic_run as made
 from rooftune.engines.server import EffectiveConfig
 from rooftune.models.catalogue import model_facts
 from rooftune.tuning.case import target_for
-from rooftune.tuning.gates import between, gate_effective
+from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.playbook import build_plan
 
 
@@ -78,17 +78,3 @@ def test_all_flags_of_a_change_must_be_on() -> None:
     both = EffectiveConfig(linear_kernel="MarlinLinearKernel", cuda_graphs=True, enforce_eager=False)
     assert gate_effective(candidate, marlin, "0.15.1") == []
     assert gate_effective(candidate, both, "0.15.1")[0].verdict == "already on"
-
-
-@pytest.mark.parametrize(
-    ("version", "since", "until", "holds"),
-    [
-        ("0.31.2", None, "0.31", True),
-        ("0.32.0", None, "0.31", False),
-        ("0.14.1", "0.14", None, True),
-        ("0.13.9", "0.14", None, False),
-        ("0.15.1", None, None, True),
-    ],
-)
-def test_version_bounds(version: str, since: str | None, until: str | None, holds: bool) -> None:
-    assert between(version, since, until) is holds

@@ -82,7 +82,7 @@ def test_every_candidate_of_the_mission_is_there() -> None:
 
 
 def test_every_flag_of_the_playbook_is_in_the_registry() -> None:
-    from rooftune.vllm_rules.flags import registry
+    from rooftune.vllm_rules.flag_entries import registry
 
     for entry in default_playbook().candidates:
         assert set(entry.change) <= set(registry()), entry.id

@@ -8,7 +8,7 @@ import pytest
 import synthetic_run as made
 
 from rooftune.errors import EngineError
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.report import upgrade_path as section
 from rooftune.tuning import upgrade
@@ -62,8 +62,11 @@ def test_what_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_fit_the_accelerator() -> None:
     facts = model_facts("llama-2-7b")
-    t4 = {o.words: o.flags for o in options(accelerator("T4"), facts, {"enforce_eager": True, "max_model_len": 2048})}
-    h100 = {o.words: o.flags for o in options(accelerator("H100"), facts, {"enforce_eager": True})}
+    t4 = {
+        o.words: o.flags
+        for o in options(accelerator("T4"), facts, {"enforce_eager": True, "max_model_len": 2048}, "0.32.0")
+    }
+    h100 = {o.words: o.flags for o in options(accelerator("H100"), facts, {"enforce_eager": True}, "0.32.0")}
     assert "FP8 weights" not in t4
     assert "FP8 weights" in h100
     assert all("enforce_eager" not in flags for flags in [*t4.values(), *h100.values()])

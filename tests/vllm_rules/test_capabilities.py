@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rooftune.hardware.accelerator import Capability
-from rooftune.hardware.capabilities import capabilities
-from rooftune.hardware.catalogue import accelerator, accelerators
-from rooftune.hardware.probe import cpu
+from rooftune.hardware.catalogue import accelerators
+from rooftune.hardware.named import accelerator
+from rooftune.hardware.processor import cpu
+from rooftune.vllm_rules.capabilities import capabilities
 
 IDS = {
     *(

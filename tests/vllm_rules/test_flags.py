@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from rooftune.engines.command_line import command_line
 from rooftune.errors import InputError
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.flags import choices, default, parse_set, registry, validate
+from rooftune.vllm_rules.flag_entries import registry
+from rooftune.vllm_rules.flags import choices, default, parse_set
+from rooftune.vllm_rules.validation import validate
+from rooftune.vllm_rules.versions import parse_version
 
 
 def test_pairs_become_typed_values() -> None:
@@ -43,21 +46,21 @@ def test_pairs_become_typed_values() -> None:
     [
         ("max_num_seq=8", "0.15.1", ["unknown engine flag", "max_num_seqs"]),
         ("port=8000", "0.15.1", ["unknown engine flag", "PORT"]),
-        ("watermark=0.05", "0.15.1", ["0.15.1 has no flag watermark", "0.32"]),
+        ("watermark=0.05", "0.15.1", ["0.15.1 has no flag watermark", "0.29 has it, 0.23 does not"]),
         ("swap_space=4", "0.32.0", ["0.32.0 has no flag swap_space", "never swaps"]),
         ("disable_log_requests", "0.32.0", ["has no flag", "not logged by default"]),
         ("attention_backend=FLASHINFER", "0.11.0", ["came with 0.13", "VLLM_ATTENTION_BACKEND"]),
-        ("quantization=auto_awq", "0.15.1", ["0.32 has it", "0.15.1 does not"]),
-        ("quantization=bitsandbytes", "0.32.0", ["0.15.1 has it", "0.32.0 does not"]),
+        ("quantization=auto_awq", "0.15.1", ["in vLLM 0.15.1 (0.29 has it, 0.23 does not)"]),
+        ("quantization=bitsandbytes", "0.32.0", ["in vLLM 0.32.0 (0.23 has it, 0.29 does not)"]),
         ("quantization=awq_marlyn", "0.15.1", ["did you mean 'awq_marlin'"]),
-        ("kv_cache_dtype=int8_per_token_head", "0.15.1", ["0.32 has it"]),
+        ("kv_cache_dtype=int8_per_token_head", "0.15.1", ["it came with 0.20"]),
         ("max_num_partial_prefills=4", "0.15.1", ["refuses to start"]),
         ("max_num_seqs=many", "0.15.1", ["whole number"]),
         ("max_num_seqs=1.5", "0.15.1", ["whole number"]),
         ("max_num_seqs", "0.15.1", ["needs a value"]),
         ("enforce_eager=perhaps", "0.15.1", ["true or false"]),
         ("speculative_config=[1]", "0.15.1", ["JSON object"]),
-        ("max_num_seqs=8", "newest", ["no version of vLLM"]),
+        ("max_num_seqs=8", "newest", ["not a vLLM version"]),
     ],
 )
 def test_a_mistake_is_one_sentence(pair: str, version: str, words: list[str]) -> None:
@@ -82,7 +85,7 @@ def test_a_mistake_is_one_sentence(pair: str, version: str, words: list[str]) ->
         ({"speculative_config": {"num_speculative_tokens": 3}}, ["neither a method nor a model"]),
         ({"async_scheduling": True, "speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}, ["async"]),
         ({"long_prefill_token_threshold": 4096, "max_model_len": 2048}, ["long_prefill_token_threshold"]),
-        ({"dtype": "float8"}, ["no value of this flag"]),
+        ({"dtype": "float8"}, ["not a value of this flag"]),
     ],
 )
 def test_contradictions_are_refused(flags: dict[str, object], words: list[str]) -> None:
@@ -103,9 +106,13 @@ def test_what_is_fine_passes_and_what_is_idle_is_told() -> None:
 
 
 def test_between_the_known_releases_it_says_that_it_does_not_know() -> None:
-    assert "may lack watermark" in validate(EngineConfig(model="m", watermark=0.05), "0.24.0")[0]
-    assert "auto_awq" in choices("quantization", "0.20.0")
-    assert "bitsandbytes" in choices("quantization", "0.20.0")
+    assert (
+        "may lack watermark: 0.29 has it, 0.23 does not"
+        in validate(EngineConfig(model="m", watermark=0.05), "0.26.0")[0]
+    )
+    assert "auto_awq" in choices("quantization", "0.26.0")
+    assert "bitsandbytes" in choices("quantization", "0.26.0")
+    assert "auto_awq" not in choices("quantization", "0.23.0")
 
 
 def test_defaults_change_with_the_version() -> None:
@@ -117,23 +124,9 @@ def test_defaults_change_with_the_version() -> None:
 def test_every_field_of_the_configuration_is_registered() -> None:
     fields = set(EngineConfig.model_fields) - {"model", "other_flags"}
     assert fields <= set(registry())
-    for name, entry in registry().items():
-        assert set(entry) <= {
-            "type",
-            "only",
-            "since",
-            "values",
-            "values_0_15",
-            "values_0_32",
-            "default",
-            "broken",
-            "note",
-        }, name
-        assert entry["type"] in ("bool", "int", "float", "str", "json", "list"), name
-        assert entry.get("only") in (None, "0.15.1", "0.32.0"), name
 
 
-_PLAIN = sorted(n for n, e in registry().items() if e["type"] in ("bool", "int", "float") and "broken" not in e)
+_PLAIN = sorted(n for n, e in registry().items() if e.type in ("bool", "int", "float") and not e.broken)
 
 
 @given(st.lists(st.sampled_from(_PLAIN), unique=True, max_size=8), st.integers(1, 4000), st.booleans())
@@ -141,15 +134,15 @@ def test_what_was_set_is_what_stands_on_the_command_line(names: list[str], numbe
     pairs = []
     for name in names:
         entry = registry()[name]
-        value = str(truth).lower() if entry["type"] == "bool" else str(number)
+        value = str(truth).lower() if entry.type == "bool" else str(number)
         pairs.append(f"{name}={value}")
     version = "0.32.0"
-    usable = [p for p in pairs if registry()[p.split("=")[0]].get("only") != "0.15.1"]
+    usable = [p for p in pairs if registry()[p.split("=")[0]].releases.has(parse_version(version))]
     words = command_line(EngineConfig(model="m").with_change(parse_set(usable, version)))
     for pair in usable:
         name, value = pair.split("=")
         dashed = name.replace("_", "-")
-        if registry()[name]["type"] == "bool":
+        if registry()[name].type == "bool":
             assert (f"--{dashed}" if truth else f"--no-{dashed}") in words
         else:
             assert words[words.index(f"--{dashed}") + 1] == value

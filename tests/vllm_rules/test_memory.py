@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rooftune.errors import EngineError
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens

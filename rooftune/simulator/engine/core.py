@@ -133,9 +133,10 @@ def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
         max_model_len=r.max_model_len,
         kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never handed out
         long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
+        threshold_spares_a_lone_request=r.threshold_spares_a_lone_request,
         enable_chunked_prefill=r.chunked_prefill,
         enable_prefix_caching=r.prefix_caching,
-        whole_prompt_must_fit=r.modern and more.get("scheduler_reserve_full_isl") is not False,
+        whole_prompt_must_fit=r.whole_prompt_must_fit,
         watermark=config.watermark or 0.0,
         priority=config.scheduling_policy == "priority",
         speculative_tokens=r.speculative_tokens,

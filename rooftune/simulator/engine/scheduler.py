@@ -25,10 +25,12 @@ class Limits:
     max_model_len: int
     kv_blocks: int
     long_prefill_token_threshold: int = 0
+    threshold_spares_a_lone_request: bool = True
+    """True from 0.32 on; before, the threshold also cuts the prompt of a request that is alone."""
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
     whole_prompt_must_fit: bool = True
-    """True from 0.32 on (scheduler_reserve_full_isl); 0.15 admits when the first chunk fits."""
+    """True from 0.19 on (scheduler_reserve_full_isl); 0.15 admits when the first chunk fits."""
     watermark: float = 0.0
     priority: bool = False
     speculative_tokens: int = 0
@@ -199,8 +201,7 @@ class Scheduler:
             matchable = [sequence.block_hash(i) for i in range((known - 1) // BLOCK_TOKENS)] if pool.caching else []
             hit = pool.longest_hit(matchable)
             need = known - len(hit) * BLOCK_TOKENS
-            if limits.long_prefill_token_threshold and len(self.running) + len(self.waiting) > 1:
-                need = min(need, limits.long_prefill_token_threshold)
+            need = self._cut(need)
             if need > budget:
                 if not limits.enable_chunked_prefill:
                     break
@@ -239,10 +240,13 @@ class Scheduler:
         need = sequence.known - sequence.computed
         if need == 1 and sequence.generated:
             need += self.limits.speculative_tokens
+        return min(self._cut(need), budget, self.limits.max_model_len - 1 - sequence.computed)
+
+    def _cut(self, need: int) -> int:
+        """At most the threshold, where it applies."""
         threshold = self.limits.long_prefill_token_threshold
-        if threshold and len(self.running) + len(self.waiting) > 1:
-            need = min(need, threshold)
-        return min(need, budget, self.limits.max_model_len - 1 - sequence.computed)
+        alone = len(self.running) + len(self.waiting) == 1 and self.limits.threshold_spares_a_lone_request
+        return min(need, threshold) if threshold and not alone else need
 
     def _reserve(self, sequence: EngineRequest, tokens: int) -> bool:
         missing = blocks_for(sequence.computed + tokens) - len(sequence.blocks)

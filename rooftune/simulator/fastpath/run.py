@@ -167,6 +167,7 @@ def _settings(plan: RequestPlan, limits: Limits, client: ClientSettings) -> dict
         "budget": limits.max_num_batched_tokens,
         "max_len": limits.max_model_len,
         "threshold": limits.long_prefill_token_threshold,
+        "spared": int(limits.threshold_spares_a_lone_request),
         "chunked": int(limits.enable_chunked_prefill),
         "caching": int(limits.enable_prefix_caching),
         "whole": int(limits.whole_prompt_must_fit),

@@ -41,7 +41,7 @@ def need_of(s: Any, r: int, n: int, budget: int) -> int:
     need = known - s.q[s.computed + r]
     if need == 1 and s.q[s.generated + r] > 0:
         need += s.spec
-    if s.threshold > 0 and n + s.c[TAIL] - s.c[HEAD] > 1:
+    if s.threshold > 0 and n + s.c[TAIL] - s.c[HEAD] > s.spared:
         need = min(need, s.threshold)
     return int(min(need, budget, s.max_len - 1 - s.q[s.computed + r]))
 
@@ -136,7 +136,7 @@ def head_of_line(s: Any, budget: int) -> tuple[int, int]:
             idle += 1 if s.q[s.owners + s.q[s.table_block + at]] == 0 else 0
             hits += 1
     need = known - hits * BLOCK
-    if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > 1:
+    if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
         need = min(need, s.threshold)
     if need > budget:
         if not s.chunked:

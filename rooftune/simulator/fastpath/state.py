@@ -148,6 +148,8 @@ class State(NamedTuple):
     budget: int
     max_len: int
     threshold: int
+    spared: int
+    """Requests, running and waiting, up to which the threshold does not apply: 1 or 0."""
     chunked: int
     caching: int
     whole: int

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rooftune.engines.target import CalibrationFile
 from rooftune.errors import RooftuneError
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import Calibration, opened, reference
 from rooftune.simulator.engine.core import EngineCore, Noise

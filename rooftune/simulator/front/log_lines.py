@@ -7,8 +7,8 @@ import sys
 
 from rooftune.simulator.engine.core import EngineCore
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.log_texts import EAGER_DISABLES_COMPILE, PRINTS_ASYNC
 
-ATTENTION = {"flashinfer": "FLASHINFER", "triton": "TRITON_ATTN", "flash_attention": "FLASH_ATTN", "cpu": "CPU_ATTN"}
 KERNELS = {
     "marlin": "MarlinLinearKernel",
     "machete": "MacheteLinearKernel",
@@ -42,17 +42,16 @@ def banner(gpu: str, version: str, time_scale: float) -> None:
 def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
     """What vLLM prints while it starts, for what was resolved."""
     r = core.resolved
-    old = not r.modern
     shown = ", ".join(f"'{k}': {v!r}" for k, v in {"model": model, **config.flags()}.items())
     info(f"non-default args: {{{shown}}}")
-    if r.kernel == "awq_gemm" and config.quantization == "awq":
+    if r.awq_kernel_forced:
         info(
             "Detected that the model can run with awq_marlin, however you specified quantization=awq explicitly, so "
             "forcing awq. Use quantization=awq_marlin for faster inference"
         )
     if r.chunked_prefill:
         info(f"Chunked prefill is enabled with max_num_batched_tokens={r.max_num_batched_tokens}.")
-    if r.async_scheduling and old:
+    if r.async_scheduling and PRINTS_ASYNC.has(r.version):
         info("Asynchronous scheduling is enabled.")
     if r.speculative_method and not r.async_scheduling:
         warn(
@@ -60,10 +59,10 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
             "and will be disabled."
         )
     if not r.cuda_graphs:
-        warn(
-            "Enforce eager set, disabling torch.compile and CUDAGraphs. This is equivalent to setting -cc.mode=none "
-            "-cc.cudagraph_mode=none"
-        )
+        eager = "disabling torch.compile and CUDAGraphs. This is equivalent to setting -cc.mode=none"
+        newer = EAGER_DISABLES_COMPILE.has(r.version)
+        old = "overriding optimization level to -O0"
+        warn(f"Enforce eager set, {f'{eager} -cc.cudagraph_mode=none' if newer else old}")
         info("Cudagraph is disabled under eager mode")
     info(
         f"Initializing a V1 LLM engine (v{r.version}) with config: model='{model}', dtype=torch.{r.dtype}, "
@@ -71,8 +70,8 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
         f"kv_cache_dtype={config.kv_cache_dtype or 'auto'}, enable_prefix_caching={r.prefix_caching}, "
         f"enable_chunked_prefill={r.chunked_prefill}, max_num_seqs={r.max_num_seqs}"
     )
-    options = f"['{ATTENTION[r.attention]}']" if r.modern else f"('{ATTENTION[r.attention]}',)"
-    info(f"Using {ATTENTION[r.attention]} attention backend out of potential backends: {options}")
+    backend = r.attention_backend
+    info(f"Using {backend} attention backend out of potential backends: ['{backend}']")
     if r.kernel in KERNELS:
         info(f"Using {KERNELS[r.kernel]} for {(r.quantization or 'none').upper()}LinearMethod")
     memory(core)
@@ -82,8 +81,8 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
 def memory(core: EngineCore) -> None:
     """What vLLM prints about memory and the KV cache."""
     from rooftune.models.costs import weight_bytes
+    from rooftune.vllm_rules.defaults import GIB
     from rooftune.vllm_rules.memory import OVERHEAD_BYTES
-    from rooftune.vllm_rules.resolve import GIB
 
     r, f = core.resolved, core.facts
     weights = (weight_bytes(f, r.tensor_parallel) + OVERHEAD_BYTES) / GIB

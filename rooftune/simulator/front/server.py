@@ -24,6 +24,7 @@ from rooftune.simulator.front.active_request import (
 from rooftune.simulator.front.metrics_text import Metrics
 from rooftune.simulator.front.protocol import Exchange
 from rooftune.simulator.front.tokens import encode
+from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
 
 STATS_EVERY_S = 10.0
 
@@ -253,7 +254,8 @@ class Server:
         while True:
             await asyncio.sleep(STATS_EVERY_S / self.time_scale)
             c, s = self.metrics.counters, self.core.scheduler
-            prompt = self.computed_prompt_tokens if self.core.resolved.modern else c["prompt_tokens"]
+            computed = COUNTS_COMPUTED_PROMPTS.has(self.core.resolved.version)
+            prompt = self.computed_prompt_tokens if computed else c["prompt_tokens"]
             before, now = self.stats, (self.now(), prompt, c["generation_tokens"])
             self.stats = now
             span = now[0] - before[0]

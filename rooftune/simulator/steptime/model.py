@@ -20,7 +20,7 @@ from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.steptime.constants import Constants, constants_for
 from rooftune.simulator.steptime.linear import linear_seconds, matrix_seconds
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.resolve import Resolved, capture_sizes, resolve
+from rooftune.vllm_rules.resolve import Resolved, resolve
 
 Floats = npt.NDArray[np.float64]
 SECOND_ENGINE = Version("0.8")
@@ -53,7 +53,7 @@ class StepTime:
         self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)
         rows = np.arange(r.max_num_batched_tokens + 1)
         self.linear_mixed = self._linear(rows, decode=False)
-        self.linear_decode = self._linear(_padded(rows, capture_sizes(r)), decode=True)
+        self.linear_decode = self._linear(_padded(rows, list(r.capture_sizes)), decode=True)
         self.head = self._head(np.arange(max(r.max_num_seqs, 1) + 1))
         self.host_decode, self.host_mixed = self._host(np.arange(r.max_num_seqs + 1))
         self.cost = self._scalars()
@@ -121,7 +121,7 @@ class StepTime:
         h, layers = self.host, self.facts.layers
         eager = h["eager_per_layer_ms"] * layers + h["per_sequence_ms"] * seqs
         graph = h["graph_step_ms"] + h["per_sequence_ms"] * seqs
-        decode = np.where(seqs <= max(capture_sizes(self.r), default=0), graph, eager)
+        decode = np.where(seqs <= max(self.r.capture_sizes, default=0), graph, eager)
         return decode / 1000, eager / 1000
 
     def _scalars(self) -> list[float]:

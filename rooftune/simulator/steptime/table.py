@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rooftune.errors import InputError
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.hardware.catalogue import accelerator
+from rooftune.hardware.named import accelerator
 from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import Calibration

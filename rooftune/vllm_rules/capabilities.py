@@ -1,7 +1,6 @@
 """What an accelerator can do under one engine version: each feature yes or no, with the reason.
 
-Rules read in vLLM 0.15.1 and 0.32.0 (``platforms/cuda.py``, ``v1/attention/backends``, the quantisation classes) and in the
-pull requests that each rule names. T4 and its like (7.5) lost FlashInfer, and with it the FP8 KV cache, in 0.24.
+The answers are those of the rules beside this module; here they become sentences.
 """
 
 from __future__ import annotations
@@ -9,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from rooftune.hardware.accelerator import Accelerator, Capability
+from rooftune.hardware.accelerator import Accelerator, Capability, Hardware
 from rooftune.hardware.host import cpu_flags, fast_dtype
-
-NO_VOLTA_WHEELS = Version("0.21")
-"""From here on the default wheels hold no kernels for compute capability 7.0."""
-TURING_MARLIN = Version("0.14")
-"""First release with Marlin for 7.5 (vLLM pull request 29901, December 2025)."""
-NO_TURING_FLASHINFER = Version("0.24")
-"""From here on FlashInfer needs 8.0 (vLLM pull request 45375, issue 47549)."""
-INT8_KV = Version("0.20")
-"""First release with ``int8_per_token_head`` (release notes of vLLM 0.20.0, pull request 38378)."""
-FLASH_ATTENTION_4 = Version("0.20")
-"""From here on FlashAttention 4 stands in for 2 on 10.x (release notes of vLLM 0.20.0)."""
-CPU_FP8_KV = Version("0.32")
-"""The version in which the CPU backend's FP8 KV cache was read (``v1/attention/backends/cpu_attn.py``); older ones were not checked."""
+from rooftune.vllm_rules.attention import (
+    CPU_READS_FP8,
+    FLASH_ATTENTION_4,
+    KV_DTYPES_OF_TRITON,
+    flashinfer_needs,
+    priorities,
+    refusal,
+)
+from rooftune.vllm_rules.kernels import CUTLASS_FP8_ANYWHERE, marlin_needs
+from rooftune.vllm_rules.resolve import VOLTA_WHEELS
+from rooftune.vllm_rules.versions import version
 
 Answer = tuple[bool, str]
 
@@ -55,26 +52,28 @@ class Case:
 
 
 def capabilities(accelerator: Accelerator, engine_version: str, count: int = 1) -> list[Capability]:
-    """The capability table of so many accelerators under vLLM of that version; an unreadable version counts as the newest."""
+    """The capability table of ``count`` accelerators under that version of vLLM.
+
+    A text that is not a version is treated as the newest.
+    """
     case = Case(accelerator, version(engine_version), engine_version, count)
     rules = CUDA if accelerator.kind == "cuda" else CPU
     if accelerator.kind == "cuda" and accelerator.compute_capability is None:
         unknown = f"the compute capability of {accelerator.name} is not known; name the GPU with --gpu"
         return [Capability(id=i, name=name, available=False, reason=unknown) for i, (name, _) in rules.items()]
-    refusal = _no_wheel(case)
+    wheel = _no_wheel(case)
     table = []
     for i, (name, rule) in rules.items():
-        available, reason = (False, refusal) if refusal else rule(case)
+        available, reason = (False, wheel) if wheel else rule(case)
         table.append(Capability(id=i, name=name, available=available, reason=reason))
     return table
 
 
-def version(text: str) -> Version:
-    """An engine version as a comparable value; an unreadable one counts as the newest."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return Version("9999")
+def with_capabilities(hardware: Hardware) -> Hardware:
+    """What was probed, with the capability table of its engine version."""
+    count = hardware.count if hardware.accelerator.kind == "cuda" else 1
+    found = capabilities(hardware.accelerator, hardware.engine_version, count)
+    return hardware.model_copy(update={"capabilities": found})
 
 
 def _no_wheel(c: Case) -> str | None:
@@ -82,8 +81,11 @@ def _no_wheel(c: Case) -> str | None:
         return None
     if c.cc < (7, 0):
         return f"vLLM needs compute capability 7.0 or higher; {c.has}"
-    if c.cc < (7, 5) and c.version >= NO_VOLTA_WHEELS:
-        return f"vLLM {c.text} has no kernels for compute capability {c.cc[0]}.{c.cc[1]} in its wheels (needs 7.5 from 0.21 on)"
+    if c.cc < (7, 5) and not VOLTA_WHEELS.has(c.version):
+        return (
+            f"the wheels of vLLM {c.text} have no kernels for compute capability {c.cc[0]}.{c.cc[1]} (they need 7.5 "
+            "from 0.21 on)"
+        )
     return None
 
 
@@ -113,29 +115,24 @@ def _fp8(c: Case) -> Answer:
 
 
 def _fp8_kv(c: Case) -> Answer:
-    if c.cc >= (9, 0):
-        return True, f"FlashAttention and FlashInfer read an FP8 KV cache on {c.chip}"
+    readers = [b for b in priorities(c.cc, c.version) if refusal(b, c.cc, c.version, "fp8") is None]
+    if not readers:
+        return False, f"no attention backend of vLLM {c.text} reads an FP8 KV cache on {c.chip}{_why_no_fp8_kv(c)}"
+    names = " and ".join(BACKEND_NAMES[b] for b in readers)
     if c.cc >= (8, 9):
-        return True, f"FlashInfer and Triton attention read an FP8 KV cache on {c.chip}"
-    if c.cc >= (8, 0):
-        return (
-            True,
-            f"through FlashInfer alone on {c.chip}, as a storage format: more tokens fit, arithmetic stays 16-bit",
-        )
-    if c.cc >= (7, 5) and c.version < NO_TURING_FLASHINFER:
-        return (
-            True,
-            f"through FlashInfer, which vLLM {c.text} still runs on 7.5; a storage format, arithmetic stays 16-bit",
-        )
-    if c.cc >= (7, 5):
-        return False, (
-            f"no attention backend of vLLM {c.text} reads an FP8 KV cache on {c.chip}: FlashInfer needs 8.0 since 0.24, Triton needs 8.9"
-        )
-    return False, f"no attention backend reads an FP8 KV cache on {c.chip}"
+        return True, f"{names} read{'s' if len(readers) == 1 else ''} an FP8 KV cache on {c.chip}"
+    return True, f"through {names} alone on {c.chip}, as a storage format: more tokens fit, arithmetic stays 16-bit"
+
+
+def _why_no_fp8_kv(c: Case) -> str:
+    """FlashInfer is the only backend that reads it below 8.9, and it needs a newer chip in newer versions."""
+    if c.cc < (7, 5) or flashinfer_needs(c.version) <= c.cc:
+        return ""
+    return ": FlashInfer needs 8.0 since 0.24, Triton needs 8.9"
 
 
 def _flash_attention_2(c: Case) -> Answer:
-    if c.cc[0] == 10 and c.version >= FLASH_ATTENTION_4:
+    if c.cc[0] == 10 and FLASH_ATTENTION_4.has(c.version):
         return False, f"on {c.chip} FlashInfer comes first and FlashAttention 4 takes the place of 2"
     if c.cc >= (8, 0):
         return True, f"{c.chip} meets its 8.0"
@@ -145,13 +142,13 @@ def _flash_attention_2(c: Case) -> Answer:
 def _flash_attention_3(c: Case) -> Answer:
     if c.cc[0] == 9:
         return True, f"{c.chip} is of the generation it is written for"
-    return False, f"FlashAttention 3 runs on compute capability 9.x alone; {c.has}"
+    return False, f"FlashAttention 3 runs on compute capability 9.x only; {c.has}"
 
 
 def _flashinfer(c: Case) -> Answer:
     if c.cc >= (8, 0):
         return True, f"{c.chip} meets its 8.0"
-    if c.cc >= (7, 5) and c.version < NO_TURING_FLASHINFER:
+    if c.cc >= flashinfer_needs(c.version):
         return True, f"vLLM {c.text} still runs it on 7.5; from 0.24 on it needs 8.0"
     return False, f"FlashInfer needs compute capability 8.0 in vLLM {c.text}; {c.has}"
 
@@ -161,23 +158,27 @@ def _triton(c: Case) -> Answer:
 
 
 def _marlin(c: Case) -> Answer:
+    least, groups = marlin_needs(c.version), "groups of 32, 64, 128 or whole columns"
+    needs = f"{least[0]}.{least[1]}"
+    if c.cc < least:
+        return False, f"Marlin needs compute capability {needs} in vLLM {c.text}; {c.has}"
     if c.cc >= (8, 0):
-        return True, f"{c.chip} meets its 7.5; for 4-bit weights in groups of 32, 64, 128 or whole columns"
-    if c.cc >= (7, 5) and c.version >= TURING_MARLIN:
-        return (
-            True,
-            f"vLLM {c.text} has Marlin for 7.5, with FP16 activations alone; for groups of 32, 64, 128 or whole columns",
-        )
-    least = "7.5" if c.version >= TURING_MARLIN else "8.0"
-    return False, f"Marlin needs compute capability {least} in vLLM {c.text}; {c.has}"
+        return True, f"{c.chip} meets its {needs}; for 4-bit weights in {groups}"
+    return True, f"vLLM {c.text} has Marlin for 7.5, with FP16 activations only; for {groups}"
 
 
 def _fp8_weight_only(c: Case) -> Answer:
     ok, reason = _marlin(c)
     if not ok:
         return False, reason
-    native = "; FP8 arithmetic is there too and preferred" if c.cc >= (8, 9) else "; saves memory, no arithmetic"
-    return True, f"FP8 weights run through Marlin on {c.chip}{native}"
+    if c.cc >= (8, 9):
+        return True, f"FP8 weights run through Marlin on {c.chip}; FP8 arithmetic is there too and preferred"
+    if CUTLASS_FP8_ANYWHERE.has(c.version):
+        return False, (
+            f"vLLM {c.text} selects a CUTLASS kernel that {c.chip} cannot run (vLLM issue 55008); "
+            "linear_backend=marlin is the way out"
+        )
+    return True, f"FP8 weights run through Marlin on {c.chip}; saves memory, no arithmetic"
 
 
 def _cuda_graphs(c: Case) -> Answer:
@@ -191,14 +192,15 @@ def _tensor_parallel(c: Case) -> Answer:
 
 
 def _int8_kv(c: Case) -> Answer:
-    if c.version >= INT8_KV:
+    since = KV_DTYPES_OF_TRITON["int8_per_token_head"]
+    if since.has(c.version):
         return True, f"Triton attention of vLLM {c.text} has int8_per_token_head"
-    return False, f"int8_per_token_head came with vLLM {INT8_KV}; this is {c.text}"
+    return False, f"int8_per_token_head came with vLLM {since.since}; this is {c.text}"
 
 
 def _cpu_fp8_kv(c: Case) -> Answer:
-    if c.version < CPU_FP8_KV:
-        return False, f"known of the CPU backend from vLLM {CPU_FP8_KV} on; this is {c.text}"
+    if not CPU_READS_FP8.has(c.version):
+        return False, f"the CPU backend reads an FP8 KV cache from vLLM {CPU_READS_FP8.since} on; this is {c.text}"
     if not cpu_flags() & {"avx512f", "amx_tile"}:
         return False, "the CPU backend needs AVX-512 or AMX for it, which this processor does not have"
     return True, f"the CPU backend of vLLM {c.text} keeps the KV cache in FP8 (AVX-512 or AMX is there)"
@@ -218,6 +220,12 @@ def _cpu_no(reason: str) -> Callable[[Case], Answer]:
     return lambda c: (False, reason)
 
 
+BACKEND_NAMES = {
+    "FLASH_ATTN": "FlashAttention",
+    "FLASHINFER": "FlashInfer",
+    "TRITON_ATTN": "Triton attention",
+    "FLEX_ATTENTION": "FlexAttention",
+}
 Rules = dict[str, tuple[str, Callable[[Case], Answer]]]
 CUDA: Rules = {
     "fp16": ("FP16", _fp16),
@@ -249,6 +257,6 @@ CPU: Rules = {
     "marlin": ("Marlin kernels (4-bit weights)", _cpu_no(_GPU_ONLY)),
     "fp8_weight_only": ("FP8 weights without FP8 arithmetic", _cpu_no(_GPU_ONLY)),
     "cuda_graphs": ("CUDA graphs", _cpu_no(_GPU_ONLY)),
-    "tensor_parallel": ("tensor parallelism", _cpu_no("one socket is taken as one accelerator")),
+    "tensor_parallel": ("tensor parallelism", _cpu_no("one socket is treated as one accelerator")),
     "int8_kv": ("INT8 KV cache", _cpu_no("int8_per_token_head needs Triton attention")),
 }
