@@ -1,16 +1,16 @@
-"""The errors that end a command: one sentence that says what is wrong and the way out, and an exit code."""
+"""The errors that end a command: one sentence with the cause and the way out, and an exit code."""
 
 from __future__ import annotations
 
 
 class RooftuneError(Exception):
-    """What was asked ran and failed. The message is one sentence for the user; no traceback is shown."""
+    """The command ran and failed. The message is one sentence for the user; no traceback is shown."""
 
     exit_code = 1
 
 
 class InputError(RooftuneError):
-    """What was asked cannot be done as asked: unknown name, wrong type, contradiction. Exit code 2."""
+    """The input is wrong: unknown name, wrong type, contradiction. Exit code 2."""
 
     exit_code = 2
 
@@ -32,8 +32,8 @@ class EngineError(RooftuneError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return ``', did you mean X?'`` for the nearest known name, or an empty string."""
+    """Return ``' (did you mean X?)'`` for the nearest known name, or an empty string."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

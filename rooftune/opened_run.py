@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rooftune.evidence.records.columns import read_request_table
+from rooftune.evidence.records.parquet_files import read_request_table
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.evidence.trial_table import Cell, row

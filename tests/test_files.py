@@ -78,5 +78,5 @@ def test_errors_carry_exit_codes_and_survive_pickling() -> None:
     assert (RooftuneError.exit_code, InputError.exit_code) == (1, 2)
     error = pickle.loads(pickle.dumps(EngineError("no memory", "oom", ("line",))))
     assert (str(error), error.kind, error.evidence) == ("no memory", "oom", ("line",))
-    assert nearest("chat-medum", ["chat-medium", "mixed"]) == ", did you mean 'chat-medium'?"
+    assert nearest("chat-medum", ["chat-medium", "mixed"]) == " (did you mean 'chat-medium'?)"
     assert nearest("zzz", ["chat-medium"]) == ""

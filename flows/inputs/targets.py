@@ -118,8 +118,7 @@ def workload_with(name: str, **changes: Any) -> Any:
     Raises:
         InputError: no such workload, or a rate for arrivals that have none.
     """
-    from rooftune.workloads.load import load_workload
-    from rooftune.workloads.spec import Workload
+    from rooftune.workloads.load import as_workload, load_workload
 
     workload = load_workload(name)
     wanted = {k: v for k, v in changes.items() if v is not None and k != "rate_per_s"}
@@ -136,7 +135,7 @@ def workload_with(name: str, **changes: Any) -> Any:
                 f"arrivals of {workload.name} ({content['arrivals']['process']}) have no rate; run without --rate."
             )
         content["arrivals"]["rate_per_s"] = rate
-    return Workload.model_validate(content)
+    return as_workload(content, f"{workload.name} with these options")
 
 
 def seconds(text: str) -> float:

@@ -12,8 +12,9 @@ from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.gauges import server_metrics
 from rooftune.evidence.metrics.jackknife import jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
-from rooftune.evidence.records.columns import Requests, Ticks, read_requests, read_ticks
+from rooftune.evidence.records.columns import Requests, Ticks
 from rooftune.evidence.records.evidence import Evidence
+from rooftune.evidence.records.parquet_files import read_requests, read_ticks
 from rooftune.evidence.records.trial import Census, TrialResult
 from rooftune.evidence.vllm_result import vllm_result
 from rooftune.files import read_model, write_json

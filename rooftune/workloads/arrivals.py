@@ -7,18 +7,39 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.errors import InputError
 from rooftune.workloads import spec
 from rooftune.workloads.spec import Workload
 
 Floats = npt.NDArray[np.float64]
 
 
+def expected_arrivals(workload: Workload) -> float:
+    """About how many requests or conversations arrive; 0 where a trace or a closed loop decides."""
+    a, total = workload.arrivals, workload.total_s
+    if isinstance(a, spec.Ramp):
+        return total * max(a.from_rate_per_s, a.to_rate_per_s)
+    if isinstance(a, spec.Burst):
+        return total * (a.rate_per_s + a.burst_size / a.burst_every_s)
+    return 0.0 if isinstance(a, (spec.Closed, spec.Trace)) else total * a.rate_per_s
+
+
 def arrival_times(workload: Workload, rng: np.random.Generator) -> Floats:
-    """Seconds of the arrivals in [0, warm-up + duration), in order."""
+    """Seconds of the arrivals in [0, warm-up + duration), in order.
+
+    Raises:
+        InputError: more than can be drawn.
+    """
+    expected = expected_arrivals(workload)
+    if expected > spec.MOST_REQUESTS:
+        raise InputError(
+            f"{workload.name} asks for about {expected:.2g} requests, and at most {spec.MOST_REQUESTS:,} can be drawn; "
+            "lower the rate, duration_s or warmup_s."
+        )
     a, total = workload.arrivals, workload.total_s
     if isinstance(a, spec.Closed):
         # More than can be served: the loop sends the next when one ends, and stops with the window.
-        return np.zeros(min(2_000_000, int(a.concurrency * max(50, total * 20))))
+        return np.zeros(int(min(2_000_000, a.concurrency * max(50, total * 20))))
     if isinstance(a, spec.Constant):
         return np.arange(0, total, 1 / a.rate_per_s)
     if isinstance(a, spec.Ramp):

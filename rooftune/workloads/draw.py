@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.errors import InputError
 from rooftune.workloads import spec
 from rooftune.workloads.arrivals import arrival_times
 from rooftune.workloads.request_plan import RequestPlan
@@ -26,7 +27,7 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
     """All requests of one run. The same workload and seed give the same plan.
 
     Raises:
-        InputError: a trace file is missing or cannot be read.
+        InputError: the load has too many requests, or a trace file is missing or cannot be read.
     """
     seed = workload.seed if seed is None else seed
     if isinstance(workload.arrivals, spec.Trace):
@@ -87,17 +88,26 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
     c = workload.conversations
     assert c is not None
     turns = lengths(c.turns, len(arrival), stream(seed, "turns"))
-    n = int(turns.sum())
+    n = int(turns.sum(dtype=np.int64))
+    if n > spec.MOST_REQUESTS:
+        raise InputError(
+            f"{workload.name} has {n:,} turns, and at most {spec.MOST_REQUESTS:,} can be drawn; lower turns."
+        )
     conversation = np.repeat(np.arange(len(arrival), dtype=np.int32), turns)
     starts = np.repeat(np.cumsum(turns) - turns, turns)
     turn = (np.arange(n) - starts).astype(np.int32)
     said = lengths(workload.prompt_tokens, n, stream(seed, "prompt0"))
     output = lengths(workload.output_tokens, n, stream(seed, "output0"))
-    grown = np.cumsum(said + output)
+    grown = np.cumsum(said.astype(np.int64) + output)
     before = np.where(turn > 0, grown - (said + output) - np.repeat((grown - said - output)[turn == 0], turns), 0)
     think = np.where(turn > 0, stream(seed, "think").exponential(c.think_s, n), 0.0)
-    prompt = (said + before).astype(np.int32)
+    prompt = said + before
+    if n and prompt.max() > spec.MOST_TOKENS:
+        raise InputError(
+            f"a conversation of {workload.name} grows to {prompt.max():,} tokens, and a prompt has at most "
+            f"{spec.MOST_TOKENS:,}; lower turns, prompt_tokens or output_tokens."
+        )
     return RequestPlan(
-        np.repeat(arrival, turns), prompt, output, np.full(n, -1, np.int32), np.zeros(n, np.int32), prompt_seeds(seed, n),
+        np.repeat(arrival, turns), prompt.astype(np.int32), output, np.full(n, -1, np.int32), np.zeros(n, np.int32), prompt_seeds(seed, n),
         conversation, turn, think, np.zeros(n, np.int16), None, seed,
     )  # fmt: skip

@@ -1,13 +1,16 @@
-"""Reads workload files; a mistake is named with file, line and the nearest key."""
+"""Reads workload files; errors report file, line and the nearest key."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.constructor import RoundTripConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from rooftune.errors import InputError, nearest
 from rooftune.shipped import WORKLOADS, shipped
@@ -53,18 +56,56 @@ def load_workload(name_or_path: str) -> Workload:
     try:
         workload = Workload.model_validate(_plain(tree))
     except ValidationError as error:
-        raise InputError(_sentence(path, tree, error)) from None
+        raise InputError(_sentence(error, str(path), tree)) from None
     return _beside(workload, path)
 
 
-def _parse(path: Path) -> Any:
+def as_workload(value: object, name: str) -> Workload:
+    """A workload from its content.
+
+    Raises:
+        InputError: unknown key (with the nearest), wrong type or value.
+    """
     try:
-        return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        return Workload.model_validate(value)
+    except ValidationError as error:
+        raise InputError(_sentence(error, name)) from None
+
+
+class _DatesAsText(RoundTripConstructor):
+    """A workload has no dates; what looks like one stays text, so that the error is that of its key."""
+
+
+_DatesAsText.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_scalar)
+
+
+def _parse(path: Path) -> object:
+    """The tree of a YAML file, with the line of each key."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; a workload is YAML in UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    yaml = YAML(typ="rt")
+    yaml.Constructor = _DatesAsText
+    try:
+        tree: object = yaml.load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: not valid YAML ({error.problem}).") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file; a workload is YAML in UTF-8.") from None
+        raise InputError(f"{path}, line {line}: not valid YAML ({_first_line(error.problem)}).") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = repr(text[error.position : error.position + 1])
+        raise InputError(f"{path}, line {line}: the character {character} is not allowed in YAML; remove it.") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, AssertionError) as error:
+        # ruamel.yaml raises these for values that it recognises but cannot build, such as a tag of another type.
+        raise InputError(f"{path}: not valid YAML ({type(error).__name__}: {_first_line(error)}).") from None
+    return tree
+
+
+def _first_line(message: object) -> str:
+    return " ".join(str(message).split("\n")[0].split())
 
 
 def _plain(value: Any) -> Any:
@@ -80,32 +121,45 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _sentence(path: Path, tree: Any, error: ValidationError) -> str:
+def _sentence(error: ValidationError, name: str, tree: object = None) -> str:
+    """The first error in one sentence. With the tree of a file it starts with the line."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     keys = [k for k in first["loc"] if not _is_tag(k)]
-    line = _line(tree, keys)
     where = ".".join(str(k) for k in keys) or "the file"
     kind = first["type"]
-    if kind == "extra_forbidden":
-        parent = ".".join(str(k) for k in keys[:-1])
-        known = _known_keys(first["loc"])
-        inside = f" in {parent}" if parent else ""
-        return f"{path}, line {line}: unknown key {str(keys[-1])!r}{inside}{nearest(str(keys[-1]), known)}; known: {', '.join(known)}."
-    if kind == "missing":
-        return f"{path}, line {line}: {where} is missing."
+    context = first.get("ctx", {})
     if kind.startswith("union_tag"):
-        context = first.get("ctx", {})
-        expected = str(context.get("expected_tags", "")).replace("'", "")
-        found = context.get("tag")
         discriminator = str(context.get("discriminator", "")).strip("'")
-        line = _line(tree, [*keys, discriminator])
-        near = nearest(str(found), expected.split(", ")) if found else ""
-        said = f"{discriminator} {found!r} is unknown{near}" if found else f"{discriminator} is missing"
-        return f"{path}, line {line}: {where}: {said}; it takes {expected}."
-    message = first["msg"].removeprefix("Value error, ")
-    given = f" (found {first['input']!r})" if not isinstance(first["input"], (dict, list)) else ""
-    return f"{path}, line {line}: {where}: {message}{given}."
+        keys = [*keys, discriminator]
+        said = f"{where}: {_unknown_tag(context, discriminator)}"
+    elif kind == "extra_forbidden":
+        known = _known_keys(first["loc"])
+        parent = f" in {'.'.join(str(k) for k in keys[:-1])}" if keys[:-1] else ""
+        key = str(keys[-1])
+        said = f"unknown key {_short(key)}{parent}{nearest(key, known)}; known: {', '.join(known)}"
+    elif kind == "missing":
+        said = f"{where} is missing"
+    else:
+        given = f" (found {_short(first['input'])})" if not isinstance(first["input"], (dict, list)) else ""
+        said = f"{where}: {first['msg'].removeprefix('Value error, ')}{given}"
+    place = f"{name}, line {_line(tree, keys)}" if tree is not None else name
+    return f"{place}: {_first_line(said)}."
+
+
+def _unknown_tag(context: Mapping[str, object], discriminator: str) -> str:
+    """What is wrong with a ``process`` or ``distribution``."""
+    expected = str(context.get("expected_tags", "")).replace("'", "")
+    found = context.get("tag")
+    if not found:
+        return f"{discriminator} is missing; it takes {expected}"
+    near = nearest(str(found), expected.split(", "))
+    return f"{discriminator} {_short(found)} is unknown{near}; it takes {expected}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 _MODELS: list[type[BaseModel]] = [v for v in vars(spec).values() if isinstance(v, type) and issubclass(v, BaseModel)]
@@ -116,7 +170,7 @@ _TAGS: dict[str, Any] = {
     if field in m.model_fields
 }
 _CHILDREN = {
-    "slo": spec.Slo, "objective": spec.Objective, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
+    "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
     "conversations": spec.Conversations,
 }  # fmt: skip
 
@@ -134,7 +188,7 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _line(tree: Any, keys: list[int | str]) -> int:
-    """Line of the deepest key that the file has, from 1."""
+    """Line of the deepest of these keys that the file has, from 1."""
     line = 1
     for key in keys:
         try:
@@ -146,7 +200,7 @@ def _line(tree: Any, keys: list[int | str]) -> int:
 
 
 def _beside(workload: Workload, path: Path) -> Workload:
-    """Paths in a workload file count from it: a trace gets its whole path, a file of lengths becomes its values."""
+    """Resolve paths relative to the workload file: a trace gets its whole path, a file of lengths its values."""
     folder = path.resolve().parent
     update: dict[str, Any] = {}
     arrivals = workload.arrivals
@@ -167,8 +221,17 @@ def _values(lengths: Any, folder: Path) -> spec.Empirical | None:
     try:
         words = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); it holds one length in tokens a line.") from None
-    for number, word in enumerate(words, 1):
-        if not word.isdigit() or int(word) < 1:
-            raise InputError(f"{path}: entry {number} is {word!r}; it holds one length in tokens, at least 1, a line.")
-    return spec.Empirical(distribution="empirical", values=[int(w) for w in words])
+        raise InputError(
+            f"{path} cannot be read ({_first_line(error)}); it has one length in tokens per line."
+        ) from None
+    try:
+        return spec.Empirical(distribution="empirical", values=words)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        number = next((k + 1 for k in first["loc"] if isinstance(k, int)), 0)
+        if not number:
+            raise InputError(f"{path} is empty; it has one length in tokens per line.") from None
+        raise InputError(
+            f"{path}: entry {number} is {_short(words[number - 1])}; "
+            f"it has one length in tokens per line, from 1 to {spec.MOST_TOKENS:,}."
+        ) from None

@@ -14,6 +14,6 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
 
 
 def prompt_seeds(seed: int, n: int) -> npt.NDArray[np.int64]:
-    """Distinct prompt seeds: a counter under the run's own high bits, so that two prompts are never equal by accident."""
+    """Distinct prompt seeds: a counter below the high bits of the run, so that two prompts never coincide."""
     base = np.random.SeedSequence([seed, zlib.crc32(b"prompts")]).generate_state(1)[0] % (1 << 30)
     return (np.int64(base) << np.int64(32)) + np.arange(n, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a workload file may say: strict, documented, and the source of the JSON Schema that editors use."""
+"""What a workload file may contain: strict, documented, and the source of the JSON Schema that editors use."""
 
 from __future__ import annotations
 
@@ -8,60 +8,72 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_TOKENS = 10_000_000
+"""Longest prompt or answer, far above any context length and far below what a 32-bit column holds."""
+MOST_REQUESTS = 20_000_000
+"""Most requests, groups of prefixes or requests in flight: they are drawn before the load begins and kept in memory."""
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+Count = Annotated[int, Field(ge=1, le=MOST_REQUESTS)]
+
 
 class Strict(BaseModel):
-    """An unknown key is an error."""
+    """An unknown key is an error, and so are infinity and NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Bounded(Strict):
+    """A distribution that is cut to low..high."""
+
+    low: Tokens = 1
+    high: Tokens = 1_000_000
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Bounded:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        return self
 
 
 class Fixed(Strict):
     """Always the same length."""
 
     distribution: Literal["fixed"] = "fixed"
-    value: int = Field(ge=1)
+    value: Tokens
 
 
-class Uniform(Strict):
+class Uniform(Bounded):
     """Every length from low to high equally often."""
 
     distribution: Literal["uniform"]
-    low: int = Field(ge=1)
-    high: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Uniform:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) is above high ({self.high})")
-        return self
+    low: Tokens
+    high: Tokens
 
 
-class Normal(Strict):
+class Normal(Bounded):
     """Normal, cut to low..high."""
 
     distribution: Literal["normal"]
     mean: float = Field(gt=0)
     stddev: float = Field(ge=0)
-    low: int = Field(default=1, ge=1)
-    high: int = Field(default=1_000_000, ge=1)
 
 
-class Lognormal(Strict):
+class Lognormal(Bounded):
     """Lognormal by its mean and its shape sigma, cut to low..high. Chat lengths look like this."""
 
     distribution: Literal["lognormal"]
     mean: float = Field(gt=0, description="arithmetic mean before cutting, tokens")
     sigma: float = Field(gt=0, le=3, description="standard deviation of the logarithm")
-    low: int = Field(default=1, ge=1)
-    high: int = Field(default=1_000_000, ge=1)
 
 
 class Empirical(Strict):
-    """Drawn from observed values, each as often as it stands here or in a file."""
+    """Drawn from observed values, each as often as it is listed here or in a file."""
 
     distribution: Literal["empirical"]
-    values: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    file: str | None = Field(default=None, description="one length a line, beside the workload file; instead of values")
+    values: list[Tokens] = Field(default_factory=list)
+    file: str | None = Field(
+        default=None, description="one length per line, beside the workload file; instead of values"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Empirical:
@@ -92,7 +104,7 @@ class Gamma(Strict):
 
     process: Literal["gamma"]
     rate_per_s: float = Field(gt=0)
-    burstiness: float = Field(gt=0)
+    burstiness: float = Field(ge=0.001)
 
 
 class Ramp(Strict):
@@ -108,7 +120,7 @@ class Burst(Strict):
 
     process: Literal["burst"]
     rate_per_s: float = Field(gt=0)
-    burst_size: int = Field(ge=1)
+    burst_size: Count
     burst_every_s: float = Field(gt=0)
 
 
@@ -125,10 +137,10 @@ class Trace(Strict):
 
 
 class Closed(Strict):
-    """A closed loop: so many requests are kept in flight; the rate is what the server makes of it."""
+    """A closed loop: this many requests are kept in flight, and the server sets the rate."""
 
     process: Literal["closed"]
-    concurrency: int = Field(ge=1)
+    concurrency: Count
 
 
 Arrivals = Annotated[Poisson | Constant | Gamma | Ramp | Burst | Trace | Closed, Field(discriminator="process")]
@@ -138,8 +150,8 @@ class SharedPrefix(Strict):
     """A share of the prompts begins with one of ``groups`` common prefixes."""
 
     share: float = Field(ge=0, le=1)
-    tokens: int = Field(ge=1)
-    groups: int = Field(default=1, ge=1)
+    tokens: Tokens
+    groups: Count = 1
 
 
 class Conversations(Strict):
@@ -159,7 +171,7 @@ class Part(Strict):
 
 
 class Slo(Strict):
-    """What a request must meet to count for goodput."""
+    """What a request must meet to be counted as goodput."""
 
     ttft_ms: float | None = Field(default=None, gt=0)
     tpot_ms: float | None = Field(default=None, gt=0)
@@ -171,8 +183,8 @@ class Slo(Strict):
         return {k: v for k in ("ttft_ms", "tpot_ms", "e2el_ms") if (v := getattr(self, k)) is not None}
 
 
-class Objective(Strict):
-    """The figure that decides between configurations."""
+class ObjectiveMetric(Strict):
+    """The metric that decides between configurations."""
 
     metric: Literal[
         "output_throughput",
@@ -209,10 +221,10 @@ class Workload(Strict):
     duration_s: float = Field(gt=0, description="length of the measured window")
     warmup_s: float = Field(default=0, ge=0, description="load before the window; not measured")
     drain_s: float = Field(default=30, ge=0, description="longest wait for answers after the last arrival")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     ignore_eos: bool = Field(default=True, description="every answer has exactly the drawn length")
     slo: Slo = Slo()
-    objective: Objective = Objective()
+    objective: ObjectiveMetric = ObjectiveMetric()
 
     @model_validator(mode="after")
     def _complete(self) -> Workload:
@@ -234,9 +246,9 @@ class Workload(Strict):
 
 
 def workload_hash(workload: Workload) -> str:
-    """Short hash of everything that decides which requests are drawn and how they are judged, the seed apart.
+    """Short hash of everything that decides which requests are drawn and how they are judged, except the seed.
 
-    Trials of one workload draw with several seeds and stay comparable; each says which seed it had.
+    Trials of one workload draw with several seeds and stay comparable; each records its seed.
     """
     text = json.dumps(workload.model_dump(mode="json", exclude={"description", "seed"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

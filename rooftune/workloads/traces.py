@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.arrivals import arrival_times
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.seeds import prompt_seeds, stream
-from rooftune.workloads.spec import Poisson, Trace, Workload
+from rooftune.workloads.spec import MOST_TOKENS, Poisson, Trace, Workload
 
 MOONCAKE_BLOCK = 512
 """Tokens of a block of ``hash_ids`` (Mooncake trace, Qin et al., FAST 2025)."""
@@ -30,12 +31,14 @@ COLUMNS = {
     "conversation": ("conversation", "session_id", "conversation_id"),
     "think_s": ("think_s", "delay_s"),
 }
-"""Our name -> names that a CSV may use, in any case."""
+"""Our name -> names that a CSV may use, in upper or lower case."""
+MOST_ID = 2**31 - 1
+"""Largest number of a conversation, a prefix or a block."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass
-class Row:
+class TraceRow:
     """One request of a trace; seconds and tokens."""
 
     arrival_s: float
@@ -54,7 +57,7 @@ def draw_trace(workload: Workload, trace: Trace, seed: int) -> RequestPlan:
     """The plan of a trace: its own times from its first request on, cut to warm-up and window.
 
     Raises:
-        InputError: the file is missing, of an unknown format, has bad lines, or nothing falls into the window.
+        InputError: the file is missing, of an unknown format, has bad lines, or has no request in the window.
     """
     path = Path(trace.file)
     kind = trace.format if trace.format != "auto" else _guess(path)
@@ -62,9 +65,9 @@ def draw_trace(workload: Workload, trace: Trace, seed: int) -> RequestPlan:
     try:
         rows = list(readers[kind](path))
     except FileNotFoundError:
-        raise InputError(f"the trace {path} is missing; arrivals.file counts from the workload file.") from None
+        raise InputError(f"the trace {path} is missing; arrivals.file is relative to the workload file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the trace {path} cannot be read ({error}).") from None
+        raise InputError(f"the trace {path} cannot be read as text in UTF-8 ({error}).") from None
     if kind == "sharegpt":
         rows = _timed(rows, workload, trace, seed)
     rows = [r for r in _from_zero(rows, trace.speed) if r.arrival_s < workload.total_s]
@@ -79,7 +82,7 @@ def _guess(path: Path) -> str:
     return "sharegpt" if path.suffix == ".json" else "csv"
 
 
-def _from_zero(rows: list[Row], speed: float) -> Iterator[Row]:
+def _from_zero(rows: list[TraceRow], speed: float) -> Iterator[TraceRow]:
     rows.sort(key=lambda r: r.arrival_s)
     first = rows[0].arrival_s if rows else 0.0
     for row in rows:
@@ -87,138 +90,227 @@ def _from_zero(rows: list[Row], speed: float) -> Iterator[Row]:
         yield row
 
 
-def _mooncake(path: Path) -> Iterator[Row]:
+def _mooncake(path: Path) -> Iterator[TraceRow]:
     seen: set[int] = set()
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                entry = json.loads(line)
-                blocks = tuple(int(b) for b in entry.get("hash_ids") or ())
-                prompt, output = int(entry["input_length"]), int(entry["output_length"])
-                at = float(entry["timestamp"]) / 1000
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"{path}, line {number}: no Mooncake request ({type(error).__name__} {error}); it has timestamp, input_length, output_length.") from None  # fmt: skip
-            known = next((i for i, b in enumerate(blocks) if b not in seen), len(blocks))
-            seen.update(blocks)
-            prefix = blocks[0] if known else -1
-            shared = min(known * MOONCAKE_BLOCK, max(prompt, 1) - 1) if known else 0
-            yield Row(at, max(prompt, 1), max(output, 1), prefix, shared, blocks=blocks)
+                row = _mooncake_row(json.loads(line), seen)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}, line {number}: not a Mooncake request ({error}); it has timestamp, input_length, output_length.") from None  # fmt: skip
+            yield row
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _mooncake_row(entry: object, seen: set[int]) -> TraceRow:
+    """One line of a Mooncake trace; ``seen`` holds the blocks of all earlier lines.
+
+    Raises:
+        ValueError: a field is missing or out of range.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError("the line is not a JSON object")
+    prompt, output = (_count(entry.get(name), name) for name in ("input_length", "output_length"))
+    at = _finite(entry.get("timestamp"), "timestamp") / 1000
+    ids = entry.get("hash_ids") or []
+    if not isinstance(ids, list):
+        raise ValueError("hash_ids is not a list")
+    blocks = tuple(_whole(b, "hash_ids", 0, MOST_ID) for b in ids)
+    known = next((i for i, b in enumerate(blocks) if b not in seen), len(blocks))
+    seen.update(blocks)
+    shared = min(known * MOONCAKE_BLOCK, prompt - 1) if known else 0
+    return TraceRow(at, prompt, output, blocks[0] if known else -1, shared, blocks=blocks)
+
+
+def _csv(path: Path) -> Iterator[TraceRow]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
-        names = {(n or "").strip().lower(): n for n in reader.fieldnames or []}
-        found = {ours: names[a] for ours, aliases in COLUMNS.items() for a in reversed(aliases) if a in names}
-        for needed in ("arrival_s", "prompt_tokens", "output_tokens"):
-            if needed not in found:
-                raise InputError(f"{path} has no column {needed}{nearest(needed, list(names))}; a trace has arrival_s, prompt_tokens, output_tokens.")  # fmt: skip
-        turns: dict[int, int] = {}
-        for number, entry in enumerate(reader, 2):
-            try:
+        try:
+            names = {(n or "").strip().lower(): n for n in reader.fieldnames or []}
+            found = {ours: names[a] for ours, aliases in COLUMNS.items() for a in reversed(aliases) if a in names}
+            for needed in ("arrival_s", "prompt_tokens", "output_tokens"):
+                if needed not in found:
+                    raise InputError(f"{path} has no column {needed}{nearest(needed, list(names))}; a trace has arrival_s, prompt_tokens, output_tokens.")  # fmt: skip
+            turns: dict[int, int] = {}
+            for entry in reader:
                 yield _csv_row({ours: (entry[name] or "").strip() for ours, name in found.items()}, turns)
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {number}: {error}.") from None
+        except (ValueError, csv.Error) as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
-def _csv_row(entry: dict[str, str], turns: dict[int, int]) -> Row:
-    conversation = int(entry.get("conversation") or -1)
+def _csv_row(entry: dict[str, str], turns: dict[int, int]) -> TraceRow:
+    """One row of a CSV; ``turns`` counts the turns of each conversation so far.
+
+    Raises:
+        ValueError: a cell is not what its column needs.
+    """
+    conversation = _whole(entry.get("conversation") or -1, "conversation", -1, MOST_ID)
     turn = turns.get(conversation, 0) if conversation >= 0 else 0
     turns[conversation] = turn + 1
-    prompt, output = int(float(entry["prompt_tokens"])), int(float(entry["output_tokens"]))
-    return Row(
-        _seconds(entry["arrival_s"]), max(prompt, 1), max(output, 1), int(entry.get("prefix_id") or -1),
-        min(int(entry.get("prefix_tokens") or 0), max(prompt, 1) - 1), conversation, turn, float(entry.get("think_s") or 0),
-    )  # fmt: skip
+    prompt, output = (_count(entry[name], name) for name in ("prompt_tokens", "output_tokens"))
+    prefix = _whole(entry.get("prefix_id") or -1, "prefix_id", -1, MOST_ID)
+    shared = _whole(entry.get("prefix_tokens") or 0, "prefix_tokens", 0, MOST_TOKENS)
+    think = _finite(entry.get("think_s") or 0, "think_s")
+    if think < 0:
+        raise ValueError(f"think_s is {think:g}, which is negative")
+    at = _seconds(entry["arrival_s"])
+    return TraceRow(at, prompt, output, prefix, min(shared, prompt - 1), conversation, turn, think)
+
+
+def _finite(value: object, name: str) -> float:
+    """A number that is neither infinite nor NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{name} is {_short(value)}, not a number")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is {_short(value)}, not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {_short(value)}, not a finite number")
+    return number
+
+
+def _whole(value: object, name: str, least: int, most: int) -> int:
+    """A whole number from least to most; a fraction is cut off. An int stays exact beyond 2**53."""
+    number = value if isinstance(value, int) and not isinstance(value, bool) else int(_finite(value, name))
+    if not least <= number <= most:
+        raise ValueError(f"{name} is {_short(value)}, and it must be between {least:,} and {most:,}")
+    return number
+
+
+def _count(value: object, name: str) -> int:
+    """Tokens: at least one, since a request without a prompt or an answer cannot be sent."""
+    return max(1, _whole(value, name, 0, MOST_TOKENS))
+
+
+def _short(value: object) -> str:
+    text = "missing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _seconds(text: str) -> float:
-    """A number of seconds, or a date and time as in the Azure traces (seven digits of a second)."""
+    """A number of seconds, or a date and time as in the Azure traces (seven digits of a second).
+
+    Raises:
+        ValueError: it is neither.
+    """
     try:
-        return float(text)
+        return _finite(text, "arrival_s")
     except ValueError:
-        head, _, fraction = text.removesuffix("Z").partition(".")
-        digits = re.match(r"\d*", fraction)
-        when = dt.datetime.fromisoformat(head.removesuffix("+00:00")).replace(tzinfo=dt.timezone.utc)
-        return when.timestamp() + float(f"0.{digits[0] or 0}" if digits else 0)
+        if not re.match(r"\d{4}-\d{2}-\d{2}", text):
+            raise
+    head, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
+    digits = re.match(r"\d*", fraction)
+    try:
+        when = dt.datetime.fromisoformat(head).replace(tzinfo=dt.timezone.utc)
+    except ValueError:
+        raise ValueError(f"arrival_s is {_short(text)}, neither seconds nor a date and time") from None
+    return when.timestamp() + float(f"0.{digits[0] or 0}" if digits else 0)
 
 
-def _sharegpt(path: Path) -> Iterator[Row]:
-    """Rows with the number of the conversation as time; lengths by words, which only plan and never count."""
+def _sharegpt(path: Path) -> Iterator[TraceRow]:
+    """Rows with the number of the conversation as time, and lengths estimated from words, for planning only."""
     try:
         talks = json.loads(path.read_text(encoding="utf-8"))
-        turns = [(t["conversations"] if isinstance(t, dict) else None) for t in talks]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no ShareGPT file ({type(error).__name__} {error}); it is a JSON list of conversations.") from None  # fmt: skip
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a ShareGPT file ({error}); it is a JSON list of conversations.") from None
+    if not isinstance(talks, list) or not all(isinstance(t, dict) for t in talks):
+        raise InputError(f"{path} is not a ShareGPT file; it is a JSON list of objects with the key conversations.")
     number = 0
-    for talk in turns:
-        said = list(_exchanges(talk or []))
+    for talk in talks:
+        parts = talk.get("conversations")
+        exchanges = list(_exchanges(parts if isinstance(parts, list) else []))
         history = 0
-        for turn, (question, answer) in enumerate(said):
-            prompt, output = _length(question), _length(answer)
-            yield Row(float(number), history + prompt, output, conversation=number, turn=turn, text=question)
+        for turn, exchange in enumerate(exchanges):
+            prompt, output = estimated_tokens(exchange.question), estimated_tokens(exchange.answer)
+            yield TraceRow(
+                float(number), history + prompt, output, conversation=number, turn=turn, text=exchange.question
+            )
             history += prompt + output
-        number += bool(said)
+        number += bool(exchanges)
 
 
-def _exchanges(talk: Iterable[Any]) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Exchange:
+    """What a user asked and what was answered."""
+
+    question: str
+    answer: str
+
+
+def _exchanges(talk: Iterable[object]) -> Iterator[Exchange]:
     question = ""
     for part in talk:
         who, text = (part.get("from"), part.get("value")) if isinstance(part, dict) else (None, None)
         if who in ("human", "user"):
             question = str(text or "")
         elif who in ("gpt", "assistant", "chatgpt") and question:
-            yield question, str(text or "")
+            yield Exchange(question, str(text or ""))
             question = ""
 
 
-def _length(text: str) -> int:
+def estimated_tokens(text: str) -> int:
     """About how many tokens a text has: its words and marks, times 1.2."""
     return max(1, round(1.2 * len(_WORD.findall(text))))
 
 
-def _timed(rows: list[Row], workload: Workload, trace: Trace, seed: int) -> list[Row]:
-    """Poisson arrivals for conversations without times; they are drawn again when the file has too few."""
+def _timed(rows: list[TraceRow], workload: Workload, trace: Trace, seed: int) -> list[TraceRow]:
+    """Poisson arrivals for conversations without times; conversations repeat when the file has too few."""
     if trace.rate_per_s is None:
         raise InputError(f"{trace.file} has no times; set arrivals.rate_per_s to start conversations at that rate.")
-    by_talk: dict[int, list[Row]] = {}
+    by_conversation: dict[int, list[TraceRow]] = {}
     for row in rows:
-        by_talk.setdefault(row.conversation, []).append(row)
-    if not by_talk:
-        raise InputError(f"{trace.file} holds no conversation with a question and an answer.")
-    poisson = Poisson(process="poisson", rate_per_s=trace.rate_per_s / trace.speed)
-    model = workload.model_copy(update={"arrivals": poisson})
-    times = arrival_times(model.model_copy(update={"duration_s": workload.duration_s * trace.speed, "warmup_s": workload.warmup_s * trace.speed}), stream(seed, "arrivals"))  # fmt: skip
-    picked = stream(seed, "trace").permutation(len(by_talk))
+        by_conversation.setdefault(row.conversation, []).append(row)
+    if not by_conversation:
+        raise InputError(f"{trace.file} has no conversation with a question and an answer.")
+    # Times are divided by the speed later, so both the rate and the length of the load are given in the trace's time.
+    in_trace_time = workload.model_copy(
+        update={
+            "arrivals": Poisson(process="poisson", rate_per_s=trace.rate_per_s / trace.speed),
+            "duration_s": workload.duration_s * trace.speed,
+            "warmup_s": workload.warmup_s * trace.speed,
+        }
+    )
+    times = arrival_times(in_trace_time, stream(seed, "arrivals"))
+    picked = stream(seed, "trace").permutation(len(by_conversation))
     think = stream(seed, "think")
     timed = []
     for i, at in enumerate(times):
-        for row in by_talk[int(picked[i % len(picked)])]:
+        for row in by_conversation[int(picked[i % len(picked)])]:
             pause = float(think.exponential(2.0)) if row.turn else 0.0
-            timed.append(Row(float(at), row.prompt, row.output, conversation=i, turn=row.turn, think_s=pause, text=row.text))  # fmt: skip
+            timed.append(replace(row, arrival_s=float(at), conversation=i, think_s=pause))
     return timed
 
 
-def _plan(rows: list[Row], seed: int) -> RequestPlan:
+def _plan(rows: list[TraceRow], seed: int) -> RequestPlan:
     rows = _grouped(rows)
     n = len(rows)
 
-    def column(name: str, kind: Any) -> Any:
-        return np.array([getattr(r, name) for r in rows], dtype=kind)
+    def ints(name: str) -> npt.NDArray[np.int32]:
+        return np.array([getattr(r, name) for r in rows], dtype=np.int32)
 
     return RequestPlan(
-        column("arrival_s", np.float64), column("prompt", np.int32), column("output", np.int32), column("prefix", np.int32),
-        column("prefix_tokens", np.int32), prompt_seeds(seed, n), column("conversation", np.int32), column("turn", np.int32),
-        column("think_s", np.float64), np.zeros(n, np.int16), None, seed,
-        blocks=tuple(r.blocks for r in rows) if any(r.blocks for r in rows) else None, block_tokens=MOONCAKE_BLOCK,
+        arrival_s=np.array([r.arrival_s for r in rows], dtype=np.float64),
+        prompt_tokens=ints("prompt"),
+        output_tokens=ints("output"),
+        prefix_id=ints("prefix"),
+        prefix_tokens=ints("prefix_tokens"),
+        prompt_seed=prompt_seeds(seed, n),
+        conversation=ints("conversation"),
+        turn=ints("turn"),
+        think_s=np.array([r.think_s for r in rows], dtype=np.float64),
+        part=np.zeros(n, np.int16),
+        concurrency=None,
+        seed=seed,
+        blocks=tuple(r.blocks for r in rows) if any(r.blocks for r in rows) else None,
+        block_tokens=MOONCAKE_BLOCK,
         texts=tuple(r.text for r in rows) if any(r.text for r in rows) else None,
-    )  # fmt: skip
+    )
 
 
-def _grouped(rows: list[Row]) -> list[Row]:
-    """Turns of a conversation stand together, in order, at the time of its first."""
+def _grouped(rows: list[TraceRow]) -> list[TraceRow]:
+    """Turns of one conversation follow each other, in order, at the time of the first."""
     first: dict[int, float] = {}
     for row in rows:
         if row.conversation >= 0:

@@ -51,9 +51,9 @@ def test_fates_that_do_not_add_up_fail() -> None:
 
 
 def test_more_claimed_than_recorded_fails() -> None:
-    e = of(["completed"] * 60 + ["cut"] * 40, figures={"completed": 100})
+    e = of(["completed"] * 60 + ["cut"] * 40, quoted={"completed": 100})
     assert checks.census(e).status == "fail"
-    assert checks.census(replace(e, figures={"completed": 60})).status == "pass"
+    assert checks.census(replace(e, quoted={"completed": 60})).status == "pass"
 
 
 @pytest.mark.parametrize(("broken", "status"), [(0, "pass"), (10, "warn"), (100, "fail")])

@@ -34,13 +34,13 @@ def test_a_usual_load_was_delivered() -> None:
 @pytest.mark.parametrize(("lag_ms", "ttft_ms", "status"), [(1.0, 20.0, "pass"), (40.0, 2000.0, "pass"), (40.0, 200.0, "warn"), (60.0, 90.0, "fail")])  # fmt: skip
 def test_a_send_lag_is_held_against_the_times_that_it_is_in(lag_ms: float, ttft_ms: float, status: str) -> None:
     e = made_load.evidence(send_lag_p99_ms=lag_ms)
-    assert checks.send_lag(replace(e, figures={"p99_ttft_ms": ttft_ms})).status == status
+    assert checks.send_lag(replace(e, quoted={"p99_ttft_ms": ttft_ms})).status == status
 
 
 def test_a_faster_clock_allows_more_lag() -> None:
     """At ten times the speed a lag of 8 real ms is 80 ms of workload time."""
     e = made_load.evidence(send_lag_p99_ms=80.0, time_scale=10.0)
-    assert checks.send_lag(replace(e, figures={"p99_ttft_ms": 100.0})).status == "pass"
+    assert checks.send_lag(replace(e, quoted={"p99_ttft_ms": 100.0})).status == "pass"
 
 
 def test_requests_that_were_never_sent() -> None:
@@ -97,7 +97,7 @@ def test_a_cap_between_client_and_server_is_seen_from_both_sides() -> None:
 def foreign(due: np.ndarray, sent: np.ndarray, end: np.ndarray, **figures: Any) -> Evidence:
     done = np.full(len(due), "completed", dtype=object)
     columns = {"status": done, "scheduled_s": due, "sent_s": sent, "first_token_s": sent + 0.01, "last_token_s": end, "end_s": end}  # fmt: skip
-    return Evidence("vllm bench serve", "x", requests_from(columns), figures=figures, duration_s=float(end.max()))
+    return Evidence("vllm bench serve", "x", requests_from(columns), quoted=figures, duration_s=float(end.max()))
 
 
 def capped(cap: int, *, known: bool, **figures: Any) -> Evidence:
@@ -135,7 +135,7 @@ def test_a_closed_loop_stands_at_its_number_on_purpose() -> None:
 
 
 def summary(**figures: float) -> Check:
-    return checks.plateau(Evidence("vllm bench serve", "x", figures=figures))
+    return checks.plateau(Evidence("vllm bench serve", "x", quoted=figures))
 
 
 def test_a_cap_is_found_in_a_summary_by_littles_law() -> None:
@@ -148,7 +148,7 @@ def test_a_cap_is_found_in_a_summary_by_littles_law() -> None:
 
 
 def test_a_summary_that_answered_far_less_than_asked_is_doubted() -> None:
-    slow = Evidence("vllm bench serve", "x", figures={"request_rate": 20.0, "request_throughput": 9.0})
+    slow = Evidence("vllm bench serve", "x", quoted={"request_rate": 20.0, "request_throughput": 9.0})
     assert checks.delivered(slow).status == "warn"
-    assert checks.delivered(replace(slow, figures={"request_rate": 20.0, "request_throughput": 19.0})).status == "pass"
-    assert checks.delivered(replace(slow, figures={})).status == "no data"
+    assert checks.delivered(replace(slow, quoted={"request_rate": 20.0, "request_throughput": 19.0})).status == "pass"
+    assert checks.delivered(replace(slow, quoted={})).status == "no data"

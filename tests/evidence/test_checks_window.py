@@ -85,7 +85,7 @@ def test_a_p99_of_few_requests_is_doubted_only_where_it_is_quoted() -> None:
     few = over(USUAL, 70.0, 80.0)
     assert checks.quantiles(few).status == "warn"
     assert "368" in checks.quantiles(few).remedy
-    assert checks.quantiles(replace(few, figures={"median_ttft_ms": 20.0})).status == "pass"
+    assert checks.quantiles(replace(few, quoted={"median_ttft_ms": 20.0})).status == "pass"
 
 
 def test_a_window_shorter_than_an_answer_fails() -> None:

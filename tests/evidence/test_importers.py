@@ -201,15 +201,15 @@ def test_aiperf_summaries_are_read(tmp_path: Path) -> None:
     path = tmp_path / "profile_export_aiperf.json"
     path.write_text(json.dumps(summary))
     (source,) = importers.read(path)
-    assert source.figures["median_ttft_ms"] == 19
-    assert source.figures["completed"] == 190
+    assert source.quoted["median_ttft_ms"] == 19
+    assert source.quoted["completed"] == 190
     table = tmp_path / "profile_export_aiperf.csv"
     table.write_text(
         "Metric,avg,min,max,p99,p90,p50,std\nTime to First Token (ms),20.0,1,2,40.0,3,19.0,1\n\nMetric,Value\nRequest Count (requests),190\n"
     )
     (source,) = importers.read(table)
-    assert source.figures["p99_ttft_ms"] == 40
-    assert source.figures["completed"] == 190
+    assert source.quoted["p99_ttft_ms"] == 40
+    assert source.quoted["completed"] == 190
     assert {c.status for c in audit(source)} == {"no data"}
 
 
@@ -242,7 +242,7 @@ def test_other_names_are_given(tmp_path: Path) -> None:
     assert source.requests.first_token_s.tolist() == [0.1, 1.1]
     with pytest.raises(InputError, match="no column 't7'"):
         importers.read(path, None, {"sent_s": "t7"})
-    with pytest.raises(InputError, match="knows no column 'sent'"):
+    with pytest.raises(InputError, match="does not take 'sent'"):
         importers.read(path, None, {"sent": "t0"})
 
 
@@ -293,11 +293,11 @@ def test_the_census_of_any_csv_is_exact(rows: list[tuple[float, float | None, fl
     [
         ("a.json", "", "empty"),
         ("a.json", '{"duration": 1, "comp', "cut"),
-        ("a.json", "[]", "no JSON object"),
-        ("a.json", '{"a": 1}', "not known"),
+        ("a.json", "[]", "something else than JSON objects"),
+        ("a.json", '{"a": 1}', "unknown kind"),
         ("a.csv", "sent_s,last_token_s\n", "no rows"),
         ("a.csv", "sent_s,last_token_s\n1,soon\n", "line 2"),
-        ("a.txt", "hello", "cut or no JSON"),
+        ("a.txt", "hello", "cut or not JSON"),
     ],
 )
 def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, text: str, told: str) -> None:

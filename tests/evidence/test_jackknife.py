@@ -7,7 +7,7 @@ import pytest
 
 from rooftune.evidence.metrics.jackknife import BLOCKS, jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics
-from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.columns import ChunkArrivals, Requests, requests_from
 from rooftune.metrics.window import Window
 
 WINDOW = Window(start_s=0.0, end_s=100.0)
@@ -16,7 +16,7 @@ WINDOW = Window(start_s=0.0, end_s=100.0)
 def tokens(at: np.ndarray) -> Requests:
     """One stream with tokens at these times."""
     columns = {"scheduled_s": [0.0], "status": ["cut"], "first_token_s": [at.min()], "last_token_s": [at.max()]}
-    return requests_from(columns, token_s=at, token_count=np.ones(len(at)), token_owner=np.zeros(len(at), dtype=np.int64))  # fmt: skip
+    return requests_from(columns, ChunkArrivals(at, np.ones(len(at)), np.zeros(len(at), dtype=np.int64)))  # fmt: skip
 
 
 def test_it_is_the_standard_error_of_the_blocks_rate() -> None:

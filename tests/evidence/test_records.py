@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
-from rooftune.evidence.records.columns import read_requests, read_ticks, requests_of
+from rooftune.evidence.records.columns import requests_of
+from rooftune.evidence.records.parquet_files import read_requests, read_ticks
 from rooftune.loadgen.schema import REQUESTS
 from tests.evidence import made_load
 
@@ -68,7 +69,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(RooftuneError, match="is empty"):
         read_requests(path)
     path.write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(RooftuneError, match="cut or no Parquet"):
+    with pytest.raises(RooftuneError, match="cut or not a Parquet"):
         read_ticks(path)
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(RooftuneError, match="no column"):

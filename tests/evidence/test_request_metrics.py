@@ -18,7 +18,7 @@ from rooftune.evidence.metrics.request_metrics import (  # fmt: skip
     throughput,
     tokens_per_chunk,
 )
-from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.columns import ChunkArrivals, Requests, requests_from
 from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Slo
 
@@ -42,7 +42,7 @@ def records(spans: list[tuple[float, float, int, float, bool]]) -> Requests:
     columns: dict[str, Any] = {k: [r[k] for r in rows] for k in rows[0]}
     columns["status"] = ["completed" if s[4] else "cut" for s in spans]
     at = np.concatenate(times)
-    return requests_from(columns, token_s=at, token_count=np.ones(len(at)), token_owner=np.array(owner))
+    return requests_from(columns, ChunkArrivals(at, np.ones(len(at)), np.array(owner)))
 
 
 @given(spans=SPANS)

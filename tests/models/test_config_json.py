@@ -141,7 +141,13 @@ def test_what_would_be_costed_wrongly_is_refused(change: dict[str, Any], said: s
         ("{", "not a valid"),
         ("[1]", "not a valid"),
         ("{}", "num_attention_heads"),
-        ('{"num_attention_heads": "x"}', "not a valid"),
+        ('{"num_attention_heads": "x"}', "num_attention_heads in the config.json of .* is 'x', not a whole number"),
+        (
+            '{"num_attention_heads": Infinity}',
+            "num_attention_heads in the config.json of .* is inf, not a whole number",
+        ),
+        ('{"num_attention_heads": 4, "hidden_size": 2}', "more attention heads"),
+        ('{"text_config": [1]}', "text_config in the config.json of .* not a JSON object"),
     ],
 )
 def test_a_broken_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

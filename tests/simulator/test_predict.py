@@ -11,7 +11,7 @@ import pytest
 from rooftune.errors import EngineError, InputError
 from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.request_metrics import request_metrics
-from rooftune.evidence.records.columns import Requests, requests_from
+from rooftune.evidence.records.columns import ChunkArrivals, Requests, requests_from
 from rooftune.metrics.window import Window
 from rooftune.simulator.engine.prefixes import block_identities
 from rooftune.simulator.virtual.predict import Prediction, client_of, engine_of, predict
@@ -70,9 +70,11 @@ def records(load: Workload, flags: dict[str, Any], where: dict[str, str]) -> Req
     assert len(columns["status"]) == n
     return requests_from(
         columns,
-        token_s=np.array([t for t, _, _ in tokens]),
-        token_count=np.array([float(c) for _, _, c in tokens]),
-        token_owner=np.array([r for _, r, _ in tokens], dtype=np.int64),
+        ChunkArrivals(
+            at_s=np.array([t for t, _, _ in tokens]),
+            tokens=np.array([float(c) for _, _, c in tokens]),
+            owner=np.array([r for _, r, _ in tokens], dtype=np.int64),
+        ),
     )
 
 

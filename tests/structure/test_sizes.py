@@ -17,7 +17,6 @@ LONG_LINES: dict[str, int] = {
     "benchmarks/loadgen": 15,
     "benchmarks/simulator": 13,
     "benchmarks/validity": 6,
-    "flows": 6,
     "flows/cli": 10,
     "flows/service": 4,
     "rooftune/evidence": 17,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rooftune.errors import InputError
 from rooftune.workloads.draw import draw
 from rooftune.workloads.load import load_workload, workload_files
 from rooftune.workloads.prompts import prompt_text, prompt_token_ids, said_text
@@ -138,3 +139,16 @@ def test_a_closed_loop_has_no_times_but_a_concurrency() -> None:
     plan = draw(workload(arrivals={"process": "closed", "concurrency": 8}))
     assert plan.concurrency == 8
     assert (plan.arrival_s == 0).all()
+
+
+def test_more_requests_than_can_be_drawn_are_refused() -> None:
+    arrivals = {"process": "burst", "rate_per_s": 1, "burst_size": 1000, "burst_every_s": 0.001}
+    with pytest.raises(InputError, match=r"asks for about 6e\+07 requests, and at most 20,000,000"):
+        draw(workload(arrivals=arrivals, duration_s=60))
+
+
+def test_a_conversation_that_outgrows_every_context_is_refused() -> None:
+    turns = {"distribution": "fixed", "value": 20}
+    lengths = {"distribution": "fixed", "value": 10_000_000}
+    with pytest.raises(InputError, match="grows to"):
+        draw(workload(conversations={"turns": turns}, output_tokens=lengths, duration_s=5))

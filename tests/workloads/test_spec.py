@@ -56,7 +56,7 @@ def test_the_schema_file_is_generated_from_the_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "said"),
     [
         ("rate_per_s: 2", "rate_per_second: 2", ["line 4", "'rate_per_second'", "did you mean 'rate_per_s'"]),
         ("duration_s: 30", "duration: 30", ["line 11", "'duration'", "did you mean 'duration_s'"]),
@@ -67,18 +67,27 @@ def test_the_schema_file_is_generated_from_the_spec() -> None:
         ("duration_s: 30", "", ["duration_s is missing"]),
         ("name: mine", "name: [", ["not valid YAML"]),
         ("name: mine", "name: Mine!", ["line 1"]),
+        ("duration_s: 30", "duration_s: 3\x1b0", ["line 11", r"the character '\x1b' is not allowed in YAML"]),
+        ("duration_s: 30", "duration_s: .inf", ["line 11", "duration_s", "finite number"]),
+        ("duration_s: 30", "duration_s: 2026-13-45", ["line 11", "duration_s", "'2026-13-45'"]),
+        (
+            "value: 20",
+            "value: 99999999999999999999",
+            ["line 10", "output_tokens.value", "less than or equal to 10000000"],
+        ),
+        ("duration_s: 30", "duration_s: &a [*a]", ["line 11", "valid number"]),
     ],
 )
-def test_a_mistake_is_named_with_its_line_and_the_nearest_key(tmp_path: Path, before: str, after: str, told: list[str]) -> None:  # fmt: skip
+def test_an_error_reports_the_file_with_its_line_and_the_nearest_key(tmp_path: Path, before: str, after: str, said: list[str]) -> None:  # fmt: skip
     with pytest.raises(InputError) as error:
         load(tmp_path, TEXT.replace(before, after))
-    for part in told:
+    for part in said:
         assert part in str(error.value)
     assert "mine.yaml" in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "word"])
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match="mapping"):
         load(tmp_path, text)
 

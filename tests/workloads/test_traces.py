@@ -76,8 +76,12 @@ def test_sharegpt_conversations_are_said_in_their_own_words(tmp_path: Path) -> N
         plan_of(path)
 
 
+ENTRY = '{"timestamp": 900, "input_length": 700, "output_length": 9}\n'
+ROWS = "t,prompt_tokens,output_tokens\n1,5,6\n"
+
+
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "said"),
     [
         ("a.jsonl", '{"timestamp": 1}\n', "line 1"),
         ("a.jsonl", "{\n", "line 1"),
@@ -86,11 +90,35 @@ def test_sharegpt_conversations_are_said_in_their_own_words(tmp_path: Path) -> N
         ("a.csv", "t,prompt_tokens,output_tokens\n", "no request"),
         ("a.json", "[1]", "conversation"),
         ("a.json", "{", "ShareGPT"),
+        ("a.json", '{"conversations": []}', "ShareGPT"),
+        ("a.jsonl", ENTRY + ENTRY.replace("900", "Infinity"), "line 2: .*timestamp is inf, not a finite number"),
+        ("a.jsonl", ENTRY + ENTRY.replace("900", "NaN"), "line 2: .*timestamp is nan"),
+        ("a.jsonl", ENTRY.replace("700", "Infinity"), "line 1: .*input_length is inf, not a finite number"),
+        ("a.jsonl", ENTRY.replace("9}", "1e400}"), "line 1: .*output_length is inf"),
+        ("a.jsonl", ENTRY.replace("700", "true"), "line 1: .*input_length is True, not a number"),
+        (
+            "a.jsonl",
+            ENTRY.replace("}", ', "hash_ids": [1099511627776]}'),
+            "line 1: .*hash_ids is 1099511627776, and it must be",
+        ),
+        (
+            "a.csv",
+            ROWS + "2,99999999999999999999,3\n",
+            "line 3: prompt_tokens is '99999999999999999999', and it must be",
+        ),
+        ("a.csv", ROWS + "2,5,Infinity\n", "line 3: output_tokens is 'Infinity', not a finite number"),
+        ("a.csv", ROWS + "nan,5,6\n", "line 3: arrival_s is 'nan', not a finite number"),
+        (
+            "a.csv",
+            ROWS + "2026-13-45 00:00:00,5,6\n",
+            "line 3: arrival_s is '2026-13-45 00:00:00', neither seconds nor a date",
+        ),
+        ("a.csv", ROWS + "2,5\n", "line 3: output_tokens is '', not a number"),
     ],
 )
-def test_a_bad_trace_is_named(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_bad_trace_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=said):
         plan_of(tmp_path / name, rate_per_s=1)
 
 

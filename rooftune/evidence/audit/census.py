@@ -30,7 +30,7 @@ def census(e: Evidence) -> Check:
     told = ", ".join(f"{n:,} {s.replace('_', ' ')}" for s in STATUSES if (n := counts.get(s, 0)))
     if sum(counts[s] for s in STATUSES) != scheduled:
         return failed(name, f"{scheduled:,} requests were scheduled, but their fates add up to another sum: {told}.", "Run the load again; records were lost.", figures)  # fmt: skip
-    claimed = e.figures.get("completed") if not e.ours else None
+    claimed = e.quoted.get("completed") if not e.ours else None
     if isinstance(claimed, (int, float)) and claimed > counts["completed"]:
         return failed(name, f"The file claims {claimed:,.0f} completed requests, its records show {counts['completed']:,}.", "Count a request as completed when its last token came.", figures)  # fmt: skip
     broken = (counts["failed"] + counts["refused"]) / scheduled

@@ -49,7 +49,7 @@ def event_loop(e: Evidence) -> Check:
     name = "event-loop"
     if e.load is None or e.load.loop_lag_p99_ms is None:
         return no_data(name, "The lag of the client's event loop was not recorded.")
-    lag, tpot = e.load.loop_lag_p99_ms, e.figures.get("median_tpot_ms")
+    lag, tpot = e.load.loop_lag_p99_ms, e.quoted.get("median_tpot_ms")
     figures = {"loop_lag_p99_ms": round(lag, 3)}
     sentence = f"The event loop was at most {lag:.1f} ms late in 99 % of its turns."
     if lag > max(10.0 * e.load.time_scale, 0.5 * (tpot or 0.0)):

@@ -38,7 +38,7 @@ def send_lag(e: Evidence) -> Check:
     figures = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(most, 3)}
     if _closed(e) and e.concurrency is not None:
         return passed(name, f"A closed loop: a request is due when another ended; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
-    quoted = e.figures.get("p99_ttft_ms")
+    quoted = e.quoted.get("p99_ttft_ms")
     sentence = f"99 % of the requests left at most {p99:.1f} ms after they were due."
     scale = e.load.time_scale if e.load is not None else 1.0
     if p99 <= LAG_MS * scale:
@@ -87,7 +87,7 @@ def delivered(e: Evidence) -> Check:
         if share < 0.95:
             return failed(name, sentence, remedy, figures)
         return warned(name, sentence, remedy, figures) if share < 0.999 else passed(name, sentence, figures)
-    asked = e.figures.get("request_rate")
+    asked = e.quoted.get("request_rate")
     span = float(np.nanmax(r.sent_s) - np.nanmin(r.sent_s)) if sent.any() else 0.0
     rate = (int(sent.sum()) - 1) / span if span > 0 else math.inf
     if not isinstance(asked, (int, float)) or not math.isfinite(asked):
@@ -103,7 +103,7 @@ def delivered(e: Evidence) -> Check:
 
 def _delivered_by_summary(e: Evidence, name: str) -> Check:
     """Without single requests: the rate of answers against the rate that was asked."""
-    asked, served = e.figures.get("request_rate"), e.figures.get("request_throughput")
+    asked, served = e.quoted.get("request_rate"), e.quoted.get("request_throughput")
     if not _finite(asked) or not _finite(served):
         return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
     figures = {"asked_rate_per_s": asked, "request_throughput": round(served, 3)}
@@ -158,8 +158,8 @@ def plateau(e: Evidence) -> Check:
 
 def _plateau_by_summary(e: Evidence, name: str) -> Check:
     """Without single requests: requests in flight by Little's law (rate x time) against the client's cap."""
-    cap, rate, asked = (e.figures.get(k) for k in ("max_concurrency", "request_throughput", "request_rate"))
-    spent = _mean_latency_s(e.figures)
+    cap, rate, asked = (e.quoted.get(k) for k in ("max_concurrency", "request_throughput", "request_rate"))
+    spent = _mean_latency_s(e.quoted)
     if not _finite(cap) or not _finite(rate) or spent is None:
         return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
     mean = rate * spent
@@ -185,17 +185,17 @@ def _mean_latency_s(figures: Mapping[str, Any]) -> float | None:
 
 def _closed(e: Evidence) -> bool:
     """Whether a fixed number in flight was asked for instead of a rate."""
-    rate = e.figures.get("request_rate")
+    rate = e.quoted.get("request_rate")
     return e.ours or not isinstance(rate, (int, float)) or not math.isfinite(rate)
 
 
 def _all_at_once(e: Evidence) -> bool:
-    return not e.ours and e.figures.get("request_rate") in ("inf", math.inf)
+    return not e.ours and e.quoted.get("request_rate") == math.inf
 
 
 def _rate_kept(e: Evidence) -> bool:
     """The file names its rate and all requests were sent at it: a number that stands still then is a steady load."""
-    return not e.ours and _finite(e.figures.get("request_rate")) and delivered(e).status == "pass"
+    return not e.ours and _finite(e.quoted.get("request_rate")) and delivered(e).status == "pass"
 
 
 def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: str) -> Check:
@@ -207,7 +207,7 @@ def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: s
     if explained:
         return passed(name, f"{sentence}, which the server explains: {explained}.", figures)
     remedy = "Remove the client's connection limit (aiohttp: TCPConnector(limit=0); httpx: Limits(max_connections=None); vllm bench serve: no --max-concurrency), or a proxy's; the load offered was not the load delivered."  # fmt: skip
-    cap = e.figures.get("max_concurrency")
+    cap = e.quoted.get("max_concurrency")
     if cap == level:
         word = "--max-concurrency" if e.tool.startswith("vllm") else "its max_concurrency of"
         return failed(name, f"{sentence}: {word} {level} held the others back, so the asked rate never reached the server.", remedy, figures)  # fmt: skip

@@ -114,7 +114,7 @@ def quantiles(e: Evidence) -> Check:
     if len(times) == 0:
         return no_data(name, "No request of the window has such a time.")
     found = order_interval(times, 0.99)
-    quoted = any(k.startswith("p99_") for k in e.figures)
+    quoted = any(k.startswith("p99_") for k in e.quoted)
     if found is not None:
         figures[f"p99_{word.lower()}_ms_interval"] = [round(v, 2) for v in found]
         return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} lies between {found[0]:.3g} and {found[1]:.3g} ms (95 %).", figures)  # fmt: skip

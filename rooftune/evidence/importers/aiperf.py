@@ -1,15 +1,18 @@
-"""Reads aiperf's exports: ``profile_export.jsonl`` (records), and the summaries ``profile_export_aiperf.json`` and ``.csv``."""
+"""Reads aiperf's exports: the records ``profile_export.jsonl``, the summaries ``profile_export_aiperf.json``/``.csv``."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rooftune.evidence.records.columns import requests_from
+from rooftune.errors import RooftuneError
+from rooftune.evidence.importers.values import Json, inner, number, objects, parsed
+from rooftune.evidence.records.columns import ChunkArrivals, Floats, requests_from
 from rooftune.evidence.records.evidence import Evidence
 
 NAMES = {
@@ -36,70 +39,107 @@ TITLES = {
 }
 
 
-def read_records(values: list[dict[str, Any]], label: str, asked: dict[str, Any] | None = None) -> Evidence:
-    """Per-request records. Times are epoch nanoseconds in ``metadata``; latencies milliseconds in ``metrics``.
+@dataclass(frozen=True)
+class _Record:
+    """One request; times in seconds since the epoch, NaN = did not happen."""
 
-    ``asked`` is the summary that lies beside them, which knows the asked rate and the concurrency limit.
+    status: str
+    scheduled_s: float
+    sent_s: float
+    first_token_s: float
+    end_s: float
+    prompt_tokens: float
+    output_tokens: float
+    streamed_tokens: float
+    gaps_s: Floats
+    """Between its chunks."""
+    error: str
+
+
+def read_records(values: Sequence[Json], label: str, summary: Json | None = None) -> Evidence:
+    """Per-request records. Times are epoch nanoseconds in ``metadata``; latencies are milliseconds in ``metrics``.
+
+    ``summary`` is the aggregated JSON beside the records, which has the asked rate and the concurrency limit.
+
+    Raises:
+        RooftuneError: no record of the profiling phase has a time.
     """
-    rows = [_row(v) for v in values if v.get("metadata", {}).get("benchmark_phase", "profiling") == "profiling"]
-    columns: dict[str, Any] = {k: np.array([r[k] for r in rows], dtype=object if k == "status" else np.float64) for k in rows[0] if k not in ("gaps", "error")}  # fmt: skip
-    origin = float(np.nanmin(columns["sent_s"]))
-    for name in ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s"):
-        columns[name] = columns[name] - origin
-    columns["error_class"] = [r["error"] for r in rows]
-    chunks = [np.concatenate([[0.0], np.cumsum(r["gaps"])]) if math.isfinite(r["first_token_s"]) else np.empty(0) for r in rows]  # fmt: skip
-    sizes = np.array([len(c) for c in chunks])
-    owner = np.repeat(np.arange(len(rows)), sizes)
-    at = np.concatenate([columns["first_token_s"][i] + c for i, c in enumerate(chunks)]) if rows else np.empty(0)
-    total = np.where(np.isfinite(columns["output_tokens"]), columns["output_tokens"], sizes)
-    each = total / np.maximum(sizes, 1)
-    requests = requests_from(columns, token_s=at, token_count=each[owner], token_owner=owner)
-    return Evidence("aiperf", label, requests, figures=_load(asked or {}))
+    found = [_record(v) for v in values if inner(v, "metadata").get("benchmark_phase", "profiling") == "profiling"]
+    found = [r for r in found if math.isfinite(r.sent_s)]
+    if not found:
+        raise RooftuneError(f"{label} has no record of the profiling phase with a request_start_ns.")
+    origin = min(r.sent_s for r in found)
+    first = np.array([r.first_token_s for r in found]) - origin
+    end = np.array([r.end_s for r in found]) - origin
+    done = np.array([r.status == "completed" for r in found])
+    output = np.array([r.output_tokens for r in found])
+    columns = {
+        "status": np.array([r.status for r in found], dtype=object),
+        "scheduled_s": np.array([r.scheduled_s for r in found]) - origin,
+        "sent_s": np.array([r.sent_s for r in found]) - origin,
+        "first_token_s": first,
+        "last_token_s": np.where(done, end, np.nan),
+        "end_s": end,
+        "prompt_tokens": np.array([r.prompt_tokens for r in found]),
+        "output_tokens": output,
+        "streamed_tokens": np.array([r.streamed_tokens for r in found]),
+        "error_class": np.array([r.error for r in found], dtype=object),
+    }
+    requests = requests_from(columns, _chunks(found, first, output))
+    return Evidence("aiperf", label, requests, quoted=_asked(summary or {}))
 
 
-def _load(summary: dict[str, Any]) -> dict[str, Any]:
+def _chunks(records: Sequence[_Record], first: Floats, output: Floats) -> ChunkArrivals:
+    """Chunks of every request that got one; its tokens are spread evenly over them."""
+    at = [
+        first[i] + np.concatenate([[0.0], np.cumsum(r.gaps_s)]) if math.isfinite(first[i]) else np.empty(0)
+        for i, r in enumerate(records)
+    ]
+    sizes = np.array([len(a) for a in at])
+    owner = np.repeat(np.arange(len(records)), sizes)
+    each = np.where(np.isfinite(output), output, sizes) / np.maximum(sizes, 1)
+    return ChunkArrivals(np.concatenate(at), each[owner], owner)
+
+
+def _asked(summary: Json) -> dict[str, float]:
     """Asked rate and concurrency limit of the profiling phase, by vLLM's names."""
-    given = summary.get("input_config")
-    phases = given.get("phases") if isinstance(given, dict) else None
-    mine = [p for p in phases or [] if isinstance(p, dict) and p.get("kind", "profiling") == "profiling"]
+    phases = objects(inner(summary, "input_config").get("phases"))
+    mine = [p for p in phases if p.get("kind", "profiling") == "profiling"]
     if len(mine) != 1:
         return {}
-    named = {"request_rate": _number(mine[0].get("rate")), "max_concurrency": _number(mine[0].get("concurrency"))}
+    named = {"request_rate": parsed(mine[0].get("rate")), "max_concurrency": parsed(mine[0].get("concurrency"))}
     return {k: v for k, v in named.items() if v is not None}
 
 
-def _row(value: dict[str, Any]) -> dict[str, Any]:
-    about, metrics = value.get("metadata", {}), value.get("metrics") or {}
+def _record(value: Json) -> _Record:
+    about, metrics = inner(value, "metadata"), inner(value, "metrics")
     start, end = _seconds(about.get("request_start_ns")), _seconds(about.get("request_end_ns"))
-    ttft = _metric(metrics, "time_to_first_token") / 1000
-    gaps = metrics.get("inter_chunk_latency", {}).get("value") if isinstance(metrics.get("inter_chunk_latency"), dict) else None  # fmt: skip
+    due = _seconds(about.get("credit_issued_ns"))
+    gaps = inner(metrics, "inter_chunk_latency").get("value")
     bad = value.get("error") is not None
-    status = "cut" if about.get("was_cancelled") else "failed" if bad else "completed"
-    mine, usage = _metric(metrics, "output_sequence_length"), _metric(metrics, "usage_completion_tokens")
-    mine = mine if math.isfinite(mine) else _metric(metrics, "output_token_count")
-    return {
-        "status": status,
-        "scheduled_s": _seconds(about.get("credit_issued_ns")) if about.get("credit_issued_ns") else start,
-        "sent_s": start,
-        "first_token_s": start + ttft,
-        "last_token_s": end if status == "completed" else math.nan,
-        "end_s": end,
-        "prompt_tokens": _metric(metrics, "input_sequence_length"),
-        "output_tokens": usage if math.isfinite(usage) else mine,
-        "streamed_tokens": mine,
-        "gaps": np.array(gaps, dtype=np.float64) / 1000 if isinstance(gaps, list) else np.empty(0),
-        "error": str((value.get("error") or {}).get("message", "")) if bad else "",
-    }
+    streamed = _metric(metrics, "output_sequence_length")
+    streamed = streamed if math.isfinite(streamed) else _metric(metrics, "output_token_count")
+    usage = _metric(metrics, "usage_completion_tokens")
+    return _Record(
+        status="cut" if about.get("was_cancelled") else "failed" if bad else "completed",
+        scheduled_s=due if due > 0 else start,
+        sent_s=start,
+        first_token_s=start + _metric(metrics, "time_to_first_token") / 1000,
+        end_s=end,
+        prompt_tokens=_metric(metrics, "input_sequence_length"),
+        output_tokens=usage if math.isfinite(usage) else streamed,
+        streamed_tokens=streamed,
+        gaps_s=np.nan_to_num([number(g) / 1000 for g in gaps]) if isinstance(gaps, list) else np.empty(0),
+        error=str(inner(value, "error").get("message", "")) if bad else "",
+    )
 
 
-def read_summary(value: dict[str, Any], label: str) -> Evidence:
-    """The aggregated JSON: figures only."""
-    found: dict[str, Any] = _load(value)
-    for theirs, block in value.items():
-        if isinstance(block, dict) and theirs in (*NAMES, *RATES):
-            _take(found, theirs, {k: block.get(k) for k in STATISTICS})
-    duration = found.get("duration")
-    return Evidence("aiperf", label, figures=found, duration_s=duration if isinstance(duration, float) else None)
+def read_summary(value: Json, label: str) -> Evidence:
+    """The aggregated JSON: metrics only."""
+    quoted = _asked(value)
+    for theirs in (*NAMES, *RATES):
+        quoted |= _quoted(theirs, inner(value, theirs))
+    return Evidence("aiperf", label, quoted=quoted, duration_s=quoted.get("duration"))
 
 
 def is_summary_csv(path: Path) -> bool:
@@ -109,44 +149,42 @@ def is_summary_csv(path: Path) -> bool:
 
 
 def read_csv(path: Path) -> Evidence:
-    """The aggregated CSV: a table of record metrics with percentiles, then a table of single values."""
-    found: dict[str, Any] = {}
+    """The aggregated CSV: a table of metrics with percentiles, then a table of single values.
+
+    Raises:
+        RooftuneError: the file is not a CSV.
+    """
+    quoted: dict[str, float] = {}
     header: list[str] = []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.reader(file):
-            if row and row[0] == "Metric":
-                header = row
-            elif row and header and row[0] in TITLES:
-                cells = dict(zip(header, row, strict=False))
-                values = {k: cells.get(k, cells.get("Value") if k == "avg" else None) for k in STATISTICS}
-                _take(found, TITLES[row[0]], values)
-    return Evidence("aiperf", path.name, figures=found, duration_s=found.get("duration"))
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row and row[0] == "Metric":
+                    header = row
+                elif row and header and row[0] in TITLES:
+                    cells = dict(zip(header, row, strict=False))
+                    values = {k: cells.get(k, cells.get("Value") if k == "avg" else None) for k in STATISTICS}
+                    quoted |= _quoted(TITLES[row[0]], values)
+        except csv.Error as error:
+            raise RooftuneError(f"{path}, line {reader.line_num}: {error}.") from None
+    return Evidence("aiperf", path.name, quoted=quoted, duration_s=quoted.get("duration"))
 
 
-def _take(found: dict[str, Any], theirs: str, block: dict[str, Any]) -> None:
+def _quoted(theirs: str, block: Json) -> dict[str, float]:
+    """One metric of theirs by vLLM's names: one for each statistic, a single one for a rate or a count."""
     if theirs in RATES:
-        value = _number(block.get("avg"))
-        if value is not None:
-            found[RATES[theirs]] = value
-        return
-    for statistic, word in STATISTICS.items():
-        value = _number(block.get(statistic))
-        if value is not None:
-            found[f"{word}_{NAMES[theirs]}"] = value
+        named = {RATES[theirs]: parsed(block.get("avg"))}
+    else:
+        named = {f"{word}_{NAMES[theirs]}": parsed(block.get(statistic)) for statistic, word in STATISTICS.items()}
+    return {k: v for k, v in named.items() if v is not None and math.isfinite(v)}
 
 
-def _metric(metrics: dict[str, Any], name: str) -> float:
-    block = metrics.get(name)
-    value = _number(block.get("value")) if isinstance(block, dict) else None
-    return math.nan if value is None else value
+def _metric(metrics: Json, name: str) -> float:
+    return number(inner(metrics, name).get("value"))
 
 
-def _seconds(nanoseconds: Any) -> float:
-    return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else math.nan
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(str(value).replace(",", "")) if value not in (None, "") else None
-    except ValueError:
-        return None
+def _seconds(nanoseconds: object) -> float:
+    if isinstance(nanoseconds, bool) or not isinstance(nanoseconds, (int, float)):
+        return math.nan
+    return number(nanoseconds / 1e9) if abs(nanoseconds) < 1e300 else math.nan

@@ -1,26 +1,29 @@
-"""Reads what the audit looks at from our folders and from the files of other tools, recognised by their content."""
+"""Reads runs from our own folders and from the files of other tools, which are recognised by their content."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.importers import aiperf, csv_file, guidellm, vllm_bench
 from rooftune.evidence.importers.run_folder import read_folder
-from rooftune.evidence.records.columns import read_requests
+from rooftune.evidence.importers.values import Json
 from rooftune.evidence.records.evidence import Evidence
+from rooftune.evidence.records.parquet_files import read_requests
 
-KINDS = "a run folder, a trial folder, JSON of vllm bench serve or guidellm, JSON, JSONL or CSV of aiperf, or a CSV with one request a row"
+KINDS = (
+    "a run folder, a trial folder, JSON of vllm bench serve or guidellm, JSON, JSONL or CSV of aiperf, "
+    "or a CSV with one request per row"
+)
 
 
 def read(path: Path, duration_s: float | None = None, map: Mapping[str, str] | None = None) -> list[Evidence]:
-    """All runs that ``path`` holds.
+    """All runs in ``path``.
 
     Raises:
-        InputError: nothing there that can be read; the message says what can.
+        InputError: there is nothing that can be read; the message lists what can.
         RooftuneError: the file is cut or empty.
     """
     if path.is_dir():
@@ -45,34 +48,41 @@ def _json(path: Path, duration_s: float | None) -> list[Evidence]:
         return guidellm.read(first, path.name)
     if "metadata" in first and ("metrics" in first or "error" in first):
         beside = path.with_name("profile_export_aiperf.json")
-        asked = load_json(beside)[0] if beside.is_file() else None
-        return [aiperf.read_records(values, path.name, asked)]
+        summary = load_json(beside)[0] if beside.is_file() else None
+        return [aiperf.read_records(values, path.name, summary)]
     if isinstance(first.get("request_throughput"), dict) or isinstance(first.get("request_latency"), dict):
         return [aiperf.read_summary(first, path.name)]
     if "duration" in first and "completed" in first:
         return [vllm_bench.read(v, _label(path, i, values), duration_s) for i, v in enumerate(values)]
     if "candidate" in first and "workload_hash" in first:
         return read_folder(path.parent)
-    raise InputError(f"{path} is JSON of a kind that is not known; give {KINDS}.")
+    raise InputError(f"{path} is JSON of an unknown kind; give {KINDS}.")
 
 
-def _label(path: Path, i: int, values: list[dict[str, Any]]) -> str:
+def _label(path: Path, i: int, values: list[Json]) -> str:
     return path.name if len(values) == 1 else f"{path.name}#{i + 1}"
 
 
-def load_json(path: Path) -> list[dict[str, Any]]:
-    """One JSON object, a list of them, or one a line (``--append-result``, JSONL)."""
+def load_json(path: Path) -> list[Json]:
+    """One JSON object, a list of them, or one per line (``--append-result``, JSONL).
+
+    Raises:
+        InputError: the file has no JSON object.
+        RooftuneError: it is cut or not JSON.
+    """
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     try:
         value = json.loads(text)
         found = value if isinstance(value, list) else [value]
-    except json.JSONDecodeError as error:
+    except RecursionError:
+        raise RooftuneError(f"{path} is nested too deeply to be a results file.") from None
+    except ValueError as error:
         try:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError:
-            raise RooftuneError(f"{path} is cut or no JSON ({error.msg} at line {error.lineno}).") from None
+        except (ValueError, RecursionError):
+            raise RooftuneError(f"{path} is cut or not JSON ({error}).") from None
     if not found or not all(isinstance(v, dict) for v in found):
-        raise InputError(f"{path} holds no JSON object; give {KINDS}.")
+        raise InputError(f"{path} has something else than JSON objects; give {KINDS}.")
     return found
 
 

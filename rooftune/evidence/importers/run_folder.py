@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rooftune.errors import InputError
-from rooftune.evidence.records.columns import read_requests, read_ticks
 from rooftune.evidence.records.evidence import Evidence
+from rooftune.evidence.records.parquet_files import read_requests, read_ticks
 from rooftune.evidence.records.trial_files import read_trial
 from rooftune.files import read_model
 from rooftune.loadgen.summary import LoadSummary

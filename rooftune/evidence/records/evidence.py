@@ -1,10 +1,10 @@
-"""What the audit looks at: the records and the figures of one trial, ours or another tool's."""
+"""What the audit looks at: the records and the metrics of one run, ours or another tool's."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from rooftune.workloads.spec import Closed, Workload
 
 @dataclass(frozen=True)
 class Evidence:
-    """One measured run as far as its files tell. None or empty = the source does not have it."""
+    """One measured run as its files describe it. None or empty = the source does not have it."""
 
     tool: str
     """Who recorded it: 'rooftune', 'vllm bench serve', 'guidellm', 'aiperf', 'csv'."""
@@ -28,12 +28,12 @@ class Evidence:
     workload: Workload | None = None
     trial: TrialResult | None = None
     log: str | None = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """What the tool printed of itself, by vLLM's names (``request_rate``, ``completed``, ``p99_ttft_ms`` …)."""
+    quoted: Mapping[str, float] = field(default_factory=dict)
+    """What the tool reports, by vLLM's names (``completed``, ``p99_ttft_ms`` …); ``request_rate`` may be infinite."""
     duration_s: float | None = None
-    """How long the client looked, from the first send."""
+    """How long the client measured, from the first send."""
     characters: bool = False
-    """Answers are known in characters only."""
+    """Lengths of answers are known in characters only."""
 
     @property
     def ours(self) -> bool:
@@ -41,7 +41,7 @@ class Evidence:
 
     @property
     def window(self) -> Window | None:
-        """The measured stretch: ours, or all that the other tool looked at."""
+        """The measured window: ours, or everything that the other tool measured."""
         if self.trial is not None and self.trial.window is not None:
             return self.trial.window
         if self.duration_s is not None:
@@ -61,11 +61,11 @@ class Evidence:
 
     @property
     def concurrency(self) -> int | None:
-        """Requests that a closed loop keeps in flight; None = open loop, or not told."""
+        """Requests that a closed loop keeps in flight; None = open loop, or not known."""
         if self.workload is not None and isinstance(self.workload.arrivals, Closed):
             return self.workload.arrivals.concurrency
-        value = self.figures.get("max_concurrency")
-        return int(value) if isinstance(value, (int, float)) else None
+        value = self.quoted.get("max_concurrency")
+        return int(value) if value is not None and math.isfinite(value) else None
 
     @classmethod
     def of_trial(
@@ -77,6 +77,6 @@ class Evidence:
         trial: TrialResult,
         log: str | None,
     ) -> Evidence:
-        """A trial of ours."""
+        """One of our own trials."""
         label = f"{trial.candidate}/{trial.n}"
         return cls("rooftune", label, requests, ticks, load, workload, trial, log, trial.metrics)
