@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Window(BaseModel):
@@ -13,6 +13,12 @@ class Window(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     start_s: float
     end_s: float
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Window:
+        if not self.start_s < self.end_s:
+            raise ValueError(f"the window ends at {self.end_s:g} s, not after its start at {self.start_s:g} s")
+        return self
 
     @property
     def seconds(self) -> float:

@@ -54,7 +54,7 @@ def _server(e: Evidence) -> tuple[float, float] | None:
         return None
     at = e.ticks["t_s"]
     edges = at[(at >= e.window.start_s) & (at <= e.window.end_s)]
-    if len(edges) < 3:
+    if len(edges) < 3 or edges[0] >= edges[-1]:
         return None
     span = Window(start_s=float(edges[0]), end_s=float(edges[-1]))
     counted = delta(e.ticks, "generation_tokens_total", span)

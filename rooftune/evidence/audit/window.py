@@ -134,6 +134,8 @@ def length(e: Evidence) -> Check:
     if len(spans) == 0:
         return failed(name, f"No answer was completed in {seconds:g} s.", "Measure longer.", {"window_s": seconds})
     answer = float(np.median(spans))
+    if answer <= 0:
+        return no_data(name, "The file has answers that end when they begin, so their length is not known.")
     at = np.linspace(e.window.start_s, e.window.end_s, 500)
     present = inside(np.fmin(e.requests.first_token_s, e.requests.last_s), e.requests.left_s, at)
     full = float(np.quantile(present, 0.9))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats, Requests, Ticks
-from rooftune.evidence.records.trial import TrialResult
+from rooftune.evidence.records.trial import MOST_S, TrialResult
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Closed, Workload
@@ -44,11 +44,10 @@ class Evidence:
         """The measured window: ours, or everything that the other tool measured."""
         if self.trial is not None and self.trial.window is not None:
             return self.trial.window
-        if self.duration_s is not None:
-            return Window(start_s=0.0, end_s=self.duration_s)
-        if self.requests is not None and len(self.requests):
-            return Window(start_s=0.0, end_s=self.requests.observed_until_s)
-        return None
+        length = self.duration_s
+        if length is None and self.requests is not None:
+            length = self.requests.observed_until_s
+        return Window(start_s=0.0, end_s=length) if length is not None and 0 < length <= MOST_S else None
 
     def samples(self, column: str) -> Floats | None:
         """Known values of a column of the ticks within the window; None when there are none."""

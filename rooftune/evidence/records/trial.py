@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rooftune.engines.server import EffectiveConfig
 from rooftune.engines.target import CalibrationFile
 from rooftune.metrics.window import Window
 
+MOST_S = 1e9
+"""Longest load that is believed: some 30 years."""
 CheckStatus = Literal["pass", "warn", "fail", "no data"]
 
 
@@ -39,7 +41,7 @@ class Census(BaseModel):
 class TrialResult(BaseModel):
     """One trial. ``metrics`` has vLLM's names; a figure without meaning here is absent, ``withheld`` says why."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     format: int = 1
     candidate: str
     n: int
@@ -82,6 +84,13 @@ class TrialResult(BaseModel):
         default_factory=dict, description="ln(metric) with one block of the window left out, for each block in turn"
     )
     checks: list[Check] = Field(default_factory=list)
+
+    @field_validator("window")
+    @classmethod
+    def _bounded(cls, window: Window | None) -> Window | None:
+        if window is not None and not (window.start_s >= -MOST_S and window.end_s <= MOST_S):
+            raise ValueError(f"the window from {window.start_s:g} to {window.end_s:g} s is not one of a measured load")
+        return window
 
     @property
     def believed(self) -> bool:
