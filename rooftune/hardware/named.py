@@ -23,5 +23,5 @@ def accelerator(name: str) -> Accelerator:
         names = [a.name for a in accelerators()]
         begin = [n for n in names if plain(n).startswith(plain(name))] if plain(name) else []
         near = f" (did you mean {' or '.join(map(repr, begin))}?)" if begin else nearest(name, names)
-        raise InputError(f"unknown GPU {name!r}{near}{'' if near else ';'} the catalogue has {', '.join(names)}.")
+        raise InputError(f"unknown GPU {name!r}{near}; the catalogue has {', '.join(names)}.")
     return found

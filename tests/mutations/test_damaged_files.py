@@ -26,7 +26,7 @@ from rooftune.workloads.spec import Workload
 from tests.evidence import made_load
 from tests.mutations.mutate import damaged_json, damaged_text
 
-CASES = 150
+CASES = 80
 """Damaged copies of each file."""
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "tests" / "evidence" / "data"
