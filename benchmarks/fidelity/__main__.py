@@ -1,15 +1,16 @@
-"""How true the simulator is: measured against predicted. Exits 1 when it falls short of what is asked of it.
+"""How accurate the simulator is: predictions compared with measurements. Exits with 1 if a goal is missed.
 
     python -m benchmarks.fidelity [--quick] [--no-vllm] [--figure docs/figures/fidelity.png]
 
-1. One experiment on a T4: the server's own windows within 8 %, and the figures that its client published within 12 %, both
-   from one simulation.
-2. Public measurements of other GPUs: median error at most 10 %, none above 25 %; points that constants were fitted to and
-   points held back apart; and every GPU predicted by constants fitted without it.
-3. Real vLLM on this machine's processor, when .venv-vllm is there: calibrated on a short sweep, then three other configurations
-   within 15 %.
+1. One experiment on a T4: the server's own windows within 8 %, and the numbers that its client published within 12 %,
+  both from one simulation.
+2. Public measurements of other GPUs: median error at most 10 %, none above 25 %. Points that constants were fitted to
+  and points held back are shown separately, and every GPU is also predicted with constants fitted without it.
+3. Real vLLM on this machine's processor, if .venv-vllm exists: calibrated on a short sweep, then three other
+  configurations within 15 %.
 
---quick leaves out the fits without each GPU and real vLLM, which take minutes. All predictions are simulated; all measurements name their source.
+--quick skips the fits without each GPU and real vLLM, which take minutes. All predictions are simulated; all
+measurements name their source.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 import rooftune.simulator
 from benchmarks.fidelity import silicon
 from benchmarks.fidelity import t4_replay as t4
 from benchmarks.fidelity.judged import Judged
-from benchmarks.fidelity.measurements import Point, points, predicted, reason_aside, relative_error
+from benchmarks.fidelity.measurements import Point, points, predicted, reason_aside
 from benchmarks.fidelity.public_fit import without_each_gpu
 from rooftune.hardware.named import accelerator
 from rooftune.simulator.steptime.constants import generation
@@ -37,15 +40,22 @@ ERRORS = Path(rooftune.simulator.__file__).parent / "steptime" / "data" / "error
 LEAST_GPUS, LEAST_FAMILIES, LEAST_POINTS = 5, 3, 40
 
 
+class Claim(NamedTuple):
+    """Throughput as the experiment's client published it, and as emulated."""
+
+    published: float
+    emulated: float
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Print the tables; 1 when something falls short."""
+    """Print the tables; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="leave out the fits without each GPU, and real vLLM")
-    parser.add_argument("--no-vllm", action="store_true", help="leave out real vLLM")
+    parser.add_argument("--quick", action="store_true", help="skip the fits without each GPU, and real vLLM")
+    parser.add_argument("--no-vllm", action="store_true", help="skip real vLLM")
     parser.add_argument(
         "--write-errors", action="store_true", help="write rooftune/simulator/steptime/data/errors.yaml"
     )
-    parser.add_argument("--figure", type=Path, help="draw measured against predicted into this PNG")
+    parser.add_argument("--figure", type=Path, help="draw measured and predicted values into this PNG")
     given = parser.parse_args(arguments)
     short = [*windows(), *published()]
     every = [Judged(p, predicted(p)) for p in points()]
@@ -65,9 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
         draw(judged, given.figure)
         print(f"\nfigure: {given.figure}")
     for line in short:
-        print(f"FALLS SHORT: {line}", file=sys.stderr)
-    left = " (real vLLM was left out)" if given.quick or given.no_vllm else ""
-    print("\n" + ("falls short, see above" if short else f"all within what is asked{left}"))
+        print(f"MISSED: {line}", file=sys.stderr)
+    skipped = " (real vLLM was skipped)" if given.quick or given.no_vllm else ""
+    print("\n" + ("goals missed, see above" if short else f"all goals met{skipped}"))
     return 1 if short else 0
 
 
@@ -95,29 +105,31 @@ def windows() -> list[str]:
 
 
 def published() -> list[str]:
-    """What the experiment's client said, emulated on the same simulation."""
+    """What the experiment's client reported, emulated on the same simulation."""
     print(
         "\nThe same simulation through the experiment's client (100 connections, cut, survivors only, characters / 4)\n"
     )
-    print("| max_num_seqs | figure | published | emulated | error |")
+    print("| max_num_seqs | metric | published | emulated | error |")
     print("|---|---|---:|---:|---:|")
-    short, gains = [], []
-    for seqs, figures in t4.PUBLISHED.items():
+    short: list[str] = []
+    gains: list[Claim] = []
+    for seqs, numbers in t4.PUBLISHED.items():
         run = t4.run(seqs, sent_for_s=t4.SENT_FOR_S[seqs])
-        gains.append((figures["throughput_tok_s"], run.claimed.throughput_tok_s))
-        for name, value in figures.items():
-            found = run.claimed.figures()[name]
+        gains.append(Claim(numbers["throughput_tok_s"], run.claimed.throughput_tok_s))
+        for name, value in numbers.items():
+            found = run.claimed.published()[name]
             error = found / value - 1
             print(f"| {seqs or 'default (256)'} | {name} | {value:,.1f} | {found:,.1f} | {error:+.1%} |")
             if abs(error) > PUBLISHED_WITHIN:
-                short.append(
-                    f"published {name}, max_num_seqs {seqs or 'default'}: {error:+.1%}, more than {PUBLISHED_WITHIN:.0%}"
-                )
+                where = f"published {name}, max_num_seqs {seqs or 'default'}"
+                short.append(f"{where}: {error:+.1%}, more than {PUBLISHED_WITHIN:.0%}")
     truth = float(t4.run(8).windows_tok_s.mean() / t4.run(None).windows_tok_s.mean()) - 1
     measured = float(np.mean(t4.WINDOWS[8][1]) / np.mean(t4.WINDOWS[None][1])) - 1
-    said, emulated = (gains[1][i] / gains[0][i] - 1 for i in (0, 1))
+    said = gains[1].published / gains[0].published - 1
+    emulated = gains[1].emulated / gains[0].emulated - 1
     print(
-        f"\nGain of --max-num-seqs 8: published {said:+.1%}, emulated {emulated:+.1%}; at the server {measured:+.1%}, simulated {truth:+.1%}."
+        f"\nGain of --max-num-seqs 8: published {said:+.1%}, emulated {emulated:+.1%}; "
+        f"at the server {measured:+.1%}, simulated {truth:+.1%}."
     )
     return short
 
@@ -129,7 +141,7 @@ def public(judged: list[Judged]) -> list[str]:
     print(f"\nPublic measurements: {len(judged)} points, {len(gpus)} GPUs, {len(families)} kernel families\n")
     print("| points | number | median error | 90 % within | largest |")
     print("|---|---:|---:|---:|---:|")
-    for name, chosen in _groups(judged):
+    for name, chosen in _groups(judged).items():
         found = np.abs([j.error for j in chosen])
         print(f"| {name} | {len(found)} | {np.median(found):.1%} | {np.quantile(found, 0.9):.1%} | {found.max():.1%} |")
     worst = sorted(judged, key=lambda j: -abs(j.error))[:5]
@@ -147,28 +159,28 @@ def public(judged: list[Judged]) -> list[str]:
     return short
 
 
-def _groups(judged: list[Judged]) -> list[tuple[str, list[Judged]]]:
-    def by(key: Callable[[Point], str]) -> list[tuple[str, list[Judged]]]:
+def _groups(judged: list[Judged]) -> dict[str, list[Judged]]:
+    def by(key: Callable[[Point], str]) -> dict[str, list[Judged]]:
         found: dict[str, list[Judged]] = defaultdict(list)
         for j in judged:
             found[key(j.point)].append(j)
-        return sorted(found.items())
+        return dict(sorted(found.items()))
 
-    uses = dict(by(lambda p: p.use))
+    uses = by(lambda p: p.use)
     crowds = [j for j in judged if not j.point.one_at_a_time]
-    return [
-        ("all", judged),
-        ("**fitted to**", uses["fit"]),
-        ("**held back**", uses["hold"]),
-        ("many requests through the scheduler", crowds),
-        *((f"{kernel}", rows) for kernel, rows in by(lambda p: p.kernel)),
-        *((f"{gpu} ({generation(accelerator(gpu))})", rows) for gpu, rows in by(lambda p: p.gpu)),
-    ]
+    return {
+        "all": judged,
+        "**fitted to**": uses["fit"],
+        "**held back**": uses["hold"],
+        "many requests through the scheduler": crowds,
+        **by(lambda p: p.kernel),
+        **{f"{gpu} ({generation(accelerator(gpu))})": rows for gpu, rows in by(lambda p: p.gpu).items()},
+    }
 
 
 def aside(rest: list[Judged]) -> None:
-    """What is not judged, by its rule, with the errors all the same."""
-    print("\nNot judged, by rules that do not look at the error:\n")
+    """The points that are not judged, by rule, with their errors."""
+    print("\nNot judged, by rules that do not depend on the error:\n")
     print("| rule | points | error: median, largest |")
     print("|---|---:|---|")
     found: dict[str, list[float]] = defaultdict(list)
@@ -179,13 +191,13 @@ def aside(rest: list[Judged]) -> None:
 
 
 def second_opinion() -> None:
-    """Products of matrices against the measured tables of aiconfigurator-core, where it is installed."""
+    """Matrix products compared with the measured tables of aiconfigurator-core, if it is installed."""
     root = silicon.folder()
     if root is None:
-        print("\nSecond opinion: aiconfigurator-core is not here (extra `silicon`), so nothing was held against it.")
+        print("\nSecond opinion: skipped, because aiconfigurator-core is not installed (extra `silicon`).")
         return
     print(
-        "\nSecond opinion: our products against aiconfigurator-core's tables of vLLM kernels (nothing was fitted to them)\n"
+        "\nSecond opinion: our products and aiconfigurator-core's tables of vLLM kernels (nothing was fitted to them)\n"
     )
     print("| GPU | kernel | " + " | ".join(f"{low}-{high} rows" for low, high in silicon.ROWS) + " |")
     print("|---|---|" + "---|" * len(silicon.ROWS))
@@ -198,38 +210,42 @@ def second_opinion() -> None:
 
 
 def left_out() -> list[float]:
-    """Each GPU by constants fitted without it."""
+    """Each GPU with constants fitted without it."""
     print(
-        "\nEach GPU predicted by constants that were fitted without it (its generation's too, where another card of it is there)\n"
+        "\nEach GPU predicted with constants fitted without it (those of its generation too, if the data have another "
+        "card of it)\n"
     )
     print("| GPU left out | points | median error | largest | mean |")
     print("|---|---:|---:|---:|---:|")
     pooled: list[float] = []
     for gpu, rows in without_each_gpu().items():
-        errors = np.array([relative_error(p, v) for p, v in rows])
+        errors = np.array([j.error for j in rows])
         pooled += errors.tolist()
-        print(
-            f"| {gpu} | {len(errors)} | {np.median(np.abs(errors)):.1%} | {np.abs(errors).max():.1%} | {errors.mean():+.1%} |"
-        )
-    print(
-        f"| all | {len(pooled)} | {np.median(np.abs(pooled)):.1%} | {np.abs(pooled).max():.1%} | {np.mean(pooled):+.1%} |"
-    )
+        print(_error_row(gpu, errors))
+    print(_error_row("all", np.array(pooled)))
     return pooled
 
 
+def _error_row(name: str, errors: npt.NDArray[np.float64]) -> str:
+    sizes = np.abs(errors)
+    return f"| {name} | {len(errors)} | {np.median(sizes):.1%} | {sizes.max():.1%} | {errors.mean():+.1%} |"
+
+
 def write_errors(judged: list[Judged], unseen: list[float]) -> None:
-    """The table that predictions quote their error from."""
+    """Write the table from which predictions quote their error."""
     found: dict[str, list[float]] = defaultdict(list)
     for j in judged:
         found[f"{j.point.gpu}/{j.point.kernel}"].append(abs(j.error))
         found[f"{generation(accelerator(j.point.gpu))}/{j.point.kernel}"].append(abs(j.error))
     missed = np.abs(unseen)
     lines = [
-        "# Written by `python -m benchmarks.fidelity --write-errors`: relative errors of the public measurements, by GPU and by generation",
-        "# with the kernel family (seen), and on GPUs that the constants were not fitted to (unseen). within_90: 90 % stayed within it.",
+        "# Written by `python -m benchmarks.fidelity --write-errors`: relative errors of the public measurements,",
+        "# by GPU and by generation with the kernel family (seen), and on GPUs that the constants were not fitted to",
+        "# (unseen). within_90: 90 % stayed within it.",
         "seen:",
         *(f"  {k}: {{points: {len(v)}, within_90: {np.quantile(v, 0.9):.3f}}}" for k, v in sorted(found.items())),
-        f"unseen: {{points: {len(unseen)}, median: {np.median(missed):.3f}, within_90: {np.quantile(missed, 0.9):.3f}}}",
+        f"unseen: {{points: {len(unseen)}, median: {np.median(missed):.3f}, "
+        f"within_90: {np.quantile(missed, 0.9):.3f}}}",
     ]
     ERRORS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"\nwritten: {ERRORS}")
@@ -242,8 +258,8 @@ def real_vllm() -> list[str]:
     return measure()
 
 
-def _list(values: object) -> str:
-    return ", ".join(f"{v:.0f}" if v >= 100 else f"{v:.1f}" for v in values)  # type: ignore[attr-defined]
+def _list(values: Iterable[float]) -> str:
+    return ", ".join(f"{v:.0f}" if v >= 100 else f"{v:.1f}" for v in values)
 
 
 if __name__ == "__main__":

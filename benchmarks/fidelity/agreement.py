@@ -1,12 +1,13 @@
-"""`rooftune load` and `vllm bench serve` on one server, with the same arrivals and lengths, side by side.
+"""`rooftune load` and `vllm bench serve` on one server, with the same arrivals and lengths.
 
-Starts an engine, then lets both clients send the very schedule of the workload (`vllm bench serve` replays it as a timed
-trace), each as often as `--rounds` says, in the order ours, theirs, theirs, ours ..., and prints the medians with the range.
+The benchmark starts an engine and lets both clients send the schedule of the workload (`vllm bench serve` replays it
+as a timed trace). Each runs `--rounds` times, in the order ours, theirs, theirs, ours and so on. It prints the
+medians with their ranges.
 
     python -m benchmarks.fidelity.agreement --engine simulated
     python -m benchmarks.fidelity.agreement --engine vllm
 
-Both need `make vllm`, which brings `vllm bench serve` and the tokenizer that it wants.
+Both need `make vllm`, which installs `vllm bench serve` and the tokenizer that it requires.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.launch import running
@@ -52,7 +53,7 @@ BENCH = (
     "from vllm.utils.argparse_utils import FlexibleArgumentParser as P; "
     "from vllm.benchmarks.serve import add_cli_args, main; p = P(); add_cli_args(p); main(p.parse_args())"
 )
-"""`vllm bench serve` by its module: the `vllm` script of the CPU package does not start (its distribution has another name)."""
+"""`vllm bench serve` by module, because the `vllm` script of the CPU package does not start."""
 CHUNK = 16
 
 
@@ -94,8 +95,15 @@ async def compare(asked: argparse.Namespace, scratch: Path) -> None:
         print(row(words, [r[name] for r in found["ours"]], [r[name] for r in found["theirs"]], digits))
 
 
-def case(engine: str, model: Path, python: str) -> tuple[Target, EngineConfig]:
-    """Target and configuration. Without prefix cache: the second load of the same prompts must cost what the first did."""
+class Case(NamedTuple):
+    """The server that both clients load."""
+
+    target: Target
+    config: EngineConfig
+
+
+def case(engine: str, model: Path, python: str) -> Case:
+    """Target and configuration. The prefix cache is off, so that loading the same prompts again costs the same."""
     if engine == "simulated":
         flags = parse_set(["quantization=awq", "enforce_eager=true", "max_model_len=2048", "dtype=half"], "0.15.1")
         target = Target(engine="simulated", gpu="T4", model="llama-2-7b", engine_version="0.15.1", flags=flags)
@@ -103,11 +111,11 @@ def case(engine: str, model: Path, python: str) -> tuple[Target, EngineConfig]:
         flags = parse_set(["enforce_eager=true", "max_num_seqs=64", "max_model_len=2048"], "0.32.0")
         version = installed(python).version
         target = Target(engine="vllm", model=str(model), engine_version=version, vllm_python=python, flags=flags)
-    return target, EngineConfig(model=target.model, enable_prefix_caching=False).with_change(flags)
+    return Case(target, EngineConfig(model=target.model, enable_prefix_caching=False).with_change(flags))
 
 
 def written_trace(workload: str, duration_s: float, seed: int, path: Path) -> Path:
-    """The workload's schedule as `vllm bench serve --dataset-name timed_trace` reads it; every prompt is of its own text."""
+    """The workload's schedule as `vllm bench serve --dataset-name timed_trace` reads it; every prompt is different."""
     spec = load_workload(workload).model_copy(update={"duration_s": duration_s, "warmup_s": 0.0, "seed": seed})
     plan, chunk = draw(spec), 0
     with path.open("w", encoding="utf-8") as file:
@@ -151,12 +159,12 @@ def theirs(url: str, name: str, tokenizer: Path, python: str, trace: Path) -> di
 def row(words: str, a: list[float], b: list[float], digits: int) -> str:
     """One line of the table."""
 
-    def text(values: list[float]) -> tuple[str, str]:
+    def cells(values: list[float]) -> list[str]:
         low, high = min(values), max(values)
-        return f"{statistics.median(values):,.{digits}f}", f"{low:,.{digits}f} to {high:,.{digits}f}"
+        return [f"{statistics.median(values):,.{digits}f}", f"{low:,.{digits}f} to {high:,.{digits}f}"]
 
     ratio = statistics.median(a) / statistics.median(b) if statistics.median(b) else float("nan")
-    return f"| {words} | {' | '.join([*text(a), *text(b)])} | {ratio:.3f} |"
+    return f"| {words} | {' | '.join([*cells(a), *cells(b)])} | {ratio:.3f} |"
 
 
 if __name__ == "__main__":

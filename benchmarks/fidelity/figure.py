@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def draw(judged: list[Judged], path: Path) -> None:
     _scatter(left, judged)
     _by_gpu(right, judged)
     figure.suptitle(
-        f"Step times and serving figures of {len(judged)} public measurements against the simulator", fontsize=12
+        f"Step times and serving metrics of {len(judged)} public measurements and the simulator", fontsize=12
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, facecolor="white")
@@ -42,7 +42,7 @@ def draw(judged: list[Judged], path: Path) -> None:
 
 
 def _milliseconds(j: Judged, value: float) -> float:
-    """A figure as a time, so that all fit on one axis: of a step, a prompt, a request, or per 1,000 tokens of a service."""
+    """A value as a time, so that all fit on one axis: of a step, a prompt or a request, or per 1,000 tokens served."""
     p = j.point
     if p.metric == "tflops":
         return 2.0 * p.m * p.n * p.k / value / 1e12 * 1e3
@@ -103,12 +103,12 @@ def _by_gpu(axis: Axes, judged: list[Judged]) -> None:
     axis.axvspan(-25, 25, color="#BDBDBD", alpha=0.25, linewidth=0, zorder=0)
     axis.set_yticks(range(len(order)), [f"{g} ({len(by_gpu[g])})" for g in order])
     axis.set_xlim(-32, 32)
-    axis.set_xlabel("error of the simulated figure, %")
+    axis.set_xlabel("error of the simulated value, %")
     axis.set_title("by GPU (number of points)", fontsize=10)
     axis.invert_yaxis()
     _bare(axis)
 
 
-def _bare(axis: Any) -> None:
+def _bare(axis: Axes) -> None:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

@@ -1,8 +1,8 @@
-"""Fits the constants of the step-time model to the public measurements and writes them into rooftune/simulator/steptime/data/kernels.yaml.
+"""Fits the constants of the step-time model to the public measurements and writes them into ``kernels.yaml``.
 
     python -m benchmarks.fidelity.fit_constants
 
-Run ``python -m benchmarks.fidelity`` afterwards: it says what the fit is worth on the points that were held back.
+Run ``python -m benchmarks.fidelity`` afterwards: it prints the errors on the points that were held back.
 """
 
 from __future__ import annotations

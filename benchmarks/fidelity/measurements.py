@@ -1,4 +1,4 @@
-"""Measured against predicted: public measurements and what the step-time model says of them."""
+"""Public measurements, and what the step-time model predicts for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from packaging.version import Version
@@ -30,7 +30,7 @@ from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.workloads.request_plan import RequestPlan
 
 UNSTATED_VERSION = "0.9.1"
-"""Taken where a source does not state its version: the middle of the releases that the sources span."""
+"""Assumed if a source does not state its version: the middle of the releases that the sources span."""
 LONG_S = 1e6
 WEIGHT_BYTES = {"gemm_16bit": 2.0, "fp8": 1.0, "int8": 1.0, "marlin": 0.52, "machete": 0.52}
 
@@ -94,18 +94,18 @@ def source_of(point: Point) -> dict[str, str]:
 
 
 def reason_aside(point: Point) -> str | None:
-    """Why a point is not judged, or None. The rules look at what was measured, never at the error."""
+    """Why a point is not judged, or None. The rules depend on what was measured, never on the error."""
     if point.use == "aside":
-        return f"set aside when it was typed: {point.note}"
+        return f"set aside when it was entered: {point.note}"
     if point.version and Version(point.version) < SECOND_ENGINE and not point.one_at_a_time:
-        return "several requests at once on vLLM before 0.8: its first engine, whose scheduler is not the one simulated"
+        return "several requests at once on vLLM before 0.8: its first engine, whose scheduler is not simulated"
     if point.engine == "autoawq" and point.dequantise_from and point.prompt >= point.dequantise_from:
-        return "AutoAWQ beyond its dequantising threshold: code of its own in PyTorch and no kernel that vLLM runs"
+        return "AutoAWQ beyond its dequantising threshold: its own PyTorch code, not a kernel that vLLM runs"
     return None
 
 
 def predicted(point: Point, constants: Constants | None = None) -> float:
-    """What the model says of a point, in the unit of its metric."""
+    """What the model predicts for a point, in the unit of its metric."""
     gpu = accelerator(point.gpu)
     constants = constants or constants_for(gpu, table())
     if point.kind == "gemm":
@@ -129,7 +129,14 @@ def relative_error(point: Point, value: float) -> float:
     return value / point.value - 1.0
 
 
-def _served(point: Point, gpu: Accelerator) -> tuple[ModelFacts, Resolved]:
+class Served(NamedTuple):
+    """The model and the configuration of a point."""
+
+    facts: ModelFacts
+    resolved: Resolved
+
+
+def _served(point: Point, gpu: Accelerator) -> Served:
     facts = model_facts(point.model, quantization=point.quantization)
     if point.weight_bits:
         facts = facts.model_copy(update={"weight_bits": point.weight_bits})
@@ -146,7 +153,7 @@ def _served(point: Point, gpu: Accelerator) -> tuple[ModelFacts, Resolved]:
     config = EngineConfig(
         model=point.model, dtype=point.dtype, enforce_eager=point.eager or None, tensor_parallel_size=point.tp, **flags
     )
-    return facts, resolve(gpu, facts, config, version)
+    return Served(facts, resolve(gpu, facts, config, version))
 
 
 def _gemm(point: Point, gpu: Accelerator, constants: Constants) -> float:
@@ -165,7 +172,7 @@ def _decode(point: Point, step: StepTime) -> float:
 
 
 def _alone(point: Point, step: StepTime) -> float:
-    """One request at a time: the prefill, then a step for each further token at the mean context."""
+    """One request at a time: the prefill, then one step for each further token at the mean context."""
     first = prefill_seconds(step, point.prompt)
     each = decode_seconds(step, 1, point.prompt + point.output / 2)
     whole = first + (point.output - 1) * each
@@ -186,13 +193,13 @@ def _crowd(point: Point, gpu: Accelerator, step: StepTime) -> float:
     config = EngineConfig(model=point.model)
     count = point.prompts or max(100, 4 * (point.concurrency or 0))
     tokens = kv_cache_tokens(gpu, facts, r)
-    outcome = run_fast(
+    run = run_fast(
         _plan(point, count),
         step,
         limits(r, tokens, config),
         ClientSettings(connections=point.concurrency, end_s=LONG_S),
     )
-    return _metric(point, outcome)
+    return _metric(point, run)
 
 
 def _plan(point: Point, count: int) -> RequestPlan:
@@ -216,21 +223,21 @@ def _plan(point: Point, count: int) -> RequestPlan:
     )
 
 
-def _metric(point: Point, outcome: SimulatedRun) -> float:
-    first, last = outcome.first_s, outcome.last_s
-    span = float(np.nanmax(last) - np.nanmin(outcome.sent_s))
-    tokens = float(outcome.generated.sum())
+def _metric(point: Point, run: SimulatedRun) -> float:
+    first, last = run.first_s, run.last_s
+    span = float(np.nanmax(last) - np.nanmin(run.sent_s))
+    tokens = float(run.generated.sum())
     by_metric = {
         "output_throughput": tokens / span,
         "total_token_throughput": (tokens + point.prompt * len(first)) / span,
         "request_throughput": len(first) / span,
-        "mean_tpot_ms": float(np.nanmean((last - first) / np.maximum(outcome.generated - 1, 1))) * 1000,
-        "mean_ttft_ms": float(np.nanmean(first - outcome.sent_s)) * 1000,
-        "mean_e2el_ms": float(np.nanmean(last - outcome.sent_s)) * 1000,
+        "mean_tpot_ms": float(np.nanmean((last - first) / np.maximum(run.generated - 1, 1))) * 1000,
+        "mean_ttft_ms": float(np.nanmean(first - run.sent_s)) * 1000,
+        "mean_e2el_ms": float(np.nanmean(last - run.sent_s)) * 1000,
     }
     return by_metric[point.metric]
 
 
 def judged(of: Iterable[Point] | None = None) -> list[Point]:
-    """The points that count."""
+    """The points that are judged."""
     return [p for p in (points() if of is None else of) if reason_aside(p) is None]

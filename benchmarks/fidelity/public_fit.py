@@ -1,10 +1,11 @@
-"""Fits the shipped constants to the public measurements; also without one GPU, to see how wrong it is on one not fitted on."""
+"""Fits the shipped constants to the public measurements; also without each GPU, to see the error on an unseen one."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from ruamel.yaml import YAML
 
+from benchmarks.fidelity.judged import Judged
 from benchmarks.fidelity.measurements import Point, judged, predicted
 from rooftune.hardware.named import accelerator
 from rooftune.simulator.calibration.least_squares import Free, fit
 from rooftune.simulator.steptime.constants import ROOMS, Table, constants_for, generation, table
 
 SHARE = 0.98
-"""Most of a ceiling that any kernel reaches."""
+"""Largest share of a ceiling that any kernel reaches."""
 GENERAL = {
     "linear.gemm_16bit.memory": (0.90, 0.08), "linear.gemm_16bit.compute": (0.70, 0.25),
     "linear.fp8.memory": (0.88, 0.08), "linear.fp8.compute": (0.60, 0.30), "linear.fp8.kernels": (14, 0.30),
@@ -39,16 +41,16 @@ BY_GENERATION = {
 }  # fmt: skip
 """What may differ by generation, and how far from the general constant; ``*``: the same factor for all ``FAMILIES``."""
 BY_GPU = {"L40": {"linear.awq_gemm.dequantise_memory": 0.40, "linear.awq_gemm.compute": 0.40}}
-"""What may differ on a single GPU: dequantised matrices stay in part in the 96 MiB of second-level cache of an L40."""
+"""What may differ on a single GPU: dequantised matrices partly stay in the L40's 96 MiB of second-level cache."""
 
 
 def fit_table(of: Sequence[Point], start: Table | None = None) -> Table:
     """The table fitted to these points: general constants and generations first, then single GPUs.
 
-    Points of many requests at once take part in the second step only; they need the scheduler and are slow.
+    Points of many requests at once are used in the second step only, because they need the scheduler and are slow.
 
     Args:
-        start: where constants that are not fitted come from; as shipped by default.
+        start: source of the constants that are not fitted; the shipped table by default.
     """
     base = copy.deepcopy(start or table())
     base["class"] = {}
@@ -84,25 +86,44 @@ def _most(path: str) -> float:
 
 
 def _with(base: Table, values: dict[str, float]) -> Table:
-    """The table with fitted values: general ones and those of single GPUs as they are, those of generations as factors."""
+    """The table with fitted values: general ones and those of single GPUs as values, those of generations as
+    factors."""
     made = copy.deepcopy(base)
-    for where, who, path, value in map(_split, values.items()):
-        if where == "general":
-            _put(made, path, value)
-        elif where == "gpu":
-            _put(made["gpu"].setdefault(who, {}), path, value)
-    for where, who, path, value in map(_split, values.items()):
-        if where == "class":
-            for one in [path.replace("*", f) for f in FAMILIES] if "*" in path else [path]:
-                _put(made["class"].setdefault(who, {}), one, min(value * _get(made, one), _most(one)))
+    places = {name: _place(name) for name in values}
+    for name, place in places.items():
+        if place.layer == "general":
+            _put(made, place.path, values[name])
+        elif place.layer == "gpu":
+            _put(made["gpu"].setdefault(place.owner, {}), place.path, values[name])
+    for name, place in places.items():
+        if place.layer == "class":
+            for path in place.paths:
+                value = min(values[name] * _get(made, path), _most(path))
+                _put(made["class"].setdefault(place.owner, {}), path, value)
     return made
 
 
-def _split(item: tuple[str, float]) -> tuple[str, str, str, float]:
-    """('class:ada.host.kernel_us', 0.8) as ('class', 'ada', 'host.kernel_us', 0.8)."""
-    where, rest = item[0].split(":", 1)
-    who, path = rest.split(".", 1)
-    return where, who, path, item[1]
+@dataclass(frozen=True)
+class _Place:
+    """Where a fitted value goes in the table."""
+
+    layer: str
+    """general, class or gpu."""
+    owner: str
+    """The generation or the GPU."""
+    path: str
+
+    @property
+    def paths(self) -> list[str]:
+        """The path, once for each kernel family where it has a ``*``."""
+        return [self.path.replace("*", family) for family in FAMILIES] if "*" in self.path else [self.path]
+
+
+def _place(name: str) -> _Place:
+    """'class:ada.host.kernel_us' as class, ada, host.kernel_us."""
+    layer, rest = name.split(":", 1)
+    owner, path = rest.split(".", 1)
+    return _Place(layer, owner, path)
 
 
 def _put(of: dict[str, Any], path: str, value: float) -> None:
@@ -124,18 +145,18 @@ def fitted_points(of: Sequence[Point] | None = None) -> list[Point]:
     return [p for p in judged(of) if p.use == "fit"]
 
 
-def without_each_gpu() -> dict[str, list[tuple[Point, float]]]:
-    """For each GPU, the predictions of all its points by constants fitted without any of them."""
-    found: dict[str, list[tuple[Point, float]]] = {}
+def without_each_gpu() -> dict[str, list[Judged]]:
+    """For each GPU, the predictions of all its points with constants fitted without any of them."""
+    found: dict[str, list[Judged]] = {}
     for gpu in sorted({p.gpu for p in judged()}):
         others = [p for p in fitted_points() if p.gpu != gpu]
         constants = constants_for(accelerator(gpu), fit_table(others))
-        found[gpu] = [(p, predicted(p, constants)) for p in judged() if p.gpu == gpu]
+        found[gpu] = [Judged(p, predicted(p, constants)) for p in judged() if p.gpu == gpu]
     return found
 
 
 def save(made: Table, path: Path) -> None:
-    """Write fitted numbers into the table's file, to three digits; comments and sources stay."""
+    """Write fitted numbers into the table's file, to three digits, keeping comments and sources."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
     text = yaml.load(path.read_text(encoding="utf-8"))

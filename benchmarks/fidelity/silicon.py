@@ -1,7 +1,9 @@
-"""A second opinion: matrix products that aiconfigurator-core (NVIDIA, Apache-2.0) ships as measured, held against our step-time model.
+"""A second opinion: our step-time model compared with the measured matrix products of aiconfigurator-core (NVIDIA,
+Apache-2.0).
 
-The optional extra ``silicon`` brings the package. Only its tables of vLLM's kernels are read (``systems/data/<gpu>/gemm/vllm``); nothing
-of ours was fitted to them. It has no T4, no L4, no A10G, no Marlin and no old AWQ kernel.
+The optional extra ``silicon`` installs the package. Only its tables of vLLM's kernels are read
+(``systems/data/<gpu>/gemm/vllm``), and nothing of ours was fitted to them. It has no T4, L4 or A10G, no Marlin and no
+old AWQ kernel.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from rooftune.hardware.accelerator import Accelerator
 from rooftune.hardware.named import accelerator
-from rooftune.simulator.steptime.constants import constants_for, table
+from rooftune.simulator.steptime.constants import Constants, constants_for, table
 from rooftune.simulator.steptime.linear import matrix_seconds
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 PACKAGE = "aiconfigurator_core"
 GPUS = {
     "A100-80": "a100_sxm", "H100": "h100_sxm", "H200": "h200_sxm", "B200": "b200_sxm", "L40S": "l40s",
@@ -26,9 +32,9 @@ GPUS = {
 KERNELS = {"gemm_16bit": ("bfloat16", 2.0), "fp8": ("fp8", 1.0)}
 """By our kernel family: the package's name of the type, and bytes of a weight."""
 LEAST_SIDE, LEAST_WEIGHTS, MOST_WEIGHTS = 2048, 4e6, 2e8
-"""Matrices as they occur in models of 3 to 70 billion parameters."""
+"""The sizes of matrices in models of 3 to 70 billion parameters."""
 PRODUCTS = 4
-"""Of a layer."""
+"""Matrix products per layer."""
 ROWS = ((1, 16), (17, 128), (129, 512), (513, 2048), (2049, 8192))
 
 
@@ -43,11 +49,11 @@ class Opinion:
     median_error: float
     """Median of (ours - theirs) / theirs."""
     median_size: float
-    """Median of its size."""
+    """Median of its absolute value."""
 
 
 def folder() -> Path | None:
-    """Where the package's tables lie; None when the extra is not installed."""
+    """The folder with the package's tables; None when the extra is not installed."""
     spec = find_spec(PACKAGE)
     places = list(spec.submodule_search_locations or ()) if spec else []
     found = Path(places[0]) / "systems" / "data" if places else None
@@ -55,7 +61,7 @@ def folder() -> Path | None:
 
 
 def opinions(gpu: str, root: Path) -> list[Opinion]:
-    """Ours against theirs on one GPU; empty when the package has no table of it."""
+    """Our times compared with the package's on one GPU; empty when the package has no table of it."""
     import pyarrow.parquet as pq
 
     files = sorted((root / GPUS[gpu] / "gemm" / "vllm").glob("*/gemm_perf.parquet"))
@@ -81,8 +87,10 @@ def opinions(gpu: str, root: Path) -> list[Opinion]:
     return found
 
 
-def _seconds(card: Any, constants: Any, kernel: str, kind: str, m: Any, stream: Any, flops: Any) -> Any:
-    """A product, the time to the next kernel, and the product's share of the kernels that quantise activations."""
+def _seconds(
+    card: Accelerator, constants: Constants, kernel: str, kind: str, m: Ints, stream: Floats, flops: Floats
+) -> Floats:
+    """A product, the gap to the next kernel, and the product's share of the kernels that quantise activations."""
     more = (constants.linear[kernel]["kernels"] - constants.linear["gemm_16bit"]["kernels"]) / PRODUCTS
     around = (1 + more) * constants.host["kernel_us"] * 1e-6
     return matrix_seconds(card, constants.linear[kernel], kind, m, stream, flops) + around

@@ -1,4 +1,5 @@
-"""The T4 experiment as one simulation: what its server generated, and what its client made of that. Draws docs/figures/t4.png.
+"""The T4 experiment as one simulation: what its server generated, and what its client reported. Draws
+docs/figures/t4.png.
 
 python -m benchmarks.fidelity.t4 [--figure docs/figures/t4.png]
 """
@@ -10,7 +11,7 @@ import csv
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
-RUNS: tuple[tuple[int | None, str, str], ...] = ((None, BLUE, "default"), (8, ORANGE, "--max-num-seqs 8"))
+
+
+class Line(NamedTuple):
+    """How a run is drawn."""
+
+    max_num_seqs: int | None
+    colour: str
+    name: str
+
+
+LINES = (Line(None, BLUE, "default"), Line(8, ORANGE, "--max-num-seqs 8"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,12 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/t4.png"))
     path = parser.parse_args(arguments).figure
-    runs = {seqs: t4.run(seqs) for seqs, _, _ in RUNS}
-    for seqs, _, name in RUNS:
-        c, run = runs[seqs].claimed, runs[seqs]
+    runs = {line.max_num_seqs: t4.run(line.max_num_seqs) for line in LINES}
+    for line in LINES:
+        run = runs[line.max_num_seqs]
+        c, counted = run.claimed, run.claimed.throughput_tok_s * run.requests.sent_s[-1]
         print(
-            f"{name}: {c.scheduled} requests scheduled and called successful, {c.begun} begun, {c.finished} finished; the server "
-            f"generated {_generated(run):,.0f} tokens, the client counted {c.throughput_tok_s * run.requests.sent_s[-1]:,.0f}"
+            f"{line.name}: {c.scheduled} requests scheduled and called successful, {c.begun} begun, "
+            f"{c.finished} finished; the server generated {_generated(run):,.0f} tokens, "
+            f"the client counted {counted:,.0f}"
         )
     draw(runs, path)
     print(f"figure: {path}")
@@ -41,16 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def draw(runs: dict[int | None, t4.Run], path: Path) -> None:
-    """Left: tokens over time at the server. Right: what the client counts of them."""
+    """Left: tokens over time at the server. Right: what the client counted of them."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained", sharey=True)
-    for seqs, colour, name in RUNS:
-        _server(left, runs[seqs], seqs, colour, name)
-        _client(right, runs[seqs], seqs, colour, name)
+    for line in LINES:
+        _server(left, runs[line.max_num_seqs], line)
+        _client(right, runs[line.max_num_seqs], line)
     left.set_title("What the server generated: the flag loses 45 %", fontsize=11, loc="left")
     right.set_title("What the client counted: finished answers, characters / 4", fontsize=11, loc="left")
     left.set_ylabel("tokens so far, thousands")
@@ -73,16 +86,17 @@ def _generated(run: t4.Run) -> float:
     return float(_curve(run, np.array([run.requests.sent_s[-1] + t4.LINGER_S]))[0])
 
 
-def _curve(run: t4.Run, at: Any) -> Any:
+def _curve(run: t4.Run, at: t4.Floats) -> t4.Floats:
     """Tokens generated up to each moment; an answer grows evenly from its first token to its last."""
-    o = run.outcome
+    o = run.simulated
     begun = ~np.isnan(o.first_s)
     first, last, tokens = o.first_s[begun], o.last_s[begun], o.generated[begun]
     share = (at[:, None] - first[None]) / np.maximum(last - first, 1e-9)[None]
-    return (np.clip(share, 0, 1) * (tokens - 1)[None] + (at[:, None] >= first[None])).sum(axis=1)
+    return np.asarray((np.clip(share, 0, 1) * (tokens - 1)[None] + (at[:, None] >= first[None])).sum(axis=1))
 
 
-def _server(axis: Axes, run: t4.Run, seqs: int | None, colour: str, name: str) -> None:
+def _server(axis: Axes, run: t4.Run, line: Line) -> None:
+    seqs, colour, name = line
     at = np.linspace(0, run.requests.sent_s[-1], 200)
     curve = _curve(run, at) / 1000
     axis.plot(at, curve, color=colour, linewidth=2)
@@ -95,20 +109,27 @@ def _server(axis: Axes, run: t4.Run, seqs: int | None, colour: str, name: str) -
     axis.text(at_s, height, name, color=colour, fontsize=11, ha="center")
 
 
-def _client(axis: Axes, run: t4.Run, seqs: int | None, colour: str, name: str) -> None:
-    o, load = run.outcome, run.requests
+def _client(axis: Axes, run: t4.Run, line: Line) -> None:
+    seqs, colour, name = line
+    o, load = run.simulated, run.requests
     ended = np.flatnonzero(o.ended & (o.last_s <= load.sent_s[-1] + t4.LINGER_S))
     order = ended[np.argsort(o.last_s[ended])]
     counted = np.cumsum(np.floor(load.characters(o.generated)[order] / t4.CHARS_PER_TOKEN)) / 1000
     axis.step([0, *o.last_s[order]], [0, *counted], where="post", color=colour, linewidth=2)
-    times, real = _recorded("default" if seqs is None else "eight")
-    axis.plot(times[3::4], real[3::4] / 1000, "o", color=colour, markersize=3.5)
+    real = _recorded("default" if seqs is None else "eight")
+    axis.plot(real.at_s[3::4], real.tokens[3::4] / 1000, "o", color=colour, markersize=3.5)
     words = f"{name}: {run.claimed.finished} of {run.claimed.scheduled} finished"
     axis.text(42, 9.0 if seqs else 1.0, words, color=colour, fontsize=10, ha="right")
 
 
-def _recorded(run: str) -> tuple[Any, Any]:
-    """(times, tokens as the client counts them so far) of the answers that finished in the real run."""
+class Recorded(NamedTuple):
+    """Answers that finished in the real run, in order: when, and the client's token count by then."""
+
+    at_s: t4.Floats
+    tokens: t4.Ints
+
+
+def _recorded(run: str) -> Recorded:
     text = files("benchmarks.fidelity").joinpath("data/t4_requests.csv").read_text(encoding="utf-8")
     rows = [
         (float(r[f"{run}_last_s"]), int(r[f"{run}_chars"]))
@@ -116,7 +137,8 @@ def _recorded(run: str) -> tuple[Any, Any]:
         if r[f"{run}_chars"]
     ]
     rows.sort()
-    return np.array([t for t, _ in rows]), np.cumsum([c // t4.CHARS_PER_TOKEN for _, c in rows])
+    counted = np.cumsum([c // t4.CHARS_PER_TOKEN for _, c in rows])
+    return Recorded(np.array([t for t, _ in rows]), counted)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""One real experiment on a Tesla T4, emulated: its requests, its server, and the client whose figures were published.
+"""One real experiment on a Tesla T4, emulated: its requests, its server, and the client whose numbers were published.
 
-The experiment (kshyp/varcas on GitHub, MIT licence, 2026-02-11) published a gain of 22 % for ``--max-num-seqs 8`` where its own server
-had counted a loss of about 45 %. ``docs/t4.md`` tells how. Here one simulation gives both: what the server generates,
-and what the experiment's client makes of it.
+The experiment (kshyp/varcas on GitHub, MIT licence, 2026-02-11) published a gain of 22 % for ``--max-num-seqs 8``
+where its own server had counted a loss of about 45 %. ``docs/t4.md`` explains it. Here one simulation gives both:
+what the server generates, and what the experiment's client reports.
 
-``data/t4_requests.csv`` has one row a request: when the client sent it, which of its 13 prompts, tokens of the prompt (counted
-by hand with the rules of Llama's tokenizer), ``max_tokens`` (drawn again from the client's public generator and seed: 150 tokens
-on average, lognormal with deviation 80; equal prompts with equal ``max_tokens`` have answers of equal length in both runs, which
-confirms it), and what the client recorded in two runs: ``default`` and ``eight`` (``--max-num-seqs 8``).
+``data/t4_requests.csv`` has one row per request: when the client sent it, which of its 13 prompts, tokens of the
+prompt (counted by hand with the rules of Llama's tokenizer), ``max_tokens`` (drawn again from the client's public
+generator and seed: 150 tokens on average, lognormal with deviation 80; equal prompts with equal ``max_tokens`` have
+answers of equal length in both runs, which confirms it), and what the client recorded in two runs: ``default`` and
+``eight`` (``--max-num-seqs 8``).
 """
 
 from __future__ import annotations
@@ -38,22 +39,23 @@ VERSION = "0.15.1"
 CONNECTIONS = 100
 """The HTTP library's default limit, which the client never raised."""
 LINGER_S = 1.04
-"""The client looks at its results one time-out of its queue (1 s) after the last request was sent."""
+"""The client reads its results one time-out of its queue (1 s) after the last request was sent."""
 CHARS_PER_TOKEN = 4
 ENDS_BY_ITSELF = {4: 106}
-"""Prompt whose answer ends before ``max_tokens``: after so many tokens (428 characters whatever was asked for)."""
+"""Prompts whose answers end before ``max_tokens``, with their tokens (428 characters whatever was asked for)."""
 WINDOWS = {
     None: ((5.8, 15.8, 25.8, 35.8), (398.0, 376.7, 354.1)),
     8: ((5.8, 15.8, 25.8, 35.8), (208.8, 208.8, 190.0)),
     1: ((7.0, 17.0, 27.0, 37.0, 47.0, 57.0), (36.4, 35.8, 35.2, 34.7, 33.8)),
 }
-"""By ``max_num_seqs``: edges of the server's loaded ten-second windows on the client's clock (the first line of a log is partly
-idle and left out; with one sequence they may lie anywhere), and ``Avg generation throughput`` in tokens/s of each."""
+"""By ``max_num_seqs``: edges of the server's loaded ten-second windows on the client's clock (the first line of a log
+is partly idle and left out; with one sequence their position does not matter), and ``Avg generation throughput`` in
+tokens/s of each."""
 PUBLISHED = {
     None: {"throughput_tok_s": 168.8, "tpot_p50_ms": 231.7, "latency_p50_ms": 26013.0, "ttft_p50_ms": 669.0},
     8: {"throughput_tok_s": 206.8, "tpot_p50_ms": 34.5, "latency_p50_ms": 16981.0, "ttft_p50_ms": 13650.0},
 }
-"""The published figures by ``max_num_seqs``."""
+"""The published numbers by ``max_num_seqs``."""
 SENT_FOR_S = {None: 40.0, 8: 35.0}
 """How long the client sent in the two runs that were published."""
 KV_CACHE_TOKENS = {None: 18608, 8: 18640, 1: 18640}
@@ -83,7 +85,7 @@ class Requests:
         return Requests(self.sent_s[:n], self.prompt[:n], self.prompt_tokens[:n], self.max_tokens[:n], self.chars)
 
     def characters(self, generated: Ints) -> Floats:
-        """Characters of the first so many tokens of each answer."""
+        """Characters of the first ``generated`` tokens of each answer."""
         return np.array([self._characters(int(p), int(g)) for p, g in zip(self.prompt, generated, strict=True)])
 
     def _characters(self, prompt: int, tokens: int) -> float:
@@ -95,7 +97,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What the experiment's client says of a run, computed as it computed it."""
+    """What the experiment's client reports for a run, computed as it computed it."""
 
     throughput_tok_s: float
     """Characters / 4 of finished answers, over the time in which requests were sent."""
@@ -108,8 +110,8 @@ class Claimed:
     begun: int
     finished: int
 
-    def figures(self) -> dict[str, float]:
-        """The four figures that were published."""
+    def published(self) -> dict[str, float]:
+        """The four numbers that were published."""
         return {name: float(getattr(self, name)) for name in PUBLISHED[None]}
 
 
@@ -120,7 +122,7 @@ class Run:
     kv_cache_tokens: int
     windows_tok_s: Floats
     """Tokens/s that the server generated in each window."""
-    outcome: SimulatedRun
+    simulated: SimulatedRun
     requests: Requests
     claimed: Claimed
 
@@ -178,7 +180,7 @@ def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Consta
 
 
 def claimed(outcome: SimulatedRun, load: Requests) -> Claimed:
-    """The client's arithmetic: cut, survivors only, characters / 4, all that was scheduled counts as a success."""
+    """The client's arithmetic: cut, survivors only, characters / 4, every scheduled request called a success."""
     cut = float(load.sent_s[-1]) + LINGER_S
     span = float(load.sent_s[-1] - load.sent_s[0])
     first, last = outcome.first_s, outcome.last_s

@@ -1,10 +1,10 @@
-"""Real vLLM on this machine's processor: calibrated on a short grid, then three other configurations predicted.
+"""Real vLLM on this machine's processor: calibrated on a short sweep, then three other configurations predicted.
 
     python -m benchmarks.fidelity.vllm [--running URL URL URL URL]
 
-The first server is calibrated on; the three others differ in a flag and in their load, and nothing of them is fitted to. The
-model is a small Llama with random weights, made on the spot. --running names servers that were started beforehand with the flags
-of ``CONFIGURATIONS`` (so that the measuring can be done while nothing else runs).
+The first server is used for the calibration. The three others differ in one flag and in their load, and nothing is
+fitted to them. The model is a small Llama with random weights, made on the spot. --running names servers that were
+started beforehand with the flags of ``CONFIGURATIONS``, so that nothing else runs during the measurement.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import numpy as np
+import numpy.typing as npt
 
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.launch import connect, start, stop
@@ -38,11 +39,11 @@ from rooftune.simulator.calibration.measure import measure as measure_grid
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings
-from rooftune.simulator.steptime.constants import constants_for, table
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.request_plan import RequestPlan
 
+Ints = npt.NDArray[np.int64]
 WITHIN = 0.15
 BASE = {"enforce_eager": True, "max_model_len": 2048, "max_num_seqs": 16}
 MODEL = Path(tempfile.gettempdir()) / "rooftune-small-llama"
@@ -61,7 +62,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.flags.items() if BASE.get(k) != v) or "calibrated on"
+        return ", ".join(f"{k}={v}" for k, v in self.flags.items() if BASE.get(k) != v) or "calibration"
 
 
 CONFIGURATIONS = (
@@ -73,7 +74,7 @@ CONFIGURATIONS = (
 
 
 def measure(running: Sequence[str] = ()) -> list[str]:
-    """Print the tables; what falls short."""
+    """Print the tables; return the goals that are missed."""
     print("\nReal vLLM on this machine's processor\n")
     try:
         python = vllm_python()
@@ -113,29 +114,33 @@ async def _calibrated(server: ServerInfo, version: str) -> Calibrated:
     found = calibrate(served, observed)
     c = found.calibration
     print(
-        f"vLLM {version}, {served.gpu.notes}, Llama of {served.facts.parameters / 1e6:.0f} million parameters, {c.points} points of a grid:"
+        f"vLLM {version}, {served.gpu.notes}, Llama of {served.facts.parameters / 1e6:.0f} million parameters, "
+        f"{c.points} points of a sweep:"
     )
     print(
-        f"median error of a step on the {c.held_back} held back: {c.error_before:.1%} as shipped, {c.error_after:.1%} calibrated.\n"
+        f"median error of a step on the {c.held_back} held back: {c.error_before:.1%} as shipped, "
+        f"{c.error_after:.1%} calibrated.\n"
     )
     return found
 
 
 async def _compared(found: Calibrated, servers: Sequence[ServerInfo], version: str) -> list[str]:
     print(
-        "| configuration | load | throughput tok/s, measured / simulated | error | TPOT ms, measured / simulated | error |"
+        "| configuration | load | throughput tok/s, measured / simulated | error "
+        "| TPOT ms, measured / simulated | error |"
     )
     print("|---|---|---|---:|---|---:|")
     short = []
     for case, server in zip(CONFIGURATIONS[1:], servers, strict=True):
-        prompts, outputs = _lengths(case)
-        measured = await _load(server, case, prompts, outputs)
-        simulated = _simulated(found, case, prompts, outputs, version, server.effective.kv_cache_tokens)
+        lengths = _lengths(case)
+        measured = await _load(server, case, lengths)
+        simulated = _simulated(found, case, lengths, version, server.effective.kv_cache_tokens)
         errors = [s / m - 1 for s, m in zip(simulated, measured, strict=True)]
         print(
-            f"| {case.name} | {case.requests} requests, {case.concurrency} at once, {case.prompts[0]}-{case.prompts[1]} + "
-            f"{case.outputs[0]}-{case.outputs[1]} tokens | {measured[0]:.0f} / {simulated[0]:.0f} | {errors[0]:+.1%} "
-            f"| {measured[1]:.1f} / {simulated[1]:.1f} | {errors[1]:+.1%} |"
+            f"| {case.name} | {case.requests} requests, {case.concurrency} at once, "
+            f"{case.prompts[0]}-{case.prompts[1]} + {case.outputs[0]}-{case.outputs[1]} tokens "
+            f"| {measured.tokens_per_s:.0f} / {simulated.tokens_per_s:.0f} | {errors[0]:+.1%} "
+            f"| {measured.tpot_ms:.1f} / {simulated.tpot_ms:.1f} | {errors[1]:+.1%} |"
         )
         for what, error in zip(("throughput", "TPOT"), errors, strict=True):
             if abs(error) > WITHIN:
@@ -148,14 +153,29 @@ def _served(case: Case, version: str) -> Served:
     return Served(present(), model_facts(str(MODEL)), config, version)
 
 
-def _lengths(case: Case) -> tuple[Any, Any]:
+class Lengths(NamedTuple):
+    """Tokens of each request."""
+
+    prompts: Ints
+    outputs: Ints
+
+
+class Service(NamedTuple):
+    """What a server reaches under a load."""
+
+    tokens_per_s: float
+    tpot_ms: float
+    """Mean over the requests."""
+
+
+def _lengths(case: Case) -> Lengths:
     draw = np.random.Generator(np.random.PCG64(11))
-    return tuple(draw.integers(low, high + 1, case.requests) for low, high in (case.prompts, case.outputs))  # type: ignore[return-value]
+    return Lengths(*(draw.integers(low, high + 1, case.requests) for low, high in (case.prompts, case.outputs)))
 
 
-async def _load(server: ServerInfo, case: Case, prompts: Any, outputs: Any) -> tuple[float, float]:
-    """(tokens/s, mean TPOT in ms) of a closed loop on a real server."""
-    queue = list(zip(prompts.tolist(), outputs.tolist(), strict=True))[::-1]
+async def _load(server: ServerInfo, case: Case, lengths: Lengths) -> Service:
+    """A closed loop on a real server."""
+    queue = list(zip(lengths.prompts.tolist(), lengths.outputs.tolist(), strict=True))[::-1]
     tpots: list[float] = []
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(server.url, connector=connector) as session:
@@ -171,46 +191,40 @@ async def _load(server: ServerInfo, case: Case, prompts: Any, outputs: Any) -> t
         began = time.perf_counter()
         await asyncio.gather(*(keep_busy() for _ in range(case.concurrency)))
         seconds = time.perf_counter() - began
-    return float(outputs.sum()) / seconds, 1000 * float(np.mean(tpots))
+    return Service(float(lengths.outputs.sum()) / seconds, 1000 * float(np.mean(tpots)))
 
 
-def _simulated(
-    found: Calibrated, case: Case, prompts: Any, outputs: Any, version: str, kv_cache_tokens: int | None
-) -> tuple[float, float]:
+def _simulated(found: Calibrated, case: Case, lengths: Lengths, version: str, kv_cache_tokens: int | None) -> Service:
     served = _served(case, version)
     resolved = served.resolved()
-    calibration = found.calibration
-    constants = constants_for(served.gpu, table()).replaced(calibration.constants_on(served.gpu))
-    step = StepTime(served.gpu, served.facts, resolved, constants=constants)
+    step = StepTime(served.gpu, served.facts, resolved, calibration=found.calibration)
     bounds = limits(resolved, kv_cache_tokens or 65536, served.config)
-    outcome = run_fast(
-        _plan(prompts, outputs), step, bounds, ClientSettings(connections=case.concurrency, end_s=LONG_S)
-    )
-    seconds = float(np.nanmax(outcome.last_s))
-    tpot = (outcome.last_s - outcome.first_s) / (outcome.generated - 1)
-    return float(outputs.sum()) / seconds, 1000 * float(np.mean(tpot))
+    run = run_fast(_plan(lengths), step, bounds, ClientSettings(connections=case.concurrency, end_s=LONG_S))
+    seconds = float(np.nanmax(run.last_s))
+    tpot = (run.last_s - run.first_s) / (run.generated - 1)
+    return Service(float(lengths.outputs.sum()) / seconds, 1000 * float(np.mean(tpot)))
 
 
-def _plan(prompts: Any, outputs: Any) -> RequestPlan:
-    n = len(prompts)
+def _plan(lengths: Lengths) -> RequestPlan:
+    n = len(lengths.prompts)
 
     def whole(value: int) -> Any:
         return np.full(n, value, np.int32)
 
     return RequestPlan(
-        arrival_s=np.zeros(n), prompt_tokens=prompts.astype(np.int32), output_tokens=outputs.astype(np.int32),
+        arrival_s=np.zeros(n), prompt_tokens=lengths.prompts.astype(np.int32), output_tokens=lengths.outputs.astype(np.int32),
         prefix_id=whole(-1), prefix_tokens=whole(0), prompt_seed=np.arange(n, dtype=np.int64), conversation=whole(-1),
         turn=whole(0), think_s=np.zeros(n), part=np.zeros(n, np.int16), concurrency=None, seed=0,
     )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the tables; 1 when something falls short."""
+    """Print the tables; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--running", nargs=len(CONFIGURATIONS), default=(), metavar="URL")
     short = measure(parser.parse_args(arguments).running)
     for line in short:
-        print(f"FALLS SHORT: {line}", file=sys.stderr)
+        print(f"MISSED: {line}", file=sys.stderr)
     return 1 if short else 0
 
 

@@ -1,14 +1,16 @@
-"""How fast the simulator is. Exits 1 when it falls short of what is asked of it.
+"""How fast the simulator is. Exits with 1 if a goal is missed.
 
     python -m benchmarks.simulator [--no-front] [--no-first-start] [--no-million] [--vidur-python PATH]
 
-1. Virtual time: chat-medium in the steady state near capacity on one core, everything switched on: at least 100,000 requests/s.
-2. From command to result: 10,000 requests in under one second, once the compiled code is kept; what the first start costs.
-3. Cost grows with the requests in proportion, up to a million, in less than 1 GiB of memory.
-4. The HTTP front: 2,000 streams at once and 20,000 chunks/s on one core, its clock late by less than 5 ms at p99.
-5. Vidur beside, where an interpreter that has it is named (see benchmarks/simulator/vidur.py).
+1. Virtual time: chat-medium in the steady state near capacity on one core, with everything on: at least 100,000
+   requests/s.
+2. From command to result: 10,000 requests in under one second with the compiled code kept; and the cost of the first
+   start.
+3. Cost grows in proportion to the requests, up to a million, in less than 1 GiB of memory.
+4. The HTTP front: 2,000 simultaneous streams and 20,000 chunks/s on one core, its clock late by less than 5 ms at p99.
+5. Vidur beside it, if an interpreter that has it is named (see benchmarks/simulator/vidur.py).
 
-Every figure is of this machine. Nothing else should run on it meanwhile.
+Every figure is for this machine. Nothing else should run on it meanwhile.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ LEAST_PER_S = 100_000
 MOST_COMMAND_S = 1.0
 MOST_BYTES = 1024**3
 MOST_GROWTH = 1.5
-"""Time for each request with a million of them, over that with ten thousand."""
+"""Time per request with a million of them, over that with ten thousand."""
 TIMES_VIDUR = 200
 GPU, MODEL, VERSION = "A40", "llama-2-7b", "0.32.0"
 FLAGS: dict[str, Any] = {"quantization": "awq_marlin"}
-"""A server whose capacity for chat-medium lies a little above the 20 requests/s that it asks for."""
+"""A server whose capacity for chat-medium is slightly above the 20 requests/s of the workload."""
 RATE = 20.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run in virtual time, as a process of its own measured it."""
+    """One run in virtual time, as a separate process measured it."""
 
     requests: int
     seconds: float
@@ -56,7 +58,7 @@ class Run:
 
 
 def run_once(requests: int) -> dict[str, Any]:
-    """Simulate so many requests of chat-medium; the second run counts, when machine code is loaded."""
+    """Simulate this many requests of chat-medium; the second run is timed, when the machine code is loaded."""
     import resource
 
     from rooftune.simulator.fastpath.run import run_fast
@@ -94,7 +96,7 @@ def in_a_process(requests: int) -> Run:
 
 
 def speed() -> list[str]:
-    """Requests a second near capacity: the best of three, since everything else only takes time away."""
+    """Requests per second near capacity: the best of three, since other work can only slow a run down."""
     runs = [in_a_process(200_000) for _ in range(3)]
     best = max(runs, key=lambda r: r.per_s)
     print(f"\n1. Virtual time, one core: chat-medium on {GPU}, {MODEL}, AWQ with Marlin, vLLM {VERSION}\n")
@@ -102,7 +104,7 @@ def speed() -> list[str]:
     print("|---:|---:|---:|---:|---:|---:|")
     for r in runs:
         print(f"| {r.requests:,} | {r.share:.2f} | {r.running:.0f} | {r.steps:,} | {r.seconds:.2f} | {r.per_s:,.0f} |")
-    return [] if best.per_s >= LEAST_PER_S else [f"{best.per_s:,.0f} requests/s, {LEAST_PER_S:,} are asked for"]
+    return [] if best.per_s >= LEAST_PER_S else [f"{best.per_s:,.0f} requests/s, the goal is {LEAST_PER_S:,}"]
 
 
 def predict_command(cache: str | None = None) -> float:
@@ -121,22 +123,23 @@ def predict_command(cache: str | None = None) -> float:
 
 
 def command(first_start: bool) -> list[str]:
-    """From command to result, and what the first ever start costs."""
+    """From command to result, and the cost of the very first start."""
     with tempfile.TemporaryDirectory() as cache:
         first = predict_command(cache) if first_start else float("nan")
         if not first_start:
-            predict_command()  # in case nothing is kept yet
+            predict_command()  # compiles if nothing is kept yet
         later = sorted(predict_command(cache if first_start else None) for _ in range(10))
     print("\n2. `rooftune predict`, 10,000 requests, from command to result\n")
-    print(f"first ever start (compiles): {first:.1f} s; later starts: {', '.join(f'{s:.2f}' for s in later)} s")
+    print(f"first start (compiles): {first:.1f} s; later starts: {', '.join(f'{s:.2f}' for s in later)} s")
     median = later[len(later) // 2]
     if median < MOST_COMMAND_S:
         return []
-    return [f"{median:.2f} s from command to result, {MOST_COMMAND_S:.0f} s is asked for"]
+    return [f"{median:.2f} s from command to result, the goal is {MOST_COMMAND_S:.0f} s"]
 
 
 def growth(million: bool) -> list[str]:
-    """Time and memory by requests: of three runs of each size the fastest, since everything else only takes time away, and the largest."""
+    """Time and memory by requests, of three runs each: the fastest, since other work can only slow a run, and the
+    largest."""
     sizes = (10_000, 100_000, *((1_000_000,) if million else ()))
     runs = []
     for n in sizes:
@@ -144,7 +147,7 @@ def growth(million: bool) -> list[str]:
         fastest = min(three, key=lambda r: r.seconds)
         runs.append(replace(fastest, peak_bytes=max(r.peak_bytes for r in three)))
     print("\n3. Growth\n")
-    print("| requests | seconds | µs a request | drawing, s | peak memory, MiB |")
+    print("| requests | seconds | µs per request | drawing, s | peak memory, MiB |")
     print("|---:|---:|---:|---:|---:|")
     for r in runs:
         each = 1e6 * r.seconds / r.requests
@@ -156,7 +159,7 @@ def growth(million: bool) -> list[str]:
             f"a request costs {ratio:.2f} times as much among {runs[-1].requests:,} as among {runs[0].requests:,}"
         )
     if runs[-1].peak_bytes >= MOST_BYTES:
-        short.append(f"{runs[-1].peak_bytes / 2**30:.2f} GiB of memory, 1 is asked for")
+        short.append(f"{runs[-1].peak_bytes / 2**30:.2f} GiB of memory, the limit is 1")
     return short
 
 
@@ -164,7 +167,7 @@ def front() -> list[str]:
     """The HTTP front under 2,000 streams."""
     from benchmarks.simulator.front import LEAST_CHUNKS_PER_S, MOST_LATE_S, STREAMS, measure
 
-    for _ in range(3):  # the first that is undisturbed: what else runs here only takes time away
+    for _ in range(3):  # the first undisturbed run: other work can only slow it down
         found = measure()
         if found.late_p99_s <= MOST_LATE_S and found.chunks_per_s >= LEAST_CHUNKS_PER_S:
             break
@@ -175,39 +178,41 @@ def front() -> list[str]:
     print(f"| {found.streams:,} | {found.chunks_per_s:,.0f} | {late} | {100 * found.busy:.0f} % |")
     short = []
     if found.streams < STREAMS:
-        short.append(f"{found.streams:,} streams, {STREAMS:,} are asked for")
+        short.append(f"{found.streams:,} streams, the goal is {STREAMS:,}")
     if found.chunks_per_s < LEAST_CHUNKS_PER_S:
-        short.append(f"{found.chunks_per_s:,.0f} chunks/s, {LEAST_CHUNKS_PER_S:,} are asked for")
+        short.append(f"{found.chunks_per_s:,.0f} chunks/s, the goal is {LEAST_CHUNKS_PER_S:,}")
     if found.late_p99_s > MOST_LATE_S:
         short.append(
-            f"the clock is late by {1000 * found.late_p99_s:.1f} ms at p99, {1000 * MOST_LATE_S:.0f} ms are allowed"
+            f"the clock is {1000 * found.late_p99_s:.1f} ms late at p99, the limit is {1000 * MOST_LATE_S:.0f} ms"
         )
     return short
 
 
 def vidur(python: Path) -> list[str]:
     """Vidur beside, with its own random forest for the step time."""
-    from benchmarks.simulator.vidur import requests_per_s
+    from benchmarks.simulator.vidur import measure
 
-    runs = [requests_per_s(python) for _ in range(3)]
-    theirs, start = max(runs)
+    runs = [measure(python) for _ in range(3)]
+    best = max(runs)
+    theirs = best.requests_per_s
     ours = max(in_a_process(200_000).per_s for _ in range(3))
     print(
-        f"\n5. Vidur: {theirs:,.0f} requests/s, the best of {', '.join(f'{r[0]:,.0f}' for r in runs)}, after {start:.1f} s of start"
+        f"\n5. Vidur: {theirs:,.0f} requests/s, the best of {', '.join(f'{r.requests_per_s:,.0f}' for r in runs)}, "
+        f"after a start of {best.start_s:.1f} s"
     )
     print(f"ours: {ours:,.0f} requests/s, {ours / theirs:,.0f} times as many")
     if ours < TIMES_VIDUR * theirs:
-        return [f"{ours / theirs:,.0f} times Vidur's requests/s, {TIMES_VIDUR} are asked for"]
+        return [f"{ours / theirs:,.0f} times Vidur's requests/s, the goal is {TIMES_VIDUR}"]
     return []
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the tables; 1 when something falls short."""
+    """Print the tables; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--no-front", action="store_true", help="leave out the HTTP front")
-    parser.add_argument("--no-first-start", action="store_true", help="leave out the start without compiled code")
-    parser.add_argument("--no-million", action="store_true", help="end at 100,000 requests")
-    parser.add_argument("--vidur-python", type=Path, help="an interpreter that has Vidur, to run it beside")
+    parser.add_argument("--no-front", action="store_true", help="skip the HTTP front")
+    parser.add_argument("--no-first-start", action="store_true", help="skip the start without compiled code")
+    parser.add_argument("--no-million", action="store_true", help="stop at 100,000 requests")
+    parser.add_argument("--vidur-python", type=Path, help="an interpreter that has Vidur, to run it as well")
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.once:
@@ -225,8 +230,8 @@ def main(arguments: list[str] | None = None) -> int:
     short = [sentence for part in parts for sentence in part()]
     print()
     for sentence in short:
-        print(f"FALLS SHORT: {sentence}")
-    print("done" if not short else f"{len(short)} of what is asked is not met")
+        print(f"MISSED: {sentence}")
+    print("all goals met" if not short else f"goals missed: {len(short)}")
     return 1 if short else 0
 
 

@@ -1,4 +1,5 @@
-"""OfferedLoad for the simulated engine's HTTP front: many streams kept up, chunks counted, the engine's clock read from its metrics."""
+"""OfferedLoad for the simulated engine's HTTP front: many streams kept up, chunks counted, the engine's clock read
+from its metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from pathlib import Path
 STREAMS, LEAST_CHUNKS_PER_S, MOST_LATE_S = 2_000, 20_000, 0.005
 GPU, MODEL, VERSION = "L4", "qwen2.5-0.5b", "0.32.0"
 FLAGS = ("max_num_seqs=2048", "max_num_batched_tokens=4096", "max_model_len=2048")
-"""2,000 sequences of this model take about 85 ms a step on this GPU: about 24,000 tokens a second, each in a chunk of its own."""
+"""2,000 sequences of this model take about 85 ms per step on this GPU: about 24,000 tokens per second, one per
+chunk."""
 CLOCK = "rooftune:clock_late_seconds"
 SETTLE_S, MEASURE_S = 8.0, 20.0
 
@@ -60,21 +62,12 @@ class Stream(asyncio.Protocol):
 
 
 def measure(streams: int = STREAMS + 100) -> Front:
-    """Start an engine on one core, keep up so many streams from another, and read what both saw."""
+    """Start an engine on one core, keep this many streams up from another, and read what both saw."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    words = [
-        sys.executable,
-        "-m",
-        "rooftune.simulator.front",
-        "--gpu",
-        GPU,
-        "--model",
-        MODEL,
-        "--engine-version",
-        VERSION,
-    ]
+    words = [sys.executable, "-m", "rooftune.simulator.front"]
+    words += ["--gpu", GPU, "--model", MODEL, "--engine-version", VERSION]
     words += ["--port", str(port), "--served-model-name", "m", "--noise", "0"]
     words += [w for flag in FLAGS for w in ("--set", flag)]
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +92,7 @@ def _wait(port: int) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError("the engine does not answer")
+    raise RuntimeError("the engine did not answer within 20 s")
 
 
 def _run(pid: int, port: int, streams: int) -> Front:

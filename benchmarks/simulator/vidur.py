@@ -1,11 +1,14 @@
-"""Runs Vidur beside our simulator, where an interpreter that has it is named: `python -m benchmarks.simulator --vidur-python PATH`.
+"""Runs Vidur beside our simulator, if an interpreter that has it is named.
 
-This file is also what that interpreter runs. Vidur learns its step times from profiles that it downloads from a hub. So that no network
-is needed, tables of the same shape are made here by a plain formula and put in their place; everything else is Vidur's own and as
-it comes: it trains its random forest on them, looks each step up in it, schedules, and moves its clock. What the tables say
-decides how long a step takes, not how fast Vidur finds that out. The training (one forest of its size, not a search for the best) is done
-once before and not counted, as Vidur keeps it on disk.
-Its metrics, plots and traces are off, and ours are not counted either. (`pip install vidur` into an environment of its own; 0.0.26.)
+    python -m benchmarks.simulator --vidur-python PATH
+
+That interpreter runs this file as well. Vidur learns its step times from profiles that it downloads from a hub. To
+need no network, this file makes tables of the same shape by a simple formula. Everything else is Vidur's own and
+unchanged: it trains its random forest on the tables, looks up each step in it, schedules, and advances its clock. The
+tables decide how long a step takes, not how fast Vidur finds that out. The training (one forest of its size, no
+search for the best) runs once beforehand and is not timed, because Vidur keeps it on disk. Vidur's metrics, plots and
+traces are off, and ours are not timed either. Install it with `pip install vidur` (0.0.26) into a separate
+environment.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 REQUESTS = 2_000
 ARGUMENTS = (
@@ -42,17 +45,25 @@ ARGUMENTS = (
     "--no-metrics_config_write_metrics", "--no-metrics_config_store_plots", "--no-metrics_config_enable_chrome_trace",
 )  # fmt: skip
 STEP_MS = 20.0
-"""About what a step of ours takes in the same place."""
+"""Roughly what one of our steps takes in this case."""
 LAYERS, PARTS = 32, 12
 DENSE = ("attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj", "mlp_act", "input_layernorm",
          "post_attention_layernorm", "attn_rope", "add")  # fmt: skip
 
 
-def requests_per_s(python: Path) -> tuple[float, float]:
-    """(requests/s of Vidur's simulation, seconds from start to the first event) as that interpreter measures them.
+class Speed(NamedTuple):
+    """What Vidur's interpreter measured."""
+
+    requests_per_s: float
+    start_s: float
+    """Seconds from start to the first event."""
+
+
+def measure(python: Path) -> Speed:
+    """Run Vidur's simulation twice in that interpreter: once to train, once to measure.
 
     Raises:
-        RuntimeError: Vidur does not run there; with the end of what it said.
+        RuntimeError: Vidur does not run there; the message is the last line of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         for _ in ("trains", "is measured"):
@@ -62,14 +73,16 @@ def requests_per_s(python: Path) -> tuple[float, float]:
             if done.returncode:
                 raise RuntimeError(done.stderr.strip().split("\n")[-1])
     speed, start = done.stdout.strip().split("\n")[-1].split()
-    return float(speed), float(start)
+    return Speed(float(speed), float(start))
 
 
 def run() -> None:
-    """Inside Vidur's interpreter: simulate and print requests/s and the seconds of the start."""
+    """Inside Vidur's interpreter: simulate, and print requests/s and the start time in seconds."""
     began = time.perf_counter()
     sys.argv = ["vidur", *ARGUMENTS]
-    import vidur.execution_time_predictor.sklearn_execution_time_predictor as predictor  # type: ignore[import-not-found]
+    from vidur.execution_time_predictor import (  # type: ignore[import-not-found]
+        sklearn_execution_time_predictor as predictor,
+    )
     from vidur.config import SimulationConfig  # type: ignore[import-not-found]
     from vidur.simulator import Simulator  # type: ignore[import-not-found]
 
@@ -78,7 +91,7 @@ def run() -> None:
 
     def profiles(repo_id: str, **_: Any) -> str:
         if "predictions" in repo_id:
-            raise OSError("no ready-made predictions here")
+            raise OSError("there are no ready-made predictions")
         return tables(Path("profiles").absolute(), replica, block)
 
     predictor.snapshot_download = profiles
