@@ -80,10 +80,10 @@ def run() -> None:
     """Inside Vidur's interpreter: simulate, and print requests/s and the start time in seconds."""
     began = time.perf_counter()
     sys.argv = ["vidur", *ARGUMENTS]
+    from vidur.config import SimulationConfig  # type: ignore[import-not-found]
     from vidur.execution_time_predictor import (  # type: ignore[import-not-found]
         sklearn_execution_time_predictor as predictor,
     )
-    from vidur.config import SimulationConfig  # type: ignore[import-not-found]
     from vidur.simulator import Simulator  # type: ignore[import-not-found]
 
     config = SimulationConfig.create_from_cli_args()

@@ -124,7 +124,8 @@ def save(calibration: Calibration, path: Path) -> None:
     yaml.width = 4096
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(
-            "# Constants of rooftune's step-time model, fitted by `rooftune calibrate`. To use them: --calibration FILE\n"
+            "# Constants of rooftune's step-time model, fitted by `rooftune calibrate`. "
+            "To use them: --calibration FILE\n"
         )
         yaml.dump(calibration.model_dump(), file)
 

@@ -46,7 +46,7 @@ class EngineRequest:
     prompt: int
     max_tokens: int
     hashes: Sequence[BlockHash] = ()
-    """Hash chain of the full blocks of the prompt; blocks of generated tokens are identified by request and position."""
+    """Hash chain of the full blocks of the prompt. A block of generated tokens has its request and position instead."""
     priority: int = 0
     computed: int = 0
     generated: int = 0
