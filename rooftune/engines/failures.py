@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -113,7 +114,10 @@ def _document() -> dict[str, Any]:
 def _fill(template: str, found: re.Match[str]) -> str:
     def group(name: re.Match[str]) -> str:
         text = " ".join((found[int(name[1])] or "?").split()).rstrip(".,;")
-        return str(int(float(text))) if name[2] and text != "?" else text
+        if name[2]:
+            with contextlib.suppress(ValueError, OverflowError):
+                return str(int(float(text)))
+        return text
 
     return re.sub(r"\{(\d)(:int)?\}", group, template)
 

@@ -9,6 +9,7 @@ engine does not report stays None. Nothing is guessed, except where a missing li
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 from pathlib import Path
@@ -30,7 +31,7 @@ _KV_TOKENS = re.compile(r"(?:GPU|CPU) KV cache size: ([\d,]+) tokens")
 _KV_GIB = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
 _KV_GIB_CPU = re.compile(r"(?:Explicitly|Auto) set \(([\d.]+)/[\d.]+\) GiB for KV cache")
 _WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
-_CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request: ([\d.]+)x")
+_CONCURRENCY = re.compile(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x")
 _BUDGET = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _RANGES = re.compile(r"'compile_ranges_(?:endpoints|split_points)': \[([\d, ]*)\]")
 _INIT = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+) s")
@@ -41,9 +42,9 @@ _DTYPE = re.compile(r"Casting torch\.\w+ to torch\.(\w+)")
 def read_effective(
     log_text: str,
     metrics_text: str | None = None,
-    models_json: dict[str, Any] | None = None,
+    models_json: object = None,
     version: str | None = None,
-    server_info: dict[str, Any] | None = None,
+    server_info: object = None,
 ) -> EffectiveConfig:
     """Read the effective configuration.
 
@@ -112,18 +113,31 @@ def _passed(log_text: str) -> dict[str, Any]:
         return {}
     try:
         value = ast.literal_eval(found[1])
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return {str(k): _storable(v) for k, v in _mapping(value).items()}
 
 
-def _settings(server_info: dict[str, Any] | None) -> dict[str, Any]:
+def _storable(value: object) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(k): _storable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float)) or value is None else repr(value)
+
+
+def _settings(server_info: object) -> dict[str, Any]:
     """The scheduler's settings from ``/server_info``, whose layout differs between versions."""
-    config = (server_info or {}).get("vllm_config")
-    if isinstance(config, dict):
-        scheduler = config.get("scheduler_config")
-        return scheduler if isinstance(scheduler, dict) else {}
-    return {}
+    config = _mapping(_mapping(server_info).get("vllm_config"))
+    return _mapping(config.get("scheduler_config"))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def _asynchronous(log_text: str, version: str | None, stated: object) -> bool | None:
@@ -181,9 +195,9 @@ def _budget(log_text: str, line: str) -> int | None:
     """The token budget. vLLM 0.32 does not log it, but it is the end of the ranges that it compiles for."""
     found = _BUDGET.search(log_text)
     if found:
-        return int(found[1])
+        return _number(found[1])
     ranges = _RANGES.search(line)
-    numbers = [int(n) for n in ranges[1].split(",") if n.strip()] if ranges else []
+    numbers = [n for text in ranges[1].split(",") if (n := _number(text)) is not None] if ranges else []
     return max(numbers) if numbers else _number(_passed(log_text).get("max_num_batched_tokens"))
 
 
@@ -208,9 +222,9 @@ def _speculative(line: str, passed: dict[str, Any]) -> str | None:
 def _raw(log_text: str, cache: dict[str, str], passed: dict[str, Any]) -> dict[str, Any]:
     """What a report may quote: figures that the engine logs when it starts, and its cache labels."""
     raw: dict[str, Any] = {"passed": {k: v for k, v in passed.items() if k != "api_key"}, "cache_config": cache}
-    concurrency = _CONCURRENCY.search(log_text)
-    if concurrency:
-        raw["max_concurrency_at_max_model_len"] = float(concurrency[2])
+    concurrency = _first(log_text, _CONCURRENCY)
+    if concurrency is not None:
+        raw["max_concurrency_at_max_model_len"] = concurrency
     took = _first(log_text, _INIT)
     if took is not None:
         raw["init_s"] = took
@@ -220,15 +234,19 @@ def _raw(log_text: str, cache: dict[str, str], passed: dict[str, Any]) -> dict[s
     return raw
 
 
-def _model(models_json: dict[str, Any] | None) -> str | None:
-    cards = (models_json or {}).get("data") or [{}]
-    name = cards[0].get("id")
+def _first_card(models_json: object) -> dict[str, Any]:
+    """The first model of ``/v1/models``."""
+    cards = _mapping(models_json).get("data")
+    return _mapping(cards[0]) if isinstance(cards, list) and cards else {}
+
+
+def _model(models_json: object) -> str | None:
+    name = _first_card(models_json).get("id")
     return str(name) if name else None
 
 
-def _length(models_json: dict[str, Any] | None) -> int | None:
-    cards = (models_json or {}).get("data") or [{}]
-    return _number(cards[0].get("max_model_len"))
+def _length(models_json: object) -> int | None:
+    return _number(_first_card(models_json).get("max_model_len"))
 
 
 def _match(pattern: re.Pattern[str], text: str) -> str | None:
@@ -241,17 +259,17 @@ def _first(text: str, pattern: re.Pattern[str]) -> float | None:
 
 
 def _number(value: object) -> int | None:
-    try:
-        return int(float(str(value))) if value not in (None, "", "None") else None
-    except ValueError:
-        return None
+    found = _decimal(value)
+    return None if found is None else int(found)
 
 
 def _decimal(value: object) -> float | None:
+    """A finite number; None for anything else."""
     try:
-        return float(str(value)) if value not in (None, "", "None") else None
+        found = float(str(value))
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _truth(value: str | None) -> bool | None:
