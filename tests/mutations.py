@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 NASTY = [
     *(b"", b"\x00", b"\xff\xfe", b"\r", b"\n\n", b"\r\n\r\n", b"'", b'"', b"\\", b"{", b"}", b"(", b")", b"[", b"]"),
-    *(b"9" * 5000, b"-1", b"1e400", b"nan", b"inf", b"1.2.3", b"0x10", b"\xc2\xb2", b"null", b"true", b"None"),
+    *(b"9" * 5000, b"-1", b"1e400", b"nan", b"inf", b"1.2.3", b"0x10", b"\xc2\xb2", b"\xb2", b"null", b"true", b"None"),
     *(b"[" * 3000, b"{'a':" * 300, b'{"a":' * 300, b'"\\ud800"', b"{1: {2}, (3,): b'4', ...: 5j}", b"data: ", b": "),
     *(b"ffffffffffffffffffffffff", b"\xe2\x80\xa8", b"x" * 5000),
 ]

@@ -309,7 +309,7 @@ def _error_message(body: bytes) -> str:
 
 def _count(value: object) -> int:
     """A token count that a record can hold. Raises TypeError for anything else."""
-    if not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOKENS:
         raise TypeError("not a token count")
     return value
 
