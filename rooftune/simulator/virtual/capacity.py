@@ -32,6 +32,8 @@ TOLERANCE = 0.02
 """Relative width of the bracket at which the search ends."""
 SLOWEST = 1e-3
 """Rate, relative to saturation, at which a server that still breaks the SLO is said to break it for a lone request."""
+MANY_RUNS = 1_000
+"""Runs that a search for capacities makes, as far as compiling is concerned: it always pays."""
 NEVER = 1e9
 """SLO ratio of a request that never ended."""
 
@@ -134,7 +136,7 @@ class Response:
         engine = self.engine
         self.runs += 1
         run = run_fast(
-            plan, engine.step_time, engine.limits, ClientSettings(), acceptance=engine.acceptance, runs=self.runs + 10
+            plan, engine.step_time, engine.limits, ClientSettings(), acceptance=engine.acceptance, runs=MANY_RUNS
         )
         return slo_ratios(run, self.slo, self.speed)
 
@@ -168,7 +170,7 @@ def capacity(engine: EmulatedEngine, drawn: Sample, *, tolerance: float = TOLERA
     if not len(drawn.plan):
         raise InputError("the workload's sample holds no requests; raise its rate or its duration.")
     whole = Response(engine, drawn)
-    top = saturated_rate(whole.drawn.plan, engine.step_time, engine.limits, engine.acceptance, runs=20)
+    top = saturated_rate(whole.drawn.plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
     if top is None:
         return PredictedCapacity(0.0, next(iter(drawn.slo.limits_ms())), NEVER, 0.0, whole.runs)
     requests_each = len(whole.drawn.plan) / max(1, _starts(whole.drawn.plan))
@@ -216,9 +218,7 @@ def _feasible(response: Callable[[float], float], top: float) -> float | None:
     return rate
 
 
-def _around(
-    response: Callable[[float], float], rough: Crossing | None, low: float, top: float
-) -> tuple[float, float]:
+def _around(response: Callable[[float], float], rough: Crossing | None, low: float, top: float) -> tuple[float, float]:
     """A bracket of the whole sample's crossing: near the short one's, widened where that one misled."""
     if rough is None:
         return low, 1.1 * top

@@ -1,27 +1,33 @@
 """Judges many configurations of one workload in virtual time: which would start, and how much each carries.
 
 Successive refinement: all configurations are judged on a short sample, those near the best again on longer ones. The
-samples are the same for all, so the order of configurations does not depend on the luck of a draw.
+samples are the same for all, so the order of configurations does not depend on the luck of a draw. Configurations whose
+engines cannot behave differently on this workload are judged once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
+
+import numpy as np
 
 from rooftune.errors import EngineError
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.virtual.capacity import PredictedCapacity, Sample, capacity, sample
-from rooftune.simulator.virtual.predict import engine_of
+from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
 from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.memory import BLOCK_TOKENS
 from rooftune.workloads.spec import Workload
 
 Flags = Mapping[str, FlagValue]
 BATCH = 16
+NO_LIMIT = 1 << 40
 """Configurations that one process judges before it takes the next ones."""
 
 
@@ -84,17 +90,82 @@ def judge_all(
         InputError: an unknown GPU or model, or a workload without SLO or rate.
     """
     samples = [sample(workload, r.requests, seed) for r in rounds]
-    found = [Judged(flags, None) for flags in configurations]
-    going_on = list(range(len(found)))
-    with _workers(processes if processes is not None else os.cpu_count() or 1, len(found)) as pool:
+    need = _need(samples)
+    found = [_started(server, flags, need) for flags in configurations]
+    groups: dict[bytes, list[int]] = {}
+    for i, start in enumerate(found):
+        if start.behaviour is not None:
+            groups.setdefault(start.behaviour, []).append(i)
+    judged = [Judged(start.flags, None, start.refusal) for start in found]
+    going_on = [members[0] for members in groups.values()]
+    with _workers(processes if processes is not None else os.cpu_count() or 1, len(going_on)) as pool:
         for drawn, this in zip(samples, rounds, strict=True):
-            tasks = [(server, drawn, [found[i].flags for i in chunk]) for chunk in _chunks(going_on)]
+            tasks = [Task(server, drawn, tuple(configurations[i] for i in chunk)) for chunk in _chunks(going_on)]
             results = [j for batch in (pool.map(_judge, tasks) if pool else map(_judge, tasks)) for j in batch]
-            for i, judged in zip(going_on, results, strict=True):
-                found[i] = judged
-            best = max((found[i].rate_per_s for i in going_on), default=0.0)
-            going_on = [i for i in going_on if found[i].rate_per_s >= this.keep * best > 0]
-    return found
+            for i, result in zip(going_on, results, strict=True):
+                judged[i] = result
+            best = max((judged[i].rate_per_s for i in going_on), default=0.0)
+            going_on = [i for i in going_on if judged[i].rate_per_s >= this.keep * best > 0]
+    for members in groups.values():
+        for i in members[1:]:
+            judged[i] = replace(judged[members[0]], flags=configurations[i])
+    return judged
+
+
+@dataclass(frozen=True)
+class Need:
+    """The most that the samples can ask of an engine."""
+
+    longest_tokens: int
+    """Prompt and answer of the longest request."""
+    reuses_prefixes: bool
+    """Whether prompts can share KV blocks, so that a larger cache can save prefill."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Whether a configuration starts, and a digest of all that decides how it behaves on the samples."""
+
+    flags: Flags
+    behaviour: bytes | None
+    refusal: str = ""
+
+
+def _need(samples: Sequence[Sample]) -> Need:
+    plans = [s.plan for s in samples]
+    longest = max(int((p.prompt_tokens.astype(int) + p.output_tokens).max(initial=1)) for p in plans)
+    reuses = any(
+        p.blocks is not None or (p.prefix_id >= 0).any() or (p.turn > 0).any() or len(set(p.prompt_seed)) < len(p)
+        for p in plans
+    )
+    return Need(longest, reuses)
+
+
+def _started(server: Server, flags: Flags, need: Need) -> Start:
+    try:
+        engine = _engine(server, flags)
+    except EngineError as error:
+        return Start(flags, None, str(error))
+    return Start(flags, _behaviour(engine, need))
+
+
+def _engine(server: Server, flags: Flags) -> EmulatedEngine:
+    return engine_of(server.gpu, server.model, server.engine_version, flags, server.acceptance, server.calibration)
+
+
+def _behaviour(engine: EmulatedEngine, need: Need) -> bytes:
+    """Digest of the scheduler's limits and the step costs, with limits that cannot bind on these requests levelled."""
+    bounds = engine.limits
+    length = max(bounds.max_model_len, need.longest_tokens) if bounds.max_model_len < need.longest_tokens else NO_LIMIT
+    each = need.longest_tokens + bounds.speculative_tokens
+    most = bounds.max_num_seqs * (-(-each // BLOCK_TOKENS) + 1)
+    spare = bounds.watermark * bounds.kv_blocks
+    blocks = NO_LIMIT if not need.reuses_prefixes and bounds.kv_blocks - spare >= most else bounds.kv_blocks
+    digest = hashlib.blake2b(repr(replace(bounds, max_model_len=length, kv_blocks=blocks)).encode(), digest_size=16)
+    costs = engine.step_time
+    for table in (costs.linear_mixed, costs.linear_decode, costs.head, costs.host_decode, costs.host_mixed, costs.cost):
+        digest.update(np.ascontiguousarray(table, np.float64).tobytes())
+    return digest.digest()
 
 
 def _chunks(which: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -111,16 +182,15 @@ def _workers(processes: int, configurations: int) -> Iterator[ProcessPoolExecuto
         yield pool
 
 
-def _judge(task: tuple[Server, Sample, Sequence[Flags]]) -> list[Judged]:
-    server, drawn, batch = task
-    return [_one(server, drawn, flags) for flags in batch]
+@dataclass(frozen=True)
+class Task:
+    """Configurations for one process, all known to start."""
+
+    server: Server
+    drawn: Sample
+    batch: tuple[Flags, ...]
 
 
-def _one(server: Server, drawn: Sample, flags: Flags) -> Judged:
-    try:
-        engine = engine_of(
-            server.gpu, server.model, server.engine_version, flags, server.acceptance, server.calibration
-        )
-    except EngineError as error:
-        return Judged(flags, None, str(error))
-    return Judged(flags, capacity(engine, drawn), requests=len(drawn.plan))
+def _judge(task: Task) -> list[Judged]:
+    requests = len(task.drawn.plan)
+    return [Judged(flags, capacity(_engine(task.server, flags), task.drawn), requests=requests) for flags in task.batch]
