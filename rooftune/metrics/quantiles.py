@@ -11,7 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 0.01
-"""Largest relative distance of the two bounds at which a quantile still counts as determined."""
+"""Largest relative distance of the two bounds at which a quantile is still called determined."""
 
 
 def quantile(values: Floats, q: float) -> float:
@@ -31,7 +31,7 @@ def quantile(values: Floats, q: float) -> float:
 def censored_quantile(known: Floats, at_least: Floats, q: float) -> float | None:
     """Quantile of ``known`` values and others of which only a lower bound is known; None when it is not determined.
 
-    The unknown values are put at their lower bounds and then at infinity. The truth lies between the two quantiles;
+    The unknown values are put at their lower bounds and then at infinity. The true quantile is between the two;
     where these differ by less than 1 %, the larger is quoted. This needs no assumption on why values are unknown, as
     the Kaplan-Meier estimate would (Kaplan, Meier 1958, J. Am. Stat. Assoc. 53, 457).
     """

@@ -1,4 +1,4 @@
-"""Made cases for the simulator: step times out of thin air, small engines, plans with every kind of load."""
+"""Generated cases for the simulator: invented step times, small engines, plans with every kind of load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rooftune.workloads.request_plan import RequestPlan
 
 
 class MadeStepTime:
-    """A step time with tables of its own; the same interface to the fast path and to the stepwise one."""
+    """Step costs from invented tables, for the fast path and the stepwise one."""
 
     def __init__(
         self,

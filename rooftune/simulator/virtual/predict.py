@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.formatting import number
 from rooftune.hardware.named import accelerator
 from rooftune.metrics.window import Window
 from rooftune.models.catalogue import model_facts
@@ -126,7 +127,7 @@ def predict(
         acceptance: probability that a speculative token is accepted, given that those before it were.
         plan: the requests, if they are drawn already.
         calibration: constants fitted to an engine on this GPU; None = as shipped.
-        runs: number of predictions of about this size that the caller makes; it only decides whether compiling pays.
+        runs: predictions of about this size that the caller makes; it only decides whether compiling pays.
 
     Raises:
         InputError: an unknown GPU or model, a calibration for another GPU, or a trace that cannot be read.
@@ -137,8 +138,13 @@ def predict(
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
     client = client_of(workload, plan)
-    outcome = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
-    sent = _sent(workload, plan, refused, outcome)
+    run = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
+    found = _prediction(engine, workload, _sent(workload, plan, refused, run), kept)
+    return replace(found, notes=_notes(engine, refused), _engine=engine, _plan=kept, _runs=runs)
+
+
+def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: RequestPlan) -> Prediction:
+    """What the run says about the workload."""
     load, run = sent.load, sent.run
     found = run_metrics(load, run, workload.slo)
     means = _means(run, load.window)
@@ -146,18 +152,14 @@ def predict(
         metrics=found.metrics,
         withheld=found.withheld,
         overloaded=found.overloaded,
-        asked_rate_per_s=None if load.closed else float(load.in_window.sum()) / workload.duration_s,
+        asked_rate_per_s=load.asked_rate_per_s,
         bottleneck=_bottleneck(engine, kept, found, means),
         kv_cache_tokens=engine.kv_cache_tokens,
         server=means,
-        error_band=_error_band(engine),
-        notes=_notes(engine, refused),
+        error_band=error_band(engine.step_time.gpu, engine.resolved, engine.calibration),
         window=load.window,
         run=run,
-        _engine=engine,
-        _plan=kept,
         _served=found.served_rate_per_s,
-        _runs=runs,
     )
 
 
@@ -244,7 +246,7 @@ def _bottleneck(engine: EmulatedEngine, plan: RequestPlan, found: RunMetrics, me
     words = _kernel_words(engine, batch) if step.bound == "compute" else step.words
     sequences = f"{batch} sequence{'s' if batch != 1 else ''}"
     mean = 1000 * means["busy_share"] / means["steps_per_s"] if means["steps_per_s"] else step.step_ms
-    step_words = f"a step of {sequences} takes {mean:.3g} ms on average, bound by {words}"
+    step_words = f"a step of {sequences} takes {number(mean)} ms on average, bound by {words}"
     each_step = found.metrics["request_throughput"] / means["steps_per_s"] if means["steps_per_s"] else 0.0
     waiting = means["waiting"] >= max(1.0, 3 * each_step)
     if waiting and batch >= FULL * engine.limits.max_num_seqs:
@@ -274,9 +276,5 @@ def _notes(engine: EmulatedEngine, refused: Bools) -> tuple[str, ...]:
         limit = f"max_model_len={engine.limits.max_model_len}"
         notes.append(f"{counts} are longer than {limit} and are refused (HTTP 400)")
     if engine.limits.speculative_tokens:
-        notes.append(f"each speculative token is assumed to be accepted with probability {engine.acceptance:g}")
+        notes.append(f"each speculative token is assumed to be accepted with probability {number(engine.acceptance)}")
     return tuple(notes)
-
-
-def _error_band(engine: EmulatedEngine) -> float | str:
-    return error_band(engine.step_time.gpu, engine.resolved, engine.calibration)

@@ -38,6 +38,11 @@ class OfferedLoad:
         """Which requests were scheduled in the window."""
         return self.window.holds(self.scheduled_s)
 
+    @property
+    def asked_rate_per_s(self) -> float | None:
+        """Requests/s that arrive in the window; None in a closed loop."""
+        return None if self.closed else float(self.in_window.sum()) / self.window.seconds
+
 
 @dataclass(frozen=True)
 class RunMetrics:

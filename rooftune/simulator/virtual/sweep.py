@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rooftune.errors import EngineError, InputError
+from rooftune.formatting import number
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction, engine_of, predict
@@ -203,6 +204,8 @@ def _within_slo(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], work
         return []
     kept = [(r.prediction.metrics["output_throughput"], r) for r in rows if r.prediction and _tpot(r) <= limit]
     if not kept:
-        return [f"No value keeps the median time per token within {limit:g} ms."]
+        return [f"No value keeps the median time per token within {number(limit)} ms."]
     found, row = max(kept, key=lambda k: k[0])
-    return [f"Within {limit:g} ms per token (median), the best is {found:.0f} tokens/s, with {flag}={row.value}."]
+    return [
+        f"Within {number(limit)} ms per token (median), the best is {number(found)} tokens/s, with {flag}={row.value}."
+    ]
