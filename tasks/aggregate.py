@@ -7,6 +7,7 @@ import asyncio
 from prefect import task
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import number
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from tasks.retrying import retry_unexpected
@@ -70,7 +71,7 @@ def describe(trial: TrialResult) -> str:
         return f"failed: {trial.failure}"
     failed = [c.id for c in trial.checks if c.status == "fail"]
     words = [
-        f"{trial.metrics[name]:,.4g} {unit}"
+        f"{number(trial.metrics[name], 4)} {unit}"
         for name, unit in (
             ("output_throughput", "tokens/s"),
             ("median_tpot_ms", "ms TPOT"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options, terminal
+from rooftune.formatting import number
 
 if TYPE_CHECKING:
     from rooftune.engines.server import ServerInfo
@@ -200,8 +201,8 @@ def _show(found: Calibrated, path: Path) -> None:
     )
     rows = [
         [
-            "a step" if r["kind"] == "decode" else "a prompt", f"{r['batch']:g}", f"{r['context']:,.0f}",
-            terminal.figure(r["measured_ms"], 1), f"{r['error_before']:+.0%}", f"{r['error_after']:+.0%}",
+            "a step" if r["kind"] == "decode" else "a prompt", number(r["batch"]), number(r["context"]),
+            number(r["measured_ms"]), f"{r['error_before']:+.0%}", f"{r['error_after']:+.0%}",
         ]
         for r in _rows(found)
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import typer
 
 from flows.cli import options, terminal
 from flows.cli.predict import SHOWN
-from rooftune.formatting import rate
+from rooftune.formatting import number, rate
 
 if TYPE_CHECKING:
     from rooftune.evidence.records.trial import TrialResult
@@ -142,11 +142,13 @@ def _show(trial: TrialResult, spec: Workload, url: str, save: Path | None) -> No
     simulated = " (simulated)" if trial.simulated else ""
     print(f"{spec.name} on {url}: {trial.model}{simulated}, vLLM {trial.engine_version}")
     if trial.window:
-        print(f"window: {trial.window.start_s:g} s to {trial.window.end_s:g} s of the load, seed {trial.seed}\n")
+        print(
+            f"window: {number(trial.window.start_s)} s to {number(trial.window.end_s)} s of the load, seed {trial.seed}\n"
+        )
     rows = []
     for name, words, unit in SHOWN:
         if name in trial.metrics:
-            rows.append([words, terminal.figure(trial.metrics[name]), unit])
+            rows.append([words, number(trial.metrics[name]), unit])
         elif name in trial.withheld:
             rows.append([words, "withheld", trial.withheld[name]])
     terminal.table(["Metric", "Measured", ""], rows, right=(1,))

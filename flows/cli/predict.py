@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options, terminal
-from rooftune.formatting import rate
+from rooftune.formatting import number, rate
 
 if TYPE_CHECKING:
     from rooftune.engines.target import CalibrationFile
@@ -91,7 +91,7 @@ def predict(
         terminal.print_json({**found.metrics, **about, **_rest(found)})
         return
     print(_heading(about))
-    rows = [[words, terminal.figure(found.metrics.get(name)), unit] for name, words, unit in SHOWN]
+    rows = [[words, number(found.metrics.get(name)), unit] for name, words, unit in SHOWN]
     terminal.table(["Metric", "Predicted", ""], [r for r in rows if r[1] != "–"], right=(1,))
     for line in _sentences(found):
         print(line)
@@ -199,15 +199,15 @@ def steptime(
         [
             f"{r['batch']}",
             f"{r['context']:,}",
-            terminal.figure(r["step_ms"], 2),
+            number(r["step_ms"], 4),
             r["bound"],
-            terminal.figure(r["intensity_flop_per_byte"]),
+            number(r["intensity_flop_per_byte"]),
         ]
         for r in found["decode"]
     ]
     terminal.table(["Batch", "Context", "Step ms", "Bound by", "FLOP/byte"], rows, right=(0, 1, 2, 4))
     if found.get("prefill"):
-        rows = [[f"{r['tokens']:,}", terminal.figure(r["ms"], 1)] for r in found["prefill"]]
+        rows = [[f"{r['tokens']:,}", number(r["ms"])] for r in found["prefill"]]
         terminal.table(["Prefill tokens", "ms"], rows, right=(0, 1))
     for line in found["notes"]:
         print(f"Mind: {line}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli import terminal
+from rooftune.formatting import number
 
 if TYPE_CHECKING:
     from rooftune.engines.target import CalibrationFile
@@ -64,9 +65,9 @@ def _cells(row: SweepRow) -> list[str]:
     said = row.prediction.bottleneck.split(";")[0]
     return [
         str(row.value),
-        terminal.figure(m["output_throughput"]),
-        terminal.figure(served if served is not None else m["request_throughput"]),
-        *[terminal.figure(m.get(name)) for name in names],
+        number(m["output_throughput"]),
+        number(served if served is not None else m["request_throughput"]),
+        *[number(m.get(name)) for name in names],
         ("overloaded; " if row.prediction.overloaded else "") + said,
     ]
 

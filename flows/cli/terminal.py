@@ -99,18 +99,6 @@ def markdown(text: str) -> None:
     Console().print(Markdown(text))
 
 
-def figure(value: Any, digits: int = 1) -> str:
-    """A number for a table: thousands separated, three figures at least; '–' where there is none."""
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, str):
-        return value
-    size = abs(float(value))
-    if size >= 1000:
-        return f"{float(value):,.0f}"
-    return f"{float(value):.{digits if size >= 10 else 2 if size >= 1 else 3}f}"
-
-
 def _plain(cell: str) -> str:
     from rich.markup import escape
 

@@ -12,6 +12,7 @@ from rooftune.evidence.metrics.request_metrics import scheduled_in, streaming_tp
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
+from rooftune.formatting import number
 from rooftune.metrics.quantiles import order_interval
 from rooftune.metrics.queues import inside, slope
 
@@ -117,7 +118,7 @@ def quantiles(e: Evidence) -> Check:
     quoted = any(k.startswith("p99_") for k in e.quoted)
     if found is not None:
         figures[f"p99_{word.lower()}_ms_interval"] = [round(v, 2) for v in found]
-        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} lies between {found[0]:.3g} and {found[1]:.3g} ms (95 %).", figures)  # fmt: skip
+        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} lies between {number(found[0])} and {number(found[1])} ms (95 %).", figures)  # fmt: skip
     if not quoted:
         return passed(name, f"{len(times):,} requests; no p99 is quoted.", figures)
     return warned(name, f"{len(times):,} requests are too few for a p99: it is little more than the largest value.", f"Measure at least {P99_NEEDS} requests, or quote the median and p90.", figures)  # fmt: skip
