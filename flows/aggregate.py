@@ -1,4 +1,4 @@
-"""Flow of the aggregate phase: from a trial's records to its figures and their audit."""
+"""Flow of the aggregate phase: from the records of a trial to its figures and their audit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ async def aggregate(run: str, candidate: str = "baseline", n: int = 1, order: Tr
         run: Run folder, for example artifacts/chat-medium/latest.
         candidate: Candidate of the plan.
         n: Number of the trial, from 1.
-        order: What is to be measured exactly; left out, the candidate as planned.
+        order: What exactly to measure. Default: the candidate as planned.
     """
     folder = find_run(run)
     found = await aggregate_trial(folder, order or order_of(folder, candidate, n))
-    told = describe(found)
-    run_listener.log(told)
-    return TrialSummary(run=run, candidate=candidate, n=n, status=found.status, believed=found.believed, sentence=told)
+    sentence = describe(found)
+    run_listener.log(sentence)
+    return TrialSummary(
+        run=run, candidate=candidate, n=n, status=found.status, believed=found.believed, sentence=sentence
+    )

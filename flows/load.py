@@ -1,4 +1,4 @@
-"""Flow of the load phase: the workload, sent to one server, with every request and a server sample a second on record."""
+"""Flow of the load phase: sends the workload to one server and records every request and the server's state."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ async def load(
         run: Run folder, for example artifacts/chat-medium/latest.
         candidate: Candidate of the plan.
         n: Number of the trial, from 1.
-        order: What is to be measured exactly; left out, the candidate as planned.
-        server: The server to load; left out, one is started for the length of the load.
+        order: What exactly to measure. Default: the candidate as planned.
+        server: The server to load. Default: one that is started for the load.
     """
     folder = find_run(run)
     order = order or order_of(folder, candidate, n)
-    ours = None
+    started = None
     async with exclusive_machine(target_of(folder), run):
         try:
             if server is None:
-                server = ours = await start_server(folder, order)
+                server = started = await start_server(folder, order)
             began = time.monotonic()
             summary = await apply_load(folder, order, server)
-            told = describe(summary, began)
+            sentence = describe(summary, began)
         finally:
-            await stop_server(ours)
-    run_listener.log(told)
-    return TrialSummary(run=run, candidate=candidate, n=n, status="loaded", sentence=told)
+            await stop_server(started)
+    run_listener.log(sentence)
+    return TrialSummary(run=run, candidate=candidate, n=n, status="loaded", sentence=sentence)

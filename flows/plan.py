@@ -13,7 +13,7 @@ from tasks.run_files import short_path
 
 @flow(name="plan", flow_run_name="plan {run}", timeout_seconds=900)
 async def plan(run: str) -> PhaseResult:
-    """Decide what is to be tried. Needs the probe's hardware.json.
+    """Decide what to try. Needs hardware.json, which the probe writes.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
@@ -21,6 +21,6 @@ async def plan(run: str) -> PhaseResult:
     folder = find_run(run)
     run_listener.current().phase("plan")
     found = await plan_candidates(folder)
-    told = describe(found)
-    run_listener.current().phase("plan", told)
-    return PhaseResult(run=short_path(folder.path), files=[folder.plan_json.name], sentence=told)
+    sentence = describe(found)
+    run_listener.current().phase("plan", sentence)
+    return PhaseResult(run=short_path(folder.path), files=[folder.plan_json.name], sentence=sentence)

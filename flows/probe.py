@@ -1,4 +1,4 @@
-"""Flow of the probe phase: what serves, and what it can and cannot do."""
+"""Flow of the probe phase: the hardware, and what it can and cannot do."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tasks.run_files import short_path
 
 @flow(name="probe", flow_run_name="probe {run}", timeout_seconds=900)
 async def probe(run: str, measure: bool = True) -> PhaseResult:
-    """Find out what serves a run: accelerator, ceilings, capabilities by engine version.
+    """Find out what a run is served by: accelerator, ceilings, and capabilities of the engine version.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
-        measure: Measure ceilings where the accelerator is in this machine (some seconds).
+        measure: Measure ceilings if the accelerator is in this machine (a few seconds).
     """
     folder = find_run(run)
     run_listener.current().phase("probe")
     found = await probe_hardware(folder, measure)
-    told = describe(found)
-    run_listener.current().phase("probe", told)
-    return PhaseResult(run=short_path(folder.path), files=[folder.hardware_json.name], sentence=told)
+    sentence = describe(found)
+    run_listener.current().phase("probe", sentence)
+    return PhaseResult(run=short_path(folder.path), files=[folder.hardware_json.name], sentence=sentence)

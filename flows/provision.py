@@ -1,4 +1,4 @@
-"""Flow of the provision phase: a server that is up, has answered a request, and has told its effective configuration."""
+"""Flow of the provision phase: starts a server, checks that it answers, and reads its effective configuration."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ async def provision(
 ) -> ServerInfo:
     """Start the server of one candidate and write server.json and server.log into its trial folder.
 
-    The server never outlives the process of the flow: run alone, it is ended once it has shown that it serves.
-    Its result is never kept by Prefect: a retry must not get the address of a server that is gone.
+    The server never outlives the process of the flow. Without ``hold`` it is stopped as soon as it has answered.
+    Prefect never keeps the result of this flow: a retry must not get the address of a server that has ended.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
         candidate: Candidate of the plan.
         n: Number of the trial, from 1.
-        order: What is to be measured exactly; left out, the candidate as planned.
-        hold: Leave the server to the flow that called (used by a trial).
+        order: What exactly to measure. Default: the candidate as planned.
+        hold: Leave the server running for the calling flow (used by a trial).
     """
     folder = find_run(run)
     order = order or order_of(folder, candidate, n)

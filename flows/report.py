@@ -17,13 +17,13 @@ async def report(run: str, in_ui: bool = True) -> PhaseResult:
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
-        in_ui: Show verdicts and report among the artifacts of this flow run; a run of all phases shows them among its own.
+        in_ui: Show verdicts and report among the artifacts of this flow run.
     """
     folder = find_run(run)
     run_listener.current().phase("report")
     files = await write_files(folder)
     if in_ui:
         await show(folder)
-    told = short_path(folder.report)
-    run_listener.current().phase("report", told)
-    return PhaseResult(run=short_path(folder.path), files=files, sentence=told)
+    sentence = short_path(folder.report)
+    run_listener.current().phase("report", sentence)
+    return PhaseResult(run=short_path(folder.path), files=files, sentence=sentence)

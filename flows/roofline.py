@@ -1,4 +1,4 @@
-"""Flow of the roofline phase: ceilings, a point for every believed trial, the bottleneck by name."""
+"""Flow of the roofline phase: ceilings, a point for every believed trial, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ async def roofline(run: str) -> PhaseResult:
     """
     folder = find_run(run)
     run_listener.current().phase("roofline")
-    told = describe(await draw_roofline(folder))
-    run_listener.current().phase("roofline", told)
+    sentence = describe(await draw_roofline(folder))
+    run_listener.current().phase("roofline", sentence)
     return PhaseResult(
-        run=short_path(folder.path), files=[folder.roofline_json.name, "figures/roofline.png"], sentence=told
+        run=short_path(folder.path), files=[folder.roofline_json.name, "figures/roofline.png"], sentence=sentence
     )

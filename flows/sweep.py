@@ -1,71 +1,53 @@
-"""Optimise one workload after the other, and tell how they came out: what runs at night."""
+"""Optimise one workload after the other, and list the results: what runs at night."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
+from typer import Option
 
+from flows.inputs import options
+from flows.inputs.flat import flat_flow
+from flows.inputs.parameters import OptimizeRequest, TargetOptions, TrialOptions
 from flows.optimize import optimize
 from rooftune.errors import RooftuneError
 from tasks import run_listener
 from tasks.results import OptimizeResult
 
+WORKLOADS = "Names of workloads. Default: every file in ./workloads, or else those that come with rooftune."
+
 
 @flow(name="sweep", flow_run_name="sweep")
+@flat_flow
 async def sweep(
-    workloads: list[str] | None = None,
-    engine: Literal["simulated", "vllm", "endpoint"] = "simulated",
-    gpu: str | None = None,
-    model: str | None = None,
-    engine_version: str | None = None,
-    flags: list[str] | None = None,
-    vllm_python: str | None = None,
-    budget: str = "4m",
-    artifacts: str = "artifacts",
+    target: TargetOptions,
+    workloads: Annotated[list[str] | None, Option(help=WORKLOADS)] = None,
+    budget: options.Budget = "4m",
+    artifacts: options.Artifacts = options.ARTIFACTS,
 ) -> list[OptimizeResult]:
     """Optimise several workloads, one after the other: a machine serves one run at a time.
 
-    One that fails does not keep the others from running; the sweep fails at its end when one of them has.
-
-    Args:
-        workloads: Names of workloads; by default every file in workloads/.
-        engine: simulated, vllm or endpoint.
-        gpu: Catalogue name; left out, a T4 (simulated) or what is in the machine.
-        model: Catalogue name, folder with a config.json, or hub id.
-        engine_version: vLLM version.
-        flags: vLLM flags of the baseline as FLAG=VALUE.
-        vllm_python: Interpreter that has vLLM.
-        budget: Real time for the trials of each workload: 10m, 90s, 1h.
-        artifacts: Folder that runs are written to.
+    If one fails, the others still run; the sweep then fails at its end.
     """
-    outcomes = []
+    results = []
     for name in workloads or _all():
+        request = OptimizeRequest(name, target, trials=TrialOptions(budget=budget), artifacts=artifacts)
         try:
-            outcome = await optimize(
-                workload=name,
-                engine=engine,
-                gpu=gpu,
-                model=model,
-                engine_version=engine_version,
-                flags=flags,
-                vllm_python=vllm_python,
-                budget=budget,
-                artifacts=artifacts,
-            )
+            result = await optimize(**request.parameters())
         except RooftuneError as error:
             run_listener.log(f"{name} failed: {error}")
-            outcome = OptimizeResult(run="", workload=name, failed=str(error), complete=False)
-        outcomes.append(outcome)
+            result = OptimizeResult(run="", workload=name, failed=str(error), complete=False)
+        results.append(result)
     await acreate_table_artifact(
-        key="sweep", table=[_row(o) for o in outcomes], description="How each workload came out"
+        key="sweep", table=[_row(r) for r in results], description="The result for each workload"
     )
-    failed = [o.workload for o in outcomes if o.failed]
+    failed = [r.workload for r in results if r.failed]
     if failed:
-        raise RooftuneError(f"of {len(outcomes)} workloads these failed: {', '.join(failed)}; see the table artifact.")
-    return outcomes
+        raise RooftuneError(f"{len(failed)} of {len(results)} workloads failed: {', '.join(failed)}; see the table.")
+    return results
 
 
 def _all() -> list[str]:
@@ -75,6 +57,6 @@ def _all() -> list[str]:
     return sorted(own_workload_files() or workload_files())
 
 
-def _row(o: OptimizeResult) -> dict[str, str]:
-    sentence = re.sub(r"\s+", " ", o.failed or o.first_sentence)
-    return {"workload": o.workload, "run": o.run, "recommended": o.incumbent, "answer": sentence}
+def _row(r: OptimizeResult) -> dict[str, str]:
+    sentence = re.sub(r"\s+", " ", r.failed or r.first_sentence)
+    return {"workload": r.workload, "run": r.run, "recommended": r.incumbent, "answer": sentence}

@@ -1,4 +1,4 @@
-"""One trial: provision, load and aggregate in one unit. The engine lives inside of it and nowhere else."""
+"""One trial: provision, load and aggregate as one unit, within which the engine runs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ORDER = "order.json"
     timeout_seconds=24 * 3600,
 )
 async def trial(run: str, order: TrialOrder) -> TrialSummary:
-    """Measure one candidate once. What is measured already (same flags, workload, seed and number) is not measured again.
+    """Measure one candidate once, unless this trial (same flags, workload, seed and number) is already measured.
 
-    A server that does not come up or dies is a result, not an error of the flow.
+    A server that does not start, or dies, is a result and not an error of the flow.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
-        order: What is to be measured.
+        order: What to measure.
     """
     folder = find_run(run)
     files = folder.trial(order.candidate, order.n)
@@ -57,7 +57,7 @@ async def trial(run: str, order: TrialOrder) -> TrialSummary:
 
 
 def measured(run: RunFolder, order: TrialOrder) -> TrialResult | None:
-    """The valid result of this very order, if there is one."""
+    """The valid result of this order, if there is one."""
     try:
         found = read_trial(run.trial(order.candidate, order.n))
     except RooftuneError:
@@ -86,7 +86,7 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
 
 
 def _loaded(files: TrialFolder, order: TrialOrder) -> bool:
-    """Whether the load of this very order ran to its end, so that only its figures are missing."""
+    """Whether the load of this order was completed, so that only its figures are missing."""
     try:
         same = TrialOrder.model_validate(read_json(files.path / ORDER)) == order
     except (RooftuneError, ValueError):

@@ -1,1 +1,1 @@
-"""Prefect tasks: one unit of work each; retries, time-outs, caching, artifacts. They compute nothing."""
+"""Prefect tasks: one unit of work each, with retries, time-outs and artifacts. They compute nothing."""

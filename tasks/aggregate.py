@@ -1,4 +1,4 @@
-"""Tasks of the aggregate phase: from a trial's records to trial.json, result.json, metrics.parquet and the history."""
+"""Tasks of the aggregate phase: write trial.json, result.json, metrics.parquet and the history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
 
 @task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)
 async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: str, started_at: float) -> TrialResult:
-    """Write down that a trial failed, and why; what it measured until then stays beside it."""
+    """Record that a trial failed, and why; its records so far are kept."""
     from rooftune.evidence.aggregate import failed_trial
 
     found = await asyncio.to_thread(
@@ -57,7 +57,7 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
 
 
 def _collect(run: RunFolder, trial: TrialResult) -> None:
-    """Keep metrics.parquet of the run and the history dataset up to date."""
+    """Update metrics.parquet of the run and the history dataset."""
     from rooftune.evidence.history import append
     from rooftune.evidence.trial_table import write_metrics
 
@@ -66,7 +66,7 @@ def _collect(run: RunFolder, trial: TrialResult) -> None:
 
 
 def describe(trial: TrialResult) -> str:
-    """What was measured, in one line."""
+    """The result of a trial in one line."""
     if trial.status == "failed":
         return f"failed: {trial.failure}"
     failed = [c.id for c in trial.checks if c.status == "fail"]

@@ -1,4 +1,4 @@
-"""What a flow run says of itself to the UI: tags to filter by, and the process that it runs in."""
+"""Labels of a flow run in Prefect's UI: tags to filter by, and the process that it runs in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from prefect.runtime import flow_run
 from tasks.orphans import this_process
 
 STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"
-"""Set by Prefect's worker, which writes down the process by itself."""
+"""Set by Prefect's worker, which records the process itself."""
 
 
 async def label_run(names: Iterable[str]) -> None:
-    """Add tags to the flow run that calls, and to it alone; without a worker, also the process that it runs in.
+    """Add tags to the calling flow run only; without a worker, also record the process that it runs in.
 
-    Prefect's ``tags()`` would hand them down to every task, each of which would then ask the server for a slot per tag.
+    Prefect's ``tags()`` would pass them on to every task, and each task would request a slot per tag from the server.
     """
     if flow_run.id is None:
         return

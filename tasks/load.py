@@ -1,18 +1,19 @@
-"""Task of the load phase: the client's run against one server, with its progress in the UI."""
+"""Task of the load phase: loads one server and shows the progress in the UI."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 from prefect import task
 
 from rooftune.engines.server import ServerInfo
 from rooftune.errors import EngineError
-from rooftune.loadgen.summary import LoadSummary
+from rooftune.loadgen.progress import Progress
+from rooftune.loadgen.summary import LoadOptions, LoadSummary
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
@@ -20,22 +21,22 @@ from tasks import run_listener
 from tasks.run_files import settings_of, workload_of
 
 EVERY_S = 2.0
-"""Real seconds between updates of the progress artifact: each costs the server some 10 ms."""
+"""Real seconds between updates of the progress artifact; each costs the server about 10 ms."""
 
 
 def real_seconds(workload: Workload, time_scale: float) -> float:
-    """How long a load lasts at most, in real seconds: warm-up, window and the whole drain."""
+    """The longest duration of a load in real seconds: warm-up, window and the whole drain."""
     return (workload.total_s + workload.drain_s) / time_scale
 
 
 @task(name="load", task_run_name="load {order.candidate} {order.n}", timeout_seconds=24 * 3600, persist_result=False)
 async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> LoadSummary:
-    """Send what the workload says to the server and write down every request.
+    """Send the workload to the server and record every request.
 
-    Not retried by itself: a second load belongs on a fresh server, so the trial starts anew.
+    This task is not retried: a second load needs a fresh server, so the whole trial is repeated.
 
     Raises:
-        EngineError: the server died under the load, or does not end answering in any bounded time.
+        EngineError: the server died under the load, or stopped making progress.
     """
     from rooftune.engines import launch
     from rooftune.loadgen.client import run_load
@@ -51,16 +52,14 @@ async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> L
                 run_load(workload, plan, _options(run, workload, server), folder, progress=progress), limit
             )
         except asyncio.TimeoutError:
-            raise EngineError(f"the load did not end within {limit:.0f} s; the server stalls.", "stall") from None
+            raise EngineError(f"the load did not end within {limit:.0f} s; the server has stalled.", "stall") from None
     dead = await launch.died_or_dying(server, folder)
     if dead is not None:
         raise dead
     return summary
 
 
-def _options(run: RunFolder, workload: Workload, server: ServerInfo) -> Any:
-    from rooftune.loadgen.summary import LoadOptions
-
+def _options(run: RunFolder, workload: Workload, server: ServerInfo) -> LoadOptions:
     return LoadOptions(
         processes=settings_of(run).client_processes,
         url=server.url,
@@ -72,11 +71,11 @@ def _options(run: RunFolder, workload: Workload, server: ServerInfo) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _shown(order: TrialOrder) -> Any:
-    """Yields what the client calls with its progress: the terminal at once, the progress artifact now and then."""
-    latest: list[Any] = []
+async def _shown(order: TrialOrder) -> AsyncIterator[Callable[[Progress], None]]:
+    """Yields what the client calls with its progress, which updates the terminal and the progress artifact."""
+    latest: list[Progress] = []
 
-    def progress(now: Any) -> None:
+    def progress(now: Progress) -> None:
         latest[:] = [now]
         run_listener.current().load(now)
 
@@ -89,8 +88,8 @@ async def _shown(order: TrialOrder) -> Any:
             await reporting
 
 
-async def _report(order: TrialOrder, latest: list[Any]) -> None:
-    """Keep the progress artifact up to date until cancelled; a server that fails to take it costs nothing but the bar."""
+async def _report(order: TrialOrder, latest: list[Progress]) -> None:
+    """Update the progress artifact until cancelled; if the server rejects it, only the bar is missing."""
     from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
     from prefect.context import TaskRunContext
 
@@ -104,19 +103,20 @@ async def _report(order: TrialOrder, latest: list[Any]) -> None:
             await asyncio.sleep(EVERY_S)
             if latest:
                 p = latest[0]
-                told = f"{what}: {p.completed} of {p.sent} done, {p.in_flight} in flight, {p.output_tokens_per_s:,.0f} tokens/s"
-                await aupdate_progress_artifact(found, progress=_percent(p), description=told)
+                rate = f"{p.output_tokens_per_s:,.0f} tokens/s"
+                text = f"{what}: {p.completed} of {p.sent} done, {p.in_flight} in flight, {rate}"
+                await aupdate_progress_artifact(found, progress=_percent(p), description=text)
     finally:
         with contextlib.suppress(Exception):
-            await asyncio.shield(aupdate_progress_artifact(found, progress=100.0, description=f"{what}: over"))
+            await asyncio.shield(aupdate_progress_artifact(found, progress=100.0, description=f"{what}: ended"))
 
 
-def _percent(p: Any) -> float:
+def _percent(p: Progress) -> float:
     return max(0.0, min(99.0, 100.0 * p.elapsed_s / p.total_s)) if p.total_s else 0.0
 
 
 def describe(summary: LoadSummary, began: float) -> str:
-    """What was loaded, in one line."""
+    """The load in one line."""
     return (
         f"{summary.scheduled} requests in {time.monotonic() - began:.1f} s, window {summary.window_start_s:g} to "
         f"{summary.window_end_s:g} s, send lag p99 {summary.send_lag_p99_ms:.2f} ms"

@@ -1,4 +1,4 @@
-"""One run at a time on a machine: a lock of the operating system is the truth, Prefect's limit the queue that its UI shows."""
+"""One run at a time on a machine: an operating-system lock decides, Prefect's limit shows the queue in its UI."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from rooftune.engines.target import Target
 from tasks import run_listener
 
 LEASE_S = 60.0
-"""Prefect frees the slot of a killed holder after this and its own look-round (about 80 s in all)."""
+"""Prefect frees the slot of a killed run after this lease and its own polling interval (about 80 s in total)."""
 QUEUE_S = 900
-"""Longest wait in Prefect's queue; after that only the lock is waited for."""
+"""Longest wait in Prefect's queue; after that, only the lock decides."""
 _held: set[str] = set()
+"""Devices that this process has reserved."""
 
 
 def devices(target: Target) -> list[str]:
-    """What a run keeps for itself: the GPUs that it uses, or the whole host where the processor does the work.
+    """The devices that a run reserves: its GPUs, or the whole host if the processor does the work.
 
-    A simulated engine and the client of an endpoint keep the host too: two loads at once would disturb each other.
+    A simulated engine and the client of an endpoint also reserve the host: two loads at once would disturb each other.
     """
     if target.engine != "vllm":
         return ["host"]
@@ -41,7 +42,7 @@ def devices(target: Target) -> list[str]:
 
 
 def local_devices() -> list[str]:
-    """All devices of this host that a run may keep for itself."""
+    """All devices of this host that a run may reserve."""
     from rooftune.hardware import nvml
 
     return ["host", *(f"gpu-{i}" for i in range(len(nvml.gpus())))]
@@ -54,7 +55,7 @@ def limit_name(device: str) -> str:
 
 @contextlib.asynccontextmanager
 async def exclusive_machine(target: Target, holder: str) -> AsyncIterator[None]:
-    """Keep the machine for the length of a block; waits for whoever has it. Inside of itself it does nothing."""
+    """Reserve the target's devices for a block, waiting until they are free. Nested calls reserve nothing more."""
     names = [name for name in devices(target) if name not in _held]
     async with contextlib.AsyncExitStack() as stack:
         if names:
@@ -65,7 +66,7 @@ async def exclusive_machine(target: Target, holder: str) -> AsyncIterator[None]:
 
 
 async def _queue(stack: contextlib.AsyncExitStack, names: list[str]) -> None:
-    """Take the slots of those limits that the server knows; a server without them has no queue."""
+    """Take a slot of each limit that the server has; without limits there is no queue."""
     from prefect.concurrency.asyncio import concurrency
     from prefect.context import FlowRunContext
 
@@ -78,7 +79,9 @@ async def _queue(stack: contextlib.AsyncExitStack, names: list[str]) -> None:
     try:
         await stack.enter_async_context(slots)
     except TimeoutError:
-        run_listener.log(f"No slot of {', '.join(known)} after {QUEUE_S} s; waiting for the machine's lock alone.")
+        run_listener.log(
+            f"no slot of {', '.join(known)} became free within {QUEUE_S} s; waiting for the machine's lock instead"
+        )
 
 
 async def _known(limit: str) -> bool:
@@ -94,7 +97,7 @@ async def _known(limit: str) -> bool:
 
 
 def lock_folder() -> Path:
-    """Where the locks lie: ``$ROOFTUNE_LOCKS``, else a folder in the system's temporary one, for all users."""
+    """Folder of the locks: ``$ROOFTUNE_LOCKS``, else one in the system's temporary folder, shared by all users."""
     named = os.environ.get("ROOFTUNE_LOCKS")
     folder = Path(named) if named else Path(tempfile.gettempdir()) / "rooftune-locks"
     if not folder.is_dir():
@@ -110,18 +113,18 @@ async def _lock(name: str, holder: str) -> contextlib.AbstractContextManager[Non
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
     with contextlib.suppress(OSError):
         path.chmod(0o666)
-    told = False
+    reported = False
     try:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not reported:
                     sentence = f"waiting for {_holder(file)}, which uses this machine ({name})"
                     run_listener.log(sentence)
                     run_listener.current().waiting(sentence)
-                    told = True
+                    reported = True
                 await asyncio.sleep(0.5)
     except BaseException:
         file.close()
@@ -146,7 +149,7 @@ def _holding(file: TextIO, name: str, holder: str) -> Iterator[None]:
 
 
 def _holder(file: TextIO) -> str:
-    """Who holds it, as it said itself."""
+    """The run that holds the lock, as it wrote into the file."""
     try:
         file.seek(0)
         about = json.load(file)
@@ -156,7 +159,7 @@ def _holder(file: TextIO) -> str:
 
 
 def busy() -> str | None:
-    """Who keeps the host's processor now; None when nobody does."""
+    """The run that has reserved the host; None if there is none."""
     path = lock_folder() / "host.lock"
     try:
         with path.open("r+", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Flow runs that Prefect still calls running although their process is gone: after kill -9, a reboot, a stopped worker."""
+"""Flow runs whose process has ended although Prefect lists them as running: after kill -9, a reboot, a worker's end."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-REASON = "The process of this run is gone; retry it, or go on with `rooftune optimize WORKLOAD --resume RUN`."
+REASON = "The process of this run has ended. Retry it, or continue with `rooftune optimize WORKLOAD --resume RUN`."
 SLACK_S = 5.0
-"""A process that began so much later than the run is another one that got the same number."""
+"""A process that started this much later than the run is another one with the same pid."""
 
 
 def this_process() -> str:
-    """How a run that no worker started says which process it is in."""
+    """The process of a run that no worker started."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def gone(infrastructure_pid: str, began: datetime | None) -> bool:
-    """Whether the process of a run of this host has ended. A run of another host is never called gone."""
+def has_ended(infrastructure_pid: str, began: datetime | None) -> bool:
+    """Whether the process of a run on this host has ended. For a run on another host: False."""
     import psutil
 
     host, _, number = infrastructure_pid.rpartition(":")
@@ -36,9 +36,9 @@ def gone(infrastructure_pid: str, began: datetime | None) -> bool:
 
 
 async def mark_crashed() -> int:
-    """Mark such runs, and the runs inside of them, as crashed, so that they can be retried; returns how many there were.
+    """Mark orphaned runs and their subflows as crashed, so that they can be retried; returns their number.
 
-    Only for a server that is this host's own: process numbers of workers carry no host.
+    Only for a server that serves this host alone: pids that workers record do not include the host.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -49,15 +49,15 @@ async def mark_crashed() -> int:
     in_state = FlowRunFilterState(type=FlowRunFilterStateType(any_=alive))
     async with get_client() as client:
         found: Sequence[Any] = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=in_state))
-        dead = [r for r in found if r.infrastructure_pid and gone(r.infrastructure_pid, r.start_time)]
-        dead += await _inside(client, [r.id for r in dead], in_state)
-        for run in dead:
+        orphans = [r for r in found if r.infrastructure_pid and has_ended(r.infrastructure_pid, r.start_time)]
+        orphans += await _inside(client, [r.id for r in orphans], in_state)
+        for run in orphans:
             await client.set_flow_run_state(run.id, Crashed(message=REASON), force=True)
-    return len(dead)
+    return len(orphans)
 
 
 async def _inside(client: Any, parents: list[UUID], in_state: Any) -> list[Any]:
-    """Runs below these that are not over either."""
+    """Unfinished subflows of these runs."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 
     found: list[Any] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from prefect import task
 
@@ -23,25 +22,25 @@ from tasks.run_files import facts_of, hardware_of, settings_of, target_of, workl
     timeout_seconds=300,
 )
 async def plan_candidates(run: RunFolder) -> Plan:
-    """Decide which candidates there are, with their gates and expected effects, and write it down."""
+    """Choose the candidates, with their gates and expected effects, and write plan.json."""
     found = await asyncio.to_thread(_plan, run)
     write_json(run.plan_json, found.model_dump(mode="json"))
     return found
 
 
 def _plan(run: RunFolder) -> Plan:
-    from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
+    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
 
     target, settings = target_of(run), settings_of(run)
-    playbook = load_playbook(Path(settings.playbook)) if settings.playbook else default_playbook()
-    playbook = with_candidates(playbook, settings.candidates, target.engine_version)
+    playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)
     return build_plan(workload_of(run), target, hardware_of(run), facts_of(target), playbook)
 
 
 def describe(plan: Plan) -> str:
-    """What is planned, in one line."""
+    """The plan in one line."""
     runnable = sum(1 for c in plan.candidates if c.runnable)
     closed = len(plan.candidates) - runnable
     used = plan.target.calibration
     fitted = f"; predictions calibrated with {used.path}" if used else ""
-    return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {runnable} to measure, {closed} with a reason not to{fitted}"
+    counts = f"{runnable} to measure, {closed} ruled out with a reason"
+    return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {counts}{fitted}"

@@ -15,14 +15,14 @@ from tasks.run_files import target_of
 
 @task(
     name="probe",
-    task_run_name="look at the hardware",
+    task_run_name="probe the hardware",
     retries=2,
     retry_delay_seconds=[1, 5],
     retry_condition_fn=retry_unexpected,
     timeout_seconds=300,
 )
 async def probe_hardware(run: RunFolder, measure: bool) -> Hardware:
-    """Find out what serves, and write it down. Ceilings are measured where the accelerator is in this machine."""
+    """Probe the hardware and write hardware.json. Ceilings are measured if the accelerator is in this machine."""
     from rooftune.hardware.probe import probe
     from rooftune.vllm_rules.capabilities import with_capabilities
 
@@ -49,7 +49,7 @@ def _interpreter(engine: str, named: str | None) -> str | None:
 
 
 def describe(found: Hardware) -> str:
-    """What was found, in one line."""
+    """The hardware in one line."""
     a = found.accelerator
     simulated = " (simulated)" if found.simulated else ""
     can = sum(1 for c in found.capabilities if c.available)

@@ -1,4 +1,4 @@
-"""Task of the provision phase: a server for one trial, and its end."""
+"""Task of the provision phase: starts and stops the server of one trial."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LONGEST_START_S = 3600
     persist_result=False,
 )
 async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
-    """Start the server and read its effective configuration; an endpoint is only looked at.
+    """Start the server and read its effective configuration; an endpoint is only connected to.
 
-    The server hangs on this process: it ends with it, whatever ends it.
+    The server ends with this process, however that ends.
 
     Raises:
-        EngineError: it did not come up; the sentence says why.
+        EngineError: it did not start; the message says why.
     """
     from rooftune.engines import launch
 
@@ -48,7 +48,7 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
 
 
 async def stop_server(server: ServerInfo | None) -> None:
-    """End a server that we started, and wait until it is gone."""
+    """Stop a server that we started, and wait until it has ended."""
     from rooftune.engines import launch
 
     if server is not None and server.engine != "endpoint":
@@ -56,7 +56,7 @@ async def stop_server(server: ServerInfo | None) -> None:
 
 
 def describe(server: ServerInfo) -> str:
-    """What came up, in one line."""
+    """The server in one line."""
     e = server.effective
     facts = [f"vLLM {e.engine_version}" if e.engine_version else ""]
     facts += [f"{e.kv_cache_tokens:,} tokens of KV cache" if e.kv_cache_tokens else ""]

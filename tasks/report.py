@@ -1,4 +1,4 @@
-"""Tasks of the report phase: decision.json, upgrade.json, the report's files and its artifacts in the UI."""
+"""Tasks of the report phase: write decision.json, upgrade.json and the report, and show it in the UI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.trial_time import time_spent_s
 
 
 def write_decision(run: RunFolder) -> Decision:
-    """Decide on what has been measured so far, and write decision.json."""
+    """Decide from the trials so far, and write decision.json."""
     from rooftune.tuning.search import decide
 
     found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run))
@@ -28,7 +28,7 @@ def write_decision(run: RunFolder) -> Decision:
 
 
 def bring_up_to_date(run: RunFolder) -> None:
-    """Write what a report needs from what is there: decision, roofline, upgrade path."""
+    """Write what a report needs from the files of a run: decision, roofline, upgrade path."""
     from tasks.roofline import place_trials
 
     decision = write_decision(run)
@@ -38,14 +38,14 @@ def bring_up_to_date(run: RunFolder) -> None:
 
 
 def _upgrade(run: RunFolder, decision: Decision) -> None:
-    """Predict the workload on other accelerators; a report can do without."""
+    """Predict the workload on other accelerators; without a prediction the report omits the section."""
     from rooftune.tuning.upgrade import write_upgrade
 
     plan = plan_of(run)
     try:
         write_upgrade(run, workload_of(run), plan, decision)
     except RooftuneError as error:
-        run_listener.log(f"No upgrade path: {error}")
+        run_listener.log(f"no upgrade path: {error}")
 
 
 @task(
@@ -84,7 +84,7 @@ async def show(run: RunFolder) -> None:
 
 
 def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
-    """One row a candidate: what was expected, what came of it, and why."""
+    """One row per candidate: expected effect, measured effect, verdict and reason."""
     rows = []
     for v in decision.verdicts:
         interval = v.ratios.get(v.metric)
@@ -103,12 +103,12 @@ def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
 
 
 def without_pictures(text: str, run: RunFolder) -> str:
-    """The report without its pictures, which the UI cannot show: where each lies is said instead."""
+    """The report with the path of each picture instead of the picture, which the UI cannot show."""
     return re.sub(r"!\[([^\]]*)\]\(([^)]*)\)", lambda m: f"*{m[1]}*: `{run.path / m[2]}`", text)
 
 
 def _key(text: str) -> str:
-    """A key that Prefect takes: lower case, digits, dashes."""
+    """A key that Prefect accepts: lower case, digits, dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""What flows hand to each other: small typed references to files of a run folder, never data."""
+"""Results of flows: small typed references to files of a run folder, never data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rooftune.runfolder import RunFolder, TrialFolder
 
 
 class PhaseResult(BaseModel):
-    """A phase that is through."""
+    """A phase that has ended."""
 
     model_config = ConfigDict(frozen=True)
     run: str = Field(description="run folder")
-    files: list[str] = Field(default_factory=list, description="what it wrote, below the run folder")
+    files: list[str] = Field(default_factory=list, description="files that it wrote, relative to the run folder")
     sentence: str = ""
 
 
@@ -27,7 +27,7 @@ class TrialSummary(BaseModel):
     n: int
     status: str = Field(description="measured or failed")
     believed: bool = False
-    kept: bool = Field(default=False, description="it was there already and was not measured again")
+    kept: bool = Field(default=False, description="it had been measured before")
     sentence: str = ""
 
     @property
@@ -36,7 +36,7 @@ class TrialSummary(BaseModel):
 
 
 class OptimizeResult(BaseModel):
-    """How an optimisation ended."""
+    """The result of an optimisation."""
 
     model_config = ConfigDict(frozen=True)
     run: str

@@ -1,4 +1,4 @@
-"""Which failures are worth another try."""
+"""Which failures are retried."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 from rooftune.errors import EngineError, RooftuneError
 
 TRANSIENT = ("http", "refused", "rate limit")
-"""Kinds of engine failures that may pass by themselves (an endpoint that restarts)."""
+"""Kinds of engine failures that may be temporary, such as an endpoint that restarts."""
 
 
 async def retry_unexpected(task: Any, run: Any, state: Any) -> bool:
-    """Retry what nobody foresaw; an error that explains itself would only come again."""
+    """Retry unexpected errors; an error that explains itself would only occur again."""
     return not isinstance(await _error(state), RooftuneError)
 
 
 async def retry_transient(task: Any, run: Any, state: Any) -> bool:
-    """Retry what nobody foresaw, and an endpoint that turned us away for now."""
+    """Retry unexpected errors, and an endpoint that refused temporarily."""
     error = await _error(state)
     if isinstance(error, EngineError):
         return error.kind in TRANSIENT

@@ -23,12 +23,12 @@ from tasks.run_files import facts_of, hardware_of, plan_of
     timeout_seconds=300,
 )
 async def draw_roofline(run: RunFolder) -> Roofline | None:
-    """Place every believed trial under the ceilings; None where nobody knows the model's facts."""
+    """Place every believed trial under the ceilings; None if the facts of the model are unknown."""
     return await asyncio.to_thread(place_trials, run)
 
 
 def place_trials(run: RunFolder) -> Roofline | None:
-    """Write roofline.json and its figure from what is in the run folder."""
+    """Write roofline.json and its figure from the files of the run."""
     from rooftune.roofline.figure import draw
     from rooftune.roofline.points import roofline
 
@@ -45,9 +45,10 @@ def place_trials(run: RunFolder) -> Roofline | None:
 def describe(found: Roofline | None) -> str:
     """What bounds the configurations, in one line."""
     if found is None:
-        return "the model's architecture is not known, so nothing can be placed"
+        return "the model's architecture is unknown, so no trial can be placed"
     decode = [p for p in found.points if p.stage == "decode"]
     if not decode:
         return "no believed trial could be placed"
     last = decode[-1]
-    return f"{len(found.points)} points; {last.candidate}: decode bound by {last.bound}, {100 * last.share:.0f} % of the ceiling"
+    bound = f"decode bound by {last.bound}, {100 * last.share:.0f} % of the ceiling"
+    return f"{len(found.points)} points; {last.candidate}: {bound}"

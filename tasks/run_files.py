@@ -1,4 +1,4 @@
-"""What the phases read: run.json, hardware.json, plan.json and the trials of a run folder, typed."""
+"""The files of a run that phases read, as typed values: run.json, hardware.json, plan.json."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class RunSettings(BaseModel):
-    """What a run was asked for, besides workload and target. Part of run.json."""
+    """Settings of a run besides workload and target. Part of run.json."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     budget_s: float | None = Field(default=None, description="real seconds for all trials together; None = no limit")
@@ -41,7 +41,7 @@ def workload_of(run: RunFolder) -> Workload:
 
 
 def target_of(run: RunFolder) -> Target:
-    """The target of a run; a real engine runs on what the probe found, unless a GPU was named."""
+    """The target of a run. For a real engine without a named GPU, it is the one that the probe found."""
     target: Target = _typed(run, run.about().get("target"), Target, "target")
     if target.engine == "vllm" and target.gpu is None and run.hardware_json.is_file():
         return target.model_copy(update={"gpu": hardware_of(run).accelerator.name})
@@ -49,12 +49,12 @@ def target_of(run: RunFolder) -> Target:
 
 
 def settings_of(run: RunFolder) -> RunSettings:
-    """What else was asked for."""
+    """The other settings of a run."""
     return _typed(run, run.about().get("settings") or {}, RunSettings, "settings")
 
 
 def hardware_of(run: RunFolder) -> Hardware:
-    """What the probe found."""
+    """The hardware, as the probe found it."""
     return _typed(run, read_json(run.hardware_json), Hardware, "hardware.json")
 
 
@@ -64,7 +64,7 @@ def plan_of(run: RunFolder) -> Plan:
 
 
 def facts_of(target: Target) -> ModelFacts | None:
-    """Facts of the target's model, with the weights that its flags ask for; None where nobody knows it."""
+    """Facts of the target's model, quantized as its flags say; None if the model is unknown."""
     from rooftune.models.catalogue import model_facts
 
     quantization = target.flags.get("quantization")
@@ -76,13 +76,19 @@ def facts_of(target: Target) -> ModelFacts | None:
 
 def same_trial(found: TrialResult, order: TrialOrder, workload: Workload, target: Target) -> bool:
     """Whether a result is that of this order: same flags, workload, seed, engine and number."""
-    asked = (order.candidate, order.n, order.seed, order.config.flags(), target.engine, target.model)
-    there = (found.candidate, found.n, found.seed, found.flags, found.engine, found.model)
-    return asked == there and found.workload_hash == workload_hash(workload.model_copy(update={"seed": 0}))
+    return (
+        found.candidate == order.candidate
+        and found.n == order.n
+        and found.seed == order.seed
+        and found.flags == order.config.flags()
+        and found.engine == target.engine
+        and found.model == target.model
+        and found.workload_hash == workload_hash(workload.model_copy(update={"seed": 0}))
+    )
 
 
 def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
-    """The order for a trial that is asked for by hand: the candidate as planned, the workload's own seed.
+    """The order for a trial that a user requests: the candidate as planned, with the seed of the workload.
 
     Raises:
         InputError: the plan has no such candidate.
@@ -101,12 +107,12 @@ def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
 
 def _typed(run: RunFolder, value: Any, kind: type[Model], name: str) -> Model:
     if value is None:
-        raise InputError(f"{run.run_json} does not say its {name}; it was not made by `rooftune optimize`.")
+        raise InputError(f"{run.run_json} has no {name}; it was not written by `rooftune optimize`.")
     return as_model(value, kind, f"{name} in {run.path}")
 
 
 def short_path(path: Path) -> str:
-    """A path as short as it can be said: relative to the current folder where it lies below."""
+    """A path relative to the current folder if it is inside, else absolute."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How many real seconds the trials of a run took: the budget's account, kept beside each trial."""
+"""Real seconds that the trials of a run took, kept beside each trial: what the budget is spent on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FILE = "spent.json"
 
 
 def write_trial_time(folder: TrialFolder, wall_s: float) -> None:
-    """Note what a trial took from the start of its server to its aggregated figures, in real seconds."""
+    """Record the real seconds of a trial, from the start of its server to its aggregated figures."""
     write_json(folder.path / FILE, {"wall_s": round(wall_s, 3)})
 
 
 def trial_times_s(run: RunFolder) -> list[float]:
-    """Real seconds of every trial that is noted."""
+    """Real seconds of every trial that has been recorded."""
     found = []
     for folder in run.trials():
         try:
@@ -33,6 +33,6 @@ def time_spent_s(run: RunFolder) -> float:
 
 
 def expected_trial_s(run: RunFolder, before_any: float) -> float:
-    """What the next trial will take: the median of those so far that were no quick failures, else ``before_any``."""
+    """Expected real seconds of the next trial: the median of those so far, or ``before_any`` for the first."""
     costs = trial_times_s(run)
     return median(costs) if costs else before_any

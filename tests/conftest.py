@@ -53,7 +53,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def prefect(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Flows of this test, in this process and in those that it starts, use that server; files lie in a folder of the test."""
+    """Flows of this test and of processes that it starts use that server; their files are in the test's folder."""
     from prefect.settings import temporary_settings
 
     from flows.service import local

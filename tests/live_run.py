@@ -1,4 +1,4 @@
-"""Real runs of the command line in processes of their own, small enough for a test: what to start, and what is left of it."""
+"""Real runs of the command line as processes, small enough for a test."""
 
 from __future__ import annotations
 

@@ -5,20 +5,47 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import calibrate, load, optimize, predict, results, service, terminal
+from flows.cli import (
+    audit,
+    calibrate,
+    command_log,
+    load,
+    optimize,
+    plan,
+    predict,
+    probe,
+    results,
+    service,
+    simulate,
+    steptime,
+    terminal,
+    workloads,
+)
 from rooftune.errors import RooftuneError
 
 INTERRUPTED = 130
 Usage: type[Exception] = typer.BadParameter.__bases__[0]
 Click: type[Exception] = Usage.__bases__[0]
-"""Click's errors, of the copy of click that this typer brings or of click itself."""
+"""Click's errors: those of the copy of click that typer contains, or of click itself in older releases."""
+
+
+@runtime_checkable
+class ClickError(Protocol):
+    """What is used of :data:`Click`, whose class depends on the release of typer."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """The error in a sentence."""
+
 
 EPILOG = """
-Start with [bold]rooftune plan chat-medium[/bold] (what would be tried, nothing is run), then
+Start with [bold]rooftune plan chat-medium[/bold] (shows what would be tried; nothing is started), then
 [bold]rooftune optimize chat-medium[/bold] (about six minutes, no GPU needed).
 Exit codes: 0 done, 1 ran and failed, 2 bad input. Every command takes --json.
 """
@@ -32,12 +59,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
-    help="Find the vLLM configuration that serves a workload best on your hardware, and prove it by measurements.",
+    help="Find the vLLM configuration that serves a workload best on your hardware, and prove it with measurements.",
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         from rooftune import __version__
 
         typer.echo(f"rooftune {__version__}")
@@ -48,11 +75,23 @@ def _version(asked: bool) -> None:
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Find the vLLM configuration that serves a workload best on your hardware, and prove it by measurements."""
+    """Find the vLLM configuration that serves a workload best on your hardware, and prove it with measurements."""
 
 
-for commands in (optimize, load, predict, calibrate, results, service):
-    commands.register(app)
+PANELS = {
+    "Measure and tune": (probe.probe, plan.plan, optimize.optimize, load.load, workloads.workloads),
+    "Predict and simulate (no GPU needed)": (
+        predict.predict,
+        steptime.steptime,
+        simulate.simulate,
+        calibrate.calibrate,
+    ),
+    "Read results": (results.report, results.compare, results.history, audit.audit),
+    "Prefect on this machine": (service.up, service.down),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -64,63 +103,64 @@ def main(words: list[str] | None = None) -> int:
 
 
 def run(words: list[str] | None = None) -> int:
-    """Run one command and turn every way it may end into an exit code and at most one sentence."""
+    """Run one command, and turn every way it may end into an exit code and at most one sentence."""
     before = dict(os.environ)
     try:
         return _run(words)
-    finally:  # what an option put into the environment is this command's alone
+    finally:  # settings that a command puts into the environment do not outlive it
         os.environ.clear()
         os.environ.update(before)
 
 
 def _run(words: list[str] | None) -> int:
-    command = typer.main.get_command(app)
     try:
-        ended = command.main(args=words, prog_name="rooftune", standalone_mode=False)
-        return ended if isinstance(ended, int) else 0
+        code = typer.main.get_command(app).main(args=words, prog_name="rooftune", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError) as stopped:
-        told = str(stopped) or str(stopped.__cause__ or "")
-        terminal.fail(told or "interrupted; nothing is left running.")
+        terminal.fail(str(stopped) or str(stopped.__cause__ or "") or "interrupted; nothing is left running.")
         return INTERRUPTED
-    except Usage as error:
-        if not error.format_message():  # no command at all: the help has been shown
-            return 2
-        where = error.ctx.command_path if error.ctx else "rooftune"
-        terminal.fail(f"{error.format_message()} See `{where} --help`.")
-        return 2
-    except Click as error:
-        terminal.fail(error.format_message())
-        return error.exit_code
-    except typer.Exit as ended:
-        return ended.exit_code
+    except typer.Exit as exit_:
+        return exit_.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except RooftuneError as error:
-        return _told(error)
+        return _explained(error)
     except Exception as error:
-        return _unforeseen(error)
+        return _usage(error) if isinstance(error, Click) else _unexpected(error)
 
 
-def _told(error: RooftuneError) -> int:
-    """A failure that says what is wrong."""
+def _usage(error: Exception) -> int:
+    """A wrong command line: click's own sentence, and where the help is."""
+    text = error.format_message() if isinstance(error, ClickError) else str(error)
+    if isinstance(error, Usage):
+        if text:  # without a command there is none: the help has been shown
+            context = getattr(error, "ctx", None)
+            terminal.fail(f"{text} See `{context.command_path if context else 'rooftune'} --help`.")
+        return 2
+    terminal.fail(text)
+    return error.exit_code if isinstance(error, ClickError) else 1
+
+
+def _explained(error: RooftuneError) -> int:
+    """A failure that explains itself."""
     terminal.fail(str(error))
     if os.environ.get(terminal.DEBUG):
         raise error
     return error.exit_code
 
 
-def _unforeseen(error: Exception) -> int:
-    """A failure that nobody thought of: one sentence, the rest in the log."""
+def _unexpected(error: Exception) -> int:
+    """A failure that nobody expected: one sentence here, the traceback in the log."""
     if os.environ.get(terminal.DEBUG):
         raise error
     try:
-        terminal.to_log(f"command failed: {sys.argv[1:]}", error)
-        where = f"the traceback is in {terminal.log_file()}"
+        command_log.write_error(f"command failed: {sys.argv[1:]}", error)
+        where = f"the traceback is in {command_log.log_file()}"
     except OSError:
         where = f"set {terminal.DEBUG}=1 to see the traceback"
     text = " ".join(str(error).split()) or "no message"
-    terminal.fail(f"something unforeseen went wrong ({type(error).__name__}: {text[:300]}); {where}.")
+    terminal.fail(f"unexpected error ({type(error).__name__}: {text[:300]}); {where}.")
     return 1
 
 

@@ -1,4 +1,4 @@
-"""One optimisation in this process: inputs checked first, a Prefect server if there is none, progress on the terminal."""
+"""One optimisation in this process: checks the input, finds or starts a Prefect server, runs the flow."""
 
 from __future__ import annotations
 
@@ -6,82 +6,83 @@ import asyncio
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flows.cli import terminal
-from flows.cli.progress import RunDisplay
-from flows.inputs.targets import engine_kind, seconds, target_of, workload_with
+from flows.cli import command_log
+from flows.cli.progress import RunDisplay, run_display
+from flows.inputs.durations import seconds
+from flows.inputs.parameters import OptimizeRequest
+from flows.inputs.targets import engine_kind, resolve_target
+from flows.inputs.workloads import changed_workload
 from flows.service import local
 from rooftune.errors import RooftuneError
 from rooftune.run_names import find_run
 
+if TYPE_CHECKING:
+    from tasks.results import OptimizeResult
 
-def check(parameters: dict[str, Any]) -> None:
+
+def check(request: OptimizeRequest) -> None:
     """Refuse bad input before anything is started.
 
     Raises:
-        InputError: see ``flows.inputs.targets``.
+        InputError: see ``flows.inputs``.
     """
-    p = parameters
-    if p["budget"]:
-        seconds(p["budget"])
-    if p["resume"]:
-        find_run(p["resume"], Path(p["artifacts"]))
+    if request.trials.budget:
+        seconds(request.trials.budget)
+    if request.resume:
+        find_run(request.resume, Path(request.artifacts))
         return
-    workload_with(
-        p["workload"], duration_s=p["duration_s"], warmup_s=p["warmup_s"], rate_per_s=p["rate_per_s"], seed=p["seed"]
-    )
-    if engine_kind(p["engine"]) == "vllm":
+    changed_workload(request.workload, request.changes)
+    if engine_kind(request.target.engine) == "vllm":
         from rooftune.engines.interpreter import installed, vllm_python
 
-        installed(vllm_python(p["vllm_python"]))
-    names = ("engine", "gpu", "model", "engine_version", "url", "vllm_python", "time_scale", "calibration")
-    target = asyncio.run(target_of(**{n: p[n] for n in names}, flags=p["flags"]))
-    from rooftune.tuning.playbook import default_playbook, load_playbook, with_candidates
+        installed(vllm_python(request.target.vllm_python))
+    target = asyncio.run(resolve_target(request.target, request.trials.time_scale))
+    from rooftune.tuning.playbook import load_playbook, with_candidates
 
-    book = load_playbook(Path(p["playbook"])) if p["playbook"] else default_playbook()
-    with_candidates(book, p["candidates"] or [], target.engine_version)
+    with_candidates(load_playbook(request.added.playbook), request.added.candidates or [], target.engine_version)
 
 
 class Stopped(RooftuneError):
-    """Ctrl-C or SIGTERM; the message says how to go on."""
+    """Ctrl-C or SIGTERM; the message says how to continue."""
 
     exit_code = 130
 
 
-def run_optimize(parameters: dict[str, Any], *, show: bool = True) -> Any:
-    """Run the flow in this process; returns its ``Outcome``.
+def run_optimize(request: OptimizeRequest, *, quiet: bool = False) -> OptimizeResult:
+    """Run the flow in this process.
 
     Raises:
         RooftuneError: it failed; the message says why.
-        Stopped: it was stopped by a signal. No engine is left running.
+        Stopped: a signal stopped it. No engine is left running.
     """
-    check(parameters)
-    terminal.keep_log()
-    with RunDisplay(visible=show and terminal.watched()) as display:
+    check(request)
+    command_log.keep()
+    with run_display(quiet=quiet) as display:
         display.phase("prefect")
         with local.server() as api:
             display.phase("prefect", f"records at {api}")
-            return _Flow(parameters, display).run()
+            return _FlowThread(request, display).run()
 
 
-class _Flow:
-    """The flow in a thread of its own, ended in order by Ctrl-C and SIGTERM, which the main thread takes.
+class _FlowThread:
+    """Runs the flow in a thread; the main thread handles Ctrl-C and SIGTERM and cancels the flow.
 
-    In the main thread Prefect would put a handler of its own for SIGTERM in the place of ours; its exception flies out of
-    the event loop and leaves threads behind that the process then waits for.
+    In the main thread Prefect would replace our handler of SIGTERM. Its own raises out of the event loop and leaves
+    threads behind, for which the process then waits.
     """
 
-    def __init__(self, parameters: dict[str, Any], display: RunDisplay) -> None:
-        self.parameters, self.display = parameters, display
+    def __init__(self, request: OptimizeRequest, display: RunDisplay) -> None:
+        self.request, self.display = request, display
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.running: asyncio.Future[Any] | None = None
-        self.asked = False
-        self.outcome: Any = None
+        self.running: asyncio.Future[OptimizeResult] | None = None
+        self.stop_requested = False
+        self.result: OptimizeResult | None = None
         self.error: BaseException | None = None
 
-    def run(self) -> Any:
-        """Wait for the flow; returns its outcome or raises what it raised."""
+    def run(self) -> OptimizeResult:
+        """Wait for the flow; returns its result or raises its error."""
         thread = threading.Thread(target=self._work, name="optimize")
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -91,31 +92,32 @@ class _Flow:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self.asked and self.error is not None:
-            raise Stopped(_stopped(self.parameters["workload"], self.display.run)) from None
+        if self.stop_requested and self.error is not None:
+            raise Stopped(_stopped(self.request.workload, self.display.run)) from None
         if self.error is not None:
             raise self.error
-        return self.outcome
+        assert self.result is not None
+        return self.result
 
     def _stop(self, *_: object) -> None:
-        self.asked = True
+        self.stop_requested = True
         if self.loop is not None and self.running is not None:
             self.loop.call_soon_threadsafe(self.running.cancel)
 
     def _work(self) -> None:
         try:
-            self.outcome = asyncio.run(self._optimize())
+            self.result = asyncio.run(self._optimize())
         except BaseException as error:
             self.error = error
 
-    async def _optimize(self) -> Any:
+    async def _optimize(self) -> OptimizeResult:
         from flows.optimize import optimize
         from tasks.run_listener import install
 
         install(self.display)
-        self.running = asyncio.ensure_future(optimize(**self.parameters))
+        self.running = asyncio.ensure_future(optimize(**self.request.parameters()))
         self.loop = asyncio.get_running_loop()
-        if self.asked:
+        if self.stop_requested:
             self.running.cancel()
         return await self.running
 
@@ -123,4 +125,4 @@ class _Flow:
 def _stopped(workload: str, run: str) -> str:
     if not run:
         return "stopped before anything was measured; nothing is left running."
-    return f"stopped, nothing is left running; go on with: rooftune optimize {workload} --resume {run}"
+    return f"stopped; nothing is left running. Continue with: rooftune optimize {workload} --resume {run}"

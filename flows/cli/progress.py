@@ -1,104 +1,166 @@
-"""Progress on the terminal: a bar for one load, a line and a bar for a whole run. Silent when nobody watches."""
+"""Progress on standard error: bars on a terminal, lines in a pipe."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.cli import terminal
 from tasks.run_listener import RunListener
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from rooftune.evidence.records.trial import TrialResult
+    from rooftune.loadgen.progress import Progress
+    from rooftune.trial_order import TrialOrder
+
+LINE_EVERY_S = 10.0
+"""Seconds between the lines that a load prints in a pipe."""
+
 
 @contextlib.contextmanager
-def load_bar(title: str) -> Iterator[Callable[[Any], None] | None]:
-    """A bar for one load; yields what to call with each ``Progress``, or None when nobody watches."""
-    if not terminal.watched():
+def load_display(title: str, *, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar for one load, or a line now and then; yields what to call with each ``Progress``."""
+    if quiet:
         yield None
         return
+    if not terminal.watched():
+        yield _LoadLines(title).show
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, told="")
-
-        def show(p: Any) -> None:
-            bar.update(task, total=p.total_s, completed=p.elapsed_s, told=figures(p))
-
-        yield show
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None, text="")
+        yield lambda p: bars.update(task, total=p.total_s, completed=p.elapsed_s, text=load_text(p))
 
 
-def figures(p: Any) -> str:
-    """What a load has come to, in a few words."""
+class _LoadLines:
+    """Prints how far a load is, every few seconds."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.last = title, time.monotonic()
+
+    def show(self, progress: Progress) -> None:
+        if time.monotonic() - self.last >= LINE_EVERY_S:
+            self.last = time.monotonic()
+            terminal.note(f"{self.title}: {progress.elapsed_s:.0f} of {progress.total_s:.0f} s, {load_text(progress)}")
+
+
+def load_text(p: Progress) -> str:
+    """How far a load is, in a few words."""
     words = f"{p.completed:,} of {p.sent:,} done, {p.in_flight:,} in flight, {p.output_tokens_per_s:,.0f} tokens/s"
     return words + (f", {p.failed:,} failed" if p.failed else "")
 
 
 class RunDisplay(RunListener):
-    """A whole run on the terminal: a line for what is over, a bar for what goes on."""
+    """Shows a whole run. This one only remembers which run it is."""
 
-    def __init__(self, *, visible: bool) -> None:
-        self.visible, self.run = visible, ""
-        self.bar: Any = None
-        self.task: Any = None
+    run = ""
 
     def __enter__(self) -> RunDisplay:
-        if self.visible:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
-            columns += (TextColumn("{task.fields[told]}"), TimeElapsedColumn())
-            self.bar = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
-            self.bar.start()
-            self.task = self.bar.add_task("", total=None, told="")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _line(self, head: str, text: str) -> None:
-        if self.bar is not None:
-            from rich.markup import escape
-
-            self.bar.console.print(f"[bold]{escape(head):24}[/bold] {escape(text)}")
-
-    def _now(self, text: str) -> None:
-        if self.bar is not None:
-            self.bar.reset(self.task, description=text, total=None, told="")
+        return
 
     def phase(self, name: str, sentence: str = "") -> None:
         if name == "run":
             self.run = sentence
+
+
+def run_display(*, quiet: bool) -> RunDisplay:
+    """The display for this process: bars on a terminal, lines in a pipe, nothing when quiet."""
+    if quiet:
+        return RunDisplay()
+    return RunBars() if terminal.watched() else RunLines()
+
+
+class RunLines(RunDisplay):
+    """A line for each phase and each trial."""
+
+    def phase(self, name: str, sentence: str = "") -> None:
+        super().phase(name, sentence)
+        if sentence:
+            terminal.note(f"{name}: {sentence}")
+
+    def trial(self, order: TrialOrder, expected_s: float) -> None:
+        terminal.note(f"trial {_title(order, expected_s)}")
+
+    def result(self, trial: TrialResult, kept: bool) -> None:
+        terminal.note(f"trial {trial.position + 1}: {trial.candidate} {trial.n}: {_result_text(trial, kept)}")
+
+    def waiting(self, sentence: str) -> None:
+        terminal.note(sentence)
+
+
+class RunBars(RunDisplay):
+    """A line for each phase and trial that has ended, and a bar for the current one."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self.task: TaskID = self.bars.add_task("", total=None, text="")
+
+    def __enter__(self) -> RunDisplay:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def phase(self, name: str, sentence: str = "") -> None:
+        super().phase(name, sentence)
         if sentence:
             self._line(name, sentence)
         else:
-            self._now({"prefect": "starting Prefect's server"}.get(name, name))
+            self._begin({"prefect": "starting Prefect's server"}.get(name, name))
 
-    def trial(self, order: Any, expected_s: float) -> None:
-        self._now(
-            f"{order.position + 1}: {order.candidate} ({order.why or 'trial ' + str(order.n)}), about {expected_s:.0f} s"
-        )
+    def trial(self, order: TrialOrder, expected_s: float) -> None:
+        self._begin(_title(order, expected_s))
 
     def engine(self, line: str) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, told=line[:60])
+        self.bars.update(self.task, text=line[:60])
 
-    def load(self, progress: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, total=progress.total_s, completed=progress.elapsed_s, told=figures(progress))
+    def load(self, progress: Progress) -> None:
+        self.bars.update(self.task, total=progress.total_s, completed=progress.elapsed_s, text=load_text(progress))
 
-    def result(self, trial: Any, kept: bool) -> None:
-        from tasks.aggregate import describe
-
-        told = describe(trial) + (" (measured before)" if kept else "")
-        self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", told)
+    def result(self, trial: TrialResult, kept: bool) -> None:
+        self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", _result_text(trial, kept))
 
     def waiting(self, sentence: str) -> None:
-        """Said in a pipe too: otherwise the command would seem to hang."""
-        if self.visible:
-            self._line("waiting", sentence)
-        else:
-            terminal.note(f"rooftune: {sentence}")
+        self._line("waiting", sentence)
+
+    def _line(self, head: str, text: str) -> None:
+        from rich.markup import escape
+
+        self.bars.console.print(f"[bold]{escape(head):24}[/bold] {escape(text)}")
+
+    def _begin(self, text: str) -> None:
+        self.bars.reset(self.task, description=text, total=None, text="")
+
+
+def _title(order: TrialOrder, expected_s: float) -> str:
+    why = order.why or f"trial {order.n}"
+    return f"{order.position + 1}: {order.candidate} ({why}), about {expected_s:.0f} s"
+
+
+def _result_text(trial: TrialResult, kept: bool) -> str:
+    from tasks.aggregate import describe
+
+    return describe(trial) + (" (measured before)" if kept else "")

@@ -1,20 +1,25 @@
-"""``up`` and ``down``: Prefect's server, deployments and worker on this machine."""
+"""``rooftune up`` and ``rooftune down``: Prefect's server, deployments and worker on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from flows.cli import options, terminal
+from flows.cli import terminal
+from flows.inputs import options
+from flows.inputs.home import home
+
+if TYPE_CHECKING:
+    from flows.service.up import Say
+
+Port = Annotated[int, Option("--port", min=1, max=65535, help="Port of Prefect's server and UI.")]
 
 
-def up(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of Prefect's server and UI.")] = 4200,
-    as_json: options.Json = False,
-) -> None:
+def up(port: Port = 4200, as_json: options.Json = False) -> None:
     """Start Prefect's server with its UI, the work pool, the deployments of prefect.yaml, and a worker.
 
     They run until `rooftune down`. The deployments come from prefect.yaml in the current folder, else from the
@@ -28,23 +33,35 @@ def up(
     """
     from flows.service.up import up as start
 
-    with _steps() as say:
+    with _steps(quiet=as_json) as say:
         about = start(port, say)
     if as_json:
         terminal.print_json(about)
         return
     print(f"Prefect UI   {about['ui']}")
     print(f"Deployments  {', '.join(about['deployments'])}")
-    print("Run one      prefect deployment run optimize/chat-medium --watch   (in this folder)")
-    print(f"Elsewhere    export PREFECT_API_URL={about['api']}")
-    print(f"Logs         {terminal.home() / 'logs'}")
-    print("End it       make down   (or: rooftune down)")
+    if _prefect_finds_the_server():
+        print("Run one      prefect deployment run optimize/chat-medium --watch   (in this folder)")
+        print(f"Elsewhere    export PREFECT_API_URL={about['api']}")
+    else:
+        print(f"Run one      export PREFECT_API_URL={about['api']}")
+        print("             prefect deployment run optimize/chat-medium --watch")
+    print(f"Logs         {home() / 'logs'}")
+    print("Stop         rooftune down")
+
+
+def _prefect_finds_the_server() -> bool:
+    """Whether ``prefect`` in this folder reads the profile that ``up`` writes: pyproject.toml names it."""
+    try:
+        return "[tool.prefect]" in Path("pyproject.toml").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def down(as_json: options.Json = False) -> None:
-    """End the worker and the server that `rooftune up` started, and every run that the worker has in hand.
+    """Stop the worker and the server that `rooftune up` started, and every run that the worker executes.
 
-    What those runs have measured is kept; `rooftune optimize WORKLOAD --resume latest` goes on with it.
+    Measured trials are kept; `rooftune optimize WORKLOAD --resume latest` continues such a run.
 
     [bold]Example[/bold]
 
@@ -52,19 +69,19 @@ def down(as_json: options.Json = False) -> None:
     """
     from flows.service.up import down as stop
 
-    with _steps() as say:
+    with _steps(quiet=as_json) as say:
         found = stop(say)
     if as_json:
         terminal.print_json({"ended": found})
     else:
-        print("Prefect's server and worker are down." if found else "Nothing was up.")
+        print("Prefect's server and worker are stopped." if found else "Nothing was running.")
 
 
 @contextlib.contextmanager
-def _steps() -> Iterator[terminal.Say]:
-    """What is being done, with a spinner and the time it takes; nothing when nobody watches."""
-    if not terminal.watched():
-        yield lambda sentence: None
+def _steps(*, quiet: bool) -> Iterator[Say]:
+    """The current step: with a spinner on a terminal, as a line in a pipe."""
+    if quiet or not terminal.watched():
+        yield terminal.silent if quiet else terminal.note
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -73,10 +90,3 @@ def _steps() -> Iterator[terminal.Say]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=None)
         yield lambda sentence: shown.update(task, description=sentence)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    panel = "Prefect on this machine"
-    for command in (up, down):
-        app.command(rich_help_panel=panel)(command)

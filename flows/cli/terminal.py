@@ -1,52 +1,14 @@
-"""What a command shows: results on standard output, progress and mistakes on standard error."""
+"""What a command shows: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from flows.inputs.home import home as home
-
-Say = Callable[[str], None]
-"""Told in a few words what is being done now."""
 DEBUG = "ROOFTUNE_DEBUG"
-"""Set to 1, a traceback is shown with an error that nobody foresaw."""
-
-
-def log_file() -> Path:
-    """The log of the commands."""
-    return home() / "logs" / "rooftune.log"
-
-
-def keep_log() -> None:
-    """Send the records of all loggers to :func:`log_file` (and nowhere else, until something else is set up)."""
-    root = logging.getLogger()
-    root.addHandler(_handler())
-    root.setLevel(logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-def to_log(sentence: str, error: BaseException) -> None:
-    """An error with its traceback to :func:`log_file` and nowhere else, whatever logging has been set up by then."""
-    record = logging.LogRecord(
-        "rooftune", logging.ERROR, "", 0, sentence, None, (type(error), error, error.__traceback__)
-    )
-    handler = _handler()
-    handler.emit(record)
-    handler.close()
-
-
-def _handler() -> logging.Handler:
-    path = log_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    return handler
+"""Set to 1 to show the traceback of an error."""
 
 
 def print_json(value: Any) -> None:
@@ -62,14 +24,18 @@ def note(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+def silent(sentence: str) -> None:
+    """Takes the place of :func:`note` where nothing is to be printed."""
+
+
 def fail(sentence: str) -> None:
-    """A mistake, as one line on standard error."""
+    """An error, as one line on standard error."""
     line = " ".join(str(sentence).split())
     note(f"rooftune: {line}")
 
 
 def watched() -> bool:
-    """Whether a person looks at the progress: standard error is a terminal."""
+    """Whether standard error is a terminal, so that progress can be drawn."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -89,7 +55,7 @@ def table(heads: list[str], rows: list[list[str]], *, right: tuple[int, ...] = (
 
 
 def markdown(text: str) -> None:
-    """Markdown, set for a terminal; as it is in a pipe."""
+    """Markdown, rendered on a terminal and unchanged in a pipe."""
     if not sys.stdout.isatty():
         sys.stdout.write(text.rstrip() + "\n")
         return

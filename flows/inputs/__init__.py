@@ -1,1 +1,1 @@
-"""From what a user names to checked, typed values: runs, targets, workloads, parameters."""
+"""From what a user names to checked, typed values: options, targets, workloads, calibrations."""

@@ -2,63 +2,140 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast, get_args
 
-from rooftune.engines.target import EngineKind, Target
+from flows.inputs.parameters import ServerOptions, TargetOptions
+from rooftune.engines.target import CalibrationFile, EngineKind, Target
 from rooftune.errors import InputError, RooftuneError, nearest
 from rooftune.vllm_rules.config import FlagValue
 
+if TYPE_CHECKING:
+    from rooftune.engines.server import ServerInfo
+
+
+@dataclass(frozen=True)
+class EmulatedServer:
+    """A server of the emulated engine: what is predicted or simulated."""
+
+    gpu: str
+    model: str
+    engine_version: str
+    flags: dict[str, FlagValue]
+    calibration: CalibrationFile | None = None
+
 
 def engine_kind(name: str) -> EngineKind:
-    """The engine of that name. Raises InputError for another."""
+    """The engine of that name.
+
+    Raises:
+        InputError: there is no such engine.
+    """
     kinds = list(get_args(EngineKind))
     if name not in kinds:
         raise InputError(f"unknown engine {name!r}{nearest(name, kinds)}; known: {', '.join(kinds)}.")
     return cast(EngineKind, name)
 
 
-async def target_of(
-    *,
-    engine: str = "simulated",
-    gpu: str | None = None,
-    model: str | None = None,
-    engine_version: str | None = None,
-    flags: list[str] | None = None,
-    url: str | None = None,
-    vllm_python: str | None = None,
-    time_scale: float | None = None,
-    calibration: str | None = None,
-) -> Target:
-    """The target that options describe; its names are checked and its gaps filled from what is here.
+async def resolve_target(asked: TargetOptions, time_scale: float | None = None) -> Target:
+    """The target that options describe, with names checked and gaps filled from this machine.
 
     Raises:
-        InputError: an unknown name, a flag that the version does not have, contradicting flags, no vLLM here.
+        InputError: an unknown name, a flag that the version does not have, contradicting flags, or no vLLM here.
         EngineError: an endpoint does not answer.
     """
-    from rooftune.tuning.case import CURRENT_VERSION, is_default_case, target_for
+    from rooftune.tuning.case import CURRENT_VERSION, DEFAULT_VERSION, is_default_case, target_for
     from rooftune.vllm_rules.flags import parse_set
 
-    kind = engine_kind(engine)
-    if kind == "vllm" and engine_version is None:
-        engine_version = _installed(vllm_python)
-    if kind == "endpoint" and url and (model is None or engine_version is None):
-        found = await _asked(url, model)
-        model, engine_version = model or found[0], engine_version or found[1]
+    kind, model, version = engine_kind(asked.engine), asked.model, asked.engine_version
+    if kind == "vllm" and version is None:
+        version = _installed(asked.vllm_python)
+    if kind == "endpoint" and asked.url and (model is None or version is None):
+        found = await _endpoint(asked.url, model)
+        model, version = model or found.model, version or found.effective.engine_version
+    gpu = asked.gpu
     if gpu is not None and kind != "vllm" and gpu.strip().lower() != "cpu":
-        gpu = _gpu(gpu)
-    published = kind == "simulated" and is_default_case(gpu, model, engine_version)
-    version = engine_version or ("0.15.1" if published else CURRENT_VERSION)
+        gpu = _catalogue_name(gpu)
+    published = kind == "simulated" and is_default_case(gpu, model, version)
     target = target_for(
         engine=kind,
         gpu=gpu,
         model=model,
-        engine_version=engine_version,
-        flags=parse_set(flags or [], version),
-        url=url,
-        vllm_python=vllm_python,
+        engine_version=version,
+        flags=parse_set(asked.flags or [], version or (DEFAULT_VERSION if published else CURRENT_VERSION)),
+        url=asked.url,
+        vllm_python=asked.vllm_python,
         time_scale=time_scale,
     )
-    return _calibrated(_checked(target), calibration)
+    return _calibrated(_checked(target), asked.calibration)
+
+
+def emulated_server(asked: ServerOptions, more_flags: list[str] | None = None) -> EmulatedServer:
+    """The emulated server that options describe.
+
+    Only flags that were named are set, with one exception: the 16-bit weights of Llama-2-7B do not fit on a T4, so for
+    this pair the flags of the published case fill in unless ``quantization`` is named.
+
+    Raises:
+        InputError: an unknown GPU, model or flag, contradicting flags, or an unreadable calibration.
+    """
+    from flows.inputs.calibrations import chosen
+    from rooftune.models.catalogue import model_facts
+    from rooftune.tuning import case
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.flags import parse_set
+    from rooftune.vllm_rules.validation import validate
+
+    gpu = _catalogue_name(asked.gpu) if asked.gpu else None
+    published = case.is_default_case(gpu, asked.model, asked.engine_version)
+    version = asked.engine_version or (case.DEFAULT_VERSION if published else case.CURRENT_VERSION)
+    flags = parse_set([*(asked.flags or []), *(more_flags or [])], version)
+    if published and "quantization" not in flags:
+        flags = {**case.PUBLISHED_FLAGS, **flags}
+    gpu, model = gpu or case.DEFAULT_GPU, asked.model or case.DEFAULT_MODEL
+    model_facts(model, quantization=cast("str | None", flags.get("quantization")))
+    validate(EngineConfig(model=model).with_change(flags), version)
+    return EmulatedServer(gpu, model, version, flags, chosen(asked.calibration, gpu))
+
+
+def _catalogue_name(gpu: str) -> str:
+    from rooftune.hardware.named import accelerator
+
+    return accelerator(gpu).name
+
+
+def _installed(vllm_python: str | None) -> str:
+    """Version of the vLLM that an interpreter has."""
+    from rooftune.engines.interpreter import installed
+    from rooftune.engines.interpreter import vllm_python as interpreter
+
+    return installed(interpreter(vllm_python)).version.split("+")[0]
+
+
+async def _endpoint(url: str, model: str | None) -> ServerInfo:
+    """What a running server reports about itself."""
+    from rooftune.engines.launch import connect
+
+    return await connect(Target(engine="endpoint", model=model or "", engine_version="unknown", url=url))
+
+
+def _checked(target: Target) -> Target:
+    """The target itself, once its model and flags are known and fit together."""
+    from rooftune.models.catalogue import may_be_served, model_facts
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.validation import validate
+
+    if target.engine == "endpoint":
+        return target
+    quantization = target.flags.get("quantization")
+    try:
+        model_facts(target.model)
+        model_facts(target.model, quantization=str(quantization) if quantization else None)
+    except RooftuneError:
+        if target.simulated or not may_be_served(target.model):
+            raise
+    validate(EngineConfig(model=target.model).with_change(target.flags), target.engine_version)
+    return target
 
 
 def _calibrated(target: Target, named: str | None) -> Target:
@@ -74,125 +151,3 @@ def _calibrated(target: Target, named: str | None) -> Target:
     if gpu is None:
         return target
     return target.model_copy(update={"calibration": chosen(named, accelerator(gpu).name)})
-
-
-def named_server(
-    gpu: str | None, model: str | None, engine_version: str | None, flags: list[str] | None
-) -> tuple[str, str, str, dict[str, FlagValue]]:
-    """(GPU, model, version, flags) of an emulated server.
-
-    What is named counts and nothing else, with one exception: for Llama-2-7B on a T4, whose 16-bit weights do not fit,
-    the flags of the published case fill in as long as ``quantization`` is not named.
-
-    Raises:
-        InputError: an unknown GPU, model or flag, or contradicting flags.
-    """
-    from rooftune.models.catalogue import model_facts
-    from rooftune.tuning.case import (
-        CURRENT_VERSION,
-        DEFAULT_GPU,
-        DEFAULT_MODEL,
-        DEFAULT_VERSION,
-        PUBLISHED_FLAGS,
-        is_default_case,
-    )
-    from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.vllm_rules.flags import parse_set
-    from rooftune.vllm_rules.validation import validate
-
-    gpu = _gpu(gpu) if gpu else None
-    published = is_default_case(gpu, model, engine_version)
-    version = engine_version or (DEFAULT_VERSION if published else CURRENT_VERSION)
-    given = parse_set(flags or [], version)
-    if published and "quantization" not in given:
-        given = {**PUBLISHED_FLAGS, **given}
-    name = model or DEFAULT_MODEL
-    model_facts(name, quantization=cast("str | None", given.get("quantization")))
-    validate(EngineConfig(model=name).with_change(given), version)
-    return gpu or DEFAULT_GPU, name, version, given
-
-
-def workload_with(name: str, **changes: Any) -> Any:
-    """The workload of that name with durations, seed and rate replaced where a value is given.
-
-    Raises:
-        InputError: no such workload, or a rate for arrivals that have none.
-    """
-    from rooftune.workloads.load import as_workload, load_workload
-
-    workload = load_workload(name)
-    wanted = {k: v for k, v in changes.items() if v is not None and k != "rate_per_s"}
-    for field in ("duration_s", "warmup_s", "drain_s"):
-        if field in wanted and (wanted[field] < 0 or (field == "duration_s" and wanted[field] == 0)):
-            raise InputError(f"{field.removesuffix('_s')} must be a positive number of seconds, not {wanted[field]:g}.")
-    rate = changes.get("rate_per_s")
-    content = {**workload.model_dump(), **wanted}
-    if rate is not None:
-        if rate <= 0:
-            raise InputError(f"the rate must be a positive number of requests per second, not {rate:g}.")
-        if "rate_per_s" not in content["arrivals"]:
-            raise InputError(
-                f"arrivals of {workload.name} ({content['arrivals']['process']}) have no rate; run without --rate."
-            )
-        content["arrivals"]["rate_per_s"] = rate
-    return as_workload(content, f"{workload.name} with these options")
-
-
-def seconds(text: str) -> float:
-    """A length of time as people write it: ``10m``, ``90s``, ``1h30m``, ``240``. In seconds.
-
-    Raises:
-        InputError: it is none.
-    """
-    import re
-
-    plain = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d+(\.\d+)?", plain):
-        return float(plain)
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", plain)
-    if not plain or match is None:
-        raise InputError(f"{text!r} is no length of time; write 10m, 90s or 1h30m.")
-    hours, minutes, rest = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + rest
-
-
-def _gpu(name: str) -> str:
-    """The catalogue's name of a GPU."""
-    from rooftune.hardware.named import accelerator
-
-    return accelerator(name).name
-
-
-def _installed(vllm_python: str | None) -> str:
-    from rooftune.engines.interpreter import installed
-    from rooftune.engines.interpreter import vllm_python as interpreter
-
-    return installed(interpreter(vllm_python)).version.split("+")[0]
-
-
-async def _asked(url: str, model: str | None) -> tuple[str, str | None]:
-    """(model, version) that an endpoint tells."""
-    from rooftune.engines.launch import connect
-
-    server = await connect(Target(engine="endpoint", model=model or "", engine_version="unknown", url=url))
-    return server.model, server.effective.engine_version
-
-
-def _checked(target: Target) -> Target:
-    """The target itself, once model and flags are found to be known and to fit together."""
-    from rooftune.models.catalogue import may_be_served, model_facts
-    from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.vllm_rules.validation import validate
-
-    if target.engine == "endpoint":
-        return target
-    try:
-        facts = model_facts(target.model)
-        quantization = target.flags.get("quantization")
-        model_facts(target.model, quantization=str(quantization) if quantization else None)
-        del facts
-    except RooftuneError:
-        if target.simulated or not may_be_served(target.model):
-            raise
-    validate(EngineConfig(model=target.model).with_change(target.flags), target.engine_version)
-    return target

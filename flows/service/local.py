@@ -1,4 +1,4 @@
-"""The local Prefect: its environment, and a server of our own that ends with us for certain."""
+"""The local Prefect: its settings, and a server of our own that always ends with this process."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.cli import terminal
+from flows.inputs.home import home
 from rooftune.errors import RooftuneError
 
 START_S = 180.0
-"""Longest wait for a server; with a new database it takes 15 to 25 s on two cores."""
+"""Longest wait for the server to start; with a new database it takes 15 to 25 s on two cores."""
 HAND_OVER_S = 15.0
 OWN_SERVER = "ROOFTUNE_OWN_SERVER"
-"""Set in a process whose Prefect server is its own, so that nobody else can stand in its queue."""
+"""Set in a process that has its own Prefect server, so that no other run can be in its queue."""
 
 
 def prefect_home() -> Path:
-    """Where database, results and settings of the local Prefect lie."""
-    return Path(os.environ.get("PREFECT_HOME") or terminal.home() / "prefect")
+    """Where the local Prefect keeps its database, results and settings."""
+    return Path(os.environ.get("PREFECT_HOME") or home() / "prefect")
 
 
 def environment() -> dict[str, str]:
-    """Prefect's settings as rooftune wants them; what the user has set in the environment stays."""
+    """Prefect's settings for rooftune, except those that the user has set in the environment."""
     wanted = {
         "PREFECT_HOME": str(prefect_home()),
         "PREFECT_PROFILES_PATH": str(prefect_home() / "profiles.toml"),
@@ -48,15 +48,15 @@ def environment() -> dict[str, str]:
 
 
 def settle() -> None:
-    """Prefect's settings for this process, before Prefect is imported; a home that is not there yet is made when it is needed."""
+    """Apply Prefect's settings to this process. Call it before Prefect is imported."""
     os.environ.update(environment())
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 
 def running() -> dict[str, Any] | None:
-    """The stack that ``make up`` started, if its server answers."""
+    """What ``rooftune up`` started, if its server answers."""
     try:
-        about = json.loads((terminal.home() / "up.json").read_text(encoding="utf-8"))
+        about = json.loads((home() / "up.json").read_text(encoding="utf-8"))
         url = str(about["api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -74,24 +74,24 @@ def healthy(api: str) -> bool:
 
 @contextlib.contextmanager
 def server(*, quiet: bool = True) -> Iterator[str]:
-    """A Prefect API for the length of a block; yields its address once it answers.
+    """A Prefect API for the length of a block; yields its address as soon as it answers.
 
-    That of ``PREFECT_API_URL`` or of ``make up`` where there is one, else one of our own on the same database, under the
-    supervisor that also holds engines, so that it ends with this process whatever ends that. Enter it before Prefect is
-    imported: Prefect reads its settings then.
+    It is the server of ``PREFECT_API_URL`` or of ``rooftune up`` if there is one, else one of our own on the same
+    database. Our own runs under the supervisor that also runs engines, so it ends whenever this process ends. Enter the
+    block before Prefect is imported, because Prefect reads its settings then.
     """
     settle()
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     given = os.environ.get("PREFECT_API_URL")
-    there = None if given else running()
-    if not given and there is None:
+    found = None if given else running()
+    if not given and found is None:
         with own_server() as api:
             yield api
         return
-    api = given or str(there and there["api"])
+    api = given or str(found and found["api"])
     if not healthy(api):
-        raise RooftuneError(f"the Prefect server at {api} does not answer; start it, or unset PREFECT_API_URL.")
+        raise RooftuneError(f"the Prefect server at {api} does not answer; start it or unset PREFECT_API_URL.")
     os.environ["PREFECT_API_URL"] = api
     yield api
 
@@ -100,7 +100,7 @@ def server(*, quiet: bool = True) -> Iterator[str]:
 def own_server() -> Iterator[str]:
     from rooftune.engines.process import spawn
 
-    log = terminal.home() / "logs" / "prefect-server.log"
+    log = home() / "logs" / "prefect-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     prefect_home().mkdir(parents=True, exist_ok=True)
     if log.is_file() and log.stat().st_size > 2**22:
@@ -114,7 +114,7 @@ def own_server() -> Iterator[str]:
             os.environ |= {"PREFECT_API_URL": api, OWN_SERVER: "1"}
             stack.callback(os.environ.pop, "PREFECT_API_URL", None)
             stack.callback(os.environ.pop, OWN_SERVER, None)
-            import prefect.main  # noqa: F401  (takes two seconds, which the server needs anyhow)
+            import prefect.main  # noqa: F401  (takes two seconds, while the server starts)
 
             _wait(api, process, log)
         stack.callback(_hand_over)
@@ -122,7 +122,7 @@ def own_server() -> Iterator[str]:
 
 
 def _hand_over() -> None:
-    """Let Prefect send the events and logs that it still holds back, before its server goes."""
+    """Let Prefect send its pending events and logs before its server ends."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -152,7 +152,7 @@ def _wait(api: str, process: Any, log: Path) -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """One at a time makes or migrates the database."""
+    """Only one process at a time creates or migrates the database."""
     import fcntl
 
     with (prefect_home() / "start.lock").open("w") as file:
@@ -161,7 +161,7 @@ def alone() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of this host that nobody listens on."""
+    """A free port of this host."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

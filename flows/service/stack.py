@@ -1,4 +1,4 @@
-"""Processes that stay when the command that started them ends: Prefect's server and worker of ``make up``. Ended by pid."""
+"""Processes that outlive the command that started them: Prefect's server and worker of ``rooftune up``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GRACE_S = 10.0
 
 
 class Daemon(BaseModel):
-    """A process that we started; its start time tells it from a later one with the same number."""
+    """A process that we started; its start time distinguishes it from a later one with the same pid."""
 
     model_config = ConfigDict(frozen=True)
     pid: int
     created: float
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         return self._process() is not None
 
     def _process(self) -> object | None:
@@ -38,9 +38,10 @@ class Daemon(BaseModel):
 
 
 def launch(command: list[str], log: Path, environment: dict[str, str]) -> Daemon:
-    """Start a process in a session of its own, with all its output in ``log`` and Ctrl-C not ignored.
+    """Start a process in its own session, with all its output in ``log`` and without ignoring Ctrl-C.
 
-    A shell without job control lets its background jobs ignore SIGINT; a Prefect worker that inherits this swallows SIGTERM.
+    A shell without job control lets its background jobs ignore SIGINT. A Prefect worker that inherits this also
+    ignores SIGTERM.
     """
     import psutil
 
@@ -62,7 +63,7 @@ def launch(command: list[str], log: Path, environment: dict[str, str]) -> Daemon
 
 
 def end(daemon: Daemon, grace_s: float = GRACE_S) -> bool:
-    """End a process and everything below it: SIGTERM, after the grace SIGKILL. False when it was gone already."""
+    """End a process and its children: SIGTERM, then SIGKILL after ``grace_s``. False if it had already ended."""
     import psutil
 
     process = daemon._process()
@@ -79,7 +80,7 @@ def end(daemon: Daemon, grace_s: float = GRACE_S) -> bool:
 
 
 def _left(family: list[Any], within_s: float) -> list[Any]:
-    """Wait until all have ended (a zombie has, whoever ought to collect it); returns those that have not."""
+    """Wait until all have ended (a zombie has ended); returns those that have not."""
     deadline = time.monotonic() + within_s
     while (living := [p for p in family if _lives(p)]) and time.monotonic() < deadline:
         time.sleep(0.05)

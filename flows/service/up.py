@@ -1,4 +1,4 @@
-"""``make up`` and ``make down``: Prefect's server, work pool, deployments, limits and worker on this machine."""
+"""``rooftune up`` and ``down``: Prefect's server, work pool, deployments, limits and worker on this machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.cli import terminal
+from flows.inputs.home import home
 from flows.service import local
 from flows.service.stack import Daemon, end, launch
 from rooftune.errors import InputError, RooftuneError
@@ -21,6 +21,8 @@ from rooftune.files import read_json, write_json, write_text
 from rooftune.shipped import PREFECT_YAML, shipped
 
 POOL = "rooftune"
+Say = Callable[[str], None]
+"""Called with a few words about the current step."""
 PROFILES = "profiles.toml"
 WORKER_START_S = 90.0
 
@@ -32,24 +34,24 @@ def project_file() -> Path:
 
 
 def state_file() -> Path:
-    """What is up, by pid."""
-    return terminal.home() / "up.json"
+    """The pids of what was started."""
+    return home() / "up.json"
 
 
-def up(port: int, say: terminal.Say) -> dict[str, Any]:
-    """Start what is missing and return its description; everything started is ended again when that fails.
+def up(port: int, say: Say) -> dict[str, Any]:
+    """Start what is missing and describe it. If anything fails, everything that was started is stopped again.
 
     Raises:
         InputError: the port is taken.
-        RooftuneError: server, deployments or worker did not come up.
+        RooftuneError: the server, the deployments or the worker could not be started.
     """
-    there = local.running()
-    if there and _daemon(there, "server").alive() and _daemon(there, "worker").alive():
-        return there
-    if there or state_file().is_file():
+    running = local.running()
+    if running and _daemon(running, "server").alive() and _daemon(running, "worker").alive():
+        return running
+    if running or state_file().is_file():
         down(say)
     if not _free(port):
-        raise InputError(f"port {port} on 127.0.0.1 is taken; name another one with --port (make up PORT=4300).")
+        raise InputError(f"port {port} on 127.0.0.1 is taken; choose another with --port (make up PORT=4300).")
     api, started = f"http://127.0.0.1:{port}/api", time.monotonic()
     local.settle()
     os.environ["PREFECT_API_URL"] = api
@@ -57,7 +59,7 @@ def up(port: int, say: terminal.Say) -> dict[str, Any]:
         about: dict[str, Any] = {"api": api, "ui": f"http://127.0.0.1:{port}"}
         say("starting Prefect's server")
         _server(about, port)
-        say("making the work pool and the limits")
+        say("creating the work pool and the limits")
         asyncio.run(_prepare())
         say("starting the worker, deploying prefect.yaml")
         _note(about, "worker", [sys.executable, "-m", "prefect", *_worker()], {})
@@ -69,8 +71,8 @@ def up(port: int, say: terminal.Say) -> dict[str, Any]:
     return about
 
 
-def down(say: terminal.Say) -> bool:
-    """End worker and server by pid; runs that were in flight can be retried later. False when nothing was up."""
+def down(say: Say) -> bool:
+    """Stop the worker and the server; interrupted runs can be retried later. False if nothing was running."""
     try:
         about = read_json(state_file())
     except RooftuneError:
@@ -78,7 +80,7 @@ def down(say: terminal.Say) -> bool:
     found = False
     local.settle()
     if "worker" in about:
-        say("ending the worker")
+        say("stopping the worker")
         found |= end(_daemon(about, "worker"))
     if local.healthy(about["api"]):
         os.environ["PREFECT_API_URL"] = about["api"]
@@ -86,7 +88,7 @@ def down(say: terminal.Say) -> bool:
             from tasks.orphans import mark_crashed
 
             asyncio.run(mark_crashed())
-    say("ending Prefect's server")
+    say("stopping Prefect's server")
     found |= end(_daemon(about, "server"))
     profile().unlink(missing_ok=True)
     state_file().unlink(missing_ok=True)
@@ -94,17 +96,17 @@ def down(say: terminal.Say) -> bool:
 
 
 def profile() -> Path:
-    """Prefect's profiles of this checkout; ``pyproject.toml`` names it, so ``prefect`` reads it in the checkout."""
+    """Prefect's profiles. ``pyproject.toml`` names this file, so ``prefect`` reads it in the checkout."""
     return local.prefect_home() / PROFILES
 
 
 def write_profile(api: str) -> None:
-    """Let ``prefect`` talk to this server when it is run in the checkout without any environment."""
+    """Let ``prefect`` use this server when it is run in the checkout."""
     write_text(profile(), f'active = "rooftune"\n\n[profiles.rooftune]\nPREFECT_API_URL = "{api}"\n')
 
 
 @contextlib.contextmanager
-def _or_down(say: terminal.Say) -> Iterator[None]:
+def _or_down(say: Say) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -113,13 +115,13 @@ def _or_down(say: terminal.Say) -> Iterator[None]:
 
 
 def _server(about: dict[str, Any], port: int) -> None:
-    log = terminal.home() / "logs" / "server.log"
+    log = home() / "logs" / "server.log"
     local.prefect_home().mkdir(parents=True, exist_ok=True)
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with local.alone():
         _note(about, "server", [sys.executable, "-m", "prefect", *words], {"PREFECT_UI_API_URL": about["api"]})
         deadline = time.monotonic() + local.START_S
-        import prefect.main  # noqa: F401  (takes two seconds, which the server needs anyhow)
+        import prefect.main  # noqa: F401  (takes two seconds, while the server starts)
 
         while not local.healthy(about["api"]):
             if not _daemon(about, "server").alive():
@@ -134,8 +136,8 @@ def _worker() -> list[str]:
 
 
 def _note(about: dict[str, Any], name: str, command: list[str], environment: dict[str, str]) -> None:
-    """Start a process and write its pid down at once, so that `down` finds it whatever happens next."""
-    about[name] = launch(command, terminal.home() / "logs" / f"{name}.log", environment).model_dump()
+    """Start a process and record its pid at once, so that `down` finds it whatever happens next."""
+    about[name] = launch(command, home() / "logs" / f"{name}.log", environment).model_dump()
     write_json(state_file(), about)
 
 
@@ -144,7 +146,7 @@ def _daemon(about: dict[str, Any], name: str) -> Daemon:
 
 
 async def _prepare() -> None:
-    """Work pool, one slot for each device of this machine, and no runs that only seem to run."""
+    """Create the work pool and a limit for each device of this machine, and mark orphaned runs as crashed."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.workers.process import ProcessWorker
@@ -155,7 +157,7 @@ async def _prepare() -> None:
     pool = WorkPoolCreate(
         name=POOL,
         type="process",
-        description="Runs of rooftune, as processes on this machine",
+        description="Runs of rooftune as processes on this machine",
         base_job_template=ProcessWorker.get_default_base_job_template(),
     )
     async with get_client() as client:
@@ -166,7 +168,7 @@ async def _prepare() -> None:
 
 
 def _deploy() -> None:
-    log = terminal.home() / "logs" / "deploy.log"
+    log = home() / "logs" / "deploy.log"
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file())]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     write_text(log, done.stdout + done.stderr)
@@ -176,10 +178,10 @@ def _deploy() -> None:
 
 
 async def _wait_worker(worker: Daemon) -> None:
-    """Wait until the server has heard from the worker."""
+    """Wait until the worker has reported to the server."""
     from prefect.client.orchestration import get_client
 
-    log, deadline = terminal.home() / "logs" / "worker.log", time.monotonic() + WORKER_START_S
+    log, deadline = home() / "logs" / "worker.log", time.monotonic() + WORKER_START_S
     async with get_client() as client:
         while True:
             found = await client.read_workers_for_work_pool(POOL)

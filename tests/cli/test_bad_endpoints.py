@@ -1,4 +1,4 @@
-"""``load`` against endpoints that are down, refuse, answer nonsense, break off or stall: one sentence, the right exit code."""
+"""``load`` against endpoints that are down, refuse, answer nonsense, break off or stall: one sentence, right code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def stalled(h: BaseHTTPRequestHandler) -> None:
 
 
 class Server:
-    """An endpoint whose answers to streamed requests are these; to everything else it is well-behaved unless told not to be."""
+    """An endpoint that answers streamed requests as given, and the rest correctly by default."""
 
     def __init__(self, stream: Answer, other: Answer | None = None) -> None:
         class Handler(BaseHTTPRequestHandler):

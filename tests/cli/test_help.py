@@ -13,7 +13,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 def test_all_commands_are_there() -> None:
     wanted = {"probe", "plan", "optimize", "load", "predict", "steptime", "simulate"}
-    wanted |= {"report", "compare", "history", "audit", "up", "down"}
+    wanted |= {"report", "compare", "history", "audit", "up", "down", "calibrate", "workloads"}
     assert wanted <= set(COMMANDS)
 
 
@@ -54,3 +54,14 @@ def test_examples_name_options_that_exist(name: str) -> None:
     lines = [line for line in (command.help or "").splitlines() if line.strip().startswith(f"rooftune {name}")]
     used = {word for line in lines for word in line.split() if word.startswith("--")}
     assert used <= known
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_shows_every_word(rooftune, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Text in square brackets would be taken for markup and dropped."""
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = " ".join(rooftune(name, "--help").out.split())
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert " ".join(parameter.help.split()) in shown, parameter.name

@@ -1,4 +1,4 @@
-"""report, compare, history and audit on runs that lie on disk: whole, cut short, of another version, with broken files."""
+"""report, compare, history and audit on runs on disk: whole, cut short, of another version, with broken files."""
 
 from __future__ import annotations
 

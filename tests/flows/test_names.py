@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.inputs.targets import seconds, target_of, workload_with
+from flows.inputs.durations import seconds
+from flows.inputs.parameters import TargetOptions, WorkloadOptions
+from flows.inputs.targets import resolve_target
+from flows.inputs.workloads import changed_workload
 from rooftune.errors import InputError
 from rooftune.files import write_json
 from rooftune.run_names import find_run
@@ -51,19 +54,19 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_default_is_the_published_case() -> None:
-    target = await target_of()
+    target = await resolve_target(TargetOptions())
     assert (target.engine, target.gpu, target.engine_version) == ("simulated", "T4", "0.15.1")
     assert target.flags["quantization"] == "awq"
     assert target.simulated
 
 
 async def test_names_are_brought_to_the_catalogues_form() -> None:
-    target = await target_of(gpu="a100 80", model="llama-3.1-8b", flags=["max_num_seqs=64"])
+    target = await resolve_target(TargetOptions(gpu="a100 80", model="llama-3.1-8b", flags=["max_num_seqs=64"]))
     assert target.gpu == "A100-80"
     assert target.flags["max_num_seqs"] == 64
 
 
 def test_a_workload_with_changes() -> None:
-    found = workload_with("chat-low", duration_s=5.0, warmup_s=0.0, rate_per_s=3.0, seed=9)
+    found = changed_workload("chat-low", WorkloadOptions(duration_s=5.0, warmup_s=0.0, rate_per_s=3.0, seed=9))
     assert (found.duration_s, found.warmup_s, found.arrivals.rate_per_s, found.seed) == (5.0, 0.0, 3.0, 9)
-    assert workload_with("chat-low").duration_s != 5.0
+    assert changed_workload("chat-low").duration_s != 5.0

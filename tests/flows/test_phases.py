@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.inputs.targets import target_of, workload_with
+from flows.inputs.parameters import TargetOptions
+from flows.inputs.targets import resolve_target
+from flows.inputs.workloads import changed_workload
 from rooftune.errors import InputError, RooftuneError
 from rooftune.runfolder import RunFolder
 
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("prefect")
 @pytest.fixture
 async def fresh(tmp_path: Path) -> RunFolder:
     """A run folder in which no phase has run."""
-    target, spec = await target_of(), workload_with("chat-low")
+    target, spec = await resolve_target(TargetOptions()), changed_workload("chat-low")
     about = {"target": target.model_dump(mode="json"), "workload_spec": spec.model_dump(mode="json"), "settings": {}}
     return RunFolder.create(tmp_path / "artifacts", spec.name, about)
 

@@ -1,4 +1,4 @@
-"""Processes that outlive their command: they are ended by pid, with what is below them, and no other is ever touched."""
+"""Processes that outlive their command are ended by pid, with their children, and no others are touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No engine survives its run, what was measured is kept, and a run that was ended goes on where it was. Real processes."""
+"""No engine survives its run, measured trials are kept, and an interrupted run continues. Real processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rooftune.files import read_json
 pytestmark = pytest.mark.timeout(300)
 SLOWER = ("--time-scale", "8")
 REFUSED = "tiny could not be measured"
-"""What a run says whose audit refuses the baseline: on a machine that is busy with something else, requests leave late."""
+"""Error of a run whose baseline fails its audit: on a busy machine, requests are sent late."""
 
 
 def measured(folder: Path) -> dict[str, bytes]:
@@ -75,7 +75,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path: Path, prefect_api: st
     assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S)
     assert process.returncode == 130
     assert out == ""
-    (sentence,) = err.splitlines()
+    sentence = err.splitlines()[-1]
     assert f"--resume {run_folder(tmp_path).relative_to(tmp_path)}" in sentence
     assert measured(tmp_path) == kept
 

@@ -17,6 +17,6 @@ def test_circles_are_found_through_several_modules() -> None:
 
 def test_imports_inside_functions_and_of_test_helpers_are_seen() -> None:
     imports = project_imports()
-    assert "rooftune.workloads.load" in imports["flows.inputs.targets"], "an import inside a function"
+    assert "rooftune.tuning.case" in imports["flows.inputs.targets"], "an import inside a function"
     assert "tests.structure.source_tree" in imports["tests.structure.test_circles"], "a helper beside a test"
     assert "rooftune.workloads.spec" in imports["rooftune.workloads.load"], "a module imported from its package"

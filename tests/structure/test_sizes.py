@@ -13,21 +13,14 @@ MOST_COLUMNS = 120
 FILES = python_files()
 
 LONG_LINES: dict[str, int] = {
-    "benchmarks/loadgen": 15,
+    "benchmarks/loadgen": 2,
     "benchmarks/validity": 6,
-    "flows": 6,
-    "flows/cli": 10,
-    "flows/service": 4,
     "rooftune/evidence": 13,
     "rooftune/models": 6,
-    "rooftune/simulator": 24,
-    "tasks": 7,
-    "tests": 2,
-    "tests/cli": 3,
-    "tests/engines": 15,
+    "rooftune/simulator": 12,
+    "tests/engines": 12,
     "tests/evidence": 17,
-    "tests/faults": 2,
-    "tests/flows": 4,
+    "tests/faults": 1,
     "tests/workloads": 2,
 }
 """Rooms that still have lines over 120 characters, with the most that each may have. Numbers only ever go down."""

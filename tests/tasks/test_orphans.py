@@ -1,4 +1,4 @@
-"""Which runs' processes are gone."""
+"""Which runs have a process that has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from tasks.orphans import gone, this_process
+from tasks.orphans import has_ended, this_process
 
 NOW = dt.datetime.now(dt.timezone.utc)
 
@@ -19,21 +19,21 @@ def ended_pid() -> int:
     return process.pid
 
 
-def test_a_process_that_lives_is_not_gone() -> None:
-    assert not gone(str(os.getpid()), NOW)
-    assert not gone(this_process(), NOW)
-    assert not gone(this_process(), None)
+def test_a_process_that_lives_is_not_has_ended() -> None:
+    assert not has_ended(str(os.getpid()), NOW)
+    assert not has_ended(this_process(), NOW)
+    assert not has_ended(this_process(), None)
 
 
-def test_a_process_that_ended_is_gone() -> None:
-    assert gone(str(ended_pid()), NOW)
-    assert gone(f"{socket.gethostname()}:{ended_pid()}", NOW)
+def test_a_process_that_ended_is_has_ended() -> None:
+    assert has_ended(str(ended_pid()), NOW)
+    assert has_ended(f"{socket.gethostname()}:{ended_pid()}", NOW)
 
 
 def test_the_number_may_have_gone_to_another_process() -> None:
-    assert gone(str(os.getpid()), NOW - dt.timedelta(days=30))
+    assert has_ended(str(os.getpid()), NOW - dt.timedelta(days=30))
 
 
 def test_nothing_is_said_of_other_hosts() -> None:
-    assert not gone(f"some-other-host:{ended_pid()}", NOW)
-    assert not gone("kubernetes-job-uid", NOW)
+    assert not has_ended(f"some-other-host:{ended_pid()}", NOW)
+    assert not has_ended("kubernetes-job-uid", NOW)

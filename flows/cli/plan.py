@@ -1,0 +1,74 @@
+"""``rooftune plan``: what would be tried, and why, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from flows.cli import terminal
+from flows.inputs import options
+from flows.inputs.flat import flat_command
+from flows.inputs.parameters import CandidateOptions, TargetOptions
+
+if TYPE_CHECKING:
+    from rooftune.tuning.plan import Plan
+    from rooftune.vllm_rules.config import FlagValue
+
+
+@flat_command
+def plan(
+    workload: options.WorkloadName, target: TargetOptions, added: CandidateOptions, as_json: options.Json = False
+) -> None:
+    """Show what would be tried, and why. Quick: no server is started.
+
+    [bold]Examples[/bold]
+
+      rooftune plan chat-medium
+      rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
+    """
+    from flows.inputs.targets import resolve_target
+    from flows.inputs.workloads import changed_workload
+    from rooftune.hardware.probe import probe
+    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
+    from rooftune.vllm_rules.capabilities import with_capabilities
+    from tasks.run_files import facts_of
+
+    spec = changed_workload(workload)
+    chosen = asyncio.run(resolve_target(target))
+    hardware = probe(
+        engine=chosen.engine,
+        gpu=chosen.gpu,
+        engine_version=chosen.engine_version,
+        vllm_python=target.vllm_python,
+        measure=False,
+    )
+    playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
+    found = build_plan(spec, chosen, with_capabilities(hardware), facts_of(chosen), playbook)
+    if as_json:
+        terminal.print_json(found.model_dump(mode="json"))
+    else:
+        show_plan(found)
+
+
+def show_plan(found: Plan) -> None:
+    """Print the plan as a table, with the baseline's command line."""
+    target = found.target
+    where = f"{target.gpu or 'this machine'}{' (simulated)' if target.simulated else ''}"
+    print(f"Plan for {found.workload} on {where}, {target.model}, vLLM {target.engine_version}")
+    if target.calibration is not None:
+        print(f"predictions calibrated with {target.calibration.path} (sha256 {target.calibration.sha256[:12]})")
+    print(f"objective: {found.objective.metric}, {found.objective.direction} is better\n")
+    print(f"baseline: {found.candidate('baseline').command}\n")
+    rows = []
+    for c in found.candidates:
+        gate = next((g for g in c.gates if g.verdict not in ("open", "trap")), None)
+        reason = gate.reason if gate else (c.expected.sentence if c.expected else c.hypothesis)
+        rows.append([c.phase, c.id, _change(c.change), gate.verdict if gate else "to measure", reason])
+    terminal.table(["Phase", "Candidate", "Change", "State", "Expected effect, or why not"], rows)
+
+
+def _change(change: Mapping[str, FlagValue | None]) -> str:
+    from rooftune.tuning.configuration import describe
+
+    return describe(dict(change)) if change else "–"

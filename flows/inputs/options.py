@@ -1,0 +1,89 @@
+"""Each option once, with the words that explain it: on the command line and, for flows, in Prefect's UI."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from rooftune.engines.target import EngineKind
+
+WorkloadName = Annotated[
+    str, Argument(metavar="WORKLOAD", help="Name of a workload (see `rooftune workloads`), or path of a YAML file.")
+]
+RunPath = Annotated[
+    str,
+    Argument(
+        metavar="RUN",
+        help="Run folder (artifacts/chat-medium/20260101-120000-ab12), or chat-medium/latest, or latest.",
+    ),
+]
+Json = Annotated[bool, Option("--json", help="Print one JSON value to standard output.")]
+Gpu = Annotated[
+    str | None,
+    Option("--gpu", help="Accelerator: T4, L4, A10G, A100-80, L40S, H100 ... (case, spaces, dashes ignored); or cpu."),
+]
+Model = Annotated[
+    str | None,
+    Option("--model", help="llama-2-7b, llama-3.1-8b, qwen2.5-7b ...; a folder or file with config.json; a hub id."),
+]
+EngineVersion = Annotated[str | None, Option("--engine-version", help="vLLM version, for example 0.15.1 or 0.32.0.")]
+Flags = Annotated[
+    list[str] | None,
+    Option("--set", metavar="FLAG=VALUE", help="A vLLM flag, with underscores: --set max_num_seqs=8. Repeatable."),
+]
+Calibration = Annotated[
+    str | None,
+    Option(
+        "--calibration",
+        metavar="FILE",
+        envvar="ROOFTUNE_CALIBRATION",
+        help="Constants from `rooftune calibrate`, or none. Default: your newest file for that accelerator.",
+    ),
+]
+Engine = Annotated[
+    EngineKind,
+    Option("--engine", help="simulated (no GPU needed), vllm (a real process), or endpoint (a server you name)."),
+]
+Url = Annotated[
+    str | None, Option("--url", help="Address of the server for --engine endpoint, such as http://127.0.0.1:8000.")
+]
+VllmPython = Annotated[
+    str | None,
+    Option("--vllm-python", help="Python interpreter that has vLLM. Default: .venv-vllm, built by `make vllm`."),
+]
+TimeScale = Annotated[
+    float | None, Option("--time-scale", help="Run the simulated engine's clock this much faster. Default: 25.")
+]
+Seed = Annotated[int | None, Option("--seed", help="Seed of the workload; the same seed sends the same requests.")]
+Duration = Annotated[float | None, Option("--duration", help="Override the workload's measured window, in seconds.")]
+Warmup = Annotated[float | None, Option("--warmup", help="Override the workload's warm-up, in seconds.")]
+Rate = Annotated[float | None, Option("--rate", help="Override the workload's request rate, in requests per second.")]
+Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")]
+Artifacts = Annotated[str, Option("--artifacts", help="Folder to write runs to.")]
+Playbook = Annotated[
+    str | None, Option("--playbook", help="YAML file that adds candidates to the built-in playbook or replaces them.")
+]
+Candidates = Annotated[
+    list[str] | None,
+    Option(
+        "--candidate",
+        metavar="NAME=FLAG=VALUE,...",
+        help="A configuration of your own to try: --candidate small=max_num_seqs=4. Repeatable.",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    Option("--budget", help="Real time for all trials: 10m, 90s. Default: 340s simulated, 15m endpoint, 1h vllm."),
+]
+ClientProcesses = Annotated[
+    int | None, Option("--client-processes", min=1, help="Number of client processes. Default: as the rate needs.")
+]
+ReadyTimeout = Annotated[
+    float | None, Option("--ready-timeout", min=1, help="Longest wait until a server is ready, in seconds.")
+]
+Resume = Annotated[
+    str | None, Option("--resume", metavar="RUN", help="Continue this run; trials that it has measured are kept.")
+]
+
+ARTIFACTS = "artifacts"

@@ -1,0 +1,75 @@
+"""Options that belong together, as values: what a command or a flow is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flows.inputs import options
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The server to predict or to simulate."""
+
+    gpu: options.Gpu = None
+    model: options.Model = None
+    engine_version: options.EngineVersion = None
+    flags: options.Flags = None
+    calibration: options.Calibration = None
+
+
+@dataclass(frozen=True)
+class TargetOptions(ServerOptions):
+    """The server to tune, and how it is run."""
+
+    engine: options.Engine = "simulated"
+    url: options.Url = None
+    vllm_python: options.VllmPython = None
+
+
+@dataclass(frozen=True)
+class WorkloadOptions:
+    """Changes to a workload."""
+
+    duration_s: options.Duration = None
+    warmup_s: options.Warmup = None
+    rate_per_s: options.Rate = None
+    seed: options.Seed = None
+
+
+@dataclass(frozen=True)
+class CandidateOptions:
+    """Candidates besides those of the built-in playbook."""
+
+    playbook: options.Playbook = None
+    candidates: options.Candidates = None
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How trials are run, and how long all of them may take."""
+
+    budget: options.Budget = None
+    time_scale: options.TimeScale = None
+    client_processes: options.ClientProcesses = None
+    ready_timeout_s: options.ReadyTimeout = None
+
+
+@dataclass(frozen=True)
+class OptimizeRequest:
+    """Everything that one optimisation is asked for."""
+
+    workload: str
+    target: TargetOptions = field(default_factory=TargetOptions)
+    changes: WorkloadOptions = field(default_factory=WorkloadOptions)
+    added: CandidateOptions = field(default_factory=CandidateOptions)
+    trials: TrialOptions = field(default_factory=TrialOptions)
+    artifacts: str = options.ARTIFACTS
+    resume: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the flow ``optimize``: all options, flat."""
+        found = asdict(self)
+        groups = [found.pop(name) for name in ("target", "changes", "added", "trials")]
+        return {**found, **{name: value for group in groups for name, value in group.items()}}
