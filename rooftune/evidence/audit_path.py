@@ -36,7 +36,7 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
 
 
 def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence[Evidence]) -> list[Check]:
-    """A trial that its own audit refused and that was measured again is a warning: no verdict rests on it."""
+    """Failures of a trial that was rejected and measured again become warnings: no verdict depends on it."""
     if trial is None or trial.believed:
         return checks
     again = any(
@@ -45,8 +45,8 @@ def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence
     )
     if not again:
         return checks
-    told = " The trial was refused for it and measured again; no verdict rests on it."
-    return [c.model_copy(update={"status": "warn", "sentence": c.sentence + told}) if c.status == "fail" else c for c in checks]  # fmt: skip
+    note = " The trial was rejected for this and measured again, so no verdict depends on it."
+    return [c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c for c in checks]  # fmt: skip
 
 
 def merged(results: Sequence[tuple[str, list[Check]]]) -> list[Check]:

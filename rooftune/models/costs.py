@@ -25,7 +25,7 @@ def linear_bytes(facts: ModelFacts, active_only: bool = False) -> float:
 
 
 def touched_linear_bytes(facts: ModelFacts, tokens: float) -> float:
-    """Bytes of the layers' matrices that a step of so many tokens reads; of a mixture only the experts that get a token.
+    """Bytes of the layers' matrices that a step with this many tokens reads; of a mixture only the experts that get a token.
 
     Experts are taken as chosen evenly and independently.
     """
@@ -54,7 +54,7 @@ def weight_bytes(facts: ModelFacts, tensor_parallel: int = 1) -> float:
 
 
 def attention_flops(facts: ModelFacts, query_key_pairs: float) -> float:
-    """FLOPs of attention for so many query-key pairs: 4 · heads · head_dim per pair and layer (QK and PV)."""
+    """FLOPs of attention for this many query-key pairs: 4 · heads · head_dim per pair and layer (QK and PV)."""
     return 4.0 * facts.layers * facts.heads * facts.head_dim * query_key_pairs
 
 
@@ -102,6 +102,6 @@ def causal_pairs(facts: ModelFacts, tokens: float) -> float:
 
 
 def prefill_bytes(facts: ModelFacts, tokens: float, kv_bytes_per_value: float = 2.0) -> float:
-    """Bytes that the prefill of so many tokens in one step must move: weights and LM head once, KV written once."""
+    """Bytes that the prefill of this many tokens in one step must move: weights and LM head once, KV written once."""
     written = tokens * facts.kv_bytes_per_token(kv_bytes_per_value)
     return touched_linear_bytes(facts, tokens) + lm_head_bytes(facts) + written

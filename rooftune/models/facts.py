@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ModelFacts(BaseModel):
-    """A decoder-only transformer, as its config.json tells. Counts are of the whole model, not per GPU."""
+    """A decoder-only transformer, as its config.json describes it. Counts are of the whole model, not per GPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -52,7 +52,7 @@ class ModelFacts(BaseModel):
         return self._mlp(self.experts) + sparse * router
 
     def _mlp(self, experts: int) -> int:
-        """Weights of the MLP blocks of all layers with so many experts each."""
+        """Weights of the MLP blocks of all layers with this many experts each."""
         per_unit = (3 if self.gated_mlp else 2) * self.hidden_size
         width = experts * self.intermediate_size + self.shared_expert_intermediate_size
         dense = self.dense_layers * per_unit * self.dense_intermediate_size

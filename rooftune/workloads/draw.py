@@ -1,6 +1,6 @@
 """Draws every request of a workload from its seed: arrivals, lengths, prefixes, conversations.
 
-Each purpose has a random stream of its own, so that a change of one (the rate, say) does not shift the others.
+Each purpose has its own random stream, so that changing one (the rate, for example) does not shift the others.
 """
 
 from __future__ import annotations

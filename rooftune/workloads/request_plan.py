@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class RequestPlan:
-    """Columns of length n, one row a request, in order of arrival.
+    """Columns of length n, one row for each request, in order of arrival.
 
     ``prompt_tokens`` includes the shared prefix. A request of turn > 0 of a conversation is not due at its
     ``arrival_s`` but ``think_s`` after the answer to its previous turn; in a closed loop all ``arrival_s`` are 0
@@ -26,7 +26,7 @@ class RequestPlan:
     prompt_seed: npt.NDArray[np.int64]
     """Seed of the distinct part of the prompt; two equal values mean the same text (a trace may repeat one)."""
     conversation: npt.NDArray[np.int32]
-    """-1 = a request of its own."""
+    """-1 = not part of a conversation."""
     turn: npt.NDArray[np.int32]
     think_s: npt.NDArray[np.float64]
     part: npt.NDArray[np.int16]

@@ -33,7 +33,7 @@ def test_littles_law_holds_under_overload_too() -> None:
 def test_requests_of_others_on_the_same_server() -> None:
     found = checks.little(made_load.evidence(samples={"running": 60.0, "waiting": 0.0}))
     assert found.status == "fail"
-    assert "others" in found.sentence
+    assert "other clients use the same server" in found.sentence
 
 
 def test_requests_that_something_holds_back() -> None:

@@ -98,4 +98,4 @@ def test_filling_and_draining_dilutes_the_figures_of_other_tools() -> None:
     foreign = replace(USUAL, tool="csv", trial=None, duration_s=140.0)
     found = checks.length(foreign)
     assert found.status == "warn"
-    assert "dilutes" in found.sentence
+    assert "lowers the throughput" in found.sentence

@@ -37,7 +37,7 @@ def test_the_baseline_fails_for_the_true_reasons() -> None:
     assert "exactly 100" in found["in-flight-plateau"].sentence
     assert found["survivors"].figures == {"scheduled": 767, "unfinished": 701, "share": 0.914}
     assert "13 distinct prompts" in found["prompts-repeated"].sentence
-    assert "characters / 4" in found["token-count"].sentence
+    assert "Characters / 4" in found["token-count"].sentence
     census = found["census"].figures
     assert (census["completed"], census["cut"], census["never_begun"]) == (66, 100, 601)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooftune.evidence.comparison.t_distribution import look_levels, spent, t_quantile, t_tail
+from rooftune.evidence.comparison.t_distribution import look_levels, spent_error, t_quantile, t_tail
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_each_look_may_spend_more_and_never_all(most: int, rate: float) -> None:
     assert all(0 < level < rate for level in levels)
     assert all(early <= late * 1.001 for early, late in pairwise(levels))
     assert sum(levels) >= rate * 0.99
-    assert spent(1.0, rate) == pytest.approx(rate)
+    assert spent_error(1.0, rate) == pytest.approx(rate)
 
 
 def test_one_look_spends_everything() -> None:

@@ -1,4 +1,4 @@
-"""Checks of a comparison: the same but for what is compared, and in an order that cancels drift."""
+"""Checks of a comparison: only the compared configurations differ, and the order cancels drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rooftune.evidence.comparison.balanced_order import imbalance
 from rooftune.evidence.records.trial import Check, TrialResult
 
 UNBALANCED = 0.15
-"""Distance of two sides' mean places, as a share of the span, above which drift may pass for a difference."""
+"""Distance of two sides' mean positions, as a share of the span, above which drift may look like a difference."""
 COMPARED = (
     "dtype",
     "quantization",
@@ -76,27 +76,27 @@ def _engine(trials: list[TrialResult], change: bool) -> Check:
 
 
 def _differ(sides: dict[str, list[TrialResult]]) -> Check:
-    """Configurations that claim to differ do so in what the engine says that it runs."""
+    """Configurations with different names differ in what the engine reports that it runs."""
     name = "configurations-differ"
     said: dict[str, list[str]] = defaultdict(list)
     for candidate, ts in sides.items():
         said[json.dumps(_effective(ts[-1]), sort_keys=True, default=str)].append(candidate)
     twins = [sorted(names) for names in said.values() if len(names) > 1]
-    if all(not _told(ts[-1]) for ts in sides.values()):
-        return no_data(name, "The engine did not tell what it resolved its flags to.")
+    if all(not _reports(ts[-1]) for ts in sides.values()):
+        return no_data(name, "The engine did not report its effective configuration.")
     if twins:
         pairs = "; ".join(" and ".join(names) for names in twins)
-        return warned(name, f"By what the engine reports these are the same configuration: {pairs}. A difference between them is noise (an A/A test).", "Read the effective configuration: the flag was on already, or did nothing.", {"same": twins})  # fmt: skip
+        return warned(name, f"The engine reports the same configuration for {pairs}. A difference between them is noise (an A/A test).", "Read the effective configuration: the flag was already on, or had no effect.", {"same": twins})  # fmt: skip
     return passed(name, f"All {len(sides)} configurations differ in what the engine reports.")
 
 
 def _effective(t: TrialResult) -> dict[str, Any]:
-    told = {k: getattr(t.effective, k) for k in COMPARED if getattr(t.effective, k) is not None}
+    reported = {k: getattr(t.effective, k) for k in COMPARED if getattr(t.effective, k) is not None}
     silent = {k: v for k, v in t.flags.items() if k not in COMPARED and k not in ("enable_chunked_prefill", "enable_prefix_caching")}  # fmt: skip
-    return {**told, "flags": silent}
+    return {**reported, "flags": silent}
 
 
-def _told(t: TrialResult) -> bool:
+def _reports(t: TrialResult) -> bool:
     return any(getattr(t.effective, k) is not None for k in COMPARED)
 
 
@@ -106,18 +106,20 @@ def _order(sides: dict[str, list[TrialResult]]) -> Check:
     places = {c: sorted(float(t.position) for t in ts) for c, ts in sides.items()}
     often = {c: p for c, p in places.items() if len(p) > 1}
     if not often:
-        return warned(name, "Every configuration was measured once, so neither drift nor chance can be told from a difference.", "Run each at least twice in alternation.")  # fmt: skip
+        return warned(name, "Every configuration was measured once, so a difference cannot be distinguished from drift or chance.", "Run each at least twice, in alternation.")  # fmt: skip
     worst, who = max((_distance(c, p, places), c) for c, p in often.items())
     figures = {"largest_imbalance": round(worst, 3), "configuration": who}
     if worst > UNBALANCED:
-        return warned(name, f"The trials of {who} do not lie evenly among those they are compared with, so a drift may pass for a difference.", "Run in palindromes (A B B A).", figures)  # fmt: skip
-    return passed(name, "Trials lie evenly among those they are compared with, so a steady drift cancels.", figures)
+        return warned(name, f"The trials of {who} are not evenly spread among those they are compared with, so drift may look like a difference.", "Run in palindromes (A B B A).", figures)  # fmt: skip
+    return passed(
+        name, "Trials are evenly spread among those they are compared with, so a steady drift cancels.", figures
+    )
 
 
 def _distance(who: str, mine: list[float], places: dict[str, list[float]]) -> float:
     """Smallest imbalance of a configuration against another, over stretches of as many trials of each.
 
-    An incumbent serves several blocks, so only the stretch of its trials that lies around a block counts there.
+    An incumbent serves several blocks, so only its trials around a block are compared with that block.
     """
     found = [0.5]
     for other, theirs in places.items():

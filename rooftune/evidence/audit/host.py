@@ -13,7 +13,7 @@ SWAP_BYTES = 64 * 2**20
 
 
 def clock(e: Evidence) -> Check:
-    """Send, first token, last token and end follow each other; nothing lies before the load began."""
+    """Send, first token, last token and end follow each other; nothing is before the start of the load."""
     name = "clock"
     if e.requests is None or len(e.requests) == 0:
         return no_data(name, "The file has no single requests, so the order of their times is not known.")
@@ -23,22 +23,22 @@ def clock(e: Evidence) -> Check:
     wrong += int((np.diff(r.token_s)[np.diff(r.token_owner) == 0] < -1e-3).sum()) if len(r.token_s) > 1 else 0
     figures = {"out_of_order": wrong}
     if wrong > 0.001 * len(r):
-        return failed(name, f"{wrong:,} times lie before the event that causes them.", "Take all times from one monotonic clock on one machine.", figures)  # fmt: skip
-    return passed(name, "Every send, first token, last token and end follow each other.", figures)
+        return failed(name, f"{wrong:,} times are earlier than the event that causes them.", "Take all times from one monotonic clock on one machine.", figures)  # fmt: skip
+    return passed(name, "Send, first token, last token and end are in order for every request.", figures)
 
 
 def client_cpu(e: Evidence) -> Check:
     """The busiest client process had time to spare."""
     name = "client-cpu"
     if e.load is None:
-        return no_data(name, "The file does not tell how busy the client was.")
+        return no_data(name, "The file does not say how busy the client was.")
     share = e.load.client_cpu_share
     figures = {"busiest_process": round(share, 3), "processes": e.load.processes}
     sentence = f"The busiest client process used {100 * share:.0f} % of a core."
-    remedy = "Use more client processes (--client-processes) or a machine of its own for the client."
+    remedy = "Use more client processes (--client-processes) or a separate machine for the client."
     late = e.load.send_lag_p99_ms > 20 * e.load.time_scale
     if share > CPU_FAIL and late:
-        return failed(name, f"{sentence} It also sent late, so the client was the bottleneck.", remedy, figures)
+        return failed(name, f"{sentence} It also sent late: the client was the bottleneck.", remedy, figures)
     if share > CPU_WARN:
         return warned(name, sentence, remedy, figures)
     return passed(name, sentence, figures)
@@ -51,9 +51,11 @@ def event_loop(e: Evidence) -> Check:
         return no_data(name, "The lag of the client's event loop was not recorded.")
     lag, tpot = e.load.loop_lag_p99_ms, e.quoted.get("median_tpot_ms")
     figures = {"loop_lag_p99_ms": round(lag, 3)}
-    sentence = f"The event loop was at most {lag:.1f} ms late in 99 % of its turns."
+    sentence = f"99 % of the turns of the event loop were at most {lag:.1f} ms late."
     if lag > max(10.0 * e.load.time_scale, 0.5 * (tpot or 0.0)):
-        return warned(name, sentence, "Chunks may be stamped late; use more client processes or free cores.", figures)
+        return warned(
+            name, sentence, "Chunks may have late timestamps; use more client processes or free cores.", figures
+        )
     return passed(name, sentence, figures)
 
 
@@ -66,7 +68,7 @@ def garbage(e: Evidence) -> Check:
     figures = {"longest_ms": round(pause, 3)}
     sentence = f"The longest pause of the client's garbage collector was {pause:.1f} ms."
     if pause > 50 * e.load.time_scale:
-        return warned(name, sentence, "Times of chunks that came during the pause are late by as much.", figures)
+        return warned(name, sentence, "Chunks that arrived during the pause have late timestamps.", figures)
     return passed(name, sentence, figures)
 
 
@@ -78,7 +80,7 @@ def swap(e: Evidence) -> Check:
     grown = float(values.max() - values[0])
     figures = {"grown_bytes": grown}
     if grown > SWAP_BYTES:
-        return warned("swap", f"Swap in use grew by {grown / 2**20:.0f} MiB during the window.", "Free memory; a server or client that swaps stalls at random.", figures)  # fmt: skip
+        return warned("swap", f"Swap in use grew by {grown / 2**20:.0f} MiB during the window.", "Free memory; a server or client that swaps stalls unpredictably.", figures)  # fmt: skip
     return passed("swap", "The machine did not swap more during the window.", figures)
 
 
@@ -99,9 +101,9 @@ def shared_cores(e: Evidence) -> Check:
     """Whether client and server share cores that one of them needs."""
     name = "shared-cores"
     if e.trial is None or not e.trial.engine:
-        return no_data(name, "The file does not tell whether client and server ran on the same machine.")
+        return no_data(name, "The file does not say whether client and server ran on the same machine.")
     if e.trial.engine == "endpoint":
-        return no_data(name, "The endpoint is run by somebody else; on which machine is not known.")
+        return no_data(name, "The machine of the endpoint is not known.")
     busy = e.trial.server.get("host_cpu_share")
     computes = e.trial.engine == "vllm" and e.trial.gpu.lower() in ("cpu", "")
     if computes and (busy is None or busy > 0.7):

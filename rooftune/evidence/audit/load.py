@@ -1,4 +1,4 @@
-"""Checks that the load offered is the load delivered: lag, rate, connections, and ceilings of requests in flight."""
+"""Checks that the offered load was delivered: lag, rate, connections, and ceilings of requests in flight."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics import concurrency
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
+from rooftune.formatting import number
 from rooftune.metrics.quantiles import quantile
 
 LAG_MS = 20.0
@@ -33,28 +34,28 @@ def send_lag(e: Evidence) -> Check:
     name = "send-lag"
     lags = _lags(e)
     if lags is None:
-        return no_data(name, "The file does not tell when a request was due, only when it was sent.")
+        return no_data(name, "The file does not say when a request was due, only when it was sent.")
     p50, p99, most = lags
     figures = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(most, 3)}
     if _closed(e) and e.concurrency is not None:
-        return passed(name, f"A closed loop: a request is due when another ended; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
+        return passed(name, f"Closed loop: a request is due when another ends; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
     quoted = e.quoted.get("p99_ttft_ms")
     sentence = f"99 % of the requests left at most {p99:.1f} ms after they were due."
     scale = e.load.time_scale if e.load is not None else 1.0
     if p99 <= LAG_MS * scale:
         return passed(name, sentence, figures)
     if not e.ours:
-        told = f"{sentence} The tool counts its latencies from the sending, so this wait is in none of them."
+        explained = f"{sentence} The tool counts latencies from the send, so they do not include this wait."
         remedy = "Remove what holds requests back in the client (its concurrency limit, too few processes), or quote times from the schedule."  # fmt: skip
-        return failed(name, told, remedy, figures) if p99 > 0.1 * (quoted or 0.0) else warned(name, told, remedy, figures)  # fmt: skip
+        return (failed if p99 > 0.1 * (quoted or 0.0) else warned)(name, explained, remedy, figures)
     if quoted is None:
-        return passed(name, f"{sentence} No figure is quoted that counts from the schedule.", figures)
+        return passed(name, f"{sentence} No quoted metric counts from the schedule.", figures)
     share = p99 / quoted
     remedy = "Use more client processes (--client-processes), or free cores for the client; times count from the schedule, so this lag is in them."  # fmt: skip
-    told = f"{sentence} That is {100 * share:.0f} % of the p99 TTFT that was measured."
+    sentence += f" That is {100 * share:.0f} % of the p99 TTFT that was measured."
     if share > 0.5:
-        return failed(name, told, remedy, figures)
-    return warned(name, told, remedy, figures) if share > 0.1 else passed(name, sentence, figures)
+        return failed(name, sentence, remedy, figures)
+    return warned(name, sentence, remedy, figures) if share > 0.1 else passed(name, sentence, figures)
 
 
 def _lags(e: Evidence) -> tuple[float, float, float] | None:
@@ -77,13 +78,15 @@ def delivered(e: Evidence) -> Check:
         return _delivered_by_summary(e, name)
     r = e.requests
     sent = np.isfinite(r.sent_s)
-    remedy = "Raise the limits of the client (connections, file descriptors, processes) until the asked rate is sent."
+    remedy = (
+        "Raise the limits of the client (connections, file descriptors, processes) until the requested rate is sent."
+    )
     if e.ours:
         share = float(sent.mean())
         figures = {"scheduled": len(r), "sent": int(sent.sum()), "accepted": int((r.http_status == 200).sum())}
         sentence = f"{figures['sent']:,} of {len(r):,} scheduled requests were sent."
         if e.concurrency is not None:
-            return passed(name, f"{sentence} A closed loop keeps {e.concurrency} in flight.", figures)
+            return passed(name, f"{sentence} The closed loop kept {e.concurrency} in flight.", figures)
         if share < 0.95:
             return failed(name, sentence, remedy, figures)
         return warned(name, sentence, remedy, figures) if share < 0.999 else passed(name, sentence, figures)
@@ -91,10 +94,10 @@ def delivered(e: Evidence) -> Check:
     span = float(np.nanmax(r.sent_s) - np.nanmin(r.sent_s)) if sent.any() else 0.0
     rate = (int(sent.sum()) - 1) / span if span > 0 else math.inf
     if not isinstance(asked, (int, float)) or not math.isfinite(asked):
-        known = "all at once" if asked is not None else "at a rate that the file does not name"
-        return passed(name, f"{int(sent.sum()):,} requests were sent {known}; sends span {span:.1f} s.") if asked is not None else no_data(name, f"The file does not name the asked rate; {int(sent.sum()):,} sends span {span:.1f} s.")  # fmt: skip
+        known = "all at once" if asked is not None else "at a rate that the file does not have"
+        return passed(name, f"{int(sent.sum()):,} requests were sent {known}; sends span {span:.1f} s.") if asked is not None else no_data(name, f"The file does not have the requested rate; {int(sent.sum()):,} sends span {span:.1f} s.")  # fmt: skip
     rates = {"asked_rate_per_s": asked, "sent_rate_per_s": round(rate, 3)}
-    sentence = f"{asked:g} requests a second were asked for, {rate:.2f} were sent."
+    sentence = f"{number(asked)} requests per second were requested, {rate:.2f} were sent."
     slack = max(0.1, 3 / math.sqrt(len(r)))
     if rate < asked * (1 - slack):
         return failed(name, sentence, remedy, rates)
@@ -107,10 +110,10 @@ def _delivered_by_summary(e: Evidence, name: str) -> Check:
     if not _finite(asked) or not _finite(served):
         return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
     figures = {"asked_rate_per_s": asked, "request_throughput": round(served, 3)}
-    told = f"{asked:g} requests a second were asked for, {served:.2f} were answered."
+    sentence = f"{number(asked)} requests per second were requested, {served:.2f} were answered."
     if served < ANSWERED_SHARE * asked:
-        return warned(name, f"{told} Either the server was overloaded or the client held requests back; this file does not tell which.", "Save single requests (--save-detailed) and audit that file.", figures)  # fmt: skip
-    return passed(name, told, figures)
+        return warned(name, f"{sentence} Either the server was overloaded or the client held requests back; this file does not say which.", "Save single requests (--save-detailed) and audit that file.", figures)  # fmt: skip
+    return passed(name, sentence, figures)
 
 
 def _finite(value: object) -> TypeGuard[float]:
@@ -133,17 +136,17 @@ def connections(e: Evidence) -> Check:
         hits = sum(any(w in str(x).lower() for w in words) for x in e.requests.error_class)
         if hits:
             return failed(name, f"{hits:,} requests could not get a connection.", remedy, {"refused_connections": hits})
-    return no_data(name, "The file does not tell the client's connections and file descriptors.")
+    return no_data(name, "The file does not have the client's connections and file descriptors.")
 
 
 def plateau(e: Evidence) -> Check:
-    """Requests in flight that stand at one number which no limit of the server explains."""
+    """Requests in flight that stay at one number which no limit of the server explains."""
     name = "in-flight-plateau"
     if e.requests is None or e.window is None or len(e.requests) < 10:
         return _plateau_by_summary(e, name)
     sent, answered = concurrency.in_flight(e.requests, e.window), concurrency.streams(e.requests, e.window)
     if e.concurrency is not None and max(sent.level, answered.level) <= e.concurrency and _closed(e):
-        return passed(name, f"A closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
+        return passed(name, f"Closed loop: {e.concurrency} requests were kept in flight on purpose.", sent.figures())
     if sent.held and not _all_at_once(e) and not _rate_kept(e):
         return _held(e, name, sent.level, sent.figures(), IN_FLIGHT)
     if sent.level == e.concurrency and sent.near >= concurrency.NEAR_SHARE and delivered(e).status == "fail":
@@ -153,7 +156,7 @@ def plateau(e: Evidence) -> Check:
     between = _between(e)
     if between is not None:
         return between
-    return passed(name, f"Requests in flight moved freely, up to {max(sent.level, answered.level):,}; nothing held them at one number.", answered.figures())  # fmt: skip
+    return passed(name, f"Requests in flight varied freely, up to {max(sent.level, answered.level):,}; no limit held them at one number.", answered.figures())  # fmt: skip
 
 
 def _plateau_by_summary(e: Evidence, name: str) -> Check:
@@ -164,12 +167,14 @@ def _plateau_by_summary(e: Evidence, name: str) -> Check:
         return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
     mean = rate * spent
     figures = {"max_concurrency": cap, "mean_in_flight": round(mean, 2)}
-    told = f"By rate times latency {mean:.1f} requests were in flight on average, and the concurrency limit is {cap:g}"
+    sentence = (
+        f"Rate times latency gives {mean:.1f} requests in flight on average; the concurrency limit is {number(cap)}"
+    )
     if not _finite(asked):
-        return passed(name, f"{told}: a closed loop.", figures)
+        return passed(name, f"{sentence}: a closed loop.", figures)
     if mean >= HELD_SHARE * cap and rate < asked:
-        return failed(name, f"{told}: the cap held requests back, so the asked {asked:g} requests a second never reached the server.", "Remove the limit (--max-concurrency, --concurrency), or raise it well above what the rate needs.", figures)  # fmt: skip
-    return passed(name, f"{told}: the cap was not reached.", figures)
+        return failed(name, f"{sentence}: the limit held requests back, so the requested {number(asked)} per second never reached the server.", "Remove the limit (--max-concurrency, --concurrency), or raise it well above what the rate needs.", figures)  # fmt: skip
+    return passed(name, f"{sentence}: the limit was not reached.", figures)
 
 
 def _mean_latency_s(figures: Mapping[str, Any]) -> float | None:
@@ -194,13 +199,13 @@ def _all_at_once(e: Evidence) -> bool:
 
 
 def _rate_kept(e: Evidence) -> bool:
-    """The file names its rate and all requests were sent at it: a number that stands still then is a steady load."""
+    """The file names its rate and all requests were sent at it: a constant number is then a steady load."""
     return not e.ours and _finite(e.quoted.get("request_rate")) and delivered(e).status == "pass"
 
 
 def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: str) -> Check:
-    """A ceiling was found: explained by the server, possibly the server's, or nobody's."""
-    sentence = f"{what} stand at exactly {level:,} for {100 * figures['share_of_time_at_level']:.0f} % of the time"
+    """A ceiling was found: explained by the server, possibly the server's, or not explained."""
+    sentence = f"{what} stay at exactly {level:,} for {100 * figures['share_of_time_at_level']:.0f} % of the time"
     if figures["waiting_meanwhile"]:
         sentence += f" while {figures['waiting_meanwhile']:.0f} requests wait"
     explained = _explained(e, level)
@@ -210,15 +215,15 @@ def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: s
     cap = e.quoted.get("max_concurrency")
     if cap == level:
         word = "--max-concurrency" if e.tool.startswith("vllm") else "its max_concurrency of"
-        return failed(name, f"{sentence}: {word} {level} held the others back, so the asked rate never reached the server.", remedy, figures)  # fmt: skip
+        return failed(name, f"{sentence}: {word} {level} held the others back, so the requested rate never reached the server.", remedy, figures)  # fmt: skip
     if level in CLIENT_DEFAULTS:
         return failed(name, f"{sentence}; {CLIENT_DEFAULTS[level]}, so the client most likely held the others back.", remedy, figures)  # fmt: skip
     if what == IN_FLIGHT and figures["waiting_meanwhile"]:
         return failed(name, f"{sentence}: they were due and not sent, so the client itself held them back.", remedy, figures)  # fmt: skip
     unknown = not e.ticks
     if unknown and level & (level - 1) == 0 and level <= 1024:
-        return warned(name, f"{sentence}. That may be the server's max_num_seqs, or a limit between client and server; this file does not tell which.", "If max_num_seqs is another number, look for a connection limit in the client or a proxy.", figures)  # fmt: skip
-    return failed(name, f"{sentence}, and no limit of the server is known that explains it.", remedy, figures)
+        return warned(name, f"{sentence}. That may be the server's max_num_seqs, or a limit between client and server; this file does not say which.", "If max_num_seqs is another number, look for a connection limit in the client or a proxy.", figures)  # fmt: skip
+    return failed(name, f"{sentence}, and no known limit of the server explains it.", remedy, figures)
 
 
 def _explained(e: Evidence, level: int) -> str:
@@ -233,7 +238,7 @@ def _explained(e: Evidence, level: int) -> str:
 
 
 def _between(e: Evidence) -> Check | None:
-    """Running + waiting of the server stand still while the client has many more in flight: a cap in between."""
+    """Running + waiting at the server stay constant while the client has many more in flight: a limit in between."""
     running, waiting, mine = (e.samples(n) for n in ("running", "waiting", "client_in_flight"))
     if running is None or waiting is None or mine is None or len(running) < 10:
         return None
@@ -244,7 +249,7 @@ def _between(e: Evidence) -> Check | None:
     if level < 2 or still < 0.5 or more < max(3.0, 0.1 * level):
         return None
     figures = {"level": level, "share_of_time_at_level": round(still, 3), "client_has_more": round(more, 1)}
-    return failed("in-flight-plateau", f"The server holds at most {level:.0f} requests for {100 * still:.0f} % of the time while the client has {more:.0f} more in flight: something between them holds requests back.", "Look for a connection limit in a proxy or load balancer, or in the server's front end.", figures)  # fmt: skip
+    return failed("in-flight-plateau", f"The server has at most {level:.0f} requests for {100 * still:.0f} % of the time while the client has {more:.0f} more in flight: something between them holds requests back.", "Look for a connection limit in a proxy or load balancer, or in the server's front end.", figures)  # fmt: skip
 
 
 ALL = (send_lag, delivered, connections, plateau)

@@ -1,4 +1,4 @@
-"""Checks of the server: what it says of itself explains what the client saw, and nothing disturbed it."""
+"""Checks of the server: its own metrics explain what the client saw, and nothing disturbed it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics.request_metrics import gaps
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
+from rooftune.formatting import number
 from rooftune.metrics.queues import inside
 from rooftune.metrics.window import Window
 
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
-"""Relative tolerance of Little's law, and requests that are always allowed (sampling once a second)."""
+"""Relative tolerance of Little's law, and requests that are always allowed (sampling once per second)."""
 HEAT = {0x08: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}  # fmt: skip
 KV_FULL = 0.9
 """Usage of the KV cache from which the scheduler may not admit another request."""
@@ -49,8 +50,8 @@ def little(e: Evidence) -> Check:
     sentence = f"The server held {server:.1f} requests on average, the client had {client:.1f} open"
     if gap <= LITTLE_COUNT or share <= LITTLE_WARN:
         return passed(name, f"{sentence}: they agree.", figures)
-    reason = "others load the same server" if server > client else "something between them holds requests back"
-    remedy = "Make sure that nobody else uses the server and that no proxy or connection limit lies in between."
+    reason = "other clients use the same server" if server > client else "something between them holds requests back"
+    remedy = "Make sure that no other client uses the server and that no proxy or connection limit is in between."
     if share > LITTLE_FAIL:
         return failed(name, f"{sentence}: {reason}.", remedy, figures)
     return warned(name, f"{sentence}: {reason}.", remedy, figures)
@@ -66,16 +67,16 @@ def queue(e: Evidence) -> Check:
     if usage is not None:
         figures["kv_usage_max"] = round(float(usage.max()), 3)
     if float(np.mean(waiting >= 1)) < 0.5:
-        return passed(name, f"The server had {figures['running_mean']:g} requests running on average and held hardly any back.", figures)  # fmt: skip
+        return passed(name, f"The server had {number(figures['running_mean'])} requests running on average and almost none waiting.", figures)  # fmt: skip
     limit = e.trial.effective.max_num_seqs if e.trial is not None else None
-    told = f"{figures['waiting_mean']:g} requests waited at the server on average"
+    sentence = f"{number(figures['waiting_mean'])} requests waited at the server on average"
     if limit is not None and float(running.max()) >= 0.95 * limit:
-        return passed(name, f"{told}: it runs at most max_num_seqs = {limit}.", figures)
+        return passed(name, f"{sentence}: it runs at most max_num_seqs = {limit}.", figures)
     if usage is not None and float(np.quantile(usage, 0.9)) >= KV_FULL:
-        return passed(name, f"{told}: its KV cache is full ({100 * float(usage.max()):.0f} %).", figures)
+        return passed(name, f"{sentence}: its KV cache is full ({100 * float(usage.max()):.0f} %).", figures)
     if limit is None or usage is None or len(running) != len(waiting):
-        return no_data(name, f"{told}, and the server does not tell its limits.")
-    return warned(name, f"{told} although it runs {running.max():.0f} of at most {limit} and its KV cache is at {100 * float(usage.max()):.0f} %: prompts are read slower than they come, or something else holds them.", "Look at max_num_batched_tokens, at the time that prefill takes, and at other users of the server.", figures)  # fmt: skip
+        return no_data(name, f"{sentence}, and the server does not report its limits.")
+    return warned(name, f"{sentence} although it runs {running.max():.0f} of at most {limit} and its KV cache is at {100 * float(usage.max()):.0f} %: prefill is slower than the arrivals, or something else holds requests back.", "Look at max_num_batched_tokens, at the time that prefill takes, and at other clients of the server.", figures)  # fmt: skip
 
 
 def overload(e: Evidence) -> Check:
@@ -84,7 +85,7 @@ def overload(e: Evidence) -> Check:
     if e.trial is None:
         return _foreign_overload(e, name)
     t = e.trial
-    asked = f"{t.asked_rate_per_s:.2f} requests a second" if t.asked_rate_per_s is not None else "the closed loop"
+    asked = f"{t.asked_rate_per_s:.2f} requests per second" if t.asked_rate_per_s is not None else "the closed loop"
     figures = {
         "asked_rate_per_s": t.asked_rate_per_s,
         "served_rate_per_s": t.served_rate_per_s,
@@ -96,7 +97,7 @@ def overload(e: Evidence) -> Check:
     served = f"{t.served_rate_per_s:.2f}" if t.served_rate_per_s is not None else "fewer"
     broken = t.server.get("slo_breaks_after_s")
     when = f"; the SLO broke after {broken:.0f} s" if broken is not None else ""
-    return passed(name, f"Finding: {asked} were asked, the saturated server serves {served}, and the queue grew by {figures['queue_growth_per_s']:.2f} a second{when}. Figures that grow with the length of the load are withheld.", figures)  # fmt: skip
+    return passed(name, f"Finding: {asked} were requested, the saturated server serves {served}, and the queue grew by {figures['queue_growth_per_s']:.2f} requests per second{when}. Metrics that grow with the length of the load are withheld.", figures)  # fmt: skip
 
 
 def _foreign_overload(e: Evidence, name: str) -> Check:
@@ -114,13 +115,13 @@ def _foreign_overload(e: Evidence, name: str) -> Check:
     first, last = float(np.median(wait[known][order[:third]])), float(np.median(wait[known][order[-third:]]))
     figures = {"ttft_first_third_s": round(first, 3), "ttft_last_third_s": round(last, 3), "without_first_token": round(unanswered, 4)}  # fmt: skip
     if unanswered > 0.1 or (last > 3 * first and last - first > 1.0):
-        told = f"The median time to first token went from {first:.2f} s (first third) to {last:.2f} s (last third), {100 * unanswered:.0f} % never got one: the queue grew, so these times tell how long the load lasted."  # fmt: skip
-        return warned(name, told, "Quote the saturated throughput, and measure times at a rate that the server can serve.", figures)  # fmt: skip
+        sentence = f"The median time to first token went from {first:.2f} s (first third) to {last:.2f} s (last third), {100 * unanswered:.0f} % never got one. The queue grew, so these times depend on how long the load lasted."  # fmt: skip
+        return warned(name, sentence, "Quote the saturated throughput, and measure latencies at a rate that the server can serve.", figures)  # fmt: skip
     return passed(name, f"The time to first token did not grow ({first:.2f} s, then {last:.2f} s).", figures)
 
 
 def preemptions(e: Evidence) -> Check:
-    """Sequences thrown out of the KV cache and computed again."""
+    """Sequences that were preempted from the KV cache and computed again."""
     name = "preemptions"
     value = e.trial.server.get("preemptions") if e.trial else None
     if value is None:
@@ -129,14 +130,14 @@ def preemptions(e: Evidence) -> Check:
     figures = {"preemptions": value, "completed": done}
     if value <= 0:
         return passed(name, "No sequence was preempted in the window.", figures)
-    told = f"{value:,.0f} sequences were preempted in the window ({done:,.0f} answers ended)."
+    sentence = f"{value:,.0f} sequences were preempted in the window ({done:,.0f} answers ended)."
     if value > 0.1 * max(done, 1.0):
-        return warned(name, told, "The KV cache is too small for this many sequences: lower max_num_seqs, or give the cache more memory.", figures)  # fmt: skip
-    return passed(name, told, figures)
+        return warned(name, sentence, "The KV cache is too small for this many sequences: lower max_num_seqs, or give the cache more memory.", figures)  # fmt: skip
+    return passed(name, sentence, figures)
 
 
 def prefix_hits(e: Evidence) -> Check:
-    """Prefix-cache hits that nobody asked for."""
+    """Prefix-cache hits that the workload does not ask for."""
     name = "prefix-hits"
     share = e.trial.server.get("prefix_hit_share") if e.trial else None
     if share is None:
@@ -146,13 +147,13 @@ def prefix_hits(e: Evidence) -> Check:
     asked = w is not None and bool(
         w.shared_prefix or w.conversations or any(p.shared_prefix for p in w.parts) or w.arrivals.process == "trace"
     )
-    told = f"{100 * share:.1f} % of the prompt tokens were found in the prefix cache"
+    sentence = f"{100 * share:.1f} % of the prompt tokens were found in the prefix cache"
     if asked:
-        return passed(name, f"{told}; the workload shares prefixes.", figures)
-    remedy = "The prompts repeat something (a template, a seed used twice on a warm server): restart the server or draw other prompts."  # fmt: skip
+        return passed(name, f"{sentence}; the workload shares prefixes.", figures)
+    remedy = "The prompts repeat something (a template, or a seed used twice on a warm server): restart the server or use another seed."  # fmt: skip
     if share > 0.10:
-        return failed(name, f"{told}, and the workload shares none.", remedy, figures)
-    return warned(name, f"{told}, and the workload shares none.", remedy, figures) if share > 0.03 else passed(name, f"{told}.", figures)  # fmt: skip
+        return failed(name, f"{sentence}, but the workload shares no prefix.", remedy, figures)
+    return warned(name, f"{sentence}, but the workload shares no prefix.", remedy, figures) if share > 0.03 else passed(name, f"{sentence}.", figures)  # fmt: skip
 
 
 def throttling(e: Evidence) -> Check:
@@ -170,7 +171,7 @@ def throttling(e: Evidence) -> Check:
         return warned(name, f"The card reported {worst} for {100 * hot[worst]:.0f} % of the window.", remedy, figures)
     if figures["power_cap"] > 0.5:
         return warned(name, f"The card ran at its power limit for {100 * figures['power_cap']:.0f} % of the window, so its clocks follow its temperature.", remedy, figures)  # fmt: skip
-    return passed(name, "The card was not slowed down for heat or power.", figures)
+    return passed(name, "The card was not throttled for heat or power.", figures)
 
 
 def drift(e: Evidence) -> Check:
@@ -182,25 +183,25 @@ def drift(e: Evidence) -> Check:
     first = gaps(e.requests, Window(start_s=e.window.start_s, end_s=e.window.start_s + third))
     last = gaps(e.requests, Window(start_s=e.window.end_s - third, end_s=e.window.end_s))
     if len(first) < 100 or len(last) < 100:
-        return no_data(name, "There are too few gaps between tokens to see a drift.")
+        return no_data(name, "There are too few gaps between tokens to see drift.")
     change = float(last.mean() / first.mean() - 1) if first.mean() > 0 else 0.0
     clocks = e.samples("gpu_sm_clock_mhz")
     figures = {"gap_change": round(change, 4)}
-    told = (
+    sentence = (
         f"The mean gap between chunks changed by {100 * change:+.1f} % from the first to the last third of the window"
     )
     if clocks is not None and len(clocks) >= 6:
         n = len(clocks) // 3
         fall = float(clocks[-n:].mean() / clocks[:n].mean() - 1)
         figures["clock_change"] = round(fall, 4)
-        told += f", the SM clock by {100 * fall:+.1f} %"
+        sentence += f", the SM clock by {100 * fall:+.1f} %"
     if abs(change) > 0.15:
-        return warned(name, f"{told}.", "Warm up longer; compare only trials in balanced order, which cancels a steady drift.", figures)  # fmt: skip
-    return passed(name, f"{told}.", figures)
+        return warned(name, f"{sentence}.", "Warm up longer; compare only trials in balanced order, which cancels a steady drift.", figures)  # fmt: skip
+    return passed(name, f"{sentence}.", figures)
 
 
 def restarts(e: Evidence) -> Check:
-    """The server went away or began to count anew."""
+    """The server was unreachable or restarted."""
     name = "restarts"
     up, counter, at = (e.ticks.get(n) for n in ("up", "generation_tokens_total", "t_s"))
     if up is None or at is None or len(at) == 0:
@@ -212,17 +213,17 @@ def restarts(e: Evidence) -> Check:
     fell = int((np.diff(known) < 0).sum()) if len(known) > 1 else 0
     figures = {"samples_without_answer": round(missed, 4), "counter_resets": fell}
     if fell:
-        return failed(name, f"The server's counters began anew {fell} times: it was restarted under load.", "Read the server's log for the reason.", figures)  # fmt: skip
+        return failed(name, f"The server's counters were reset {fell} times: it restarted under load.", "Read the server's log for the reason.", figures)  # fmt: skip
     if missed > 0.2:
         return warned(name, f"The server did not answer {100 * missed:.0f} % of the samples.", "It was too busy or unreachable; its gauges are incomplete.", figures)  # fmt: skip
-    return passed(name, "The server ran through and answered its samples.", figures)
+    return passed(name, "The server ran without a restart and answered its samples.", figures)
 
 
 def log(e: Evidence) -> Check:
     """Errors in the server's log."""
     name = "server-log"
     if e.log is None:
-        return no_data(name, "There is no log of the server.")
+        return no_data(name, "The log of the server is missing.")
     text = STOPPED.split(e.log)[0]
     deadly, errors = DEADLY.search(text), len(ERROR.findall(text))
     figures = {"error_lines": errors}
@@ -234,24 +235,26 @@ def log(e: Evidence) -> Check:
 
 
 def simulated_clock(e: Evidence) -> Check:
-    """Simulated engine: it kept its own time. Lateness is in real seconds.
+    """The simulated engine kept to its clock. Lateness is in real seconds.
 
     A clock that runs faster plays steps of a few milliseconds, in which the host's time slices show; lateness does not add up, so rates
-    hold, and more of it is borne with there.
+    hold and a larger lateness is allowed.
     """
     name = "simulated-clock"
     if e.trial is None or not e.trial.simulated:
         return no_data(name, "The engine is not simulated.")
     behind = e.trial.server.get("behind_s")
     if behind is None:
-        return no_data(name, "The simulated engine did not tell how late its clock was.")
+        return no_data(name, "The simulated engine did not report how late its clock was.")
     limit = min(CLOCK_LATE_S * e.trial.time_scale, CLOCK_LATE_MOST_S)
     figures = {"behind_p99_s": round(behind, 4), "limit_s": limit}
-    told = f"The simulated engine was at most {1000 * behind:.0f} ms late in 99 % of its steps"
-    remedy = "Lower the time scale or free cores: the machine is too slow to play the simulated engine in its time."
+    sentence = f"The simulated engine was at most {1000 * behind:.0f} ms late in 99 % of its steps"
+    remedy = "Lower the time scale or free cores: the machine is too slow to run the simulated engine at this speed."
     if behind > limit:
-        return failed(name, f"{told}, more than the {1000 * limit:.0f} ms that are borne with.", remedy, figures)
-    return warned(name, f"{told}.", remedy, figures) if behind > limit / 2 else passed(name, f"{told}.", figures)
+        return failed(name, f"{sentence}, and {1000 * limit:.0f} ms are allowed.", remedy, figures)
+    return (
+        warned(name, f"{sentence}.", remedy, figures) if behind > limit / 2 else passed(name, f"{sentence}.", figures)
+    )
 
 
 ALL = (overload, little, queue, preemptions, prefix_hits, throttling, drift, restarts, log, simulated_clock)

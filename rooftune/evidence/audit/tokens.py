@@ -1,4 +1,4 @@
-"""Checks of tokens and prompts: counted by the server, as long as asked, not cut, not repeated."""
+"""Checks of tokens and prompts: counted by the server, of the planned length, not cut, not repeated."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ def count(e: Evidence) -> Check:
     """Tokens of the client against usage and against the server's own counter."""
     name = "token-count"
     if e.characters:
-        return failed(name, "The file has characters of finished answers and no tokens: characters / 4 is a guess, and what unfinished answers streamed is in no count.", "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, also of unfinished answers.")  # fmt: skip
+        return failed(name, "The file has characters of finished answers and no tokens. Characters / 4 is a guess, and tokens of unfinished answers are missing.", "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, including those of unfinished answers.")  # fmt: skip
     if e.requests is None:
-        return no_data(name, "The file has no single requests, so its tokens cannot be counted again.")
+        return no_data(name, "The file has no single requests, so its tokens cannot be recounted.")
     r = e.requests
     done = (r.status == "completed") & np.isfinite(r.output_tokens)
     if not done.any():
         if e.ours and np.nansum(r.streamed_tokens) > 0:
-            return warned(name, "The server sent no usage; every chunk is counted as the tokens it seems to hold.", "Use an engine that answers stream_options.include_usage.")  # fmt: skip
+            return warned(name, "The server sent no usage, so tokens are counted from the text of each chunk.", "Use an engine that supports stream_options.include_usage.")  # fmt: skip
         return no_data(name, "The file has no token counts of single requests.")
     usage, mine = float(r.output_tokens[done].sum()), float(np.nansum(r.streamed_tokens[done]))
     figures: dict[str, float] = {"usage": usage, "client": mine}
     gaps = [abs(mine / usage - 1)] if usage and np.isfinite(r.streamed_tokens[done]).any() else []
     counted = _server(e)
-    told = f"{usage:,.0f} tokens by the server's usage"
+    sentence = f"The server's usage has {usage:,.0f} tokens"
     if gaps:
-        told += f", {mine:,.0f} by the client's count"
+        sentence += f", the client counted {mine:,.0f}"
     if counted is not None:
         figures |= {"window_client": counted[0], "window_server": counted[1]}
         gaps.append(abs(counted[0] / counted[1] - 1) if counted[1] else 0.0)
-        told += f"; in the window the server's counter says {counted[1]:,.0f}, the client saw {counted[0]:,.0f}"
+        sentence += f"; in the window the server counted {counted[1]:,.0f} and the client {counted[0]:,.0f}"
     worst = max(gaps, default=0.0)
-    remedy = "Look for other clients of the same server, tokens that a proxy swallowed, or a template that adds some."
+    remedy = (
+        "Look for other clients of the same server, a proxy that drops chunks, or a chat template that adds tokens."
+    )
     if worst > COUNT_FAIL:
-        return failed(name, f"Counts differ by {100 * worst:.1f} %: {told}.", remedy, figures)
+        return failed(name, f"Counts differ by {100 * worst:.1f} %. {sentence}.", remedy, figures)
     if worst > COUNT_WARN:
-        return warned(name, f"Counts differ by {100 * worst:.1f} %: {told}.", remedy, figures)
-    return passed(name, f"{told}.", figures)
+        return warned(name, f"Counts differ by {100 * worst:.1f} %. {sentence}.", remedy, figures)
+    return passed(name, f"{sentence}.", figures)
 
 
 def _server(e: Evidence) -> tuple[float, float] | None:
@@ -74,20 +76,20 @@ def answers(e: Evidence) -> Check:
     got = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
     known = done & np.isfinite(got)
     if not known.any():
-        return no_data(name, "The file does not tell how many tokens an answer has.")
+        return no_data(name, "The file does not have the number of tokens of an answer.")
     empty = int((known & (got <= 0)).sum())
     figures: dict[str, float] = {"completed": int(done.sum()), "empty": empty}
-    remedy = "Set ignore_eos, give max_tokens and leave room below max_model_len; an answer without tokens is no success."  # fmt: skip
+    remedy = "Set ignore_eos, give max_tokens and leave room below max_model_len; an answer without tokens is not a success."  # fmt: skip
     if empty > 0.01 * known.sum():
-        return failed(name, f"{empty:,} of {int(known.sum()):,} answers are empty and count as completed.", remedy, figures)  # fmt: skip
+        return failed(name, f"{empty:,} of {int(known.sum()):,} answers are empty but recorded as completed.", remedy, figures)  # fmt: skip
     exact = e.workload is not None and e.workload.ignore_eos
     planned = known & np.isfinite(r.planned_output_tokens)
     if not exact or not planned.any():
-        return passed(name, f"{int(known.sum()):,} answers have {got[known].mean():.1f} tokens on average, none is empty.", figures)  # fmt: skip
+        return passed(name, f"{int(known.sum()):,} answers have {got[known].mean():.1f} tokens on average, and none is empty.", figures)  # fmt: skip
     short = int((planned & (got < r.planned_output_tokens)).sum())
     figures["short"] = short
     if short > 0.01 * planned.sum():
-        return failed(name, f"{short:,} of {int(planned.sum()):,} answers are shorter than planned although ignore_eos was asked.", remedy, figures)  # fmt: skip
+        return failed(name, f"{short:,} of {int(planned.sum()):,} answers are shorter than planned although ignore_eos was set.", remedy, figures)  # fmt: skip
     if short:
         return warned(name, f"{short:,} answers are shorter than planned.", remedy, figures)
     return passed(name, f"All {int(planned.sum()):,} answers have the planned length.", figures)
@@ -101,7 +103,7 @@ def prompts(e: Evidence) -> Check:
     r = e.requests
     known = np.isfinite(r.prompt_tokens) & np.isfinite(r.planned_prompt_tokens) & (r.planned_prompt_tokens > 0)
     if not known.any():
-        return no_data(name, "The file does not tell both the planned and the counted length of prompts.")
+        return no_data(name, "The file does not have both the planned and the counted length of prompts.")
     counted, planned = r.prompt_tokens[known], r.planned_prompt_tokens[known]
     cut = float((counted < 0.98 * planned - 1).mean())
     longer = float(np.median(counted - planned))
@@ -118,16 +120,16 @@ def repeated(e: Evidence) -> Check:
     name = "prompts-repeated"
     if e.requests is None or e.requests.prompt_key is None:
         if e.ours:
-            return passed(name, "Prompts are drawn distinct except for prefixes that the workload shares; prefix-hits checks it at the server.")  # fmt: skip
-        return no_data(name, "The file does not tell which requests sent the same prompt.")
+            return passed(name, "Prompts are drawn distinct, except for prefixes that the workload shares; prefix-hits checks this at the server.")  # fmt: skip
+        return no_data(name, "The file does not say which requests sent the same prompt.")
     keys = e.requests.prompt_key
     distinct, total = len(set(keys.tolist())), len(keys)
     share = distinct / total if total else 1.0
     figures = {"requests": total, "distinct_prompts": distinct}
     sentence = f"{total:,} requests sent {distinct:,} distinct prompts"
-    remedy = "Draw distinct prompts, or say which share of the prompt is shared and measure that."
+    remedy = "Draw distinct prompts, or declare the shared part of the prompts and measure that."
     if share < REPEATED_FAIL:
-        return failed(name, f"{sentence}, each {total / distinct:.0f} times on average: the prefix cache answers what users would not repeat.", remedy, figures)  # fmt: skip
+        return failed(name, f"{sentence}, each {total / distinct:.0f} times on average: the prefix cache answers prompts that users would not repeat.", remedy, figures)  # fmt: skip
     if share < REPEATED_WARN:
         return warned(name, f"{sentence}.", remedy, figures)
     return passed(name, f"{sentence}.", figures)

@@ -1,4 +1,4 @@
-"""Checks of the window: warm-up left out, a steady state, enough requests for each quantile, long against an answer."""
+"""Checks of the window: warm-up left out, a steady state, enough requests for each quantile, long enough."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def warm_up(e: Evidence) -> Check:
     spans = (e.requests.last_s - e.requests.scheduled_s)[e.requests.status == "completed"]
     span = float(np.median(spans)) if len(spans) else math.nan
     figures = {"warm_up_s": round(start, 3), "median_answer_s": None if math.isnan(span) else round(span, 3)}
-    remedy = "Begin to measure only after the load has run for a few answers' length (warmup_s in the workload)."
+    remedy = "Start the window after the load has run for several answers (warmup_s in the workload)."
     if start <= 0:
-        return warned(name, "Nothing was left out at the start: the first requests met an empty, cold server.", remedy, figures)  # fmt: skip
+        return warned(name, "No warm-up was left out: the first requests met an empty, cold server.", remedy, figures)  # fmt: skip
     if start < span and not (e.trial and e.trial.overloaded):
-        return warned(name, f"The warm-up of {start:g} s is shorter than the median answer of {span:.1f} s, so the server was still filling up.", remedy, figures)  # fmt: skip
-    return passed(name, f"The first {start:g} s of load were left out.", figures)
+        return warned(name, f"The warm-up of {number(start)} s is shorter than the median answer of {span:.1f} s, so the server was still filling up.", remedy, figures)  # fmt: skip
+    return passed(name, f"The first {number(start)} s of the load were left out.", figures)
 
 
 def steady_state(e: Evidence) -> Check:
     """Trend and change point of tokens per second over the window, by t tests on blocks."""
     name = "steady-state"
     if e.requests is None or e.window is None or len(e.requests.token_s) < 10 * BLOCKS:
-        return no_data(name, "There are too few times of single tokens to see a trend.")
+        return no_data(name, "There are too few token times to see a trend.")
     edges = np.linspace(e.window.start_s, e.window.end_s, BLOCKS + 1)
     rates, _ = np.histogram(e.requests.token_s, bins=edges, weights=e.requests.token_count)
     change, chance = trend(rates)
@@ -56,13 +56,13 @@ def steady_state(e: Evidence) -> Check:
         at = float(edges[place])
         change, chance = jump, likely
         sentence = f"Tokens per second jumped by {100 * jump:+.1f} % after {at:.0f} s"
-    remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or another user of the machine."
+    remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or other work on the machine."
     if e.workload is not None and e.workload.arrivals.process in UNSTEADY:
         return passed(name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures)  # fmt: skip
     if abs(change) > TREND_FAIL and chance < 0.001:
-        return failed(name, f"{sentence} (p = {chance:.1g}): there is no steady state to quote.", remedy, figures)
+        return failed(name, f"{sentence} (p = {number(chance, 1)}): there was no steady state.", remedy, figures)
     if abs(change) > TREND_WARN and chance < 0.01:
-        return warned(name, f"{sentence} (p = {chance:.1g}); the mean hides that.", remedy, figures)
+        return warned(name, f"{sentence} (p = {number(chance, 1)}); the mean hides this.", remedy, figures)
     return passed(name, f"{sentence}, which is {'small' if abs(change) <= TREND_WARN else 'within chance'}.", figures)
 
 
@@ -113,27 +113,27 @@ def quantiles(e: Evidence) -> Check:
         times, word = streaming_tpot(e.requests, e.window) * 1000, "TPOT"
     figures: dict[str, object] = {"requests": len(times), "needed_for_p99": P99_NEEDS}
     if len(times) == 0:
-        return no_data(name, "No request of the window has such a time.")
+        return no_data(name, "No request of the window has this time.")
     found = order_interval(times, 0.99)
     quoted = any(k.startswith("p99_") for k in e.quoted)
     if found is not None:
         figures[f"p99_{word.lower()}_ms_interval"] = [round(v, 2) for v in found]
-        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} lies between {number(found[0])} and {number(found[1])} ms (95 %).", figures)  # fmt: skip
+        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} is between {number(found[0])} and {number(found[1])} ms (95 % interval).", figures)  # fmt: skip
     if not quoted:
         return passed(name, f"{len(times):,} requests; no p99 is quoted.", figures)
-    return warned(name, f"{len(times):,} requests are too few for a p99: it is little more than the largest value.", f"Measure at least {P99_NEEDS} requests, or quote the median and p90.", figures)  # fmt: skip
+    return warned(name, f"{len(times):,} requests are too few for a p99, which is close to the largest value.", f"Measure at least {P99_NEEDS} requests, or quote the median and p90.", figures)  # fmt: skip
 
 
 def length(e: Evidence) -> Check:
-    """The window is long against one answer, and mostly under load."""
+    """The window is much longer than one answer, and mostly under load."""
     name = "window-length"
     if e.requests is None or e.window is None:
-        return no_data(name, "The file has no single requests, so the window cannot be held against an answer.")
+        return no_data(name, "The file has no single requests, so the window cannot be compared with an answer.")
     seconds = e.window.end_s - e.window.start_s
     spans = e.requests.last_s - np.fmax(e.requests.first_token_s, e.requests.scheduled_s)
     spans = spans[(e.requests.status == "completed") & np.isfinite(spans)]
     if len(spans) == 0:
-        return failed(name, f"No answer was completed in {seconds:g} s.", "Measure longer.", {"window_s": seconds})
+        return failed(name, f"No answer completed in {number(seconds)} s.", "Measure longer.", {"window_s": seconds})
     answer = float(np.median(spans))
     if answer <= 0:
         return no_data(name, "The file has answers that end when they begin, so their length is not known.")
@@ -143,12 +143,14 @@ def length(e: Evidence) -> Check:
     idle = float((present < 0.5 * full).mean())
     figures = {"window_s": round(seconds, 3), "median_answer_s": round(answer, 3), "share_below_half_load": round(idle, 3)}  # fmt: skip
     if seconds < 2 * answer:
-        return failed(name, f"{seconds:g} s were measured, an answer takes {answer:.1f} s: the window holds hardly one.", "Measure at least ten answers' length.", figures)  # fmt: skip
+        return failed(name, f"The window of {number(seconds)} s is shorter than two answers of {answer:.1f} s.", "Measure for at least ten times the median answer.", figures)  # fmt: skip
     if idle > 0.25 and not e.ours:
-        return warned(name, f"For {100 * idle:.0f} % of the time that the figures are taken over, less than half as many answers as at its best were in flight (filling up and draining), which dilutes throughput.", "Take throughput over the stretch in which the load was steady.", figures)  # fmt: skip
+        return warned(name, f"For {100 * idle:.0f} % of the measured time fewer than half as many answers as at the peak were in flight (ramp-up and drain), which lowers the throughput.", "Measure throughput over the time in which the load was steady.", figures)  # fmt: skip
     if seconds < 5 * answer:
-        return warned(name, f"{seconds:g} s were measured, only {seconds / answer:.1f} answers' length.", "Measure at least ten answers' length.", figures)  # fmt: skip
-    return passed(name, f"{seconds:g} s were measured, {seconds / answer:.0f} times the median answer.", figures)
+        return warned(name, f"The window of {number(seconds)} s is only {seconds / answer:.1f} times the median answer.", "Measure for at least ten times the median answer.", figures)  # fmt: skip
+    return passed(
+        name, f"The window of {number(seconds)} s is {seconds / answer:.0f} times the median answer.", figures
+    )
 
 
 ALL = (warm_up, steady_state, quantiles, length)

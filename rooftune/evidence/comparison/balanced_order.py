@@ -1,4 +1,4 @@
-"""The order of trials that cancels drift: palindromes, so that a steady change weighs on every arm alike."""
+"""The order of trials that cancels drift: palindromes, so that a steady change affects every arm equally."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def balanced_order(arms: Sequence[str], rounds: int) -> list[str]:
 
     Rounds come in pairs, out and back (A B B A, A B C C B A), and the second pair starts from the other end
     (A B B A B A A B): the mean position of every arm is the same when ``rounds`` is even, so any linear drift cancels
-    exactly; with two arms and rounds a multiple of four, a quadratic one does too (Thue-Morse order).
+    exactly. With two arms and rounds a multiple of four, a quadratic one does too (Thue-Morse order).
 
     >>> balanced_order("AB", 4)
     ['A', 'B', 'B', 'A', 'B', 'A', 'A', 'B']

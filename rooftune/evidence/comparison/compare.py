@@ -1,4 +1,4 @@
-"""One comparison for all: the ratio of a metric between two sets of trials, with an interval and an answer.
+"""The one comparison: the ratio of a metric between two sets of trials, with an interval and an answer.
 
 The unit is the trial, never the request: requests of one trial share batch, queue and server, so they are no
 independent witnesses. A trial gives one logarithm of the metric. These are fitted with a level for each side, an effect
@@ -27,7 +27,7 @@ from rooftune.evidence.records.trial import TrialResult
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
 MOST_TRIALS = 12
-"""Trials a side at which a comparison ends at the latest: enough to find 5 % among ten candidates where a trial varies by 2 %."""
+"""Most trials per side: enough to find 5 % among ten candidates where a trial varies by 2 %."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Prior:
     times: float
     """The same of TTFT and E2EL, which queueing spreads wider."""
     freedom: float
-    """Degrees of freedom that this expectation weighs: it is soon outvoted by trials."""
+    """Weight of this expectation in degrees of freedom; a few trials outweigh it."""
 
     def of(self, metric: str) -> float:
         """Standard deviation of ln(metric)."""
@@ -53,9 +53,9 @@ SIMULATED = Prior(rates=0.010, times=0.02, freedom=8.0)
 """A/A trials of the simulated engine on two busy cores vary by 1.1 % (tests/evidence/data/simulated_aa_trials.csv): the jitter
 of a machine that plays it faster than real time. No heat and no neighbours on a card, so this expectation weighs more."""
 LEAST_TRUST = 0.1
-"""What is left of that weight when other configurations of the run have told more."""
+"""What is left of that weight when other configurations of the run say more."""
 OTHERS_FREEDOM = 12.0
-"""Most degrees of freedom that other configurations of the run may weigh."""
+"""Most weight of other configurations of the run, in degrees of freedom."""
 DRIFT_FROM = 8
 """Trials of both sides together from which a linear drift over the order is fitted."""
 EQUIVALENCE = 0.05
@@ -80,10 +80,10 @@ class Comparison(BaseModel):
     high: float
     level: float = 0.95
     answer: Answer
-    reason: str = Field(description="why it stopped, or why it goes on")
+    reason: str = Field(description="why the comparison stopped, or why it continues")
     trials_a: int
     trials_b: int
-    more_trials: int = Field(default=0, description="trials per side that are about still needed; 0 = none")
+    more_trials: int = Field(default=0, description="about how many more trials per side are needed; 0 = none")
     decision_low: float | None = Field(default=None, description="interval at the level that decides at this look")
     decision_high: float | None = None
     decision_level: float | None = None
@@ -93,7 +93,7 @@ class Comparison(BaseModel):
 
 @dataclass(frozen=True)
 class Arm:
-    """What the comparison needs of one side, one entry a trial."""
+    """What the comparison needs of one side: one entry for each trial."""
 
     logs: Floats
     seeds: tuple[int, ...]
@@ -107,7 +107,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LeastSquaresFit:
     """Difference of the logarithms of two sides, with the residual spread of one trial."""
 
     difference: float
@@ -140,7 +140,7 @@ def compare(
         error_rate: chance of any false win or loss over all looks and all candidates.
         most_trials: trials per side at which it stops at the latest; looks are after 2, 4 … of them.
         others: trials of other configurations of the same run, each measured twice or more; their spread helps to
-            tell how much a trial varies here.
+            estimate how much a trial varies here.
 
     Raises:
         RooftuneError: a side has no trial with this metric.
@@ -179,7 +179,7 @@ def compare_arms(
     most_trials: int = MOST_TRIALS,
     others: Sequence[Arm] = (),
 ) -> Comparison:
-    """The comparison of :func:`compare` on plain numbers."""
+    """The comparison of :func:`compare`, on plain numbers."""
     found = fit(a, b)
     together = fit(a, b, others) if others else None
     prior = SIMULATED if a.simulated and b.simulated else REAL
@@ -217,11 +217,14 @@ def compare_arms(
     )
 
 
-_ONE: tuple[Answer, str] = ("more trials needed", "one trial a side cannot tell a difference from chance")
+_ONE: tuple[Answer, str] = (
+    "more trials needed",
+    "with one trial per side a difference cannot be distinguished from chance",
+)
 
 
 def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIALS) -> float:
-    """Two-sided significance level of a look after so many trials per side. An odd number takes the next look's place."""
+    """Two-sided significance level of a look after this many trials per side; an odd number counts as the next look."""
     looks = tuple(n for n in range(2, most_trials + 1, 2)) or (most_trials,)
     if looks[-1] != most_trials:
         looks = (*looks, most_trials)
@@ -229,8 +232,8 @@ def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIAL
     return next((level for n, level in zip(looks, levels, strict=True) if trials <= n), levels[-1])
 
 
-def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> Fit:
-    """Least squares of the logarithms: a level for each side, each seed that sides share, and the drift over the order."""
+def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> LeastSquaresFit:
+    """Least squares of the logarithms: a level per side, an effect per shared seed, and the drift over the order."""
     arms = (b, a, *others)
     y = np.concatenate([x.logs for x in arms])
     side = np.repeat(np.arange(len(arms)), [len(x) for x in arms])
@@ -249,11 +252,11 @@ def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> Fit:
     weights = inverse @ (x.T @ y)
     rest = y - x @ weights
     freedom = len(y) - int(np.linalg.matrix_rank(x))
-    return Fit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
+    return LeastSquaresFit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
 
 
 def within_variance(a: Arm, b: Arm, paired: bool) -> float:
-    """Variance of one trial's logarithm by the jackknife over blocks; where sides share requests, of what they do not share."""
+    """Variance of one trial's logarithm by the jackknife over blocks; for paired sides, of their difference only."""
     if paired:
         match = dict(zip(b.seeds, b.jackknife, strict=False))
         pairs = [(x, match.get(s)) for s, x in zip(a.seeds, a.jackknife, strict=False)]
@@ -268,12 +271,14 @@ def _jackknife(values: Floats) -> float:
     return (m - 1) / m * float(((values - values.mean()) ** 2).sum()) if m > 1 else 0.0
 
 
-def moderated(found: Fit, expected: float, trust: float, together: Fit | None = None) -> tuple[float, float]:
+def moderated(
+    found: LeastSquaresFit, expected: float, trust: float, together: LeastSquaresFit | None = None
+) -> tuple[float, float]:
     """Variance of a trial and its degrees of freedom, from residuals, expectation and other configurations.
 
     ``trust`` is the weight of the expectation in degrees of freedom.
     ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. Where
-    they say enough, the expectation from elsewhere hardly counts.
+    they say enough, the expectation from elsewhere has almost no weight.
     """
     squares, freedom = found.squares, float(found.freedom)
     if together is not None and together.freedom > found.freedom:
@@ -288,17 +293,17 @@ def moderated(found: Fit, expected: float, trust: float, together: Fit | None = 
 def _answer(gain: float, decides: float, narrow: float, bound: float) -> tuple[Answer, str]:
     """The answer from the gain (positive = better) and the half widths of the intervals."""
     if gain - decides > 0 and gain >= bound:
-        return "better", "the interval that decides lies wholly above no change"
+        return "better", "the whole deciding interval is above no change"
     if gain + decides < 0 and gain <= -bound:
-        return "worse", "the interval that decides lies wholly below no change"
+        return "worse", "the whole deciding interval is below no change"
     share = 100 * math.expm1(bound)
     if gain + narrow < bound and gain - narrow > -bound:
-        return "no measurable difference", f"the difference is shown to be smaller than {share:g} %, the least that matters"  # fmt: skip
-    return "more trials needed", f"the interval still holds both no change and differences above {share:g} %"
+        return "no measurable difference", f"the difference is smaller than {share:g} %, the smallest effect that matters"  # fmt: skip
+    return "more trials needed", f"the interval still includes both no change and differences above {share:g} %"
 
 
 def _more(difference: float, variance: float, bound: float, final: float, done: int) -> int:
-    """Trials per side that are about still needed, if the difference and the spread stay as they look now."""
+    """About how many more trials per side are needed if the difference and the spread stay as they are now."""
     size = abs(difference)
     if size >= bound:
         needed = 2 * variance * (final / size) ** 2

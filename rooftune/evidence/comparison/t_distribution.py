@@ -12,7 +12,7 @@ _NORMAL = NormalDist()
 SPENDING_POWER = 1.0
 """1 spends the error rate evenly over the trials; more keeps it for the last look."""
 _MANY = 400.0
-"""Degrees of freedom above which t is taken for normal."""
+"""Degrees of freedom above which t is treated as normal."""
 
 
 def t_tail(t: float, freedom: float) -> float:
@@ -59,8 +59,8 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
     return front * value / a
 
 
-def spent(share: float, error_rate: float) -> float:
-    """Error rate that may be spent when this share of the planned trials is done (power family of Kim & DeMets 1987)."""
+def spent_error(share: float, error_rate: float) -> float:
+    """Error rate that may be spent at this share of the planned trials (power family of Kim & DeMets 1987)."""
     return float(error_rate * min(share, 1.0) ** SPENDING_POWER)
 
 
@@ -80,7 +80,7 @@ def look_levels(looks: tuple[int, ...], error_rate: float) -> tuple[float, ...]:
     before, used = 0.0, 0.0
     for look in looks:
         share = look / most
-        allowance = spent(share, error_rate) - used
+        allowance = spent_error(share, error_rate) - used
         if density is None:
             density = np.exp(-(grid**2) / (2 * share)) / math.sqrt(2 * math.pi * share)
         else:
@@ -90,7 +90,7 @@ def look_levels(looks: tuple[int, ...], error_rate: float) -> tuple[float, ...]:
         boundary = _boundary(grid, density, allowance, step)
         levels.append(2 * (1 - _NORMAL.cdf(boundary / math.sqrt(share))))
         density = np.where(np.abs(grid) < boundary, density, 0.0)
-        before, used = share, spent(share, error_rate)
+        before, used = share, spent_error(share, error_rate)
     return tuple(levels)
 
 

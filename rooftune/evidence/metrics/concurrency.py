@@ -1,4 +1,4 @@
-"""Whether requests in flight stand at a ceiling: the trace that a limit leaves, wherever it sits."""
+"""Whether requests in flight stay at a ceiling: the trace that a limit leaves, wherever it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITING_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class InFlightCeiling:
     """A count of requests over the window, and whether something holds it down."""
 
     level: int
@@ -45,38 +45,38 @@ class Ceiling:
         }
 
 
-def ceiling(begin: Floats, end: Floats, window: Window, due: Floats | None = None) -> Ceiling:
+def ceiling(begin: Floats, end: Floats, window: Window, due: Floats | None = None) -> InFlightCeiling:
     """Look for a ceiling of the spans [begin, end) in the window.
 
     Args:
         begin: start of each span; NaN = never.
-        end: its end; infinity = not while anybody looked.
+        end: its end; infinity = not before the client stopped waiting.
         window: where to look.
-        due: moment from which each request wanted to begin; None = not known, then standing still is enough.
+        due: moment from which each request wanted to begin; None = not known, then a constant number is enough.
     """
     at = np.linspace(window.start_s, window.end_s, POINTS, endpoint=False)
     count = inside(begin, end, at)
     level = int(count.max(initial=0))
     if level == 0:
-        return Ceiling(0, 0.0, 0.0, 0.0, False)
+        return InFlightCeiling(0, 0.0, 0.0, 0.0, False)
     top = count == level
     exactly, near = float(top.mean()), float((count >= 0.9 * level).mean())
     needed = AT_MOST_SHARE if level > 8 else 0.5
     if due is None:
-        return Ceiling(level, exactly, near, 0.0, exactly >= 0.5)
+        return InFlightCeiling(level, exactly, near, 0.0, exactly >= 0.5)
     waiting = inside(due, np.fmin(np.nan_to_num(begin, nan=np.inf), end), at)
-    stands = exactly >= needed and near >= NEAR_SHARE
-    stands |= level > 8 and exactly >= OFTEN_SHARE and near >= ALWAYS_NEAR
-    held = stands and float((waiting[top] >= 1).mean()) >= WAITING_SHARE
-    return Ceiling(level, exactly, near, float(waiting[top].mean()), bool(held))
+    constant = exactly >= needed and near >= NEAR_SHARE
+    constant |= level > 8 and exactly >= OFTEN_SHARE and near >= ALWAYS_NEAR
+    held = constant and float((waiting[top] >= 1).mean()) >= WAITING_SHARE
+    return InFlightCeiling(level, exactly, near, float(waiting[top].mean()), bool(held))
 
 
-def streams(r: Requests, window: Window) -> Ceiling:
+def streams(r: Requests, window: Window) -> InFlightCeiling:
     """Requests that are being answered, from first to last token, while others wait for their first."""
     return ceiling(r.first_token_s, r.left_s, window, r.scheduled_s)
 
 
-def in_flight(r: Requests, window: Window) -> Ceiling:
+def in_flight(r: Requests, window: Window) -> InFlightCeiling:
     """Requests from send to end, while others are due but not sent; where due is all that is known, standing still."""
     known = np.isfinite(r.sent_s).any() and bool((np.nan_to_num(r.sent_s) > r.scheduled_s + 1e-6).any())
     held_back = bool((~np.isfinite(r.sent_s)).any())

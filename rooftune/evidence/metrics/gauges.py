@@ -41,7 +41,7 @@ RATIOS = {
 
 
 def server_metrics(ticks: Ticks, window: Window) -> dict[str, float]:
-    """Means of gauges and deltas of counters over the window; what the server does not tell is absent.
+    """Means of gauges and deltas of counters over the window; what the server does not report is absent.
 
     Names without a unit are counts or shares; ``generation_tokens_per_s`` and ``steps_per_s`` are rates.
     """

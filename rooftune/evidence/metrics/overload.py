@@ -14,7 +14,7 @@ from rooftune.workloads.spec import Slo
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadAssessment:
     """What was asked of the server and what it made of it."""
 
     overloaded: bool
@@ -29,7 +29,9 @@ class Load:
     reason: str
 
 
-def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool = False, fixed: bool = True) -> Load:
+def assess(
+    r: Requests, window: Window, slo: Slo | None = None, *, closed: bool = False, fixed: bool = True
+) -> LoadAssessment:
     """Judge whether the queue grows through the window.
 
     Args:
@@ -45,9 +47,9 @@ def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool 
     grown = growth(Presence(r.scheduled_s, r.begun_s, r.left_s), window, _tokens_of_halves(r, window), planned)
     queue, in_flight = grown.queue_per_s, grown.in_flight_per_s
     if closed or arrivals == 0:
-        return Load(False, asked, None, queue, in_flight, None, "a closed loop waits for its answers")
+        return LoadAssessment(False, asked, None, queue, in_flight, None, "a closed loop waits for its answers")
     if not grown.overloaded:
-        return Load(False, asked, None, queue, in_flight, None, "the queue did not grow")
+        return LoadAssessment(False, asked, None, queue, in_flight, None, "the queue did not grow")
     mean = planned if fixed else _mean_answer(r, planned)
     served = throughput(r, window)["output_throughput"] / mean if mean > 0 else None
     reason = (
@@ -55,7 +57,7 @@ def assess(r: Requests, window: Window, slo: Slo | None = None, *, closed: bool 
         if grown.rising
         else f"requests in flight grew by {in_flight:.2f} per second while the tokens per second did not grow"
     )
-    return Load(True, asked, served, queue, in_flight, _breaks(r, slo), reason)
+    return LoadAssessment(True, asked, served, queue, in_flight, _breaks(r, slo), reason)
 
 
 def _tokens_of_halves(r: Requests, window: Window) -> tuple[float, float]:
