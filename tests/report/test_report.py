@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import synthetic_run as made
 
+from rooftune.engines.target import CalibrationFile
 from rooftune.errors import RooftuneError
 from rooftune.report.compare import compare_runs, comparison_text
 from rooftune.report.history import history_text
@@ -141,6 +142,16 @@ def test_writing_again_gives_the_same(run: RunFolder, report: str, monkeypatch: 
     monkeypatch.setattr(judge, "compare", made.plain_compare)
     write_report(run)
     assert run.report.read_text(encoding="utf-8") == report
+
+
+def test_the_calibration_of_the_predictions_is_named_with_its_hash(tmp_path: Path) -> None:
+    load = made.workload()
+    plan = made.plan_of(load)
+    used = CalibrationFile(path="/calibrations/t4.yaml", sha256="ab" * 32)
+    calibrated = plan.model_copy(update={"target": plan.target.model_copy(update={"calibration": used})})
+    world = made.World(calibrated)
+    text = write_report(made.write_run(tmp_path, world, world.search(), load)).read_text()
+    assert "- Calibration: the predicted step times come from `/calibrations/t4.yaml` (sha256 abababababab)." in text
 
 
 def test_a_run_without_decision_says_what_is_missing(tmp_path: Path) -> None:
