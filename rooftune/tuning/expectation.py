@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
@@ -64,7 +63,8 @@ def predictions(
             continue
         metrics[name] = dict(found.metrics)
         overloaded[name] = bool(found.overloaded)
-        error = _band(found) if error is None else error
+        if error is None and isinstance(found.error_band, float):
+            error = found.error_band
     return Predictions(metrics, overloaded, error)
 
 
@@ -84,12 +84,3 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect 
     low, high = ratio * (1 - band), ratio * (1 + band)
     sentence = f"{metric_name(metric)} {change(ratio)} compared with the baseline"
     return Effect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")
-
-
-def _band(found: Any) -> float | None:
-    band = getattr(found, "error_band", None)
-    if isinstance(band, (int, float)):
-        return float(band)
-    if isinstance(band, dict):
-        return float(band.get("output_throughput") or max(band.values(), default=0.0)) or None
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from rooftune.engines.server import EffectiveConfig
@@ -15,7 +16,7 @@ from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, loa
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import goal_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
-from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.kernels import may_force_old_awq
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
@@ -41,16 +42,16 @@ def build_plan(
     book = playbook or default_playbook()
     base = base_config(target, facts)
     effective = rules.predicted_effective(base, hardware, facts, target.engine_version)
-    prompt = mean_prompt_tokens(workload)
-    entries = [e for e in _in_order(book) if holds(e.when, target, hardware, base, facts, prompt)]
+    case = Case(target, hardware, facts, base, effective, mean_prompt_tokens(workload))
+    entries = [e for e in _in_order(book) if case.meets(e.when)]
     if target.engine == "endpoint":
         entries = []
     configs = {"baseline": base, **{e.id: base.with_change(_change(e, book)) for e in entries}}
     foreseen = predictions(workload, target, facts, configs) if predict else Predictions()
-    objective = goal_of(workload)
+    goal = goal_of(workload)
     candidates = [
-        _candidate(e, book, configs[e.id], target, hardware, facts, base, effective).model_copy(
-            update={"expected": effect_of(e.id, foreseen, objective) or _literature(e, objective.metric)}
+        _candidate(e, book, configs[e.id], case).model_copy(
+            update={"expected": effect_of(e.id, foreseen, goal) or _literature(e, goal.metric)}
         )
         for e in entries
     ]
@@ -60,10 +61,39 @@ def build_plan(
         playbook=book.name,
         candidates=[_baseline(base, foreseen), *candidates],
         phases=book.phases,
-        objective=objective,
+        objective=goal,
         predicted=foreseen.metrics,
         predicted_error=foreseen.error,
     )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a plan is made for: target, hardware, model, baseline and the workload's mean prompt length."""
+
+    target: Target
+    hardware: Hardware
+    facts: ModelFacts | None
+    base: EngineConfig
+    effective: EffectiveConfig
+    """What the engine will resolve the baseline's flags to, by the rules of its version."""
+    prompt_tokens: float
+
+    def meets(self, when: When) -> bool:
+        """Whether a condition of the playbook holds."""
+        if when.prompt_tokens_from is not None and self.prompt_tokens < when.prompt_tokens_from:
+            return False
+        if when.kind is not None and when.kind != self.hardware.accelerator.kind:
+            return False
+        if when.engine is not None and self.target.engine not in when.engine:
+            return False
+        quantization = self.base.quantization or (self.facts.quantization if self.facts else None) or "none"
+        if when.quantization is not None and quantization not in when.quantization:
+            return False
+        old_awq = may_force_old_awq(self.base, version(self.target.engine_version))
+        if when.old_awq_kernel is not None and when.old_awq_kernel != old_awq:
+            return False
+        return between(self.target.engine_version, when.since, when.until)
 
 
 def _in_order(book: Playbook) -> list[Entry]:
@@ -82,31 +112,7 @@ def mean_prompt_tokens(workload: Workload) -> float:
     return float(drawn.mean()) if len(drawn) else math.inf
 
 
-def holds(
-    when: When,
-    target: Target,
-    hardware: Hardware,
-    config: EngineConfig,
-    facts: ModelFacts | None,
-    prompt_tokens: float = math.inf,
-) -> bool:
-    """Whether a condition of the playbook holds for this case; ``prompt_tokens`` is the workload's mean."""
-    if when.prompt_tokens_from is not None and prompt_tokens < when.prompt_tokens_from:
-        return False
-    if when.kind is not None and when.kind != hardware.accelerator.kind:
-        return False
-    if when.engine is not None and target.engine not in when.engine:
-        return False
-    quantization = config.quantization or (facts.quantization if facts else None) or "none"
-    if when.quantization is not None and quantization not in when.quantization:
-        return False
-    old_awq = may_force_old_awq(config, version(target.engine_version))
-    if when.old_awq_kernel is not None and when.old_awq_kernel != old_awq:
-        return False
-    return between(target.engine_version, when.since, when.until)
-
-
-def _change(entry: Entry, book: Playbook) -> dict[str, Any]:
+def _change(entry: Entry, book: Playbook) -> dict[str, FlagValue | None]:
     """The change, with the playbook's artefact in place of ``{artefact}``."""
     given = book.artifacts.get(entry.artifact or "")
     return {k: _filled(v, entry.artifact, given) for k, v in entry.change.items()}
@@ -134,16 +140,7 @@ def _baseline(config: EngineConfig, foreseen: Predictions) -> Candidate:
     )
 
 
-def _candidate(
-    entry: Entry,
-    book: Playbook,
-    config: EngineConfig,
-    target: Target,
-    hardware: Hardware,
-    facts: ModelFacts | None,
-    base: EngineConfig,
-    effective: EffectiveConfig,
-) -> Candidate:
+def _candidate(entry: Entry, book: Playbook, config: EngineConfig, case: Case) -> Candidate:
     candidate = Candidate(
         id=entry.id,
         name=entry.name,
@@ -159,26 +156,22 @@ def _candidate(
         notes=list(entry.notes),
     )
     found = [
-        *rules.capability_gates(entry.needs, entry.needs_any, hardware),
-        *_artifact_gate(entry, book, facts),
-        *_texts_gate(entry, target),
-        *_flag_gates(candidate, target),
+        *rules.capability_gates(entry.needs, entry.needs_any, case.hardware),
+        *_artifact_gate(entry, book, case.facts),
+        *_texts_gate(entry, case.target),
+        *_flag_gates(candidate, case.target),
     ]
     if not found:
-        found += _automatic_gate(entry, target) or _predicted_gates(candidate, effective, target)
-    found += [
-        Gate(id="trap", verdict="trap", reason=trap.reason)
-        for trap in entry.traps
-        if holds(trap.when, target, hardware, base, facts)
-    ]
+        found += _automatic_gate(entry, case.target) or _predicted_gates(candidate, case)
+    found += [Gate(id="trap", verdict="trap", reason=trap.reason) for trap in entry.traps if case.meets(trap.when)]
     return candidate.model_copy(update={"gates": found})
 
 
-def _predicted_gates(candidate: Candidate, effective: EffectiveConfig, target: Target) -> list[Gate]:
-    note = rules.PREDICTED.format(version=target.engine_version)
+def _predicted_gates(candidate: Candidate, case: Case) -> list[Gate]:
+    note = rules.PREDICTED.format(version=case.target.engine_version)
     return [
         g.model_copy(update={"id": "already-on-predicted", "reason": g.reason.replace("reports", "has") + f" ({note})"})
-        for g in rules.gate_effective(candidate, effective, target.engine_version)
+        for g in rules.gate_effective(candidate, case.effective, case.target.engine_version)
     ]
 
 

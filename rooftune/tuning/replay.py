@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
-from rooftune.tuning.configuration import command_text, describe, difference
+from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.gates import gate_effective
-from rooftune.tuning.judge import Judgement, Ruling, judge
-from rooftune.tuning.plan import Candidate, Gate, Plan, Verdict, VerdictName
+from rooftune.tuning.judge import Ruling
+from rooftune.tuning.plan import Candidate, Gate, Plan, VerdictName
 from rooftune.tuning.state import Block, Search
+from rooftune.tuning.verdicts import add_verdict, audit_reason, judged, settle, verdict_on
 from rooftune.vllm_rules.config import EngineConfig
 
 _RERUNS, _RERUNS_BY_CHANCE = 1, 2
@@ -53,7 +54,7 @@ def replay(
         if search.stopped:
             for candidate in group:
                 if not _gated(search, candidate, search.incumbent):
-                    _note(search, candidate, "not run", search.stopped)
+                    add_verdict(search, candidate, "not run", search.stopped)
             continue
         order = _block(search, group)
         if order is not None:
@@ -75,13 +76,13 @@ def _baseline(search: Search) -> TrialOrder | None:
         found = again
         if found.believed:
             search.closing = found
-            search.verdicts.append(_verdict(search, "baseline", "applied", "starting point", trials=[found]))
+            search.verdicts.append(verdict_on(search, "baseline", "applied", "starting point", trials=[found]))
             search.incumbents.append("baseline")
             return None
     assert found is not None
-    reason = found.failure or _audit_reason(found)
+    reason = found.failure or audit_reason(found)
     name: VerdictName = "failed" if found.status == "failed" else "not trusted"
-    search.verdicts.append(_verdict(search, "baseline", name, reason, trials=[found]))
+    search.verdicts.append(verdict_on(search, "baseline", name, reason, trials=[found]))
     search.stopped = f"the baseline {'failed' if name == 'failed' else 'is not trusted'}: {reason}"
     return None
 
@@ -124,7 +125,7 @@ def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
         rounds += 1
         if not block.members:
             break
-    _settle(search, block, open_ones, against)
+    settle(search, block, open_ones, against)
     return None
 
 
@@ -134,7 +135,7 @@ def _undecided(search: Search, block: Block, rounds: int, against: str) -> list[
     if rounds % 2 == 1:
         longest = max((len(block.members[c]) for c in alive), default=0)
         return [c for c in alive if len(block.members[c]) == longest]
-    return [c for c in alive if len(block.members[c]) == rounds and _judged(search, block, c, against).undecided]
+    return [c for c in alive if len(block.members[c]) == rounds and judged(search, block, c, against).undecided]
 
 
 def _extends(search: Search, block: Block, asked: list[str], rounds: int, against: str) -> bool:
@@ -194,7 +195,7 @@ def _incumbent_slot(search: Search, block: Block, number: int, offset: int, agai
             return None
         last = found
     assert last is not None
-    reason = last.failure or _audit_reason(last)
+    reason = last.failure or audit_reason(last)
     search.stopped = f"the incumbent {against} could no longer be measured: {reason}"
     return None
 
@@ -219,7 +220,7 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
             trials.append(found)
             return None
         if not _try_again(found, attempt + 1):
-            block.dropped[who] = Ruling("not trusted", _audit_reason(found))
+            block.dropped[who] = Ruling("not trusted", audit_reason(found))
             return None
     return None
 
@@ -266,7 +267,7 @@ def _gated(search: Search, candidate: Candidate, against: str) -> bool:
         return False
     gate = closed[0]
     name: VerdictName = "already on" if gate.verdict == "already on" else "not supported"
-    _note(search, candidate, name, gate.reason)
+    add_verdict(search, candidate, name, gate.reason)
     search.verdicts[-1] = search.verdicts[-1].model_copy(update={"lacks_artifact": gate.verdict == "no artefact"})
     return True
 
@@ -281,120 +282,3 @@ def _contradiction(search: Search, config: EngineConfig) -> list[Gate]:
     except InputError as error:
         return [Gate(id="flags", verdict="not supported", reason=str(error))]
     return []
-
-
-def _judged(search: Search, block: Block, who: str, against: str) -> Judgement:
-    runnable = sum(1 for c in search.plan.candidates[1:] if c.runnable)
-    trials = block.members[who]
-    others = search.others(who, against)
-    beside = block.incumbent[: len(trials)]
-    return judge(trials, beside, search.plan.objective, against, runnable, others=others, full=search.full)
-
-
-def _settle(search: Search, block: Block, group: list[Candidate], against: str) -> None:
-    """Add the verdicts of a block whose rounds are over, and choose the incumbent after it."""
-    judged: dict[str, Judgement] = {}
-    for candidate in group:
-        trials = block.members.get(candidate.id, [])
-        if candidate.id in block.dropped:
-            ruling = block.dropped[candidate.id]
-            _note(search, candidate, ruling.verdict, ruling.reason, trials, against)
-        elif len(trials) >= 2 and len(block.incumbent) >= 2:
-            judged[candidate.id] = _judged(search, block, candidate.id, against)
-        elif search.stopped and search.stopped != "the budget ended":
-            _note(search, candidate, "not run", search.stopped, trials, against)
-        else:
-            done = "it was measured once, but a verdict needs two trials" if trials else "no trial of it fitted"
-            _note(search, candidate, "not run", f"the budget ended; {done}", trials, against)
-    winner = _winner(search, block, judged, against)
-    for who, found in judged.items():
-        search.verdicts.append(_of(search, block, who, found, against, winner))
-    if winner is not None:
-        search.incumbent, search.config = winner, search.configs[winner]
-        search.closing, search.offset = None, 0
-    elif block.incumbent and against == search.incumbent:
-        extended = len(block.incumbent) > 2
-        search.closing = None if extended or len(block.incumbent) < 2 else block.incumbent[-1]
-        search.offset = 0 if search.closing is None else (search.offset + 1) % 2
-    search.incumbents.append(search.incumbent)
-
-
-def _winner(search: Search, block: Block, judged: dict[str, Judgement], against: str) -> str | None:
-    """The best of the better candidates; if two show no difference, the one that changes fewer flags."""
-    better = [c for c, j in judged.items() if j.verdict == "applied"]
-    if not better or against != search.incumbent:
-        return None
-
-    def gain(who: str) -> tuple[bool, float]:
-        found = judged[who]
-        estimate = found.ratios[found.metric].estimate
-        serves = not any(t.overloaded for t in block.members[who])
-        return serves, 1 / estimate if found.metric.endswith("_ms") else estimate
-
-    best = max(better, key=gain)
-    base = search.configs[against]
-    simpler = sorted(better, key=gain, reverse=True)
-    simpler.sort(key=lambda c: len(difference(search.configs[c], base)))
-    for who in simpler:
-        if who == best:
-            break
-        if len(difference(search.configs[who], base)) == len(difference(search.configs[best], base)):
-            continue
-        between = judge(block.members[best], block.members[who], search.plan.objective, who, len(judged), full=False)
-        if between.verdict == "no measurable difference" and not between.undecided:
-            return who
-    return best
-
-
-def _of(search: Search, block: Block, who: str, found: Judgement, against: str, winner: str | None) -> Verdict:
-    name, reason = found.verdict, found.reason
-    if name == "applied" and winner is not None and who != winner:
-        name, reason = "outdone", f"{reason}; the search applied {winner} from the same group instead"
-    elif name == "applied" and winner is None:
-        reason += "; it was measured on the baseline, so it cannot become the incumbent"
-        name = "outdone"
-    verdict = _verdict(
-        search, who, name, reason, block.members[who], block.incumbent[: len(block.members[who])], against
-    )
-    return verdict.model_copy(
-        update={"ratios": found.ratios, "stopped_because": found.stopped_because, "metric": found.metric}
-    )
-
-
-def _note(
-    search: Search,
-    candidate: Candidate,
-    name: VerdictName,
-    reason: str,
-    trials: list[TrialResult] | None = None,
-    against: str | None = None,
-) -> None:
-    search.verdicts.append(_verdict(search, candidate.id, name, reason, trials or [], None, against))
-
-
-def _verdict(
-    search: Search,
-    who: str,
-    name: VerdictName,
-    reason: str,
-    trials: list[TrialResult],
-    others: list[TrialResult] | None = None,
-    against: str | None = None,
-) -> Verdict:
-    config = search.configs.get(who)
-    return Verdict(
-        candidate=who,
-        phase=search.plan.candidate(who).phase,
-        verdict=name,
-        reason=reason,
-        against=against,
-        trials=[t.n for t in trials],
-        against_trials=[t.n for t in others or []],
-        flags=config.flags() if config else {},
-        command=command_text(config) if config else "",
-    )
-
-
-def _audit_reason(trial: TrialResult) -> str:
-    failed = [c.sentence for c in trial.checks if c.status == "fail"]
-    return failed[0] if failed else "the audit failed"
