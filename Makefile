@@ -7,16 +7,16 @@ ARGS ?=
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help optimize test check format bench docs clean install
+.PHONY: help optimize test test-browser test-wheel check format bench clean install
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 10) <= sys.version_info[:2] <= (3, 13)))' \
-		|| { echo "rooftune needs Python 3.10 to 3.13; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)"
+		|| { echo "rooftune needs Python 3.10 to 3.13; choose one with: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
@@ -25,7 +25,7 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@echo "installing what the tests need"
+	@echo "installing the test dependencies"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test]'
 	@touch $@
 
@@ -39,26 +39,33 @@ install: $(VENV)/.installed ## install rooftune into .venv
 optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (default chat-medium on a simulated T4)
 	@$(BIN)/rooftune optimize $(WORKLOAD) $(ARGS)
 
-test: $(VENV)/.installed-test ## run the tests (no GPU, no vLLM, no browser)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not real_vllm and not browser" $(ARGS)
+# Branch coverage of the domain is measured when all tests run, so not when ARGS chooses some of them.
+COVERAGE := $(if $(ARGS),,--cov --cov-report=term)
+
+test: $(VENV)/.installed-test ## run the tests and print their coverage (no GPU, no vLLM, no browser)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not real_vllm and not browser" $(COVERAGE) $(ARGS)
+
+test-wheel: $(VENV)/.installed ## build the wheel, install it outside of the checkout and tune a workload with it
+	@.ci/test-wheel
 
 $(VENV)/.installed-browser: $(VENV)/.installed-test
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		{ echo "test-browser needs Chromium; on Debian and Ubuntu: sudo apt-get install chromium" >&2; exit 2; }
-	@echo "installing what drives the browser"
+	@echo "installing the browser driver"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test,browser]'
 	@touch $@
 
-test-browser: $(VENV)/.installed-browser ## look at the Prefect UI in headless Chromium (needs Chromium)
+test-browser: $(VENV)/.installed-browser ## check the Prefect UI in headless Chromium (needs Chromium)
 	@$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
-check: $(VENV)/.installed-check ## lint, format, types, direction of dependencies
+check: $(VENV)/.installed-check ## lint, formatting, types, layers of imports, circles, sizes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest tests/structure
 
-format: $(VENV)/.installed-check ## format the code and mend what ruff can
+format: $(VENV)/.installed-check ## format the code and fix what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

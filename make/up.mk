@@ -7,5 +7,5 @@ PORT ?= 4200
 up: $(VENV)/.installed ## start Prefect's server, deployments and worker, and print the UI's address (PORT=4200)
 	@$(BIN)/rooftune up --port $(PORT) $(ARGS)
 
-down: $(VENV)/.installed ## end what `make up` started
+down: $(VENV)/.installed ## stop what `make up` started
 	@$(BIN)/rooftune down $(ARGS)

@@ -96,11 +96,19 @@ def trial_noise(path: Path) -> float:
     return math.sqrt(squares / freedom)
 
 
-def split(total: float) -> dict[str, float]:
-    """A trial's noise as half (by variance) between trials and half within, where autocorrelated blocks add up."""
+@dataclass(frozen=True)
+class SplitNoise:
+    """The noise of a trial, in two parts."""
+
+    between: float
+    block: float
+
+
+def split(total: float) -> SplitNoise:
+    """The noise of a trial as half (by variance) between trials and half within, where autocorrelated blocks add up."""
     waves = np.array([[0.5 ** abs(i - k) for i in range(BLOCKS)] for k in range(BLOCKS)])
     half = total / math.sqrt(2)
-    return {"between": half, "block": half / math.sqrt(float(waves.mean()))}
+    return SplitNoise(between=half, block=half / math.sqrt(float(waves.mean())))
 
 
 def scenes() -> tuple[Noise, ...]:
@@ -109,13 +117,13 @@ def scenes() -> tuple[Noise, ...]:
     Two runs of one configuration of the T4 experiment (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and 202.6 tok/s, a
     standard deviation of 1.4 % a run with all that is in it. The A/A trials were made on two busy cores.
     """
-    t4 = block_noise()
+    t4, ours, real = block_noise(), split(trial_noise(SIMULATED_TRIALS)), split(trial_noise(VLLM_TRIALS))
     return (
-        Noise("simulated engine", **split(trial_noise(SIMULATED_TRIALS)), outliers=0.0, stalls=0.0, simulated=True),
+        Noise("simulated engine", ours.between, ours.block, outliers=0.0, stalls=0.0, simulated=True),
         Noise("a quiet GPU", between=0.006, block=0.015),
         Noise("the T4", between=0.008, block=t4),
         Noise("the T4, other requests a side", between=0.008, block=t4, seed=0.005, shared=False),
-        Noise("real vLLM on two busy cores", **split(trial_noise(VLLM_TRIALS)), outliers=0.0, stalls=0.0),
+        Noise("real vLLM on two busy cores", real.between, real.block, outliers=0.0, stalls=0.0),
     )
 
 
@@ -215,7 +223,7 @@ def batch(noise: Noise, effect: float, count: int, random: np.random.Generator, 
     """Many experiments of one kind."""
     found = experiments(noise, effect, count, random, looks=looks, candidates=candidates)
     answers = [f.answer for f in found]
-    better, worse, same, more = (answers.count(x) / count for x in ("better", "worse", "no measurable difference", "more trials needed"))  # type: ignore[arg-type]  # fmt: skip
+    better, worse, same, more = (answers.count(x) / count for x in ("better", "worse", "no measurable difference", "more trials needed"))  # fmt: skip
     covered = sum(f.low <= 1 + effect <= f.high for f in found) / count
     return Row(noise.name, effect, better, worse, same, more, covered, float(np.mean([f.trials_a for f in found])))
 
