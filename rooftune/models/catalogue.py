@@ -34,7 +34,7 @@ def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
         quantization: overrides the checkpoint's ('awq', 'gptq', 'fp8', 'int8', 'none', or vLLM's kernel names).
 
     Raises:
-        InputError: unknown name, or a config.json that is none of a decoder-only transformer.
+        InputError: unknown name, or a config.json that does not describe a decoder-only transformer.
     """
     facts = _find(name)
     if quantization is None or quantization in OF_THE_CHECKPOINT:
@@ -59,7 +59,7 @@ def hub_id(facts: ModelFacts) -> str:
 
 
 def may_be_served(name: str) -> bool:
-    """Whether an engine may know a model that ``model_facts`` does not: OWNER/NAME on the hub, or a folder with a config.json."""
+    """Whether an engine may know a model that ``model_facts`` does not: a hub id, or a folder with a config.json."""
     place = Path(name).expanduser()
     if place.exists():
         return (place / "config.json").is_file()
@@ -92,8 +92,8 @@ def _unknown(name: str) -> str:
             "give a catalogue name, or download its config.json and name the folder."
         )
     return (
-        f"unknown model {name!r}{near}; give a catalogue name ({', '.join(names)}), a folder or file with a config.json, "
-        "or a hub id whose config.json is in the local Hugging Face cache."
+        f"unknown model {name!r}{near}; give a catalogue name ({', '.join(names)}), "
+        "a folder or file with a config.json, or a hub id whose config.json is in the local Hugging Face cache."
     )
 
 

@@ -1,4 +1,4 @@
-"""Model facts from a Hugging Face ``config.json``: dense models and mixtures, any head layout, any common quantisation."""
+"""Model facts from a Hugging Face ``config.json``: dense models and mixtures, any head layout and quantisation."""
 
 from __future__ import annotations
 

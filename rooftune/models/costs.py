@@ -7,8 +7,8 @@ from rooftune.models.facts import ModelFacts
 WEIGHT_BITS = {None: 16, "fp8": 8, "int8": 8, "awq": 4, "gptq": 4, "mxfp4": 4, "nvfp4": 4, "bitsandbytes": 4}
 """Bits of a weight in a layer's matrix by quantisation, where ``ModelFacts.weight_bits`` does not say otherwise."""
 SCALE_BYTES = {"awq": 2.5, "gptq": 2.5, "mxfp4": 1.0, "nvfp4": 1.0, "bitsandbytes": 4.0}
-"""Bytes for each group of weights: AWQ and GPTQ an FP16 scale and a 4-bit zero point, the others a scale. FP8 and INT8 have one
-scale per row or matrix (left out)."""
+"""Bytes for each group of weights: AWQ and GPTQ have an FP16 scale and a 4-bit zero point, the others a scale. FP8 and
+INT8 have one scale per row or matrix, which is left out."""
 
 
 def bytes_per_linear_weight(facts: ModelFacts) -> float:
@@ -25,7 +25,7 @@ def linear_bytes(facts: ModelFacts, active_only: bool = False) -> float:
 
 
 def touched_linear_bytes(facts: ModelFacts, tokens: float) -> float:
-    """Bytes of the layers' matrices that a step with this many tokens reads; of a mixture only the experts that get a token.
+    """Bytes of the layers' matrices that a step with this many tokens reads: of a mixture only the experts in use.
 
     Experts are taken as chosen evenly and independently.
     """
@@ -86,7 +86,7 @@ def decode_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_v
 
 
 def prefill_flops(facts: ModelFacts, tokens: float) -> float:
-    """FLOPs of the prefill of one prompt: every token through the layers, causal attention, LM head for the last token."""
+    """FLOPs of the prefill of one prompt: layers for every token, causal attention, LM head for the last token."""
     linear = 2.0 * facts.active_linear_parameters * tokens
     return linear + attention_flops(facts, causal_pairs(facts, tokens)) + 2.0 * facts.embedding_parameters
 

@@ -15,8 +15,6 @@ FILES = python_files()
 LONG_LINES: dict[str, int] = {
     "benchmarks/loadgen": 2,
     "benchmarks/validity": 6,
-    "rooftune/evidence": 8,
-    "rooftune/models": 6,
     "rooftune/simulator": 12,
     "tests/engines": 12,
     "tests/evidence": 17,

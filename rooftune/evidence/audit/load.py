@@ -20,7 +20,7 @@ LAG_MS = 20.0
 ANSWERED_SHARE = 0.75
 """Share of the asked rate that must have been answered, over a duration that includes the last answers."""
 HELD_SHARE = 0.8
-"""Mean of requests in flight as a share of the cap, filling up and draining included, from which the cap was at work."""
+"""Mean requests in flight as a share of the cap, ramp-up and drain included, from which the cap was reached."""
 IN_FLIGHT = "Requests in flight"
 CLIENT_DEFAULTS = {
     100: "100 is the default connection limit of aiohttp and httpx",

@@ -237,8 +237,8 @@ def log(e: Evidence) -> Check:
 def simulated_clock(e: Evidence) -> Check:
     """The simulated engine kept to its clock. Lateness is in real seconds.
 
-    A clock that runs faster plays steps of a few milliseconds, in which the host's time slices show; lateness does not add up, so rates
-    hold and a larger lateness is allowed.
+    With a faster clock a step takes a few milliseconds, so the host's time slices show. Lateness does not add up, so
+    rates hold, and more lateness is allowed.
     """
     name = "simulated-clock"
     if e.trial is None or not e.trial.simulated:

@@ -5,8 +5,8 @@ independent witnesses. A trial gives one logarithm of the metric. These are fitt
 of each seed that both sides drew (a paired analysis), and a linear drift over the order when there are enough trials.
 With two trials a side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
 within the trials, other configurations of the run, and replicates made elsewhere lead one to expect (Smyth 2004, Stat.
-Appl. Genet. Mol. Biol. 3:3). Looking after 2, 4, 6 … trials is paid for by error spending, many candidates by Bonferroni.
-``benchmarks/validity/__main__.py`` shows the error rates that come of it.
+Appl. Genet. Mol. Biol. 3:3). Error spending corrects for looks after 2, 4, 6 … trials, Bonferroni for many candidates.
+``benchmarks/validity/__main__.py`` measures the resulting error rates.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ REAL = Prior(rates=0.010, times=0.02, freedom=3.0)
 """Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and
 202.6 tok/s: a standard deviation of 1.4 % a run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left."""
 SIMULATED = Prior(rates=0.010, times=0.02, freedom=8.0)
-"""A/A trials of the simulated engine on two busy cores vary by 1.1 % (tests/evidence/data/simulated_aa_trials.csv): the jitter
-of a machine that plays it faster than real time. No heat and no neighbours on a card, so this expectation weighs more."""
+"""A/A trials of the simulated engine on two busy cores vary by 1.1 %
+(tests/evidence/data/simulated_aa_trials.csv): the jitter of a machine that runs it faster than real time. There is no
+heat and no neighbour on a card, so this expectation has more weight."""
 LEAST_TRUST = 0.1
 """What is left of that weight when other configurations of the run say more."""
 OTHERS_FREEDOM = 12.0
@@ -64,9 +65,13 @@ EQUIVALENCE = 0.05
 
 FIRST_LOOK = 2
 SHOWN, SHOWN_LATER = 0.065, 0.042
-"""Two-sided error of the t quantile behind the 95 % interval that is shown, set so that it covers 93 to 97 % of the simulated experiments of
-each kind of noise in ``benchmarks/validity/__main__.py``, to the error of the simulation. At the first look the expectation above weighs most, and it is wide for a quiet card; after it a little more
-is needed, because a comparison that goes on was near a boundary and one that then stops has picked its moment."""
+"""Two-sided error of the t quantile behind the 95 % interval that is shown.
+
+Chosen so that the interval covers 93 to 97 % of the simulated experiments of each kind of noise in
+``benchmarks/validity/__main__.py``, within the error of the simulation. At the first look the expectation above has
+most weight, and it is wide for a quiet card. Later looks need a wider interval, because a comparison that continued was
+near a boundary, and one that then stops has chosen its moment.
+"""
 
 
 class Comparison(BaseModel):

@@ -1,4 +1,4 @@
-"""Reads aiperf's exports: the records ``profile_export.jsonl``, the summaries ``profile_export_aiperf.json``/``.csv``."""
+"""Reads aiperf's exports: the records in ``profile_export.jsonl``, and the summaries as JSON or CSV."""
 
 from __future__ import annotations
 

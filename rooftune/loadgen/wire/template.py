@@ -8,25 +8,14 @@ same event with another text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
 
-try:
-    import orjson
+import orjson
 
-    loads: Callable[[bytes], Any] = orjson.loads
-except ImportError:  # pragma: no cover - the standard library is half as fast
-
-    def loads(data: bytes) -> Any:
-        """Parse JSON. Raises ValueError, also for nesting that is too deep."""
-        try:
-            return json.loads(data)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-
-
+loads: Callable[[bytes], Any] = orjson.loads
+"""Parse JSON. Raises ValueError, also for nesting that is too deep."""
 _STRING = re.compile(rb'(?:[^\x00-\x1f"\\]|\\.)*"')
 _ID = re.compile(rb'\{"id":"[\w-]*"')
 _MARK = "rooftune"
