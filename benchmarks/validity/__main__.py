@@ -3,7 +3,7 @@
 Every experiment is a whole one, as ``optimize`` makes it: trials in balanced order, each a window of ten blocks with
 autocorrelated noise and a drift, an effect of the requests drawn that both sides share, a difference from trial to trial,
 a drift over the order, outliers, none to four other configurations measured before, and the correction for ten
-candidates. The comparison looks after 2, 4, 6 … 12 trials a side and stops when it has an answer.
+candidates. The comparison looks after 2, 4, 6 … 12 trials per side and stops when it has an answer.
 
     python -m benchmarks.validity [--experiments 2000] [--seed N]
 """
@@ -38,7 +38,7 @@ SIMULATED_TRIALS, VLLM_TRIALS = DATA / "simulated_aa_trials.csv", DATA / "vllm_c
 
 
 @dataclass(frozen=True)
-class Noise:
+class TrialNoise:
     """How trials vary, as standard deviations of logarithms."""
 
     name: str
@@ -111,7 +111,7 @@ def split(total: float) -> SplitNoise:
     return SplitNoise(between=half, block=half / math.sqrt(float(waves.mean())))
 
 
-def scenes() -> tuple[Noise, ...]:
+def scenes() -> tuple[TrialNoise, ...]:
     """The kinds of noise.
 
     Two runs of one configuration of the T4 experiment (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and 202.6 tok/s, a
@@ -119,15 +119,15 @@ def scenes() -> tuple[Noise, ...]:
     """
     t4, ours, real = block_noise(), split(trial_noise(SIMULATED_TRIALS)), split(trial_noise(VLLM_TRIALS))
     return (
-        Noise("simulated engine", ours.between, ours.block, outliers=0.0, stalls=0.0, simulated=True),
-        Noise("a quiet GPU", between=0.006, block=0.015),
-        Noise("the T4", between=0.008, block=t4),
-        Noise("the T4, other requests a side", between=0.008, block=t4, seed=0.005, shared=False),
-        Noise("real vLLM on two busy cores", real.between, real.block, outliers=0.0, stalls=0.0),
+        TrialNoise("simulated engine", ours.between, ours.block, outliers=0.0, stalls=0.0, simulated=True),
+        TrialNoise("a quiet GPU", between=0.006, block=0.015),
+        TrialNoise("the T4", between=0.008, block=t4),
+        TrialNoise("the T4, other requests per side", between=0.008, block=t4, seed=0.005, shared=False),
+        TrialNoise("real vLLM on two busy cores", real.between, real.block, outliers=0.0, stalls=0.0),
     )
 
 
-def trials(noise: Noise, level: Floats, random: np.random.Generator) -> tuple[Floats, Floats]:
+def trials(noise: TrialNoise, level: Floats, random: np.random.Generator) -> tuple[Floats, Floats]:
     """ln(metric) of trials around these levels, and the jackknife values of each on a last axis."""
     shape = (*level.shape, BLOCKS)
     steps = random.normal(0, 1, shape)
@@ -165,7 +165,9 @@ class Side:
         )
 
 
-def sides(noise: Noise, effect: float, experiments: int, random: np.random.Generator) -> tuple[Side, Side, list[Side]]:
+def sides(
+    noise: TrialNoise, effect: float, experiments: int, random: np.random.Generator
+) -> tuple[Side, Side, list[Side]]:
     """A (the candidate), B (what it is held against) and other configurations measured twice before them."""
     most, start = LOOKS[-1], 4 * OTHERS
     order = balanced_order("BA", most)
@@ -181,7 +183,7 @@ def sides(noise: Noise, effect: float, experiments: int, random: np.random.Gener
     return side(math.log1p(effect), mine, places["A"]), side(0.0, tuple(range(most)), places["B"]), others
 
 
-def experiments(noise: Noise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> list[Comparison]:  # fmt: skip
+def experiments(noise: TrialNoise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> list[Comparison]:  # fmt: skip
     """Many comparisons, each from its first look to its end."""
     a, b, others = sides(noise, effect, count, random)
     known = random.integers(0, OTHERS + 1, count)
@@ -197,7 +199,7 @@ def experiments(noise: Noise, effect: float, count: int, random: np.random.Gener
 
 
 @dataclass(frozen=True)
-class Row:
+class ErrorRates:
     """What a batch of experiments showed."""
 
     scene: str
@@ -219,30 +221,32 @@ class Row:
         return self.better if self.effect > 0 else self.worse
 
 
-def batch(noise: Noise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> Row:  # fmt: skip
+def batch(noise: TrialNoise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> ErrorRates:  # fmt: skip
     """Many experiments of one kind."""
     found = experiments(noise, effect, count, random, looks=looks, candidates=candidates)
     answers = [f.answer for f in found]
     better, worse, same, more = (answers.count(x) / count for x in ("better", "worse", "no measurable difference", "more trials needed"))  # fmt: skip
     covered = sum(f.low <= 1 + effect <= f.high for f in found) / count
-    return Row(noise.name, effect, better, worse, same, more, covered, float(np.mean([f.trials_a for f in found])))
+    return ErrorRates(
+        noise.name, effect, better, worse, same, more, covered, float(np.mean([f.trials_a for f in found]))
+    )
 
 
-def family(noise: Noise, runs: int, random: np.random.Generator) -> float:
+def family(noise: TrialNoise, runs: int, random: np.random.Generator) -> float:
     """Share of runs with at least one false win or loss among ten candidates that change nothing."""
     found = experiments(noise, 0.0, runs * CANDIDATES, random)
     wrong = np.array([f.answer in ("better", "worse") for f in found]).reshape(runs, CANDIDATES)
     return float(wrong.any(axis=1).mean())
 
 
-def naive(noise: Noise, count: int, random: np.random.Generator) -> float:
+def naive(noise: TrialNoise, count: int, random: np.random.Generator) -> float:
     """False wins of the habit: one run of each, and the larger number wins when it is 2 % larger."""
     a, b, _ = sides(noise, 0.0, count, random)
     return float((np.abs(a.logs[:, 0] - b.logs[:, 0]) > math.log(1.02)).mean())
 
 
-def fixed_design(noise: Noise, effect: float, count: int, random: np.random.Generator) -> int:
-    """Trials a side that a t test at the corrected level needs to find the effect in 95 % of experiments; 0 = above 20."""
+def fixed_design(noise: TrialNoise, effect: float, count: int, random: np.random.Generator) -> int:
+    """Trials per side with which a corrected t test finds the effect in 95 % of experiments; 0 = above 20."""
     alpha = FALSE_FINDINGS / CANDIDATES
     for n in range(3, 21):
         level = random.normal(0, noise.seed, (2, count, n))
@@ -265,12 +269,12 @@ def slack(share: float, count: int) -> float:
     return 2 * math.sqrt(share * (1 - share) / count)
 
 
-def covered(rows: list[Row]) -> dict[str, float]:
+def covered(rows: list[ErrorRates]) -> dict[str, float]:
     """Coverage of the intervals over all experiments of a scene."""
     return {s: float(np.mean([r.covered for r in rows if r.scene == s])) for s in dict.fromkeys(r.scene for r in rows)}
 
 
-def broken(rows: list[Row], families: dict[str, float], count: int, runs: int) -> list[str]:
+def broken(rows: list[ErrorRates], families: dict[str, float], count: int, runs: int) -> list[str]:
     """The promises that are not kept."""
     slip = slack(0.95, count)
     lines = []
@@ -292,9 +296,9 @@ def broken(rows: list[Row], families: dict[str, float], count: int, runs: int) -
     return lines
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: list[ErrorRates]) -> None:
     """The table as Markdown."""
-    print("| noise | true effect | better | worse | no measurable difference | more trials needed | interval covers | trials a side |")  # fmt: skip
+    print("| noise | true effect | better | worse | no measurable difference | more trials needed | interval covers | trials per side |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for r in rows:
         print(f"| {r.scene} | {r.effect:+.0%} | {r.better:.1%} | {r.worse:.1%} | {r.same:.1%} | {r.undecided:.1%} | {r.covered:.1%} | {r.trials:.2f} |")  # fmt: skip
@@ -311,11 +315,13 @@ def main(arguments: list[str] | None = None) -> int:
     kinds, count, runs = scenes(), given.experiments, max(given.experiments // 10, 50)
     rows = [batch(n, e, count, random) for n in kinds for e in EFFECTS]
     families = {n.name: family(n, runs, random) for n in kinds}
-    print(f"{count:,} experiments a row, {CANDIDATES} candidates in each run, at most {MOST_TRIALS} trials a side.\n")
+    print(
+        f"{count:,} experiments per row, {CANDIDATES} candidates in each run, at most {MOST_TRIALS} trials per side.\n"
+    )
     show(rows)
-    print("\nAfter two trials a side and no more:\n")
+    print("\nAfter two trials per side and no more:\n")
     show([batch(n, e, count // 4, random, looks=(2,)) for n in kinds for e in (0.0, 0.05, 0.10, -0.45)])
-    print(f"\n| noise | a false finding among {CANDIDATES} equal candidates, share of {runs} runs | one run of each and 2 %, false findings in a single comparison | intervals cover, all effects | trials a side for +5 %, ours (mean) | a fixed design |")  # fmt: skip
+    print(f"\n| noise | a false finding among {CANDIDATES} equal candidates, share of {runs} runs | one run of each and 2 %, false findings in a single comparison | intervals cover, all effects | trials per side for +5 %, ours (mean) | a fixed design |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|")
     whole = covered(rows)
     for n in kinds:

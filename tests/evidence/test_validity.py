@@ -10,7 +10,7 @@ import pytest
 from benchmarks.validity.__main__ import (
     LOOKS,
     SIMULATED_TRIALS,
-    Row,
+    ErrorRates,
     batch,
     block_noise,
     broken,
@@ -72,7 +72,7 @@ def test_the_noise_of_trials_is_that_of_the_files() -> None:
 
 
 def test_broken_promises_are_told() -> None:
-    good = Row("x", 0.0, 0.01, 0.01, 0.9, 0.08, 0.95, 4.0)
+    good = ErrorRates("x", 0.0, 0.01, 0.01, 0.9, 0.08, 0.95, 4.0)
     assert broken([good], {"x": 0.03}, 1000, 100) == []
     assert "false findings" in broken([replace(good, better=0.08)], {}, 1000, 100)[0]
     assert "cover" in broken([replace(good, covered=0.85)], {}, 1000, 100)[0]
