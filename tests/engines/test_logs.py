@@ -66,7 +66,7 @@ def test_speculative_decoding_is_named_and_its_price_told() -> None:
     log = "WARNING Async scheduling not supported with ngram-based speculative decoding and will be disabled.\n" + log
     found = read_effective(log)
     assert (found.speculative, found.async_scheduling) == ("ngram", False)
-    assert "speculative decoding by ngram switches asynchronous scheduling off" in found.warnings
+    assert "speculative decoding with ngram turns asynchronous scheduling off" in found.warnings
 
 
 def test_vllm_0_32_compiled() -> None:
@@ -96,10 +96,10 @@ def test_an_engine_that_says_nothing_leaves_everything_open() -> None:
         ("bad_quant", "quantization", ["not quantized as awq"]),
         ("unknown_quant", "quantization", ["no quantization method bitsandbytes"]),
         ("too_long", "max_model_len", ["max_model_len=100000", "4096 positions"]),
-        ("spec", "speculative", ["without a draft model"]),
+        ("spec", "speculative", ["needs a draft model"]),
         ("unknown_flag", "flag", ["--swap-space"]),
         ("missing", "model", ["/models/nowhere is neither a folder"]),
-        ("hub", "model", ["cannot be reached"]),
+        ("hub", "model", ["is not reachable"]),
         ("tp3", "tensor parallel", ["4 attention heads", "3 GPUs"]),
         ("budget", "budget", ["max_num_batched_tokens=32", "max_num_seqs=64"]),
         ("nochunk", "budget", ["max_num_batched_tokens=1024", "max_model_len=4096"]),

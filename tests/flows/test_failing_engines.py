@@ -13,7 +13,7 @@ from rooftune.files import read_json
 pytestmark = pytest.mark.timeout(300)
 FAULTS = {
     "die_at_start": ([], "exit code 1", "died"),
-    "oom_at_start": ([], "ran out of memory when 172.00 MiB more were wanted", "oom"),
+    "oom_at_start": ([], "ran out of memory when it allocated another 172.00 MiB", "oom"),
     "hang_at_start": (["--ready-timeout", "2"], "not ready in time", "hang"),
     "die_after_requests:6": ([], "under load", "died"),
 }
