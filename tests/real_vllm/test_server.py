@@ -137,7 +137,7 @@ def test_load_counts_what_the_server_counts(server: ServerInfo, speed: Speed, tm
 
 
 async def test_every_token_is_counted_in_merged_chunks_too(server: ServerInfo, tmp_path: Path) -> None:
-    """On a busy machine vLLM sends several tokens per chunk. With usage in every chunk the client counts each of them."""
+    """A busy vLLM sends several tokens per chunk. With usage in every chunk, the client counts each of them."""
     load = workload(output_tokens={"distribution": "fixed", "value": 40}, drain_s=300)
     watch = stop_when(ended(10))
     loaded = await load_server(
