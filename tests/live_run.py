@@ -65,7 +65,7 @@ def left(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def until(true: Callable[[], object], seconds: float = 120.0) -> bool:
+def until(true: Callable[[], object], seconds: float = 300.0) -> bool:
     """Wait until something holds; whether it did in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -2,13 +2,13 @@
 
     python -m benchmarks.loadgen [--only rooftune,bare,...] [--seconds 10]
 
-A stub in a process of its own, on a core of its own, streams 128 tokens at 20 ms, one chunk a token, and notes when
-it sent what. Each client runs on one other core with all its processes. A rate is kept when the requests came on
-time, and the median and p99 of the streams' length as the client saw them lie within 2 % and 5 % of what the stub
-sent. Streams last 2.6 s, so that a load of 10 s is at its full rate for most of its time: in 3 s a client may buffer
-what it cannot keep up with. Exit code 0 only if our client keeps at least 80 % of a bare socket protocol's rate and
-three times the best peer's, at no more than 1/0.8 of the bare one's CPU time per chunk, with a send lag of less than
-2 ms (p99) at 500 requests/s.
+A stub in a separate process on its own core streams 128 tokens at 20 ms, one per chunk, and records when it sent
+what. Each client runs with all its processes on one other core. A client keeps a rate if the requests came on time,
+and if the median and the p99 of the stream lengths that it saw are within 2 % and 5 % of what the stub sent. Streams
+last 2.6 s, so a load of 10 s is at its full rate most of the time; within 3 s a client could buffer what it cannot
+process. The exit code is 0 only if our client keeps at least 80 % of the rate of a bare socket protocol and three
+times that of the best peer, at no more than 1/0.8 of the bare protocol's CPU time per chunk, and with a send lag
+below 2 ms (p99) at 500 requests/s.
 """
 
 from __future__ import annotations
@@ -35,11 +35,21 @@ TOKENS = 128
 LAG_RATE, LAG_MS = 500, 2.0
 SHARE_OF_BARE, TIMES_PEER = 0.8, 3.0
 STUB_LATE_MS = 20.0
+COLUMNS = (
+    "client, one core",
+    "highest rate kept, chunks/s",
+    "CPU seconds per 1,000 chunks",
+    "send lag p99 at 500 requests/s, ms",
+    "rate of the errors, chunks/s",
+    "TTFT mean error, ms",
+    "ITL p99 error, ms",
+    "E2EL mean error, ms",
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One client at one rate, and what the stub knows of it."""
+    """One client at one rate, with the stub's figures."""
 
     rate: float
     seen: Seen
@@ -62,20 +72,22 @@ class Run:
 
     @property
     def doubted(self) -> bool:
-        """Whether the stub itself was late: the run tells nothing."""
+        """Whether the stub itself was late, so that the run proves nothing."""
         return self.stub_late_ms > STUB_LATE_MS
 
 
 def main() -> int:
-    """Run all clients, print the tables, judge."""
+    """Run all clients, print the tables, judge the result."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", default=",".join(CLIENTS), help="names of clients, or their first letters, by comma")
-    p.add_argument("--seconds", type=float, default=10.0, help="of each load; full after 2.6 s")
+    p.add_argument(
+        "--only", default=",".join(CLIENTS), help="names of clients or their first letters, separated by commas"
+    )
+    p.add_argument("--seconds", type=float, default=10.0, help="length of each load, which is at full rate after 2.6 s")
     asked = p.parse_args()
     names = [n for n in CLIENTS if any(n.startswith(w.strip()) for w in asked.only.split(","))]
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        print("This needs two cores: one for the stub, one for the client.", file=sys.stderr)
+        print("This benchmark needs two cores, one for the stub and one for the client.", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="rooftune-bench-") as scratch:
         tokenizer = _tokenizer(Path(scratch))
@@ -94,7 +106,7 @@ def main() -> int:
 
 
 def _ladder(name: str, seconds: float, cores: list[int], tokenizer: Path) -> list[Run]:
-    """A client at rising rates until it falls behind."""
+    """Run a client at rising rates until it falls behind."""
     found: list[Run] = []
     for rate in LADDERS[name]:
         with tempfile.TemporaryDirectory(prefix="rooftune-bench-") as scratch:
@@ -106,8 +118,9 @@ def _ladder(name: str, seconds: float, cores: list[int], tokenizer: Path) -> lis
         found.append(run)
         us = run.seen.cpu_s / run.chunks * 1e6
         lag = "" if run.seen.lag_p99_ms is None else f", send lag p99 {run.seen.lag_p99_ms:.2f} ms"
-        state = "kept" if run.kept else "not measured, the stub was late itself" if run.doubted else "fell behind"
-        print(f"{name}: {rate * TOKENS:,.0f} chunks/s {state}, {us:.1f} us CPU a chunk in all{lag}; stub late {run.stub_late_ms:.1f} ms", file=sys.stderr)  # fmt: skip
+        state = "kept" if run.kept else "not measured because the stub was late" if run.doubted else "fell behind"
+        cost = f"{us:.1f} us of CPU per chunk in all{lag}; stub late {run.stub_late_ms:.1f} ms"
+        print(f"{name}: {rate * TOKENS:,.0f} chunks/s {state}, {cost}", file=sys.stderr)
         if not run.kept:
             break
     return found
@@ -120,7 +133,7 @@ def _emptied(folder: Path) -> Path:
 
 
 def once(name: str, rate: float, seconds: float, cores: list[int], tokenizer: Path, scratch: Path) -> Run:
-    """One run with a fresh stub."""
+    """Do one run with a fresh stub."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -149,7 +162,7 @@ def _listening(port: int) -> None:
 
 def _run(rate: float, seen: Seen, stub: dict[str, Any]) -> Run:
     rows = [np.asarray(r) for r in stub["requests"] if len(r) == TOKENS + 1]
-    # A client may send a request of its own to see whether the server answers.
+    # A client may send one request more to check whether the server answers.
     rows = rows[len(rows) - max(seen.completed, 1) :] if len(rows) > seen.completed else rows
     at = np.array([r[0] for r in rows])
     span = float(at.max() - at.min()) if len(at) > 1 else 1.0
@@ -161,20 +174,20 @@ def _run(rate: float, seen: Seen, stub: dict[str, Any]) -> Run:
 
 
 def _tokenizer(scratch: Path) -> Path:
-    """The tokenizer that peers insist on; made locally with the interpreter of vLLM."""
+    """The tokenizer that peers require, made locally with vLLM's interpreter."""
     from rooftune.engines.tiny_model import make_tiny_model
 
     return make_tiny_model(scratch / "tokenizer", str(VLLM)) if VLLM.exists() else scratch
 
 
 def best(runs: list[Run]) -> Run | None:
-    """The highest rate that was kept."""
+    """The run at the highest rate that was kept."""
     kept = [r for r in runs if r.kept]
     return max(kept, key=lambda r: r.rate) if kept else None
 
 
 def cpu_us(runs: list[Run]) -> float | None:
-    """CPU microseconds a chunk beyond the start: the slope from the lowest to the highest rate that was kept."""
+    """CPU microseconds per chunk without the start-up: the slope from the lowest to the highest rate that was kept."""
     low, high = runs[0], best(runs)
     if high is None or high is low:
         return None
@@ -183,8 +196,7 @@ def cpu_us(runs: list[Run]) -> float | None:
 
 def report(runs: dict[str, list[Run]], missing: dict[str, str]) -> str:
     """The tables, as Markdown."""
-    lines = ["| client, one core | highest rate kept, chunks/s | CPU seconds per 1,000 chunks | send lag p99 at 500 requests/s, ms | rate of the errors, chunks/s | TTFT mean error, ms | ITL p99 error, ms | E2EL mean error, ms |"]  # fmt: skip
-    lines.append("|---|---|---|---|---|---|---|---|")
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, found in runs.items():
         top, us = best(found), cpu_us(found)
         fell = next(
@@ -200,12 +212,14 @@ def report(runs: dict[str, list[Run]], missing: dict[str, str]) -> str:
     busiest = max((r for found in runs.values() for r in found if r.kept), key=lambda r: r.chunks, default=None)
     if busiest is not None:
         ceiling = 1e6 / busiest.stub_busy_us
-        lines += ["", f"The stub spends {busiest.stub_busy_us:.2f} us of its core a chunk at the highest rate kept, so its own ceiling lies near {ceiling:,.0f} chunks/s; its sends were at most {busiest.stub_late_ms:.2f} ms late (p99)."]  # fmt: skip
+        spent = f"The stub spends {busiest.stub_busy_us:.2f} us of its core per chunk at the highest rate kept"
+        late = f"its sends were at most {busiest.stub_late_ms:.2f} ms late (p99)"
+        lines += ["", f"{spent}, so its own ceiling is near {ceiling:,.0f} chunks/s; {late}."]
     return "\n".join(lines)
 
 
 def _errors(found: list[Run]) -> list[str]:
-    """Errors at the second rate of the ladder, or the first if that was not kept: client minus stub."""
+    """Client minus stub at the second rate of the ladder, or at the first if the second was not kept."""
     run = next((r for r in reversed(found[:2]) if r.kept), None)
     if run is None:
         return ["-"] * 4
@@ -226,24 +240,29 @@ def _errors(found: list[Run]) -> list[str]:
 
 
 def judge(runs: dict[str, list[Run]]) -> int:
-    """0 when the goal is met; says what is missed."""
+    """Print what was reached and missed; return 0 if the goal is met."""
     mine, plain = runs.get("rooftune"), runs.get("bare protocol")
     if not mine or not plain or (us := cpu_us(mine)) is None or (plain_us := cpu_us(plain)) is None:
-        print("\nGoal not judged: our client or the bare one did not run or kept no rate.")
+        print("\nThe goal cannot be judged: our client or the bare one did not run or kept no rate.")
         return 1
     rate, plain_rate = (b.rate if (b := best(r)) else 0.0 for r in (mine, plain))
     peers = {n: b.rate for n, r in runs.items() if n in NEEDS and (b := best(r)) is not None}
     lag = next((r.seen.lag_p99_ms for r in mine if r.rate == LAG_RATE), None)
-    print(f"\nOurs / bare protocol: {100 * rate / plain_rate:.0f} % of the rate kept, {100 * plain_us / us:.0f} % by CPU time a chunk (goal: {100 * SHARE_OF_BARE:.0f} %).")  # fmt: skip
+    by_rate, by_cpu = 100 * rate / plain_rate, 100 * plain_us / us
+    goal = f"(goal: {100 * SHARE_OF_BARE:.0f} %)"
+    print(f"\nOurs / bare protocol: {by_rate:.0f} % of the rate kept, {by_cpu:.0f} % by CPU time per chunk {goal}.")
     good = rate >= SHARE_OF_BARE * plain_rate and plain_us >= SHARE_OF_BARE * us
     if peers:
         name = max(peers, key=lambda n: peers[n])
         print(f"Ours / best peer ({name}): {rate / peers[name]:.1f} times (goal: {TIMES_PEER:g}).")
         good = good and rate >= TIMES_PEER * peers[name]
     else:
-        print("No peer ran, so the goal of three times the best peer is not judged.")
+        print("No peer ran, so the goal of three times the best peer cannot be judged.")
         good = False
-    print(f"Send lag p99 at {LAG_RATE} requests/s: {lag:.2f} ms (goal: below {LAG_MS:g})." if lag is not None else "No send lag at 500 requests/s.")  # fmt: skip
+    if lag is None:
+        print(f"No send lag was measured at {LAG_RATE} requests/s.")
+    else:
+        print(f"Send lag p99 at {LAG_RATE} requests/s: {lag:.2f} ms (goal: below {LAG_MS:g}).")
     good = good and lag is not None and lag < LAG_MS
     print("Goal met." if good else "Goal missed.")
     return 0 if good else 1

@@ -1,8 +1,8 @@
-"""The least that a client can do: a bare uvloop protocol that sends on time and notes when each read came. The
-yardstick for ours.
+"""The minimum of a client: a bare uvloop protocol that sends on time and records when each read came. Ours is compared
+with it.
 
-``python -m benchmarks.loadgen.bare PORT RATE SECONDS OUT``. It checks nothing, parses nothing and trusts that the
-answer ends with its last chunk at the end of a read.
+``python -m benchmarks.loadgen.bare PORT RATE SECONDS OUT``. It checks nothing, parses nothing and assumes that a
+response ends with its last chunk at the end of a read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Bare(asyncio.Protocol):
 
 
 async def load(port: int, rate: float, seconds: float) -> None:
-    """Constant arrivals; then wait for the answers."""
+    """Send at constant intervals, then wait for the responses."""
     loop = asyncio.get_running_loop()
 
     async def opened(due: float) -> None:
@@ -68,7 +68,7 @@ async def load(port: int, rate: float, seconds: float) -> None:
 
 
 def main() -> None:
-    """Load, then write the times."""
+    """Run the load, then write the times."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     uvloop.install()
     asyncio.run(load(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))

@@ -1,4 +1,4 @@
-"""The clients of the benchmark: how each is started against the stub, and how its results are read."""
+"""The clients of the benchmark: how to start each one with the stub, and how to read its results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIMEOUT_S = 150
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client says of one run, seconds. Empty = it does not tell."""
+    """What a client reports about one run, in seconds. Empty means that it does not report the value."""
 
     ttft: Floats
     itl: Floats
@@ -44,7 +44,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Case:
-    """One run: where to send, how many requests a second, for how long."""
+    """One run: where to send, at which rate, for how long."""
 
     port: int
     rate: float
@@ -62,7 +62,7 @@ class Case:
 
 
 def _timed(command: list[str], core: int, **environment: str) -> tuple[float, str]:
-    """Run a command on one core; returns CPU seconds of it and its children, and what it printed last."""
+    """Run a command on one core; return the CPU seconds of it and its children, and its last output."""
     quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1"}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -129,7 +129,7 @@ def bare(case: Case, scratch: Path) -> Seen:
 def _seen(
     chunks: list[Floats], completed: int, cpu: float, lag: float | None = None, more: dict[str, Any] | None = None
 ) -> Seen:
-    """Figures out of the times of chunks after the send."""
+    """Compute figures from the times of chunks after the send."""
     some = [c for c in chunks if len(c)]
     itl = np.concatenate([np.diff(c) for c in some]) if some else np.empty(0)
     first, last = np.array([c[0] for c in some]), np.array([c[-1] for c in some])
@@ -152,7 +152,7 @@ def vllm(case: Case, scratch: Path) -> Seen:
 
 
 def _as_cached(tokenizer: Path, scratch: Path) -> Path:
-    """The tokenizer as a hub's cache holds it: without a network aiperf takes none from a path."""
+    """The tokenizer in the layout of a hub cache, because without a network aiperf accepts no path."""
     model = scratch / "hub" / "models--local--stub"
     (model / "refs").mkdir(parents=True)
     (model / "refs" / "main").write_text("0" * 40)
@@ -213,4 +213,4 @@ LADDERS = {
     "aiperf": (8, 100, 150, 180, 210),
     "guidellm": (8, 60, 80, 100, 120),
 }
-"""Requests a second, in rising order; each is 128 chunks. The first tells what the start costs."""
+"""Requests per second in rising order, 128 chunks each. The first rate shows the cost of the start."""

@@ -1,12 +1,11 @@
-"""Memory of the client over an hour at 200 requests/s: measured with ``--seconds 3600``, else as far as a shorter run
-can tell.
+"""Memory of the client over an hour at 200 requests/s: measured with ``--seconds 3600``, else extrapolated.
 
     python -m benchmarks.loadgen.memory [--seconds 80] [--rate 200]
 
-The plan is that of a whole hour (720,000 requests); the load is cancelled after ``--seconds``. The resident size of
-all client processes is sampled twice a second; the first fifteen seconds fill the pipeline and do not count for the
-slope. The parts that were written are then multiplied to those of an hour and joined as at the end of a load, and
-the largest size of that process is taken. Exit code 0 when both stay under 500 MiB.
+The plan is that of a whole hour (720,000 requests), and the load is cancelled after ``--seconds``. The resident size
+of all client processes is sampled twice per second. The first fifteen seconds fill the pipeline and are excluded
+from the slope. The parts are then multiplied to an hour's and joined as at the end of a load, and the largest size
+of that process is recorded. The exit code is 0 if both stay below 500 MiB.
 """
 
 from __future__ import annotations
@@ -44,13 +43,21 @@ def main() -> int:
     (slope, level), spread = np.polyfit(at[settled], mib[settled], 1, cov=True)
     error = float(np.sqrt(spread[0, 0]))
     hour = level + max(0.0, slope) * HOUR_S if abs(slope) > 3 * error else float(mib[settled].max())
-    print("| requests/s | seconds | resident, MiB: mean, largest | slope, KiB/s | after an hour, extrapolated, MiB | joining the records of an hour, largest, MiB |\n|---|---|---|---|---|---|")  # fmt: skip
-    print(f"| {asked.rate:g} | {asked.seconds:g} | {mib[settled].mean():.0f}, {mib[settled].max():.0f} | {slope * 1024:+.1f} ± {error * 1024:.1f} | {hour:.0f} | {joined:.0f} ({rows:,} rows) |")  # fmt: skip
+    columns = [
+        "requests/s",
+        "seconds",
+        "resident, MiB: mean, largest",
+        "slope, KiB/s",
+        "after an hour, extrapolated, MiB",
+    ]
+    print(f"| {' | '.join(columns)} | joining the records of an hour, largest, MiB |\n|---|---|---|---|---|---|")
+    sizes = f"{mib[settled].mean():.0f}, {mib[settled].max():.0f} | {slope * 1024:+.1f} ± {error * 1024:.1f}"
+    print(f"| {asked.rate:g} | {asked.seconds:g} | {sizes} | {hour:.0f} | {joined:.0f} ({rows:,} rows) |")
     return 0 if max(hour, joined) < LIMIT_MIB else 1
 
 
 def join_of_an_hour(scratch: Path, seconds: float) -> tuple[int, float]:
-    """Multiply the parts to an hour's and join them; returns rows and the largest resident size in MiB."""
+    """Multiply the parts to an hour's and join them; return the rows and the largest resident size in MiB."""
     parts = sorted((scratch / "parts").glob("requests-*.parquet"))
     for copy in range(1, round(HOUR_S / seconds)):
         for part in parts:
@@ -64,7 +71,7 @@ def join_of_an_hour(scratch: Path, seconds: float) -> tuple[int, float]:
 
 
 def measure(rate: float, seconds: float, scratch: Path) -> list[tuple[float, float]]:
-    """(seconds since the start, MiB of all client processes) twice a second."""
+    """Sample twice per second: seconds since the start, MiB of all client processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,6 +1,6 @@
 """Our client as the benchmarks run it: ``python -m benchmarks.loadgen.ours PORT RATE SECONDS FOLDER [STOP_AFTER]``.
 
-STOP_AFTER: seconds after which a longer load is cancelled, as by Ctrl-C.
+STOP_AFTER: seconds after which the load is cancelled, as by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def workload(rate: float, seconds: float, drain_s: float = 15.0) -> Workload:
 
 
 def main() -> None:
-    """Load."""
+    """Run the load."""
     load = workload(float(sys.argv[2]), float(sys.argv[3]))
     options = LoadOptions(url=f"http://127.0.0.1:{sys.argv[1]}", model="stub", processes=1)
     running = run_load(load, draw(load), options, TrialFolder(Path(sys.argv[4])))

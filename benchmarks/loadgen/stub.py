@@ -1,10 +1,10 @@
-"""A server for the client's benchmark: streams answers on a beat of 20 ms, one token a chunk, and notes when it sent
-what.
+"""A server for the client's benchmark: streams responses on a beat of 20 ms, one token per chunk, and records its
+sends.
 
-``python -m benchmarks.loadgen.stub PORT LOG [lazy]`` (lazy: sleep between the beats, up to a millisecond too long,
-and note nothing of single requests). One thread, plain sockets, every answer from ready-made bytes: it spends some
-microseconds a chunk, so that clients are the limit and not it. On SIGTERM it writes what it did to LOG (JSON): CPU
-time, lateness, and a row per request.
+``python -m benchmarks.loadgen.stub PORT LOG [lazy]``. With ``lazy`` it sleeps between the beats, up to a millisecond
+too long, and records no single requests. One thread with plain sockets sends ready-made bytes and spends a few
+microseconds per chunk, so that the clients are the bottleneck. On SIGTERM it writes what it did to LOG (JSON): CPU
+time, lateness, and one row per request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHAT_EVENT = (
 )
 USAGE = 'data: {"id":"cmpl-7e6f1d2c3b4a59687","object":"%s","created":1764000000,"model":"stub","choices":[],"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}\n\n'  # fmt: skip
 WORDS = (" the", " of", " a", " model", " is", ",", " which", "\\n", " weights", " batch", " and", ".", " \\u00e9t\\u00e9", " to", " attention", " memory")  # fmt: skip
-"""As they stand in JSON. Sixteen of different lengths, one newline, one with escapes."""
+"""Sixteen texts in their JSON form, with different lengths, one newline and one with escapes."""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 METRICS = '# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{engine="0"} %d.0\n'
 
@@ -42,7 +42,7 @@ def chunk(text: str) -> bytes:
 
 
 class Script:
-    """The bytes of one kind of answer, token by token."""
+    """The bytes of one kind of response, token by token."""
 
     def __init__(self, chat: bool) -> None:
         event, kind = (CHAT_EVENT, "chat.completion.chunk") if chat else (EVENT, "text_completion")
@@ -52,7 +52,7 @@ class Script:
 
 
 class Stub:
-    """Accepts, reads requests, streams answers in twenty slots of a millisecond each."""
+    """Accepts connections, reads requests, and streams responses in twenty slots of a millisecond each."""
 
     def __init__(self, port: int, lazy: bool = False) -> None:
         self.lazy = lazy
@@ -72,14 +72,14 @@ class Stub:
         self.busy_s = 0.0
 
     def serve(self) -> None:
-        """Until SIGTERM: a slot each millisecond, in between whatever clients send."""
+        """Until SIGTERM, serve one slot per millisecond, and read what clients send in between."""
         began = time.monotonic()
         slot = 0
         while not self.over:
             due = began + (slot + 1) * GAP_S / SLOTS
             for fd, _ in self.poll.poll(0):
                 self.readable(fd)
-            while (left := due - time.monotonic()) > 0:  # epoll sleeps whole milliseconds, which is a slot: spin
+            while (left := due - time.monotonic()) > 0:  # epoll sleeps whole milliseconds, which is a slot, so spin
                 for fd, _ in self.poll.poll(left if self.lazy else 0):
                     self.readable(fd)
             self.late.append(-left)
@@ -88,7 +88,7 @@ class Stub:
             slot += 1
 
     def beat(self, slot: int) -> None:
-        """Send the next token to everyone in this slot."""
+        """Send the next token of every stream in this slot."""
         over = False
         clock = time.monotonic
         for send, times, note, script in self.slots[slot]:
@@ -109,7 +109,7 @@ class Stub:
             self.slots[slot] = kept
 
     def readable(self, fd: int) -> None:
-        """A new connection, or bytes of a request."""
+        """Accept a connection, or read bytes of a request."""
         if fd == self.listener.fileno():
             while True:
                 try:
@@ -134,7 +134,7 @@ class Stub:
         self.request(sock, buffer)
 
     def request(self, sock: socket.socket, buffer: bytearray) -> None:
-        """Answer when the request is whole."""
+        """Respond when the request is complete."""
         stop = buffer.find(b"\r\n\r\n")
         if stop < 0:
             return
@@ -158,7 +158,7 @@ class Stub:
         self.plain(sock, head)
 
     def plain(self, sock: socket.socket, head: bytes) -> None:
-        """Health, models, metrics."""
+        """Serve health, models and metrics."""
         body, kind = b"{}", "application/json"
         if b"/models" in head[:60]:
             card = {
@@ -175,7 +175,7 @@ class Stub:
         sock.send(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
 
     def report(self) -> dict[str, Any]:
-        """What it did. ``requests``: arrival and time of every chunk, monotonic seconds."""
+        """What the stub did. ``requests`` has the arrival and the time of every chunk in monotonic seconds."""
         late = sorted(self.late)
         return {
             "busy_s": self.busy_s,
@@ -186,7 +186,7 @@ class Stub:
 
 
 def main() -> None:
-    """Serve, then tell."""
+    """Serve, then write the log."""
     stub = Stub(int(sys.argv[1]), lazy=len(sys.argv) > 3)
     signal.signal(signal.SIGTERM, lambda *_: setattr(stub, "over", True))
     stub.serve()

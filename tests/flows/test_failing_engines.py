@@ -10,7 +10,7 @@ import pytest
 
 from rooftune.files import read_json
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FAULTS = {
     "die_at_start": ([], "exit code 1", "died"),
     "oom_at_start": ([], "ran out of memory when it allocated another 172.00 MiB", "oom"),
@@ -29,7 +29,7 @@ def runs(
         folder = tmp_path_factory.mktemp("failing")
         words = ["optimize", live_run.write_tiny(folder), "--time-scale", "4", "--budget", "5s", *more]
         started[fault] = (folder, live_run.start(folder, prefect_api, *words, ROOFTUNE_SIM_FAULT=fault))
-    return {fault: (folder, p, *p.communicate(timeout=240)) for fault, (folder, p) in started.items()}
+    return {fault: (folder, p, *p.communicate(timeout=500)) for fault, (folder, p) in started.items()}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

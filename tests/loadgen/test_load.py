@@ -139,7 +139,7 @@ asyncio.run(run_load(load, draw(load), options, TrialFolder(Path(sys.argv[2]))))
 def _started(server: MisbehavingServer, folder: Path) -> subprocess.Popen[bytes]:
     """A load in a process of its own that has written some parts."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, f"{server.url}/good", str(folder)])
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while len(list(parts.parts_folder(folder).glob("requests-*.parquet"))) < 4:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -147,7 +147,7 @@ def _started(server: MisbehavingServer, folder: Path) -> subprocess.Popen[bytes]
 
 
 def _gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=15)
+    _, alive = psutil.wait_procs(processes, timeout=120)
     return not alive
 
 
@@ -175,6 +175,6 @@ def test_a_client_process_that_is_killed_keeps_its_records_and_ends_the_load(
     children = psutil.Process(process.pid).children()
     before = sum(pq.ParquetFile(p).metadata.num_rows for p in parts.parts_folder(tmp_path).glob("requests-*.parquet"))
     children[0].kill()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=120) == 1
     assert _gone(children)
     assert parts.recover(tmp_path) >= before > 0
