@@ -60,6 +60,8 @@ def show_plan(found: Plan) -> None:
         print(f"predictions calibrated with {target.calibration.path} (sha256 {target.calibration.sha256[:12]})")
     print(f"objective: {found.objective.metric}, {found.objective.direction} is better\n")
     print(f"baseline: {found.candidate('baseline').command}\n")
+    if found.unmodelled:
+        print(f"not modelled by the predictions: {', '.join(found.unmodelled)}\n")
     rows = []
     for c in found.candidates:
         gate = next((g for g in c.gates if g.verdict not in ("open", "trap")), None)

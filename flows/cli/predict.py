@@ -24,6 +24,7 @@ BESIDES_METRICS = (
     "served_rate_per_s",
     "overloaded",
     "error_band",
+    "unmodelled",
     "withheld",
     "notes",
 )

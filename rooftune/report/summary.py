@@ -45,7 +45,9 @@ def title(run: RunData) -> list[str]:
 def band_words(run: RunData) -> str:
     """The error of the simulator, as far as it is known."""
     error = run.plan.predicted_error
-    if error is None:
+    if run.plan.unmodelled:
+        known = f"It does not model {', '.join(run.plan.unmodelled)}, so its error is unknown"
+    elif error is None:
         known = "Its error for this hardware and model is unknown"
     else:
         known = f"On published measurements of similar cases its error is about {percent(error)}"

@@ -47,6 +47,8 @@ def _row(r: UpgradeRow) -> list[str]:
 
 def _explanation(path: UpgradePath) -> str:
     band = f" Where they could be checked, their error is about {percent(path.error_band)}." if path.error_band else ""
+    if path.unmodelled:
+        band = f" Not modelled, so no error is given: {', '.join(path.unmodelled)}."
     prices = "; ".join(f"{r.gpu}: {r.price_source}" for r in path.rows if r.price_source)
     return (
         f"The simulator predicts every row for {path.workload} and {path.model}, including the row of this run's "

@@ -22,6 +22,8 @@ class Predictions:
     overloaded: dict[str, bool] = field(default_factory=dict)
     error: float | None = None
     """Relative error band of the predictions: 0.1 = within 10 %."""
+    unmodelled: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Flags of each configuration that its prediction leaves out, with the reason."""
 
     @property
     def baseline_effect(self) -> Effect | None:
@@ -45,6 +47,7 @@ def predictions(
     calibration = opened(target.calibration)
     metrics: dict[str, dict[str, float]] = {}
     overloaded: dict[str, bool] = {}
+    left_out: dict[str, tuple[str, ...]] = {}
     error: float | None = None
     for name, config in configs.items():
         if config.speculative_config:
@@ -63,9 +66,10 @@ def predictions(
             continue
         metrics[name] = dict(found.metrics)
         overloaded[name] = bool(found.overloaded)
+        left_out[name] = found.unmodelled
         if error is None and isinstance(found.error_band, float):
             error = found.error_band
-    return Predictions(metrics, overloaded, error)
+    return Predictions(metrics, overloaded, error, left_out)
 
 
 def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect | None:
@@ -73,6 +77,8 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect 
     ours, base = foreseen.metrics.get(candidate), foreseen.metrics.get("baseline")
     if not ours or not base:
         return None
+    if set(foreseen.unmodelled.get(candidate, ())) - set(foreseen.unmodelled.get("baseline", ())):
+        return None  # the change itself is not modelled
     both = foreseen.overloaded.get(candidate) and foreseen.overloaded.get("baseline")
     metric = objective.saturated_metric if both else objective.metric
     if not base.get(metric) or metric not in ours:
@@ -80,7 +86,7 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect 
     if not base.get(metric) or metric not in ours:
         return None
     ratio = ours[metric] / base[metric]
-    band = foreseen.error or 0.0
-    low, high = ratio * (1 - band), ratio * (1 + band)
+    band = foreseen.error
+    low, high = (None, None) if band is None else (ratio * (1 - band), ratio * (1 + band))
     sentence = f"{metric_name(metric)} {change(ratio)} compared with the baseline"
     return Effect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")

@@ -109,6 +109,9 @@ class Plan(BaseModel):
     predicted_error: float | None = Field(
         default=None, description="relative error of the predictions: 0.1 = within 10 %"
     )
+    unmodelled: list[str] = Field(
+        default_factory=list, description="flags of the baseline that the predictions leave out, with the reason"
+    )
 
     def candidate(self, id: str) -> Candidate:
         """The candidate with this id.

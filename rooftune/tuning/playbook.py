@@ -17,6 +17,7 @@ from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import goal_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.kernels import may_force_old_awq
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
@@ -64,6 +65,9 @@ def build_plan(
         objective=goal,
         predicted=foreseen.metrics,
         predicted_error=foreseen.error,
+        unmodelled=list(map(str, unmodelled(base, target.engine_version)))
+        if foreseen.metrics or target.simulated
+        else [],
     )
 
 

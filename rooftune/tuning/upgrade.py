@@ -16,7 +16,8 @@ from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
-from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.kernels import marlin_needs
 from rooftune.vllm_rules.versions import version
 from rooftune.workloads.spec import Workload
@@ -64,6 +65,7 @@ class UpgradePath(BaseModel):
     engine_version: str
     asked_rate_per_s: float | None
     error_band: float | None = Field(description="relative error of the predictions: 0.1 = within 10 %")
+    unmodelled: list[str] = Field(default_factory=list, description="recommended flags that every row leaves out")
     rows: list[UpgradeRow]
 
 
@@ -95,6 +97,7 @@ def upgrade_path(
         found += pool.map(predicted, names[1:])
     rows = [prediction.row for prediction in found]
     band = max((prediction.band for prediction in found if prediction.band is not None), default=None)
+    left_out = unmodelled(EngineConfig(model=target.model).with_change(flags), target.engine_version)
     now = next((r.served_rate_per_s for r in rows if r.current), None)
     if now:
         rows = [r.model_copy(update={"change": r.served_rate_per_s / now}) if r.served_rate_per_s else r for r in rows]
@@ -104,6 +107,7 @@ def upgrade_path(
         engine_version=target.engine_version,
         asked_rate_per_s=asked_rate_per_s,
         error_band=band,
+        unmodelled=[str(f) for f in left_out],
         rows=rows,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
@@ -36,11 +37,11 @@ def unmodelled(config: EngineConfig, engine_version: str, *, server: bool = Fals
     return found
 
 
-def sentence(found: list[Unmodelled]) -> str:
+def sentence(found: Sequence[Unmodelled]) -> str:
     """The sentence that stands in for the error of a prediction; empty where everything is modelled."""
     if not found:
         return ""
-    return f"not modelled: {', '.join(map(str, found))}; so no error can be given for these figures"
+    return f"not modelled: {', '.join(map(str, found))}; these figures leave it out, so no error is given"
 
 
 def _parts(name: str, value: FlagValue, flag: Flag) -> list[Unmodelled]:

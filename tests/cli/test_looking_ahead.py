@@ -57,3 +57,20 @@ def test_plan_reads_as_a_table(rooftune) -> None:
     assert "(simulated)" in ended.out
     assert "to measure" in ended.out
     assert "\x1b" not in ended.out, "no colours in a pipe"
+
+
+@pytest.mark.parametrize("flag", ["data_parallel_size", "pipeline_parallel_size"])
+def test_a_flag_that_is_not_modelled_is_named_and_no_error_is_claimed(rooftune, flag: str) -> None:
+    server = ("--gpu", "L4", "--model", "llama-3.1-8b", "--set", "max_model_len=4096", "--set", f"{flag}=2")
+    printed = rooftune("predict", "chat-low", *server).out
+    assert f"not modelled: {flag}" in printed
+    assert "the error was within" not in printed
+    found = rooftune("predict", "chat-low", *server, "--json").json
+    assert not isinstance(found["error_band"], float)
+    assert found["unmodelled"][0].startswith(flag)
+    assert flag in rooftune("steptime", *server).out
+    assert flag in rooftune("predict", "chat-low", *server, "--sweep", "max_num_seqs=8,16").out
+    plan = rooftune("plan", "chat-low", *server, "--json").json
+    assert plan["unmodelled"][0].startswith(flag)
+    assert plan["predicted_error"] is None
+    assert plan["candidates"][1]["expected"]["low"] is None

@@ -7,6 +7,7 @@ import sys
 
 from rooftune.simulator.engine.core import EngineCore
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.log_texts import EAGER_DISABLES_COMPILE, PRINTS_ASYNC
 
 KERNELS = {
@@ -75,6 +76,9 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
     if r.kernel in KERNELS:
         info(f"Using {KERNELS[r.kernel]} for {(r.quantization or 'none').upper()}LinearMethod")
     memory(core)
+    left_out = unmodelled(config, str(r.version), server=True)
+    if left_out:
+        warn(f"The simulated engine does not model: {', '.join(map(str, left_out))}")
     info("Application startup complete.")
 
 

@@ -13,6 +13,7 @@ from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.effects import sentence, unmodelled
 from rooftune.vllm_rules.resolve import resolve
 
 
@@ -51,6 +52,8 @@ def steptime_table(
         resolved = resolve(accelerator(gpu), facts, config, engine_version)
     step_time = StepTime(accelerator(gpu), facts, resolved, calibration=calibration)
     steps = [decode_step(step_time, b, c) for c in contexts for b in batches]
+    missing = unmodelled(config, engine_version)
+    left_out = sentence(missing)
     names = ("batch", "context", "step_ms", "bound", "intensity_flop_per_byte")
     return {
         "decode": [{name: getattr(step, name) for name in names} for step in steps],
@@ -59,7 +62,8 @@ def steptime_table(
         "model": facts.name,
         "engine_version": engine_version,
         "simulated": True,
-        "notes": list(resolved.notes),
+        "notes": [*resolved.notes, *([left_out] if left_out else [])],
+        "unmodelled": [str(flag) for flag in missing],
     }
 
 

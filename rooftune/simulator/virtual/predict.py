@@ -25,6 +25,7 @@ from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.workloads.draw import draw
@@ -47,6 +48,8 @@ class EmulatedEngine:
     acceptance: float = 0.6
     calibration: Calibration | None = None
     """What the step times were calibrated with; None = constants as shipped."""
+    unmodelled: tuple[Unmodelled, ...] = ()
+    """Flags that may change a real engine and do not change this one."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class Prediction:
     server: dict[str, float]
     """Means over the window, named as in a measured trial."""
     error_band: float | str | None = None
-    """Relative error found for such a case: 0.1 = within 10 %; in words where nothing like it was measured."""
+    """Relative error found for such a case: 0.1 = within 10 %; in words where none can be given."""
+    unmodelled: tuple[str, ...] = ()
+    """Flags that the figures leave out, each with its reason; no error is claimed then."""
     notes: tuple[str, ...] = ()
     window: Window | None = None
     run: SimulatedRun | None = field(default=None, repr=False)
@@ -104,7 +109,8 @@ def engine_of(
     tokens = kv_cache_tokens(card, facts, resolved)
     bounds = limits(resolved, tokens, config)
     step_time = StepTime(card, facts, resolved, calibration=calibration)
-    return EmulatedEngine(resolved, tokens, step_time, bounds, acceptance, calibration)
+    left_out = tuple(unmodelled(config, engine_version))
+    return EmulatedEngine(resolved, tokens, step_time, bounds, acceptance, calibration, left_out)
 
 
 def predict(
@@ -156,7 +162,8 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
         bottleneck=_bottleneck(engine, kept, found, means),
         kv_cache_tokens=engine.kv_cache_tokens,
         server=means,
-        error_band=error_band(engine.step_time.gpu, engine.resolved, engine.calibration),
+        error_band=sentence(engine.unmodelled) or error_band(engine.step_time.gpu, engine.resolved, engine.calibration),
+        unmodelled=tuple(map(str, engine.unmodelled)),
         window=load.window,
         run=run,
         _served=found.served_rate_per_s,

@@ -102,8 +102,14 @@ def sweep(
         rows.append(SweepRow(value, found))
     choice = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
     best = choice.best
-    why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload)]
+    why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload), *_left_out(rows)]
     return FlagSweep(flag, rows, choice.metric, best, why)
+
+
+def _left_out(rows: Sequence[SweepRow]) -> list[str]:
+    """The flags that no row models."""
+    found = dict.fromkeys(name for row in rows if row.prediction for name in row.prediction.unmodelled)
+    return [f"Not modelled: {', '.join(found)}; these figures leave it out."] if found else []
 
 
 def values(asked: str, *, tiled: bool = False) -> SweptFlag:
