@@ -50,7 +50,7 @@ async def start(
     ``server.log``.
 
     Raises:
-        InputError: the port is taken, or there is no vLLM here.
+        InputError: the port is taken, or vLLM was not found.
         EngineError: it died, hangs, or was not ready in time; the message says why. No process is left behind.
     """
     if target.engine == "endpoint":

@@ -1,4 +1,4 @@
-"""What is read out of the logs of real servers: the effective configuration, and why one did not start."""
+"""Reading the logs of real servers: the effective configuration, and why a server did not start."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_vllm_0_32_on_the_cpu_in_eager_mode() -> None:
     assert any("tcmalloc" in sentence for sentence in found.warnings)
 
 
-def test_the_development_endpoint_tells_what_the_log_does_not() -> None:
+def test_the_development_endpoint_reports_what_the_log_does_not() -> None:
     stated = {
         "vllm_config": {
             "scheduler_config": {"max_num_seqs": 128, "max_num_batched_tokens": 4096, "async_scheduling": False}
@@ -59,7 +59,7 @@ def test_the_development_endpoint_tells_what_the_log_does_not() -> None:
     assert found.engine_version == "0.32.0"
 
 
-def test_speculative_decoding_is_named_and_its_price_told() -> None:
+def test_speculative_decoding_is_named_and_its_cost_reported() -> None:
     log = text("vllm_0.32.0_cpu_eager.txt").replace(
         "speculative_config=None", "speculative_config=SpeculativeConfig(method='ngram', model=None, num_spec_tokens=3)"
     )
@@ -85,7 +85,7 @@ def test_vllm_0_15_on_a_t4() -> None:
     assert found.warnings == ["quantization=awq forces the slow AWQ kernel; awq_marlin would run here"]
 
 
-def test_an_engine_that_says_nothing_leaves_everything_open() -> None:
+def test_an_engine_that_reports_nothing_leaves_everything_open() -> None:
     found = read_effective("", None, None, None)
     assert set(found.model_dump(exclude={"warnings", "raw"}).values()) == {None}
 
@@ -168,7 +168,7 @@ def test_why_an_environment_does_not_run_it(line: str, kind: str, words: str) ->
 
 
 def test_an_import_that_is_only_warned_of_is_not_the_reason() -> None:
-    """vLLM tells at each start which optional packages it does not find, and runs on."""
+    """vLLM logs at each start which optional packages it does not find, and continues."""
     log = "WARNING 11-24 07:59:40 [x.py:1] ImportError: No module named 'helion'\n" + WRAPPER.format("KeyError: 'rope'")
     assert "KeyError: 'rope'" in str(classify(log, 1))
 

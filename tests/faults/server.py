@@ -95,7 +95,7 @@ class Answering:
 
 
 class MisbehavingServer:
-    """Listens on a port of its own until ``stop``."""
+    """Listens on a free port until ``stop``."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}

@@ -137,7 +137,7 @@ asyncio.run(run_load(load, draw(load), options, TrialFolder(Path(sys.argv[2]))))
 
 
 def _started(server: MisbehavingServer, folder: Path) -> subprocess.Popen[bytes]:
-    """A load in a process of its own that has written some parts."""
+    """A load in a separate process that has written some parts."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, f"{server.url}/good", str(folder)])
     until = time.monotonic() + 150
     while len(list(parts.parts_folder(folder).glob("requests-*.parquet"))) < 4:

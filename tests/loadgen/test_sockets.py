@@ -69,7 +69,7 @@ async def serving(handler: Handler) -> AsyncIterator[tuple[str, int]]:
 
 @pytest.fixture(params=["kernel", "portable"], autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test runs on epoll and on what stands in for it elsewhere."""
+    """Each test runs on epoll and on its portable replacement."""
     if request.param == "portable":
         monkeypatch.setattr(module.select, "epoll", PortablePoll, raising=False)
     return str(request.param)
@@ -117,7 +117,7 @@ async def test_all_that_came_is_read_before_the_end(size: int) -> None:
 async def test_a_link_that_the_other_side_has_ended_takes_no_more(kind: str) -> None:
     """The last bytes and the end come together: whoever gets the bytes must not send the next request there."""
     if kind == "portable":
-        pytest.skip("only epoll tells of the end before it is read")
+        pytest.skip("only epoll reports the end before it is read")
 
     gone = asyncio.Event()
 

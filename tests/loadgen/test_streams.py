@@ -1,4 +1,4 @@
-"""However a stream is cut into reads, its record is the same."""
+"""A stream gives the same record however it is cut into reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
 
 
 class FakePool:
-    """Keeps what the connection tells it."""
+    """Records the calls of a connection."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -123,7 +123,7 @@ def test_a_stream_cut_anywhere_gives_the_same_record(body: bytes, places: list[i
 
 
 def _as_sent(body: bytes) -> list[bytes]:
-    """One chunk a read, as a server sends token by token."""
+    """One chunk per read, as a server sends tokens."""
     rest, found = body[len(HEAD) :], []
     while rest:
         size = int(rest[: rest.index(b"\r\n")], 16)
@@ -211,7 +211,7 @@ def test_events_with_every_line_end_and_cut(events: list[tuple[bytes, bytes]], e
 
 
 def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
-    """Every kind of read parses at the clock: head, events with and without a template, the end."""
+    """Every kind of read looks at the clock: head, events with and without a template, the end."""
     pool = FakePool()
     connection = Connection(pool)
     connection.connection_made(FakeLink())  # type: ignore[arg-type]

@@ -222,7 +222,7 @@ def test_a_candidate_that_cannot_start_is_a_verdict_with_its_reason(verdicts: di
     assert verdicts["baseline"]["verdict"] == "applied"
     assert verdicts["alone"]["verdict"] == "no gain"
     assert len(verdicts["alone"]["trials"]) >= 2
-    assert "cannot serve the asked rate" in verdicts["alone"]["reason"]
+    assert "cannot serve the whole load" in verdicts["alone"]["reason"]
 
 
 @pytest.mark.measurement

@@ -191,7 +191,7 @@ def test_it_ends_with_all_its_processes(server: ServerInfo, folder: TrialFolder)
     assert server.supervisor_pid
     supervisor = psutil.Process(server.supervisor_pid)
     family = [supervisor, *supervisor.children(recursive=True)]
-    assert len(family) >= 3, "vLLM runs its engine core in a process of its own"
+    assert len(family) >= 3, "vLLM runs its engine core in a separate process"
     asyncio.run(stop(server))
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert folder.server_log.stat().st_size > 1000
