@@ -1,1 +1,1 @@
-"""Accelerators and hosts: catalogue, probing, measured ceilings, capability rules."""
+"""Accelerators and hosts: catalogue, probing, measured ceilings."""

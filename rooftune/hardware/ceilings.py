@@ -29,7 +29,7 @@ def cpu_ceilings(vllm_python: str | None = None) -> list[Ceiling]:
 
 
 def _busy() -> str:
-    """A remark when other programs use the machine."""
+    """A note for when other programs use the machine."""
     import psutil
 
     load = psutil.getloadavg()[0]
@@ -75,7 +75,7 @@ def matmul_fp32(seconds: float = MATMUL_SECONDS, size: int = MATMUL_SIZE) -> Cei
 
 
 def _best(work: Callable[[], Any], seconds: float) -> float:
-    """Shortest time of one call, after a first one that does not count; at least two calls."""
+    """Shortest time of one call in at least two, after one call to warm up."""
     work()
     best, until = float("inf"), time.perf_counter() + seconds
     for n in range(1000):

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs of this machine, read through NVML. Quiet and empty where there is no driver or no GPU."""
+"""NVIDIA GPUs of this machine, read through NVML. Without a driver or a GPU every answer is empty."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def driver_version() -> str | None:
 
 
 def gpus() -> list[Gpu]:
-    """GPUs that CUDA programs started from here would see, in NVML's order; heeds ``CUDA_VISIBLE_DEVICES``."""
+    """GPUs that CUDA programs started from here would see, in NVML's order; ``CUDA_VISIBLE_DEVICES`` applies."""
     pynvml = load()
     if pynvml is None:
         return []

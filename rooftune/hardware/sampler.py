@@ -1,4 +1,4 @@
-"""One reading of the NVIDIA GPUs of this machine a second, for the load client's ticks."""
+"""One reading of the NVIDIA GPUs of this machine per second, for the load client's ticks."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from rooftune.vllm_rules.versions import Releases
 
 GIB = 1024**3
 LARGEST = Releases(since="0.29")
-"""A row of its own for devices of 160 GiB and more; before, they had that of 70 GiB."""
+"""Devices of 160 GiB and more have a separate row; before, they had the row of 70 GiB."""
 NO_GB10 = Releases(since="0.33")
 """A GB10 (compute capability 12.1) has the small row although its memory is large."""
 TOKENS_FOLLOW_SEQUENCES = Releases(since="0.15")

@@ -38,7 +38,7 @@ def unmodelled(config: EngineConfig, engine_version: str, *, server: bool = Fals
 
 
 def sentence(found: Sequence[Unmodelled]) -> str:
-    """The sentence that stands in for the error of a prediction; empty where everything is modelled."""
+    """The sentence that replaces the error of a prediction; empty where everything is modelled."""
     if not found:
         return ""
     return f"not modelled: {', '.join(map(str, found))}; these figures leave it out, so no error is given"

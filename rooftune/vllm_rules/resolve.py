@@ -26,7 +26,7 @@ from rooftune.vllm_rules.scheduling import (
     model_runner,
 )
 from rooftune.vllm_rules.speculation import speculation
-from rooftune.vllm_rules.versions import Releases, parse_version
+from rooftune.vllm_rules.versions import Releases, parse_version, unread
 
 NEEDS_BFLOAT16 = ("Gemma2", "Gemma3", "Glm4")
 """Architectures that vLLM refuses to run in float16."""
@@ -120,7 +120,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         capture_sizes=captured.sizes,
         awq_kernel_forced=kernel.forced,
         awq_graph_trap=trap,
-        notes=_notes(kernel, trap),
+        notes=_notes(kernel, trap, engine),
         gpu_memory_utilization=gpu_memory_utilization(config, engine),
         kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
         tensor_parallel=_tensor_parallel(facts, config),
@@ -133,8 +133,8 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     )
 
 
-def _notes(kernel: LinearKernel, trap: bool) -> tuple[str, ...]:
-    return tuple(note for note in (kernel.note, TRAP_NOTE if trap else "") if note)
+def _notes(kernel: LinearKernel, trap: bool, engine: Version) -> tuple[str, ...]:
+    return tuple(note for note in (kernel.note, TRAP_NOTE if trap else "", unread(engine)) if note)
 
 
 def _check_wheel(gpu: Accelerator, cc: tuple[int, int], engine: Version) -> None:

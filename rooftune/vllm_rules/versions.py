@@ -44,6 +44,22 @@ def between(engine_version: str, since: str | None, until: str | None) -> bool:
     return found <= last or found.release[: len(last.release)] == last.release
 
 
+def unread(engine: Version) -> str:
+    """What is uncertain about a release whose sources were not read; empty for one that was read."""
+    found = engine.release[:2]
+    if any(found == _pair(release) for release in READ):
+        return ""
+    older = [release for release in READ if _pair(release) < found]
+    newer = [release for release in READ if _pair(release) > found]
+    if not older or not newer:
+        nearest = newer[0] if newer else older[-1]
+        return f"the sources of vLLM {engine} were not read; the rules are those of {nearest}"
+    return (
+        f"the sources of vLLM {engine} were not read; where {older[-1]} and {newer[0]} differ, release notes decide, "
+        f"else the behaviour of {older[-1]} is assumed"
+    )
+
+
 @dataclass(frozen=True)
 class Releases:
     """The releases that have something, by major and minor number: from ``since`` to ``until``, both included.

@@ -37,7 +37,7 @@ def test_a_t4_is_found_and_matched(install: Any) -> None:
     assert present().name == "T4"
 
 
-def test_two_alike_and_one_other(install: Any) -> None:
+def test_two_equal_gpus_and_one_other(install: Any) -> None:
     install(T4, T4, gpu("NVIDIA L4", 23034, (8, 9)))
     hardware = probe(engine="vllm", gpu="T4", engine_version="0.15.1", measure=False)
     assert hardware.count == 2
@@ -45,7 +45,7 @@ def test_two_alike_and_one_other(install: Any) -> None:
     assert with_capabilities(hardware).can("tensor_parallel").available
 
 
-def test_visible_devices_are_heeded(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_devices_apply(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     install(T4, gpu("NVIDIA L4", 23034, (8, 9), UUID="GPU-aaaa-1"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [g.name for g in nvml.gpus()] == ["NVIDIA L4"]

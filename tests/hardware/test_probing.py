@@ -1,4 +1,4 @@
-"""Probing without a GPU: the processor of this machine, named accelerators, and mistakes."""
+"""Probing without a GPU: the processor of this machine, named accelerators, and errors."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_pairs_become_typed_values() -> None:
         ("max_num_seqs=8", "newest", ["not a vLLM version"]),
     ],
 )
-def test_a_mistake_is_one_sentence(pair: str, version: str, words: list[str]) -> None:
+def test_an_error_is_one_sentence(pair: str, version: str, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         parse_set([pair], version)
     assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.vllm_rules.versions import Releases, between, parse_version, version
+from rooftune.vllm_rules.versions import Releases, between, parse_version, unread, version
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,12 @@ def test_pre_releases_and_local_builds_have_what_their_release_has() -> None:
 def test_a_version_that_a_user_names_is_checked() -> None:
     with pytest.raises(InputError, match="not a vLLM version"):
         parse_version("newest")
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [("0.32.1", ""), ("0.26.0", "where 0.23 and 0.29 differ"), ("0.9.0", "those of 0.11"), ("0.40.0", "those of 0.33")],
+)
+def test_a_release_that_was_not_read_says_what_is_assumed(release: str, words: str) -> None:
+    assert words in unread(version(release))
+    assert bool(words) == bool(unread(version(release)))
