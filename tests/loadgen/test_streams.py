@@ -133,6 +133,21 @@ def _as_sent(body: bytes) -> list[bytes]:
     return found
 
 
+def test_a_last_chunk_without_text_holds_the_tokens_that_usage_adds() -> None:
+    """A busy vLLM merges tokens into one chunk, also into the last one, whose tokens may print nothing."""
+    response = Response(chat=False, max_tokens=9, streamed=True)
+    response.head(200, {"content-type": "text/event-stream"}, True)
+
+    def counted(text: str, total: int, finish: str | None = None) -> bytes:
+        part = b'"usage":{"prompt_tokens":5,"completion_tokens":%d},"choices"' % total
+        return chunk(event(text, finish).replace(b'"choices"', part))
+
+    response.take([counted(" a", 1), counted(" b c", 3), counted("", 9, "length"), chunk(DONE)], [1.0, 2.0, 3.0, 3.0])
+    response.close()
+    assert (response.error_class, response.output_tokens) == ("", 9)
+    assert list(response.chunk_tokens) == [1, 2, 6]
+
+
 def test_every_byte_alone() -> None:
     body = HEAD + b"".join(chunk(e) for e in whole(6)) + END
     assert read([body[i : i + 1] for i in range(len(body))]) == read([body]) == ("", 6, 6, 5, "length", 200, len(body))

@@ -227,10 +227,12 @@ class Response:
 
     def _count_the_last(self) -> None:
         """Count a token in a last chunk without text if the server's count includes one."""
-        if self._pending_empty is not None and self.output_tokens == len(self.chunk_t) + 1:
+        counted_each = bool(self.chunk_tokens) and len(self.chunk_tokens) == len(self.chunk_t)
+        left = (self.output_tokens or 0) - (self._counted if counted_each else len(self.chunk_t))
+        if self._pending_empty is not None and (left == 1 or (counted_each and left > 0)):
             self.chunk_t.append(self._pending_empty)
-            if self.chunk_tokens:
-                self.chunk_tokens.append(1)
+            if counted_each:
+                self.chunk_tokens.append(min(32767, left))
         self._pending_empty = None
 
     def _close_stream(self) -> None:
