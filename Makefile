@@ -39,7 +39,8 @@ install: $(VENV)/.installed ## install rooftune into .venv
 optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (default chat-medium on a simulated T4)
 	@$(BIN)/rooftune optimize $(WORKLOAD) $(ARGS)
 
-# Branch coverage of the domain is measured when all tests run, so not when ARGS chooses some of them.
+# Branch coverage of the domain is measured when all tests run, so not when ARGS chooses some of them. It costs time:
+# `make test COVERAGE=` leaves it out.
 COVERAGE := $(if $(ARGS),,--cov --cov-report=term)
 
 test: $(VENV)/.installed-test ## run the tests and print their coverage (no GPU, no vLLM, no browser)
