@@ -11,7 +11,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -97,7 +97,8 @@ class Answering:
 class MisbehavingServer:
     """Listens on a free port until ``stop``."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Mapping[str, Fault] = FAULTS) -> None:
+        self.faults = faults
         self.counts: dict[str, int] = {}
         self.bodies: list[bytes] = []
         self.heads: list[str] = []
@@ -150,7 +151,7 @@ class MisbehavingServer:
                 self.present += 1
                 self.most_present = max(self.most_present, self.present)
                 try:
-                    await FAULTS[name](Answering(reader, writer, json.loads(body)["max_tokens"], nth, here))
+                    await self.faults[name](Answering(reader, writer, json.loads(body)["max_tokens"], nth, here))
                 finally:
                     self.present -= 1
                 here += 1
@@ -159,9 +160,9 @@ class MisbehavingServer:
 
 
 @contextlib.contextmanager
-def misbehaving() -> Iterator[MisbehavingServer]:
+def misbehaving(faults: Mapping[str, Fault] = FAULTS) -> Iterator[MisbehavingServer]:
     """A server for the length of a block."""
-    server = MisbehavingServer()
+    server = MisbehavingServer(faults)
     try:
         yield server
     finally:

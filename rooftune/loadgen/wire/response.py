@@ -162,46 +162,52 @@ class Response:
 
     def _events(self, events: Any, times: Any) -> None:
         """Count the tokens of events that have the API's shape."""
-        chat, at = self._chat, self.chunk_t.append
+        at, key = self.chunk_t.append, "delta" if self._chat else "text"
         try:
             for event, time in zip(events, times, strict=False):
-                choices = event.get("choices")
+                choices, usage = event.get("choices"), event.get("usage")
                 if choices:
                     choice = choices[0]
-                    text = _delta(choice["delta"]) if chat else choice["text"]
                     reason = choice.get("finish_reason")
-                    if reason is not None:
-                        self.finish_reason = _name(reason)
+                    if not reason and not usage and key not in choice:
+                        raise KeyError(key)
+                    text = choice.get(key)
+                    if self._chat and text is not None:
+                        text = _delta(text)
                     if text:
                         at(time)
-                    elif not self._empty(text, reason, time):
-                        continue
-                elif choices is None:
-                    return self.fail("error_event" if "error" in event else "bad_event", _message(event))
-                usage = event.get("usage")
-                if usage is not None:
+                    else:
+                        self._empty(text, bool(reason), time)
+                    if reason:
+                        self.finish_reason = _name(reason)
+                elif choices is None and not usage:
+                    said = "error" in event or event.get("object") == "error"
+                    return self.fail("error_event" if said else "bad_event", _message(event))
+                if usage:
                     self._usage(usage, bool(choices))
         except (KeyError, TypeError, AttributeError, IndexError):
             self.fail("bad_event", f"an event has an unknown shape: {str(event)[:120]}")
         return None
 
-    def _empty(self, text: str | None, reason: str | None, time: float) -> bool:
-        """Count a chunk without text as a token that prints nothing, unless it only carries the role or the end."""
-        if text is None:
-            return False
-        if reason is not None:
+    def _empty(self, text: str | None, last: bool, time: float) -> None:
+        """Count a chunk without text as a token that prints nothing, unless it only carries the role, the end, or what
+        follows the end. The chunk with the end may have a token: the server's count decides."""
+        if last:
             self._pending_empty = time
-            return True
-        self.chunk_t.append(time)
-        return True
+        elif text is not None and self.finish_reason is None:
+            self.chunk_t.append(time)
 
     def _usage(self, usage: dict[str, Any], continuous: bool) -> None:
-        """Take the server's token counts, which come at the end or, if requested, with every chunk."""
-        total = _count(usage["completion_tokens"])
+        """Take the server's token counts, which come at the end or, if requested, with every chunk. Some servers count
+        only the response."""
+        if (prompt := usage.get("prompt_tokens")) is not None:
+            self.prompt_tokens = _count(prompt)
+        if (completion := usage.get("completion_tokens")) is None:
+            return
+        total = self.output_tokens = _count(completion)
         if continuous and len(self.chunk_t) == len(self.chunk_tokens) + 1:
             self.chunk_tokens.append(max(0, min(32767, total - self._counted)))
             self._counted = total
-        self.prompt_tokens, self.output_tokens = _count(usage["prompt_tokens"]), total
         details = usage.get("prompt_tokens_details")
         if details and (cached := details.get("cached_tokens")) is not None:
             self.cached_tokens = _count(cached)
@@ -238,6 +244,8 @@ class Response:
     def _close_stream(self) -> None:
         assert self.stream is not None
         rest = self.stream.rest.strip()
+        if rest in (b"data: [DONE]", b"data:[DONE]"):
+            self.done = True
         if not self.done and rest:
             return self.fail("half_event", f"the stream ends within an event: {rest[:80]!r}")
         if not self.done and not self.chunk_t and self.output_tokens is None:
@@ -261,7 +269,7 @@ class Response:
             reason = choice.get("finish_reason")
             self.finish_reason = None if reason is None else _name(reason)
             usage = value.get("usage")
-            if usage is not None:
+            if usage:
                 self._usage(usage, False)
         except UnicodeDecodeError:
             return self.fail("bad_utf8", "the response is not UTF-8")
@@ -311,6 +319,8 @@ def _error_message(body: bytes) -> str:
 
 def _count(value: object) -> int:
     """A token count that a record can hold. Raises TypeError for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOKENS:
         raise TypeError("not a token count")
     return value
