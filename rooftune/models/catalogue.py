@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from rooftune.errors import InputError, nearest
 from rooftune.models.config_json import from_config
 from rooftune.models.facts import ModelFacts
+from rooftune.models.layers import AttentionLayers, MlpLayers
 
 SHAPE = ("layers", "hidden_size", "intermediate_size", "heads", "kv_heads", "head_dim", "vocab_size", "max_position")
 QUANTIZATIONS: dict[str, str | None] = {"awq": "awq", "awq_marlin": "awq", "auto_awq": "awq"}
@@ -44,8 +45,7 @@ def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
         raise InputError(
             f"unknown quantization {quantization!r}{nearest(quantization, known)}; known: {', '.join(known)}."
         )
-    kind = QUANTIZATIONS[quantization]
-    return facts if kind == facts.quantization else facts.model_copy(update={"quantization": kind, "weight_bits": None})
+    return facts.stored_as(QUANTIZATIONS[quantization])
 
 
 def model_names() -> list[str]:
@@ -122,4 +122,14 @@ def _row(name: str, row: dict[str, Any]) -> ModelFacts:
     shape = dict(zip(SHAPE, row.pop("shape"), strict=True))
     row.setdefault("architecture", "LlamaForCausalLM")
     hub = next(iter(row["hub_ids"].values()))
-    return ModelFacts(name=name, source=f"config.json of {hub}", **shape, **row)
+    layers, width = shape.pop("layers"), shape.pop("intermediate_size")
+    heads = {key: shape.pop(key) for key in ("heads", "kv_heads", "head_dim")}
+    window, windowed = row.pop("sliding_window", None), row.pop("sliding_layers", None)
+    with_window = (layers if windowed is None else windowed) if window else 0
+    counts = ((layers - with_window, None), (with_window, window))
+    attention = tuple(AttentionLayers(count=n, window=w, **heads) for n, w in counts if n)
+    experts, gated = row.pop("experts", 0), row.pop("gated_mlp", True)
+    chosen = row.pop("experts_per_token", 0)
+    sized = {"expert_width" if experts else "width": width, "experts": experts, "experts_per_token": chosen}
+    mlp = (MlpLayers(count=layers, gated=gated, **sized),)
+    return ModelFacts(name=name, source=f"config.json of {hub}", attention=attention, mlp=mlp, **shape, **row)

@@ -1,321 +1,169 @@
-"""Model facts from a Hugging Face ``config.json``: dense models and mixtures, any head layout and quantisation."""
+"""Model facts from a Hugging Face ``config.json``: what is understood is sized, everything else is refused by its key."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
 
 from rooftune.errors import InputError
+from rooftune.models.attention import POSITION, attention_layers
+from rooftune.models.extras import other_weights
 from rooftune.models.facts import ModelFacts
+from rooftune.models.families import Family, family_of
+from rooftune.models.keys import Json, Keys
+from rooftune.models.mlp import mlp_layers
+from rooftune.models.quantization import with_quantization
+from rooftune.models.refusals import not_modelled
+from rooftune.models.vision import vision_tower
+from rooftune.models.vocabulary import check_layers, check_other_layers, check_understood
 
-if TYPE_CHECKING:
-    from typing_extensions import Required
-
-KEYS: dict[str, tuple[str, ...]] = {
-    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
-    "hidden": ("hidden_size", "n_embd", "d_model", "n_embed"),
-    "heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv_heads": ("num_key_value_heads", "num_kv_heads", "multi_query_group_num"),
-    "intermediate": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
-    "vocab": ("vocab_size", "padded_vocab_size"),
-    "position": ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
-    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
-    "experts_per_token": ("num_experts_per_tok", "experts_per_token", "moe_topk"),
-}
-"""Names of one fact in the configurations of different architectures."""
-PLAIN_MLP = {"gpt2", "gpt_bigcode", "gpt_neox", "gptj", "opt", "falcon", "phi", "starcoder2", "bloom", "mpt"}
-"""Architectures whose MLP has two matrices; all others have a gate as a third."""
-TIED = {
-    "gpt2",
-    "gpt_bigcode",
-    "opt",
-    "falcon",
-    "bloom",
-    "mpt",
-    "starcoder2",
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "gemma3_text",
-    "cohere",
-    "cohere2",
-}
-"""Architectures whose LM head is the embedding when config.json does not say."""
-METHODS = {
-    "awq": "awq",
-    "gptq": "gptq",
-    "auto-round": "gptq",
-    "fp8": "fp8",
-    "fbgemm_fp8": "fp8",
-    "int8": "int8",
-    "mxfp4": "mxfp4",
-}
-METHODS |= {"bitsandbytes": "bitsandbytes", "experts_int8": "int8"}
-
-
-MOST = 2**40
-"""Largest count that a config.json may name: more than any model has of anything."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """One mapping of a config.json, read key by key with an error that names the key."""
-
-    name: str
-    """Of the model, for errors."""
-    values: Mapping[str, object]
-
-    def count(self, keys: Sequence[str], default: int | None = None, *, least: int = 1) -> int:
-        """The first of these keys that is set, as a whole number.
-
-        Raises:
-            InputError: none is set and there is no default, or the value is not a count.
-        """
-        key = next((k for k in keys if self.values.get(k) is not None), None)
-        if key is None:
-            if default is None:
-                raise InputError(
-                    f"the config.json of {self.name} has no {keys[0]}; rooftune models decoder-only transformers."
-                )
-            return default
-        value = self.values[key]
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or value != value
-            or not least <= value <= MOST
-        ):
-            raise self.invalid(key, f"a whole number of {least} or more")
-        return int(value)
-
-    def text(self, key: str) -> str:
-        """A text; empty where the key is missing or null."""
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self.invalid(key, "a text")
-        return value or ""
-
-    def texts(self, key: str) -> list[str]:
-        """A list of texts; empty where the key is missing or null."""
-        value = self.values.get(key)
-        if value is None:
-            return []
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise self.invalid(key, "a list of texts")
-        return value
-
-    def inner(self, key: str) -> Config | None:
-        """A mapping inside this one; None where the key is missing, null or empty."""
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, dict):
-            raise self.invalid(key, "a JSON object")
-        return Config(self.name, value) if value else None
-
-    def invalid(self, key: str, expected: str) -> InputError:
-        """The error for a value of another kind."""
-        found = repr(self.values[key])
-        shown = found if len(found) <= 60 else f"{found[:57]}..."
-        return InputError(f"{key} in the config.json of {self.name} is {shown}, not {expected}.")
-
-
-@dataclass(frozen=True)
-class SlidingWindow:
-    """How far a layer looks back; None = through the whole context."""
-
-    tokens: int | None = None
-    layers: int | None = None
-    """Layers that have the window; None = all."""
+VOCABULARY = ("vocab_size", "padded_vocab_size")
+HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed")
+LANGUAGE = ("text_config", "language_config", "llm_config", "thinker_config")
+"""Keys under which a multimodal model has its language model; a thinker has a ``text_config`` of its own."""
+BESIDE = "hf_quant_config.json"
+NO_TEXT = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+FLATTENED = {"dbrx": ("attn_config", "ffn_config"), "mpt": ("attn_config",)}
+"""Families that keep sizes of their layers one level down."""
 
 
 def from_config(path: Path) -> ModelFacts:
-    """Facts from a ``config.json`` or the folder that has one.
+    """Facts from a ``config.json`` or the folder that holds one, with the ``hf_quant_config.json`` beside it.
 
     Raises:
-        InputError: no such file, not JSON, a key is missing or wrong, or an architecture whose costs are not modelled.
+        InputError: no such file, not JSON, a key is missing, or a model whose costs are not modelled.
     """
     file = path / "config.json" if path.is_dir() else path
     name = file.resolve().parent.name if file.name == "config.json" else file.stem
+    beside = file.parent / BESIDE
+    config = _read(file)
+    quantization = _read(beside) if file.name == "config.json" and beside.is_file() else None
+    return from_mapping(config, name, quantization)
+
+
+def _read(file: Path) -> Json:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} has no config.json; name the folder of a Hugging Face model.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not a valid config.json ({error}).") from None
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{file.parent} has no {file.name}; name the folder of a Hugging Face model.") from None
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}).") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{file} is not a valid config.json (it is not a JSON object).")
-    return from_mapping(config, name)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not a valid {file.name} ({error}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not a valid {file.name} (it is not a JSON object).")
+    return content
 
 
-def from_mapping(config: Mapping[str, object], name: str) -> ModelFacts:
-    """Facts from the content of a config.json; of a multimodal model its language part.
+def from_mapping(config: Json, name: str, beside: Json | None = None) -> ModelFacts:
+    """Facts from the content of a config.json; of a multimodal model its language part and the size of its tower.
 
-    Raises:
-        InputError: a key is missing or wrong, or an architecture whose costs are not modelled.
+    Args:
+        beside: content of the ``hf_quant_config.json`` beside it, which counts where config.json says nothing.
     """
-    whole = Config(name, config)
-    language = whole.inner("text_config")
-    c = Config(name, {**config, **(language.values if language else {})})
-    _refuse(c)
-    heads, hidden = c.count(KEYS["heads"]), c.count(KEYS["hidden"])
-    if not c.values.get("head_dim") and not c.values.get("kv_channels") and hidden < heads:
-        raise InputError(f"the config.json of {name} has more attention heads ({heads}) than hidden units ({hidden}).")
-    kind = c.text("model_type")
-    window = _window(c)
-    tied = config.get("tie_word_embeddings", c.values.get("tie_word_embeddings", kind in TIED))
+    language = _language(config)
+    family = family_of(config, language.keys)
+    k = Keys(language.keys, name, family.defaults_of(nested=language.nested) if family else None)
+    architecture = next((str(a) for a in _list(config.get("architectures"))), "unknown")
+    if architecture.endswith(NO_TEXT):
+        raise not_modelled(name, f"architectures with {architecture!r}", "a model that generates no text")
+    facts = _sized(k, family, config, architecture)
+    stored = (
+        config.get("quantization_config"),
+        config.get("compression_config"),
+        _inner(config).get("quantization_config"),
+    )
+    quantization = next((q for q in stored if isinstance(q, dict) and q), beside)
+    return with_quantization(facts, quantization)
+
+
+def _sized(k: Keys, family: Family | None, config: Json, architecture: str) -> ModelFacts:
+    check_layers(k, family)
+    hidden = k.needed(*HIDDEN)
+    attention = attention_layers(k, family, hidden)
+    check_other_layers(k)
+    layers = sum(a.count for a in attention)
+    mlp = mlp_layers(k, family, hidden, layers)
+    other = other_weights(k, hidden, layers)
+    vocabulary, position = k.needed(*VOCABULARY), k.number(*POSITION) or 2048
+    tied = k.flag("tie_word_embeddings", default=bool(config.get("tie_word_embeddings", False)))
+    dtype = k.text("dtype") or k.text("torch_dtype") or config.get("dtype") or config.get("torch_dtype") or "float16"
+    check_understood(k)
+    tower = vision_tower(config, hidden, k.model)
+    unknown = () if family else (_unlisted(config, k),)
     return ModelFacts(
-        name=name,
-        architecture=(whole.texts("architectures") or ["unknown"])[0],
-        layers=c.count(KEYS["layers"]),
+        name=k.model,
+        architecture=architecture,
         hidden_size=hidden,
-        heads=heads,
-        kv_heads=_kv_heads(c, heads),
-        head_dim=c.count(("head_dim", "kv_channels"), 0, least=0) or hidden // heads,
-        vocab_size=c.count(KEYS["vocab"]),
-        max_position=c.count(KEYS["position"], 2048),
-        tied_embeddings=bool(tied),
-        sliding_window=window.tokens,
-        sliding_layers=window.layers,
-        gated_mlp=kind not in PLAIN_MLP,
-        dtype=c.text("torch_dtype") or c.text("dtype") or "float16",
+        vocab_size=vocabulary,
+        max_position=position,
+        attention=attention,
+        mlp=mlp,
+        tied_embeddings=tied,
+        lookup_parameters=other.tables,
+        other_parameters=other.matrices,
+        vision_parameters=tower.parameters,
+        dtype=str(dtype),
+        notes=(*unknown, *tower.notes),
         source="config.json",
-        **_mlp(c, hidden),
-        **quantization_of(whole.inner("quantization_config") or c.inner("quantization_config")),
     )
 
 
-def _refuse(c: Config) -> None:
-    """Refuse what would be costed wrongly.
+def _unlisted(config: Json, k: Keys) -> str:
+    family = k.stated.get("model_type") or config.get("model_type") or "without a model_type"
+    return f"the family {family} is not known here; all its sizes are taken from its keys"
+
+
+@dataclass(frozen=True)
+class Language:
+    """The keys of the language model in a config.json."""
+
+    keys: dict[str, object]
+    nested: bool
+    """They are one level down, and the keys beside them count where they say nothing."""
+
+
+def _language(config: Json) -> Language:
+    inner = _inner(config)
+    if not inner:
+        return Language(_flat(dict(config)), nested=False)
+    around = {key: value for key, value in config.items() if not isinstance(value, dict)}
+    return Language(_flat({**around, **inner}), nested=True)
+
+
+def _inner(config: Json) -> dict[str, object]:
+    """The mapping inside a config.json that describes the language model; empty where the file itself does.
 
     Raises:
-        InputError: the architecture is not a decoder-only transformer with ordinary attention.
+        InputError: the key holds something else.
     """
-    other_layers = set(c.texts("layer_types")) - {"full_attention", "sliding_attention", "chunked_attention"}
-    if c.values.get("kv_lora_rank"):
-        why = "multi-head latent attention"
-    elif c.values.get("is_encoder_decoder"):
-        why = "an encoder beside its decoder"
-    elif other_layers:
-        why = f"layers that are not attention ({', '.join(sorted(other_layers))})"
-    elif any(a.endswith(("ForMaskedLM", "ForSequenceClassification")) for a in c.texts("architectures")):
-        why = f"no text generation ({c.texts('architectures')[0]})"
-    else:
-        return
-    raise InputError(f"{c.name} has {why}, whose costs rooftune does not model; use a decoder-only transformer.")
+    for key in LANGUAGE:
+        inner = config.get(key)
+        if inner and not isinstance(inner, dict):
+            raise InputError(f"{key} in config.json is {str(inner)[:60]}, not a JSON object.")
+        if isinstance(inner, dict) and inner:
+            deeper = inner.get("text_config")
+            return deeper if isinstance(deeper, dict) else inner
+    return {}
 
 
-def _kv_heads(c: Config, heads: int) -> int:
-    if c.values.get("model_type") == "falcon" and not c.values.get("new_decoder_architecture"):
-        return 1 if c.values.get("multi_query", True) else heads
-    if c.values.get("multi_query") and not any(c.values.get(k) for k in KEYS["kv_heads"]):
-        return 1
-    return c.count(KEYS["kv_heads"], heads)
+def _flat(language: dict[str, object]) -> dict[str, object]:
+    for key in FLATTENED.get(str(language.get("model_type")), ()):
+        below = language.pop(key, None)
+        if isinstance(below, dict):
+            language = {**below, **language}
+    return {key: value for key, value in language.items() if not _of_other_parts(key, value)}
 
 
-def _window(c: Config) -> SlidingWindow:
-    window = c.count(("sliding_window",), 0, least=0) if c.values.get("use_sliding_window", True) else 0
-    if not window:
-        return SlidingWindow()
-    types = c.texts("layer_types")
-    if types:
-        count = types.count("sliding_attention")
-        return SlidingWindow(window, count) if count else SlidingWindow()
-    layers = c.count(KEYS["layers"])
-    if c.values.get("model_type") == "gemma2":
-        return SlidingWindow(window, layers // 2)
-    pattern = c.count(("sliding_window_pattern",), 0, least=0)
-    return SlidingWindow(window, layers - layers // pattern if pattern else None)
+def _of_other_parts(key: str, value: object) -> bool:
+    """Whether a key describes no layer of the language model: other parts of the model, and how weights are stored."""
+    if key in ("quantization_config", "compression_config"):
+        return True
+    return isinstance(value, dict) and key.split("_")[0] in (
+        "vision", "vit", "audio", "speech", "talker", "code2wav", "token2wav", "projector", "generation", "thinker", "text",
+    )  # fmt: skip
 
 
-class MlpFields(TypedDict, total=False):
-    """The fields of ModelFacts that describe the MLP."""
-
-    intermediate_size: Required[int]
-    experts: int
-    experts_per_token: int
-    shared_expert_intermediate_size: int
-    dense_layers: int
-    dense_intermediate_size: int
-
-
-def _mlp(c: Config, hidden: int) -> MlpFields:
-    experts = c.count(KEYS["experts"], 1, least=0)
-    wide = c.count(KEYS["intermediate"], 4 * hidden)
-    if experts <= 1:
-        return {"intermediate_size": wide}
-    width = c.count(("moe_intermediate_size",), wide)
-    shared = c.count(("shared_expert_intermediate_size",), 0, least=0)
-    plain_layers = c.values.get("mlp_only_layers")
-    if plain_layers is not None and not isinstance(plain_layers, list):
-        raise c.invalid("mlp_only_layers", "a list of layers")
-    return {
-        "intermediate_size": width,
-        "experts": experts,
-        "experts_per_token": c.count(KEYS["experts_per_token"], 1),
-        "shared_expert_intermediate_size": shared or c.count(("n_shared_experts",), 0, least=0) * width,
-        "dense_layers": c.count(("first_k_dense_replace",), 0, least=0) or len(plain_layers or []),
-        "dense_intermediate_size": wide,
-    }
-
-
-class QuantizationFields(TypedDict, total=False):
-    """The fields of ModelFacts that describe quantised weights."""
-
-    quantization: str
-    group_size: int
-    weight_bits: int
-
-
-def quantization_of(q: Config | None) -> QuantizationFields:
-    """What a ``quantization_config`` says about the weights.
-
-    Raises:
-        InputError: a method whose weights rooftune cannot size.
-    """
-    if q is None:
-        return {}
-    method, algorithm = q.text("quant_method").lower(), q.text("quant_algo").upper()
-    if method in ("compressed-tensors", "compressed_tensors"):
-        return _compressed_tensors(q)
-    if method == "modelopt" or "quant_algo" in q.values:
-        method = "nvfp4" if "FP4" in algorithm else "fp8"
-        return {"quantization": method, "group_size": 16 if method == "nvfp4" else 128}
-    if method not in METHODS:
-        raise InputError(
-            f"{q.name} is quantised with {method or 'an unnamed method'}, which rooftune cannot size; "
-            f"known: {', '.join(METHODS)}, compressed-tensors, modelopt."
-        )
-    found: QuantizationFields = {"quantization": METHODS[method], "group_size": _group_size(q) or 128}
-    if method == "bitsandbytes":
-        eight = bool(q.values.get("load_in_8bit") or q.values.get("_load_in_8bit"))
-        return {**found, "group_size": 64, "weight_bits": 8 if eight else 4}
-    if method == "mxfp4":
-        return {**found, "group_size": 32}
-    bits = q.count(("bits",), 0, least=0)
-    return {**found, "weight_bits": bits} if bits else found
-
-
-def _group_size(q: Config) -> int:
-    """Weights that share a scale; -1 = a whole column, 0 = not said."""
-    return q.count(("group_size",), 0, least=-1)
-
-
-def _compressed_tensors(q: Config) -> QuantizationFields:
-    groups = q.inner("config_groups")
-    first = groups.inner(next(iter(groups.values))) if groups else None
-    if first is None:
-        raise InputError(
-            f"{q.name} has a compressed-tensors quantisation without config_groups; rooftune cannot size its weights."
-        )
-    weights = first.inner("weights") or Config(q.name, {})
-    bits, kind = weights.count(("num_bits",), 8), weights.text("type") or "int"
-    group = _group_size(weights) or -1
-    if kind == "float":
-        return {"quantization": "fp8" if bits == 8 else "nvfp4", "group_size": group}
-    if first.values.get("input_activations") and bits == 8:
-        return {"quantization": "int8", "group_size": group}
-    return {"quantization": "gptq", "group_size": group, "weight_bits": bits}
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from rooftune.models.facts import ModelFacts
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from rooftune.models.facts import PARTS, ModelFacts, Part
+
+Floats = npt.NDArray[np.float64]
 
 WEIGHT_BITS = {None: 16, "fp8": 8, "int8": 8, "awq": 4, "gptq": 4, "mxfp4": 4, "nvfp4": 4, "bitsandbytes": 4}
+WEIGHT_BITS |= {"mxfp8": 8, "torchao": 8}
 """Bits of a weight in a layer's matrix by quantisation, where ``ModelFacts.weight_bits`` does not say otherwise."""
-SCALE_BYTES = {"awq": 2.5, "gptq": 2.5, "mxfp4": 1.0, "nvfp4": 1.0, "bitsandbytes": 4.0}
+SCALE_BYTES = {"awq": 2.5, "gptq": 2.5, "mxfp4": 1.0, "nvfp4": 1.0, "mxfp8": 1.0, "bitsandbytes": 4.0}
 """Bytes for each group of weights: AWQ and GPTQ have an FP16 scale and a 4-bit zero point, the others a scale. FP8 and
 INT8 have one scale per row or matrix, which is left out."""
 
@@ -18,65 +26,79 @@ def bytes_per_linear_weight(facts: ModelFacts) -> float:
     return bits / 8 + SCALE_BYTES.get(facts.quantization or "", 0.0) / group
 
 
+def part_bytes(facts: ModelFacts, part: Part, *, active_only: bool = False) -> float:
+    """Bytes of one kind of matrices over all layers, each as it is stored; routers are never quantised."""
+    weights = facts.weights(part, active_only=active_only)
+    if part == "router":
+        return weights * 2.0
+    apart = [a for a in facts.stored_apart if a.part == part]
+    rest = 1 - sum(a.share for a in apart)
+    return weights * (rest * bytes_per_linear_weight(facts) + sum(a.share * a.bits / 8 for a in apart))
+
+
 def linear_bytes(facts: ModelFacts, active_only: bool = False) -> float:
     """Bytes of the layers' matrices."""
-    count = facts.active_linear_parameters if active_only else facts.linear_parameters
-    return count * bytes_per_linear_weight(facts)
+    return sum(part_bytes(facts, part, active_only=active_only) for part in PARTS)
 
 
-def touched_linear_bytes(facts: ModelFacts, tokens: float) -> float:
+@overload
+def touched_linear_bytes(facts: ModelFacts, tokens: float) -> float: ...
+@overload
+def touched_linear_bytes(facts: ModelFacts, tokens: npt.NDArray[np.int64]) -> Floats: ...
+def touched_linear_bytes(facts: ModelFacts, tokens: float | npt.NDArray[np.int64]) -> float | Floats:
     """Bytes of the layers' matrices that a step with this many tokens reads: of a mixture only the experts in use.
 
     Experts are taken as chosen evenly and independently.
     """
-    if facts.experts == 1:
-        return linear_bytes(facts)
-    chosen: float = 1 - (1 - facts.experts_per_token / facts.experts) ** tokens
-    always = facts.active_linear_parameters - _expert_weights(facts, facts.experts_per_token)
-    weights = always + chosen * _expert_weights(facts, facts.experts)
-    return weights * bytes_per_linear_weight(facts)
-
-
-def _expert_weights(facts: ModelFacts, experts: int) -> int:
-    per_expert = (3 if facts.gated_mlp else 2) * facts.hidden_size * facts.intermediate_size
-    return (facts.layers - facts.dense_layers) * experts * per_expert
+    every = linear_bytes(facts)
+    idle = part_bytes(facts, "experts") * np.power(1 - facts.experts_per_token / facts.experts, tokens)
+    left = every - (idle if facts.experts > 1 else 0.0 * idle)
+    return float(left) if np.ndim(tokens) == 0 else np.asarray(left, dtype=np.float64)
 
 
 def lm_head_bytes(facts: ModelFacts) -> float:
-    """Bytes of the LM head (16 bits, not quantised)."""
-    return facts.embedding_parameters * 2.0
+    """Bytes of the LM head: 16 bits, unless the checkpoint quantises it."""
+    apart = [a for a in facts.stored_apart if a.part == "lm_head"]
+    bits = 16.0 - sum(a.share * (16.0 - a.bits) for a in apart)
+    return facts.embedding_parameters * bits / 8
 
 
 def weight_bytes(facts: ModelFacts, tensor_parallel: int = 1) -> float:
-    """Bytes of all weights on one GPU: matrices as quantised, embedding and LM head in 16 bits."""
-    tables = 1 if facts.tied_embeddings else 2
-    return (linear_bytes(facts) + tables * lm_head_bytes(facts)) / tensor_parallel
+    """Bytes of all weights on one GPU: matrices as quantised, tables and the vision tower in 16 bits."""
+    tables = facts.lookup_parameters + facts.vision_parameters
+    if not facts.tied_embeddings:
+        tables += facts.embedding_parameters
+    return (linear_bytes(facts) + lm_head_bytes(facts) + 2.0 * tables) / tensor_parallel
 
 
 def attention_flops(facts: ModelFacts, query_key_pairs: float) -> float:
-    """FLOPs of attention for this many query-key pairs: 4 · heads · head_dim per pair and layer (QK and PV)."""
-    return 4.0 * facts.layers * facts.heads * facts.head_dim * query_key_pairs
+    """FLOPs of attention over all layers, each with this number of query-key pairs (QK and PV)."""
+    return sum(a.flops_per_pair() for a in facts.attention) * query_key_pairs
 
 
 def full_kv_share(facts: ModelFacts) -> float:
-    """Share of the KV bytes that is in layers without a sliding window."""
-    return 1 - facts.windowed_layers / facts.layers
+    """Share of the KV bytes that is read in layers without a sliding window."""
+    whole = sum(a.kv_bytes(1.0) for a in facts.attention)
+    return sum(a.kv_bytes(1.0) for a in facts.attention if not a.window) / whole
 
 
 def full_arithmetic_share(facts: ModelFacts) -> float:
     """Share of attention's FLOPs per query-key pair that is in layers without a sliding window."""
-    return 1 - facts.windowed_layers / facts.layers
+    return sum(a.flops_per_pair() for a in facts.attention if not a.window) / attention_flops(facts, 1.0)
 
 
 def flops_per_token(facts: ModelFacts, context: float, *, lm_head: bool = True) -> float:
     """FLOPs of one token at a context length: two per weight that it goes through, and attention."""
     weights = facts.active_linear_parameters + (facts.embedding_parameters if lm_head else 0)
-    return 2.0 * weights + attention_flops(facts, facts.attended(context))
+    return 2.0 * weights + sum(a.flops_per_pair() * a.attended(context) for a in facts.attention)
 
 
-def kv_read_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_value: float = 2.0) -> float:
-    """Bytes of KV cache that one decode step reads: of every sequence what its layers look back at."""
-    return batch * facts.attended(context) * facts.kv_bytes_per_token(kv_bytes_per_value)
+def kv_read_bytes(
+    facts: ModelFacts, batch: float, context: float, kv_bytes_per_value: float = 2.0, tensor_parallel: int = 1
+) -> float:
+    """Bytes of KV cache that one decode step reads on one GPU: of every sequence what its layers look back at."""
+    read = (a.attended(context) * a.kv_bytes(kv_bytes_per_value, tensor_parallel) for a in facts.attention)
+    return batch * sum(read)
 
 
 def decode_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_value: float = 2.0) -> float:
@@ -88,17 +110,8 @@ def decode_bytes(facts: ModelFacts, batch: float, context: float, kv_bytes_per_v
 def prefill_flops(facts: ModelFacts, tokens: float) -> float:
     """FLOPs of the prefill of one prompt: layers for every token, causal attention, LM head for the last token."""
     linear = 2.0 * facts.active_linear_parameters * tokens
-    return linear + attention_flops(facts, causal_pairs(facts, tokens)) + 2.0 * facts.embedding_parameters
-
-
-def causal_pairs(facts: ModelFacts, tokens: float) -> float:
-    """Query-key pairs of a prompt under causal attention, as the mean over the layers."""
-    whole = tokens * tokens / 2
-    window = facts.sliding_window
-    if not window or tokens <= window:
-        return whole
-    share = facts.windowed_layers / facts.layers
-    return share * (tokens * window - window * window / 2) + (1 - share) * whole
+    attention = sum(a.flops_per_pair() * a.causal_pairs(tokens) for a in facts.attention)
+    return linear + attention + 2.0 * facts.embedding_parameters
 
 
 def prefill_bytes(facts: ModelFacts, tokens: float, kv_bytes_per_value: float = 2.0) -> float:

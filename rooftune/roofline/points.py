@@ -105,7 +105,7 @@ def _weights(facts: ModelFacts, config: EngineConfig) -> ModelFacts:
     asked = config.quantization
     if asked is None or asked not in QUANTIZATIONS or QUANTIZATIONS[asked] == facts.quantization:
         return facts
-    return facts.model_copy(update={"quantization": QUANTIZATIONS[asked], "weight_bits": None})
+    return facts.stored_as(QUANTIZATIONS[asked])
 
 
 def _notes(hardware: Hardware, trials: list[TrialResult], found: list[Roof]) -> list[str]:

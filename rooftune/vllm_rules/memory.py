@@ -61,7 +61,7 @@ def kv_cache_tokens(
 
 def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
     """Bytes of KV cache per token on one GPU: heads are split, at least one stays on each."""
-    return facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / r.tensor_parallel)
+    return facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel)
 
 
 def kv_cache_bytes(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> float:

@@ -45,7 +45,9 @@ def test_a_window_bounds_attention() -> None:
     facts = model_facts("mistral-7b")
     assert costs.flops_per_token(facts, 8192) == costs.flops_per_token(facts, 4096)
     assert costs.kv_read_bytes(facts, 1, 8192) == costs.kv_read_bytes(facts, 1, 4096)
-    whole = facts.model_copy(update={"sliding_window": None})
+    whole = facts.model_copy(
+        update={"attention": tuple(a.model_copy(update={"window": None}) for a in facts.attention)}
+    )
     assert costs.prefill_flops(facts, 4096) == costs.prefill_flops(whole, 4096)
     assert costs.prefill_flops(facts, 8192) < costs.prefill_flops(whole, 8192)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.models.costs import linear_bytes
+from rooftune.models.costs import linear_bytes, touched_linear_bytes
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.steptime.constants import Constants
 from rooftune.vllm_rules.resolve import Resolved
@@ -28,7 +28,7 @@ def linear_seconds(
     c = k.linear[r.kernel]
     if r.kernel == "awq_gemm":
         return _awq(gpu, facts, r, c, rows, flops, decode=decode)
-    streamed = _streamed_bytes(facts, rows) / n
+    streamed = touched_linear_bytes(facts, rows) / n
     return matrix_seconds(gpu, c, _rate_of(r), rows, streamed, flops)
 
 
@@ -52,16 +52,6 @@ def rate(gpu: Accelerator, kind: str) -> float:
 
 def _rate_of(r: Resolved) -> str:
     return r.kernel if r.kernel in ("fp8", "int8") else r.dtype
-
-
-def _streamed_bytes(facts: ModelFacts, rows: Ints) -> float | Floats:
-    """Bytes of weights that are read: all of them, or of a mixture those of the experts that the rows choose."""
-    total = linear_bytes(facts)
-    if facts.experts == 1:
-        return total
-    touched = 1 - (1 - facts.experts_per_token / facts.experts) ** rows
-    share = facts.attention_parameters / facts.linear_parameters
-    return np.asarray(total * (share + (1 - share) * touched))
 
 
 def _awq(

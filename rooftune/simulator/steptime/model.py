@@ -12,7 +12,7 @@ import numpy.typing as npt
 from packaging.version import Version
 
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.models.costs import attention_flops, full_arithmetic_share, full_kv_share, lm_head_bytes
+from rooftune.models.costs import attention_flops, full_arithmetic_share, full_kv_share, kv_read_bytes, lm_head_bytes
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
@@ -49,8 +49,8 @@ class StepTime:
         self.gpu, self.facts, self.r = gpu, facts, config
         self.k = constants or constants_for(gpu, calibration=calibration)
         self.host = self.k.host
-        r, n = config, config.tensor_parallel
-        self.kv_bytes = facts.kv_bytes_per_token(r.kv_bytes_per_value) * max(1 / facts.kv_heads, 1 / n)
+        r = config
+        self.kv_bytes = kv_read_bytes(facts, 1, 1, r.kv_bytes_per_value, r.tensor_parallel)
         rows = np.arange(r.max_num_batched_tokens + 1)
         self.linear_mixed = self._linear(rows, decode=False)
         self.linear_decode = self._linear(_padded(rows, list(r.capture_sizes)), decode=True)
