@@ -1,4 +1,4 @@
-"""Model facts from a Hugging Face ``config.json``: what is understood is sized, everything else is refused by its key."""
+"""Model facts from a Hugging Face ``config.json``: what is understood is sized, the rest is refused by its key."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ VOCABULARY = ("vocab_size", "padded_vocab_size")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed")
 LANGUAGE = ("text_config", "language_config", "llm_config", "thinker_config")
 """Keys under which a multimodal model has its language model; a thinker has a ``text_config`` of its own."""
+OTHER_PARTS = {
+    "vision", "vit", "audio", "speech", "talker", "code2wav", "token2wav", "projector", "generation", "thinker", "text",
+}  # fmt: skip
+"""First words of keys whose mappings describe other parts of a model."""
 BESIDE = "hf_quant_config.json"
 NO_TEXT = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 FLATTENED = {"dbrx": ("attn_config", "ffn_config"), "mpt": ("attn_config",)}
@@ -160,9 +164,7 @@ def _of_other_parts(key: str, value: object) -> bool:
     """Whether a key describes no layer of the language model: other parts of the model, and how weights are stored."""
     if key in ("quantization_config", "compression_config"):
         return True
-    return isinstance(value, dict) and key.split("_")[0] in (
-        "vision", "vit", "audio", "speech", "talker", "code2wav", "token2wav", "projector", "generation", "thinker", "text",
-    )  # fmt: skip
+    return isinstance(value, dict) and key.split("_")[0] in OTHER_PARTS
 
 
 def _list(value: object) -> list[object]:

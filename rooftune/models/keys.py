@@ -14,7 +14,7 @@ MOST = 2**40
 class Keys:
     """The keys that describe one language model.
 
-    A fact may have several names. A stated name wins over a default; a null is stated too, and means that there is none.
+    A fact may have several names. A stated name wins over a default; a stated null means that there is none.
     """
 
     def __init__(self, stated: Json, model: str, defaults: Json | None = None) -> None:

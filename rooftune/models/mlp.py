@@ -12,7 +12,8 @@ from rooftune.models.layers import MlpLayers
 WIDTH = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 CHOSEN = (
-    "num_experts_per_tok", "experts_per_token", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k", "top_k_experts",
+    "num_experts_per_tok", "experts_per_token", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k",
+    "top_k_experts",
 )  # fmt: skip
 EXPERT_WIDTH = ("moe_intermediate_size", "expert_ffn_hidden_size")
 DENSE_WIDTH = ("intermediate_size_mlp", "dense_intermediate_size", "prefix_dense_intermediate_size")
@@ -50,7 +51,8 @@ def _shape(k: Keys, family: Family | None, width: int, sparse: bool) -> MlpLayer
         return MlpLayers(count=1, width=dense, gated=gated)
     if not 0 < chosen <= experts:
         raise InputError(
-            f"{k.model}: a token goes through {chosen} of {experts} experts ({CHOSEN[0]}, {EXPERTS[0]}); correct one of them."
+            f"{k.model}: a token goes through {chosen} ({CHOSEN[0]}) of {experts} experts ({EXPERTS[0]}); "
+            "correct one of them."
         )
     return MlpLayers(
         count=1,

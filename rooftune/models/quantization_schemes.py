@@ -68,8 +68,8 @@ def plan_of(q: Json, model: str) -> Plan | None:
     if reader is None:
         known = ", ".join(sorted(METHODS))
         raise InputError(
-            f"{model} is quantised with {method or 'an unnamed method'} (quantization_config.quant_method), whose weights "
-            f"rooftune cannot size; known are {known}; {WAY_OUT}."
+            f"{model} is quantised with {method or 'an unnamed method'} (quantization_config.quant_method), whose "
+            f"weights rooftune cannot size; known are {known}; {WAY_OUT}."
         )
     return reader(Source(q, model, method))
 

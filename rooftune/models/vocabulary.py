@@ -17,13 +17,13 @@ from rooftune.models.refusals import not_modelled, not_understood
 STRUCTURAL = re.compile(
     r"layer|head|expert|attn|attention|mlp|ffn|ssm|mamba|conv|linear|state|window|sliding|chunk|quant|latent|lora|rank"
     r"|hidden|intermediate|block|router|moe|kv|swa|gate|gating|index|topk|top_k|recurr|rnn|lru|delta|kda|mtp|nextn"
-    r"|altup|laurel|gram|hc_|sparse|compress|share|pattern|interleave|interval|proj|width|depth|loop|memory|cross|encoder"
-    r"|multi_query|d_model|d_ff|d_kv"
+    r"|altup|laurel|gram|hc_|sparse|compress|share|pattern|interleave|interval|proj|width|depth|loop|memory|cross"
+    r"|encoder|multi_query|d_model|d_ff|d_kv"
 )
 """Names of keys that may say what a layer costs."""
 NOT_STRUCTURAL = re.compile(
-    r"token_id$|token_index$|_token$|^id2label$|^label2id$|^auto_map$|rope_(scaling|parameters|theta)$|template|conversation"
-    r"|tokenizer|processor|version$|_name$|_path$"
+    r"token_id$|token_index$|_token$|^id2label$|^label2id$|^auto_map$|rope_(scaling|parameters|theta)$"
+    r"|template|conversation|tokenizer|processor|version$|_name$|_path$"
 )
 WITHOUT_EFFECT = re.compile(
     r"^(mamba|linear|ssm|conv|time_step|attn_layer|use_mamba)_|^(full_attention_interval|conv_L_cache)$"

@@ -1,7 +1,7 @@
 """What model cards and reports say of public models whose config.json is in ``data/configs``.
 
-The configurations were written by hand from the public files of the hub ids below: keys about layers, heads, experts and
-quantisation as published, most others left out. Parameters agree with transformers' own model classes within 0.1 %.
+The configurations were written by hand from the public files of the hub ids below: keys about layers, heads, experts
+and quantisation as published, most others left out. Parameters agree with transformers' own model classes within 0.1 %.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from rooftune.models.config_json import from_mapping
 
 FILES = sorted(DATA.glob("configs/*.json")) + sorted(DATA.glob("refused/*.json"))
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 3, 7.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", "128", [], [1], ["x"], [None],
-    {}, {"a": 1}, [[1]], [{}], "re:(", ["re:(", "*", "[", "."], {"group_0": None}, {"weights": 3},
+    None, True, False, 0, 1, -1, 3, 7.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", "128", [], [1], ["x"],
+    [None], {}, {"a": 1}, [[1]], [{}], "re:(", ["re:(", "*", "[", "."], {"group_0": None}, {"weights": 3},
 )  # fmt: skip
 
 
