@@ -81,7 +81,7 @@ def sample(workload: Workload, requests: int = LONG, seed: int | None = None) ->
     arrivals = workload.arrivals
     if isinstance(arrivals, (spec.Closed, spec.Ramp)):
         raise InputError(
-            f"arrivals of the kind {arrivals.process} have no rate to vary; use poisson, constant, gamma, burst or trace."
+            f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma, burst or trace."
         )
     if isinstance(arrivals, spec.Trace):
         plan = draw(workload, seed=seed)
@@ -96,6 +96,11 @@ def sample(workload: Workload, requests: int = LONG, seed: int | None = None) ->
 def _starts(plan: RequestPlan) -> int:
     """Requests that arrive by themselves: all but the later turns of conversations."""
     return int((plan.turn == 0).sum())
+
+
+def at_speed(plan: RequestPlan, speed: float) -> RequestPlan:
+    """The plan in the time of a server of speed 1, where ``plan`` is meant for one ``speed`` times as fast."""
+    return replace(plan, arrival_s=plan.arrival_s * speed, think_s=plan.think_s * speed)
 
 
 def slo_ratios(run: SimulatedRun, slo: Slo, speed: float = 1.0) -> dict[str, Floats]:
@@ -132,7 +137,7 @@ class Response:
 
     def ratios(self, rate_per_s: float) -> dict[str, Floats]:
         """SLO ratios by limit of every request of the sample at that rate."""
-        plan = self.drawn.at(rate_per_s / self.speed)
+        plan = at_speed(self.drawn.at(rate_per_s), self.speed)
         engine = self.engine
         self.runs += 1
         run = run_fast(
@@ -159,24 +164,29 @@ class Response:
         return slice(int(SETTLING * len(self.drawn.plan)), None)
 
 
-def capacity(engine: EmulatedEngine, drawn: Sample, *, tolerance: float = TOLERANCE) -> PredictedCapacity:
+def capacity(
+    engine: EmulatedEngine, drawn: Sample, *, tolerance: float = TOLERANCE, speed: float = 1.0
+) -> PredictedCapacity:
     """The capacity of one engine on a sample of requests, to ``tolerance``.
 
     A short part of the sample brackets the crossing, the whole sample settles it.
+
+    Args:
+        speed: of the server, relative to the engine's step times.
 
     Raises:
         InputError: the sample holds no requests.
     """
     if not len(drawn.plan):
         raise InputError("the workload's sample holds no requests; raise its rate or its duration.")
-    whole = Response(engine, drawn)
+    whole = Response(engine, drawn, speed)
     top = saturated_rate(whole.drawn.plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
     if top is None:
         return PredictedCapacity(0.0, next(iter(drawn.slo.limits_ms())), NEVER, 0.0, whole.runs)
     requests_each = len(whole.drawn.plan) / max(1, _starts(whole.drawn.plan))
-    top = top / requests_each
+    top = top * speed / requests_each
     part = _part(drawn)
-    coarse = whole if part is drawn else Response(engine, part)
+    coarse = whole if part is drawn else Response(engine, part, speed)
     low = _feasible(coarse.log_ratio, top)
     if low is None:
         slowest = top * SLOWEST

@@ -52,7 +52,7 @@ class Round:
 
 
 ROUNDS = (Round(1_000, 0.8), Round(4_000, 0.93), Round(30_000, 1.0))
-"""A sample of 1,000 requests overestimates the capacity by 5 to 10 %, one of 30,000 by about 1 % (benchmarks.simulator)."""
+"""A sample of 1,000 requests overestimates the capacity by 5 to 10 %, one of 30,000 by 1 to 2 %."""
 
 
 @dataclass(frozen=True)
