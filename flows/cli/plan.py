@@ -59,15 +59,36 @@ def show_plan(found: Plan) -> None:
     if target.calibration is not None:
         print(f"predictions calibrated with {target.calibration.path} (sha256 {target.calibration.sha256[:12]})")
     print(f"objective: {found.objective.metric}, {found.objective.direction} is better\n")
-    print(f"baseline: {found.candidate('baseline').command}\n")
+    print(f"baseline: {found.candidate('baseline').command}")
+    for line in start_words(found):
+        print(line)
+    print()
     if found.unmodelled:
         print(f"not modelled by the predictions: {', '.join(found.unmodelled)}\n")
     rows = []
     for c in found.candidates:
         gate = next((g for g in c.gates if g.verdict not in ("open", "trap")), None)
         reason = gate.reason if gate else (c.expected.sentence if c.expected else c.hypothesis)
-        rows.append([c.phase, c.id, _change(c.change), gate.verdict if gate else "to measure", reason])
+        state: str = gate.verdict if gate else "to measure"
+        if c.id == "baseline" and found.refusal is not None:
+            state, reason = (
+                ("would not start" if found.blocked else "may not start"),
+                f"see above ({found.refusal.rule})",
+            )
+        rows.append([c.phase, c.id, _change(c.change), state, reason])
     terminal.table(["Phase", "Candidate", "Change", "State", "Expected effect, or why not"], rows)
+
+
+def start_words(found: Plan) -> list[str]:
+    """Whether the baseline would start, its memory, and the context that rooftune set."""
+    words = [f"{found.context.sentence}."] if found.context else []
+    words += [f"{found.memory.sentence}."] if found.memory else []
+    if found.refusal is not None:
+        may = "would not start" if found.blocked else "may not start, by an estimate"
+        words.append(
+            f"The baseline {may}: {found.refusal.sentence} (rule {found.refusal.rule}: {found.refusal.source})"
+        )
+    return words
 
 
 def _change(change: Mapping[str, FlagValue | None]) -> str:

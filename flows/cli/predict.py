@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import BaseModel
 from typer import Option
 
 from flows.cli import terminal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BESIDES_METRICS = (
     "bottleneck",
     "kv_cache_tokens",
+    "memory",
+    "context",
     "served_rate_per_s",
     "overloaded",
     "error_band",
@@ -93,7 +96,8 @@ def predict(
 
 def _rest(found: Prediction) -> dict[str, Any]:
     """What a prediction has besides its metrics."""
-    return {name: getattr(found, name) for name in BESIDES_METRICS if name not in found.metrics}
+    values = {name: getattr(found, name) for name in BESIDES_METRICS if name not in found.metrics}
+    return {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in values.items()}
 
 
 def _sentences(found: Prediction) -> list[str]:
@@ -102,7 +106,7 @@ def _sentences(found: Prediction) -> list[str]:
         served = f" It serves about {rate(found.served_rate_per_s, 'request')}." if found.served_rate_per_s else ""
         lines.append(f"Overloaded: the queue grows until the load ends.{served}")
     lines.append(f"Bottleneck: {found.bottleneck}.")
-    lines.append(f"KV cache: {found.kv_cache_tokens:,} tokens.")
+    lines.append(f"KV cache: {found.kv_cache_tokens:,} tokens; {found.memory.sentence}.")
     if isinstance(found.error_band, (int, float)):
         lines.append(f"Simulated: on similar cases the error was within {100 * found.error_band:.0f} %.")
     elif found.error_band:

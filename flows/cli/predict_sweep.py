@@ -41,6 +41,8 @@ def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure
         return
     print(f"{above}Every figure is simulated.\n")
     terminal.table([found.flag, *HEADS[1:]], [_cells(row) for row in found.rows], right=tuple(range(7)))
+    for sentence in _refusals(found):
+        print(f"\n{sentence}")
     if found.best is not None:
         print(f"\nBest by {found.metric}: {found.flag}={found.best.value}.")
     for sentence in found.why:
@@ -48,9 +50,21 @@ def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure
     print(f"Figure: {path}")
 
 
+def _refusals(found: FlagSweep) -> list[str]:
+    """One sentence for each rule that refuses values, with the words for the first of them."""
+    by_rule: dict[str, list[SweepRow]] = {}
+    for row in found.rows:
+        if row.prediction is None:
+            by_rule.setdefault(row.rule, []).append(row)
+    return [
+        f"Would not start ({rule}) with {', '.join(str(row.value) for row in rows)}: {rows[0].refusal}"
+        for rule, rows in by_rule.items()
+    ]
+
+
 def _cells(row: SweepRow) -> list[str]:
     if row.prediction is None:
-        return [str(row.value), *["–"] * 6, f"would not start: {row.refusal}"]
+        return [str(row.value), *["–"] * 6, f"would not start ({row.rule})"]
     m = row.prediction.metrics
     served = row.prediction.served_rate_per_s if row.prediction.overloaded else None
     names = ("median_tpot_ms", "p99_tpot_ms", "median_ttft_ms", "request_goodput")
@@ -69,7 +83,7 @@ def _json(found: FlagSweep) -> dict[str, Any]:
     for row in found.rows:
         p = row.prediction
         more = (
-            {"refusal": row.refusal}
+            {"rule": row.rule, "refusal": row.refusal}
             if p is None
             else {**p.metrics, "overloaded": p.overloaded, "bottleneck": p.bottleneck}
         )

@@ -18,6 +18,7 @@ from flows.inputs.flat import flat_command
 from flows.inputs.parameters import ServerOptions
 
 if TYPE_CHECKING:
+    from flows.inputs.targets import EmulatedServer
     from rooftune.vllm_rules.config import FlagValue
 
 Port = Annotated[int, Option("--port", min=1, max=65535, help="Port to listen on.")]
@@ -59,6 +60,7 @@ def simulate(
     from rooftune.simulator.front.__main__ import main
 
     chosen = chosen_server(server)
+    _check_start(chosen)
     choose_port(port, host)
     words = ["--gpu", chosen.gpu, "--model", chosen.model, "--engine-version", chosen.engine_version]
     words += ["--host", host, "--port", str(port)]
@@ -70,6 +72,23 @@ def simulate(
     if as_json:
         _announce(host, port, {**description(chosen), "model": served_model_name or chosen.model})
     return main(words)
+
+
+def _check_start(server: EmulatedServer) -> None:
+    """Refuse a server that vLLM would not start.
+
+    Raises:
+        EngineError: the message has vLLM's words and a way out.
+    """
+    from rooftune.hardware.named import accelerator
+    from rooftune.models.catalogue import model_facts
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.start.startup import startup
+
+    quantization = server.flags.get("quantization")
+    facts = model_facts(server.model, quantization=str(quantization) if quantization else None)
+    config = EngineConfig(model=server.model).with_change(server.flags)
+    startup(accelerator(server.gpu), facts, config, server.engine_version).started()
 
 
 def _announce(host: str, port: int, about: dict[str, Any]) -> None:

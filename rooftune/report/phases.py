@@ -74,6 +74,8 @@ def _baseline(run: RunData) -> list[str]:
 def starting_point(run: RunData) -> list[str]:
     """What the engine resolved its flags to, and what the roofline shows for the baseline."""
     lines = []
+    if run.plan.context is not None:
+        lines.append(f"- {sentence(run.plan.context.sentence)} Raise it where longer requests have to be served.")
     trials = run.of("baseline")
     if trials:
         lines.append(f"- The engine reports: {effective_words(trials[-1].effective)}.")

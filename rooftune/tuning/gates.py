@@ -11,7 +11,7 @@ from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator, Capability, Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning.plan import Candidate, Gate
-from rooftune.vllm_rules.attention import attention_backend
+from rooftune.vllm_rules.attention import AttentionShape, attention_backend
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
 from rooftune.vllm_rules.graphs import graphs
@@ -57,7 +57,7 @@ def _attention(config: EngineConfig, gpu: Accelerator, facts: ModelFacts | None,
     if gpu.kind == "cuda" and gpu.compute_capability is None:
         return None
     try:
-        return attention_backend(gpu, config, engine, facts.head_dim if facts else 128)
+        return attention_backend(gpu, config, engine, AttentionShape.of(facts))
     except EngineError:
         return None
 

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.engines.target import Target
 from rooftune.formatting import change_range
+from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.start.context import FittedContext
+from rooftune.vllm_rules.start.startup import Refusal
 
 VerdictName = Literal[
     "applied",
@@ -112,6 +115,17 @@ class Plan(BaseModel):
     unmodelled: list[str] = Field(
         default_factory=list, description="flags of the baseline that the predictions leave out, with the reason"
     )
+
+    context: FittedContext | None = Field(
+        default=None, description="the context of the baseline, where rooftune set it because the model's does not fit"
+    )
+    memory: MemoryBudget | None = Field(default=None, description="memory of one GPU with the baseline")
+    refusal: Refusal | None = Field(default=None, description="why the baseline would not start")
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the baseline is sure not to start, so that nothing can be measured."""
+        return self.refusal is not None and (self.target.simulated or not self.refusal.estimated)
 
     def candidate(self, id: str) -> Candidate:
         """The candidate with this id.

@@ -16,9 +16,11 @@ from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, loa
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import goal_of
 from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
+from rooftune.tuning.starts import Starts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.kernels import may_force_old_awq
+from rooftune.vllm_rules.start.startup import Refusal
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
 
@@ -41,9 +43,13 @@ def build_plan(
     from publications instead of the simulator.
     """
     book = playbook or default_playbook()
-    base = base_config(target, facts)
+    lengths = request_lengths(workload)
+    starts = Starts(target, hardware.accelerator, facts, lengths.longest)
+    start = starts.of(base_config(target, facts))
+    base = start.config if start is not None else base_config(target, facts)
+    refusal = start.refusal if start is not None else None
     effective = rules.predicted_effective(base, hardware, facts, target.engine_version)
-    case = Case(target, hardware, facts, base, effective, mean_prompt_tokens(workload))
+    case = Case(target, hardware, facts, base, effective, lengths.mean_prompt, starts, refusal)
     entries = [e for e in _in_order(book) if case.meets(e.when)]
     if target.engine == "endpoint":
         entries = []
@@ -65,6 +71,9 @@ def build_plan(
         objective=goal,
         predicted=foreseen.metrics,
         predicted_error=foreseen.error,
+        context=start.context if start is not None else None,
+        memory=start.memory if start is not None else None,
+        refusal=refusal,
         unmodelled=list(map(str, unmodelled(base, target.engine_version)))
         if foreseen.metrics or target.simulated
         else [],
@@ -82,6 +91,9 @@ class Case:
     effective: EffectiveConfig
     """What the engine will resolve the baseline's flags to, by the rules of its version."""
     prompt_tokens: float
+    starts: Starts
+    refusal: Refusal | None = None
+    """Why the baseline would not start."""
 
     def meets(self, when: When) -> bool:
         """Whether a condition of the playbook holds."""
@@ -108,12 +120,23 @@ def _in_order(book: Playbook) -> list[Entry]:
     return sorted(book.candidates, key=lambda e: (book.phases.index(e.phase), first[(e.phase, e.group or e.id)]))
 
 
-def mean_prompt_tokens(workload: Workload) -> float:
-    """Mean prompt length of the workload's requests in tokens; infinity if it has none."""
+@dataclass(frozen=True)
+class RequestLengths:
+    """Lengths of a workload's requests in tokens."""
+
+    mean_prompt: float
+    """Infinity where there is no request."""
+    longest: int
+    """Prompt and answer together."""
+
+
+def request_lengths(workload: Workload) -> RequestLengths:
+    """The lengths that the workload's own seed draws."""
     from rooftune.workloads.draw import draw
 
-    drawn = draw(workload).prompt_tokens
-    return float(drawn.mean()) if len(drawn) else math.inf
+    drawn = draw(workload)
+    mean = float(drawn.prompt_tokens.mean()) if len(drawn) else math.inf
+    return RequestLengths(mean, drawn.longest_request)
 
 
 def _change(entry: Entry, book: Playbook) -> dict[str, FlagValue | None]:
@@ -167,6 +190,8 @@ def _candidate(entry: Entry, book: Playbook, config: EngineConfig, case: Case) -
     ]
     if not found:
         found += _automatic_gate(entry, case.target) or _predicted_gates(candidate, case)
+    if not found:
+        found += case.starts.gates(config, case.refusal)
     found += [Gate(id="trap", verdict="trap", reason=trap.reason) for trap in entry.traps if case.meets(trap.when)]
     return candidate.model_copy(update={"gates": found})
 

@@ -6,14 +6,20 @@ Read in ``platforms/cuda.py`` (_get_backend_priorities: 0.15.1 line 45, 0.19.1 5
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from packaging.version import Version
 
-from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator
+from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.versions import Releases
 
 Capability = tuple[int, int]
+WITH_SINKS = ("GptOssForCausalLM", "MiMoV2FlashForCausalLM")
+"""Architectures whose attention has sinks."""
 FAMILIES = {
     "TRITON_ATTN": "triton",
     "FLASHINFER": "flashinfer",
@@ -57,47 +63,74 @@ def flashinfer_needs(engine: Version) -> Capability:
     return (7, 5) if FLASHINFER_ON_TURING.has(engine) else (8, 0)
 
 
-def refusal(backend: str, cc: Capability, engine: Version, kv_dtype: str = "auto", head_size: int = 128) -> str | None:
+@dataclass(frozen=True)
+class AttentionShape:
+    """What the choice of a backend depends on besides device and version."""
+
+    head_size: int = 128
+    sinks: bool = False
+    """A learned logit per head takes part in every softmax (gpt-oss)."""
+
+    @classmethod
+    def of(cls, facts: ModelFacts | None) -> AttentionShape:
+        """The shape of a model; ordinary heads where it is not known."""
+        return cls(facts.head_dim, facts.architecture in WITH_SINKS) if facts else cls()
+
+
+ORDINARY = AttentionShape()
+
+
+def refusal(
+    backend: str, cc: Capability, engine: Version, kv_dtype: str = "auto", shape: AttentionShape = ORDINARY
+) -> str | None:
     """Why a backend does not run; None when it does."""
-    if backend == "FLASH_ATTN":
-        return _flash(cc, engine, kv_dtype, head_size)
-    if backend == "FLASHINFER":
-        return _flashinfer(cc, engine, kv_dtype, head_size)
-    if backend == "TRITON_ATTN":
-        return _triton(cc, engine, kv_dtype, head_size)
-    if backend == "FLEX_ATTENTION":
-        return None if _sixteen_bits(kv_dtype) else "kv_cache_dtype not supported"
-    return "unknown backend"
+    if backend not in CHECKS:
+        return "unknown backend"
+    if shape.sinks and not _has_sinks(backend, cc):
+        return "sink setting not supported"
+    return CHECKS[backend](cc, engine, kv_dtype, shape.head_size)
 
 
-def attention_backend(gpu: Accelerator, config: EngineConfig, engine: Version, head_size: int = 128) -> str:
+def attention_backend(gpu: Accelerator, config: EngineConfig, engine: Version, shape: AttentionShape = ORDINARY) -> str:
     """The backend that vLLM's selector takes, by vLLM's name.
 
     Raises:
-        EngineError: the backend that was asked for does not run here, or none does.
+        StartRefused: the backend that was asked for does not run here, or none does.
     """
     if gpu.kind == "cpu":
         return "CPU_ATTN"
     cc, kind = gpu.compute_capability or (9, 0), config.kv_cache_dtype or "auto"
     asked = (config.attention_backend or "").upper().removesuffix("_VLLM_V1")
     if asked:
-        reason = refusal(asked, cc, engine, kind, head_size)
+        reason = refusal(asked, cc, engine, kind, shape)
         if reason:
-            raise EngineError(
+            raise StartRefused(
+                "sinks" if "sink" in reason else "attention-backend",
                 f"Selected backend {asked} is not valid for this configuration. Reason: ['{reason}']",
-                "attention backend",
             )
         return asked
-    reasons = {b: refusal(b, cc, engine, kind, head_size) for b in priorities(cc, engine)}
+    reasons = {b: refusal(b, cc, engine, kind, shape) for b in priorities(cc, engine)}
     chosen = next((backend for backend, reason in reasons.items() if reason is None), None)
     if chosen is None:
         why = ", ".join(f"{backend}: [{reason}]" for backend, reason in reasons.items())
-        raise EngineError(
+        raise StartRefused(
+            _cause(cc, engine, kind, shape),
             f"No valid attention backend found for cuda with AttentionSelectorConfig(kv_cache_dtype={kind}). "
             f"Reasons: {{{why}}}",
-            "fp8 kv cache",
         )
     return chosen
+
+
+def _cause(cc: Capability, engine: Version, kind: str, shape: AttentionShape) -> str:
+    """The rule that leaves no backend: the type of the KV cache if 16 bits would have one, else the model's shape."""
+    if not _sixteen_bits(kind) and any(refusal(b, cc, engine, "auto", shape) is None for b in priorities(cc, engine)):
+        return "kv-dtype"
+    return "sinks" if shape.sinks else "attention-backend"
+
+
+def _has_sinks(backend: str, cc: Capability) -> bool:
+    """FlashAttention has sinks in its third generation, FlashInfer through TRT-LLM, FlexAttention none."""
+    return {"FLASH_ATTN": cc[0] == 9, "FLASHINFER": cc[0] == 10, "TRITON_ATTN": True}.get(backend, False)
 
 
 def _sixteen_bits(kind: str) -> bool:
@@ -143,3 +176,16 @@ def _triton(cc: Capability, engine: Version, kind: str, head: int) -> str | None
         )
     known = _sixteen_bits(kind) or _plain_fp8(kind) or kind in KV_DTYPES_OF_TRITON
     return None if known else "kv_cache_dtype not supported"
+
+
+def _flex(cc: Capability, engine: Version, kind: str, head: int) -> str | None:
+    return None if _sixteen_bits(kind) else "kv_cache_dtype not supported"
+
+
+CHECKS: dict[str, Callable[[Capability, Version, str, int], str | None]] = {
+    "FLASH_ATTN": _flash,
+    "FLASHINFER": _flashinfer,
+    "TRITON_ATTN": _triton,
+    "FLEX_ATTENTION": _flex,
+}
+"""Backend -> why it does not run with a compute capability, a version, a type of KV cache and a head size."""

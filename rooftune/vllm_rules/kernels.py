@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.versions import Releases
 
 Capability = tuple[int, int]
@@ -70,23 +70,23 @@ def quantization_of(facts: ModelFacts, config: EngineConfig, cc: Capability, eng
     """The kind of the weights: what the flag says, else the checkpoint's.
 
     Raises:
-        EngineError: flag and checkpoint disagree, or the GPU is too old for the method.
+        StartRefused: flag and checkpoint disagree, or the GPU is too old for the method.
     """
     asked = None if config.quantization in (None, "none") else config.quantization
     kind = facts.quantization if asked is None or asked in OF_THE_CHECKPOINT else KINDS.get(asked, asked)
     if facts.quantization and kind != facts.quantization:
-        raise EngineError(
+        raise StartRefused(
+            "quantization-mismatch",
             f"Quantization method specified in the model config ({facts.quantization}) does not match the "
             f"quantization method specified in the `quantization` argument ({config.quantization}).",
-            "quantization",
         )
     method = asked or kind
     least, have = least_capability(method, engine) if method else None, cc[0] * 10 + cc[1]
     if least is not None and have < least:
-        raise EngineError(
+        raise StartRefused(
+            "quantization-capability",
             f"The quantization method {method} is not supported for the current GPU. Minimum capability: {least}. "
             f"Current capability: {have}.",
-            "quantization",
         )
     return kind
 
@@ -97,7 +97,7 @@ def linear_kernel(
     """The kernel family that a version takes for weights of this kind.
 
     Raises:
-        EngineError: the version chooses a kernel that the GPU cannot run.
+        StartRefused: the version chooses a kernel that the GPU cannot run.
     """
     cc = gpu.compute_capability or (9, 0)
     if quantization in ("awq", "gptq"):
@@ -139,11 +139,11 @@ def _fp8(gpu: Accelerator, config: EngineConfig, cc: Capability, engine: Version
     own_list = config.quantization in ("compressed-tensors", "fp8_per_block")
     broken = False if own_list else CUTLASS_FP8_ANYWHERE.has(engine)
     if broken:
-        raise EngineError(
-            f"vLLM {engine} selects CutlassFP8ScaledMMLinearKernel for FP8 weights, which {gpu.name} (compute "
-            f"capability {cc[0]}.{cc[1]}) cannot run (vLLM issue 55008); set linear_backend=marlin, or take vLLM 0.32. "
-            "Block-wise and compressed-tensors checkpoints are not affected: name their method with quantization.",
-            "quantization",
+        raise StartRefused(
+            "fp8-weight-only",
+            f"Selected CutlassFP8ScaledMMLinearKernel for FP8 weights, which {gpu.name} (compute capability "
+            f"{cc[0]}.{cc[1]}) cannot run (vLLM issue 55008). Block-wise and compressed-tensors checkpoints are not "
+            "affected: name their method with quantization.",
         )
     note = "0.29 cannot run per-tensor FP8 weights below compute capability 8.9 without linear_backend=marlin"
     return LinearKernel(

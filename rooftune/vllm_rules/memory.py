@@ -1,4 +1,4 @@
-"""How many tokens the KV cache holds: the accelerator's memory without weights, activations and CUDA graphs.
+"""What the memory of one GPU holds when an engine has started, and how many tokens are left for the KV cache.
 
 Read in ``v1/worker/gpu_worker.py`` (determine_available_memory: 0.11.0 line 222, 0.15.1 284, 0.19.1 332, 0.23.0 372,
 0.29.0 513, 0.32.0 634, 0.33.0 641) and ``v1/worker/cpu_worker.py``; the sizes of activations are fitted.
@@ -6,12 +6,16 @@ Read in ``v1/worker/gpu_worker.py`` (determine_available_memory: 0.11.0 line 222
 
 from __future__ import annotations
 
-from rooftune.errors import EngineError
+from dataclasses import dataclass
+
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.costs import weight_bytes
 from rooftune.models.facts import ModelFacts
+from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import GIB
+from rooftune.vllm_rules.refusals import StartRefused
+from rooftune.vllm_rules.reserved import Reserved, reserved
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.vllm_rules.versions import Releases
 
@@ -32,31 +36,64 @@ NO_MEMORY = (
 )
 
 
+@dataclass(frozen=True)
+class Room:
+    """The bytes that the KV cache gets, and the limit that all parts together keep."""
+
+    kv_cache: float
+    limit: float
+
+
+def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBudget:
+    """The memory of one GPU, part by part.
+
+    Raises:
+        StartRefused: the weights do not fit, nothing is left for the KV cache, the longest request does not fit, or
+            graphs and warm-up run out of memory.
+    """
+    held = reserved(gpu, r)
+    weights = weight_bytes(facts, r.tensor_parallel) + OVERHEAD_BYTES
+    _check_weights(gpu, facts, r, weights, held)
+    cpu = gpu.kind == "cpu"
+    if not cpu:
+        _check_free(gpu, r, held)
+    activations = 0.0 if cpu else activation_bytes(facts, r)
+    graphs = 0.0 if cpu else captured_graph_bytes(facts, r)
+    inside = graphs if GRAPHS_ARE_SUBTRACTED.has(r.version) else 0.0
+    per_token = kv_bytes_of_one_gpu(facts, r)
+    room = _room(gpu, r, weights + activations + inside, weights, per_token)
+    tokens = int(room.kv_cache / (per_token * BLOCK_TOKENS)) * BLOCK_TOKENS
+    found = MemoryBudget(
+        total_bytes=gpu.memory_bytes,
+        context_bytes=held.context,
+        communication_bytes=held.communication,
+        limit_bytes=round(room.limit),
+        weights_bytes=round(weights),
+        activations_bytes=round(activations),
+        sampler_bytes=0 if cpu else round(sampler_bytes(facts, r)),
+        graphs_bytes=round(inside),
+        graphs_beyond_limit_bytes=round(graphs - inside),
+        kv_cache_bytes=int(room.kv_cache),
+        kv_bytes_per_token=per_token,
+        kv_cache_tokens=tokens,
+        longest_request_tokens=r.max_model_len,
+    )
+    _check_request(found)
+    if not cpu:
+        _check_warm_up(found, r)
+    return found
+
+
 def kv_cache_tokens(
     gpu: Accelerator, facts: ModelFacts, config: EngineConfig | Resolved, engine_version: str | None = None
 ) -> int:
     """Tokens of the KV cache, a whole number of blocks.
 
     Raises:
-        EngineError: the weights do not fit, nothing is left, or less than one sequence of ``max_model_len``.
+        StartRefused: see ``memory_budget``.
     """
     r = resolve(gpu, facts, config, engine_version or "0.32.0") if isinstance(config, EngineConfig) else config
-    per_token = kv_bytes_of_one_gpu(facts, r)
-    if r.kv_blocks_override:
-        tokens, space = r.kv_blocks_override * BLOCK_TOKENS, r.kv_blocks_override * BLOCK_TOKENS * per_token
-    else:
-        space = kv_cache_bytes(gpu, facts, r)
-        tokens = int(space / (per_token * BLOCK_TOKENS)) * BLOCK_TOKENS
-    if tokens < r.max_model_len:
-        raise EngineError(
-            f"To serve at least one request with the model's max seq len ({r.max_model_len}), "
-            f"{r.max_model_len * per_token / GIB:.2f} GiB KV cache is needed, which is larger than the available KV "
-            f"cache memory ({space / GIB:.2f} GiB). Based on the available memory, the estimated maximum model length "
-            f"is {tokens}. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the "
-            "engine.",
-            "max_model_len",
-        )
-    return tokens
+    return memory_budget(gpu, facts, r).kv_cache_tokens
 
 
 def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
@@ -64,50 +101,89 @@ def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
     return facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel)
 
 
-def kv_cache_bytes(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> float:
-    """Bytes for the KV cache of one GPU.
-
-    Raises:
-        EngineError: the weights do not fit into memory, or leave nothing.
-    """
-    if r.kv_cache_memory_bytes:
-        return float(r.kv_cache_memory_bytes)
-    weights = weight_bytes(facts, r.tensor_parallel) + OVERHEAD_BYTES
-    if weights > gpu.memory_bytes:
-        raise EngineError(
-            f"CUDA out of memory. Tried to allocate {facts.hidden_size * facts.intermediate_size * 4 / 2**20:.2f} MiB. "
-            f"GPU 0 has a total capacity of {gpu.memory_bytes / GIB:.2f} GiB of which 0 bytes is free. The weights of "
-            f"{facts.name} take {weights / GIB:.1f} GiB on each of {r.tensor_parallel} GPU.",
-            "oom",
-        )
-    if gpu.kind == "cpu":
-        return _cpu_bytes(gpu, r, weights)
-    left = r.gpu_memory_utilization * gpu.memory_bytes - weights - activation_bytes(facts, r) - graph_bytes(facts, r)
-    if left <= 0:
-        raise EngineError(NO_MEMORY, "no kv memory")
-    return left
-
-
 def activation_bytes(facts: ModelFacts, r: Resolved) -> float:
     """Peak of activations while vLLM profiles: hidden and MLP states of a full budget, logits of all sequences."""
     width = 2 * facts.hidden_size + 2 * facts.intermediate_size * facts.experts_per_token
-    logits = 2.0 * facts.vocab_size * r.max_num_seqs
-    return r.max_num_batched_tokens * 2.0 * width / r.tensor_parallel + logits + FIXED_ACTIVATION_BYTES
+    forward = r.max_num_batched_tokens * 2.0 * width / r.tensor_parallel
+    return forward + sampler_bytes(facts, r) + FIXED_ACTIVATION_BYTES
 
 
-def graph_bytes(facts: ModelFacts, r: Resolved) -> float:
-    """Memory of the CUDA graphs where the version subtracts it: some MiB for each captured size and layer."""
-    if not GRAPHS_ARE_SUBTRACTED.has(r.version):
-        return 0.0
+def sampler_bytes(facts: ModelFacts, r: Resolved) -> float:
+    """What the sampler takes while it is warmed up with ``max_num_seqs`` requests; part of ``activation_bytes``."""
+    return 2.0 * facts.vocab_size * r.max_num_seqs
+
+
+def captured_graph_bytes(facts: ModelFacts, r: Resolved) -> float:
+    """Memory of the CUDA graphs: some MiB for each captured size and layer."""
     return len(r.capture_sizes) * facts.layers * 0.25 * 2**20
 
 
-def _cpu_bytes(gpu: Accelerator, r: Resolved, weights: float) -> float:
-    """The KV cache of a CPU engine without VLLM_CPU_KVCACHE_SPACE, on a machine with one memory node."""
-    if CPU_SHARE.has(r.version):
-        left = r.gpu_memory_utilization * gpu.memory_bytes - weights
-    else:
-        left = 0.5 * gpu.memory_bytes if CPU_HALF.has(r.version) else 4.0 * GIB
-    if left <= 0:
-        raise EngineError(NO_MEMORY, "no kv memory")
-    return left
+def _check_weights(gpu: Accelerator, facts: ModelFacts, r: Resolved, weights: float, held: Reserved) -> None:
+    if weights <= gpu.memory_bytes - held.context - held.communication:
+        return
+    raise StartRefused(
+        "weights",
+        f"CUDA out of memory. Tried to allocate {facts.hidden_size * facts.intermediate_size * 4 / 2**20:.2f} MiB. "
+        f"GPU 0 has a total capacity of {gpu.memory_bytes / GIB:.2f} GiB of which 0 bytes is free. The weights of "
+        f"{facts.name} take {weights / GIB:.1f} GiB on each of {r.tensor_parallel} GPU.",
+    )
+
+
+def _check_free(gpu: Accelerator, r: Resolved, held: Reserved) -> None:
+    """vLLM refuses a share of memory that is not free when it starts; NCCL has its buffers by then."""
+    asked, free = r.gpu_memory_utilization * gpu.memory_bytes, gpu.memory_bytes - held.context - held.communication
+    if asked <= free:
+        return
+    rule = "nccl-buffers" if asked <= gpu.memory_bytes - held.context else "free-memory"
+    raise StartRefused(
+        rule,
+        f"Free memory on device ({free / GIB:.2f}/{gpu.memory_bytes / GIB:.2f} GiB) on startup is less than desired "
+        f"GPU memory utilization ({r.gpu_memory_utilization:g}, {asked / GIB:.2f} GiB). Decrease GPU memory "
+        "utilization or reduce GPU memory used by other processes.",
+    )
+
+
+def _room(gpu: Accelerator, r: Resolved, others: float, weights: float, per_token: float) -> Room:
+    """What the other parts leave, or what the flags set."""
+    if r.kv_cache_memory_bytes or r.kv_blocks_override:
+        named = r.kv_cache_memory_bytes or 0
+        kv = r.kv_blocks_override * BLOCK_TOKENS * per_token if r.kv_blocks_override else float(named)
+        return Room(kv, others + kv)
+    limit = r.gpu_memory_utilization * gpu.memory_bytes
+    if gpu.kind == "cpu" and not CPU_SHARE.has(r.version):
+        kv = 0.5 * gpu.memory_bytes if CPU_HALF.has(r.version) else 4.0 * GIB
+        return Room(kv, weights + kv)
+    if limit <= others:
+        raise StartRefused("no-kv-memory", NO_MEMORY)
+    return Room(limit - others, limit)
+
+
+def _check_request(found: MemoryBudget) -> None:
+    longest, tokens, per_token = found.longest_request_tokens, found.kv_cache_tokens, found.kv_bytes_per_token
+    if tokens >= longest:
+        return
+    raise StartRefused(
+        "longest-request",
+        f"To serve at least one request with the model's max seq len ({longest}), {longest * per_token / GIB:.2f} GiB "
+        f"KV cache is needed, which is larger than the available KV cache memory ({found.kv_cache_bytes / GIB:.2f} "
+        f"GiB). Based on the available memory, the estimated maximum model length is {tokens}. Try increasing "
+        "`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.",
+    )
+
+
+def _check_warm_up(found: MemoryBudget, r: Resolved) -> None:
+    """Graphs are captured and the sampler is warmed up when the KV cache has its memory."""
+    free = found.free_bytes - found.used_bytes + found.activations_bytes
+    if found.graphs_beyond_limit_bytes + found.sampler_bytes <= free:
+        return
+    if r.runner == "V1":
+        raise StartRefused(
+            "warm-up",
+            f"CUDA out of memory occurred when warming up sampler with {r.max_num_seqs} dummy requests. Please try "
+            "lowering `max_num_seqs` or `gpu_memory_utilization` when initializing the engine.",
+        )
+    raise StartRefused(
+        "warm-up",
+        f"CUDA out of memory. Tried to allocate {max(found.sampler_bytes, 2**21) / 2**20:.2f} MiB. GPU 0 has a total "
+        f"capacity of {found.total_bytes / GIB:.2f} GiB of which {max(free, 0) / 2**20:.2f} MiB is free.",
+    )

@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from rooftune.errors import EngineError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
-from rooftune.vllm_rules.attention import FAMILIES, attention_backend
+from rooftune.vllm_rules.attention import FAMILIES, AttentionShape, attention_backend
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
 from rooftune.vllm_rules.graphs import graphs
 from rooftune.vllm_rules.kernels import LinearKernel, linear_kernel, quantization_of
 from rooftune.vllm_rules.kv_cache import held_bytes_per_value
+from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.scheduling import (
     THRESHOLD_SPARES_A_LONE_REQUEST,
     WHOLE_SEQUENCE,
     async_scheduling,
     model_runner,
 )
+from rooftune.vllm_rules.shards import check_shards
 from rooftune.vllm_rules.speculation import speculation
 from rooftune.vllm_rules.versions import Releases, parse_version, unread
 
@@ -87,11 +88,12 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     """Resolve the flags as vLLM of that version does.
 
     Raises:
-        EngineError: vLLM would refuse to start; the message is the line that it prints.
+        StartRefused: vLLM would refuse to start; the message is the line that it prints.
     """
     engine = parse_version(engine_version)
     cc = gpu.compute_capability or (9, 0)
     _check_wheel(gpu, cc, engine)
+    check_shards(facts, config)
     quantization = quantization_of(facts, config, cc, engine)
     kernel = linear_kernel(gpu, facts, config, quantization, engine)
     length = _length(facts, config)
@@ -108,7 +110,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         dtype=_dtype(gpu, facts, config, cc, quantization),
         quantization=quantization,
         kernel=kernel.family,
-        attention_backend=attention_backend(gpu, config, engine, facts.head_dim),
+        attention_backend=attention_backend(gpu, config, engine, AttentionShape.of(facts)),
         max_model_len=length,
         max_num_seqs=limits.sequences,
         max_num_batched_tokens=limits.tokens,
@@ -123,7 +125,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         notes=_notes(kernel, trap, engine),
         gpu_memory_utilization=gpu_memory_utilization(config, engine),
         kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
-        tensor_parallel=_tensor_parallel(facts, config),
+        tensor_parallel=config.tensor_parallel_size or 1,
         speculative_method=spec.method if spec else None,
         speculative_tokens=spec.tokens if spec else 0,
         whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
@@ -139,10 +141,10 @@ def _notes(kernel: LinearKernel, trap: bool, engine: Version) -> tuple[str, ...]
 
 def _check_wheel(gpu: Accelerator, cc: tuple[int, int], engine: Version) -> None:
     if gpu.kind == "cuda" and (cc < (7, 0) or (cc < (7, 5) and not VOLTA_WHEELS.has(engine))):
-        raise EngineError(
+        raise StartRefused(
+            "wheel",
             f"CUDA error: no kernel image is available for execution on the device ({gpu.name}, compute capability "
             f"{cc[0]}.{cc[1]}, is not built into the default wheels of vLLM {engine}).",
-            "driver",
         )
 
 
@@ -151,19 +153,19 @@ def _dtype(
 ) -> str:
     asked = {"half": "float16", "auto": None, "float": "float32"}.get(config.dtype or "auto", config.dtype)
     if asked == "bfloat16" and cc < (8, 0):
-        raise EngineError(
+        raise StartRefused(
+            "bfloat16",
             "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
             f"Your {gpu.name} GPU has compute capability {cc[0]}.{cc[1]}. You can use float16 instead by explicitly "
             "setting the `dtype` flag in CLI, for example: --dtype=half.",
-            "dtype",
         )
     dtype = asked or ("float16" if cc < (8, 0) or quantization == "awq" else facts.dtype)
     if dtype == "float16" and facts.architecture.startswith(NEEDS_BFLOAT16):
         family = facts.architecture.removesuffix("ForCausalLM").lower()
-        raise EngineError(
+        raise StartRefused(
+            "float16-model",
             f"The model type '{family}' does not support float16. Reason: Numerical instability. Please use bfloat16 "
             "or float32 instead.",
-            "dtype",
         )
     return dtype
 
@@ -173,38 +175,29 @@ def _length(facts: ModelFacts, config: EngineConfig) -> int:
     if asked is None or asked < 0:
         return facts.max_position
     if asked > facts.max_position:
-        raise EngineError(
+        raise StartRefused(
+            "context-of-model",
             f"User-specified max_model_len ({asked}) is greater than the derived max_model_len "
             f"(max_position_embeddings={facts.max_position} or model_max_length=None in model's config.json).",
-            "max_model_len",
         )
     return asked
 
 
 def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
     if not chunked and budget < length:
-        raise EngineError(
+        raise StartRefused(
+            "budget-below-context",
             f"max_num_batched_tokens ({budget}) is smaller than max_model_len ({length}). This effectively limits the "
             "maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please increase "
             "max_num_batched_tokens or decrease max_model_len.",
-            "budget",
         )
     if budget < seqs:
-        raise EngineError(
-            f"max_num_batched_tokens ({budget}) must be greater than or equal to max_num_seqs ({seqs}).", "budget"
+        raise StartRefused(
+            "budget-below-sequences",
+            f"max_num_batched_tokens ({budget}) must be greater than or equal to max_num_seqs ({seqs}).",
         )
 
 
 def _blocks_override(config: EngineConfig) -> int | None:
     value = config.other_flags.get("num_gpu_blocks_override")
     return value if isinstance(value, int) else None
-
-
-def _tensor_parallel(facts: ModelFacts, config: EngineConfig) -> int:
-    n = config.tensor_parallel_size or 1
-    if facts.heads % n:
-        raise EngineError(
-            f"Total number of attention heads ({facts.heads}) must be divisible by tensor parallel size ({n}).",
-            "tensor parallel",
-        )
-    return n

@@ -42,3 +42,8 @@ class RequestPlan:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    @property
+    def longest_request(self) -> int:
+        """Tokens of the longest request, prompt and answer together; 1 where there is none."""
+        return int((self.prompt_tokens.astype(np.int64) + self.output_tokens).max(initial=1))

@@ -169,10 +169,10 @@ def test_candidates_build_on_the_incumbent() -> None:
 
 
 def test_own_candidate_that_fails_at_start() -> None:
-    book = with_candidates(default_playbook(), ["bad=dtype=bfloat16"], "0.15.1")
+    book = with_candidates(default_playbook(), ["bad=max_num_seqs=12"], "0.15.1")
     plan = made.plan_of(LOAD, playbook=book)
     world = made.World(plan)
-    world.failing["bad"] = "no bfloat16"
+    world.failing["bad"] = "it died"
     found = {v.candidate: v for v in decide(plan, world.search()).verdicts}
     assert found["bad"].verdict == "failed"
 

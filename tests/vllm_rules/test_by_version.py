@@ -14,6 +14,7 @@ from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.resolve import Resolved, resolve
+from rooftune.vllm_rules.start.startup import startup
 from rooftune.vllm_rules.versions import READ
 
 TABLE = YAML(typ="safe").load(Path(__file__).with_name("by_version.yaml").read_text(encoding="utf-8"))
@@ -70,5 +71,6 @@ def test_what_is_not_known_is_said(quantization: str, flags: dict[str, Any], ver
 
 def test_a_refusal_of_fp8_weights_names_the_way_out() -> None:
     facts = model_facts("llama-3.1-8b", quantization="fp8")
+    config = EngineConfig(model="m", max_model_len=2048)
     with pytest.raises(EngineError, match="linear_backend=marlin"):
-        resolve(accelerator("A10G"), facts, EngineConfig(model="m", max_model_len=2048), "0.29.0")
+        startup(accelerator("A10G"), facts, config, "0.29.0").started()

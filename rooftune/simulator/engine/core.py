@@ -12,8 +12,9 @@ from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, NewTokens, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.memory import BLOCK_TOKENS, kv_cache_tokens
-from rooftune.vllm_rules.resolve import Resolved, resolve
+from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.resolve import Resolved
+from rooftune.vllm_rules.start.startup import startup
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,12 @@ class EngineCore:
         calibration: Calibration | None = None,
     ) -> None:
         self.gpu, self.facts, self.config = gpu, facts, config
-        self.resolved: Resolved = resolve(gpu, facts, config, engine_version)
-        self.kv_tokens = kv_cache_tokens(gpu, facts, self.resolved)
+        found = startup(gpu, facts, config, engine_version)
+        if found.resolved is None or found.memory is None:
+            assert found.error is not None
+            raise found.error
+        self.resolved, self.memory = found.resolved, found.memory
+        self.kv_tokens = self.memory.kv_cache_tokens
         self.step_time = StepTime(gpu, facts, self.resolved, calibration=calibration)
         self.scheduler = Scheduler(limits(self.resolved, self.kv_tokens, config))
         self.noise = noise or Noise()

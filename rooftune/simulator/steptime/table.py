@@ -15,6 +15,7 @@ from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import sentence, unmodelled
 from rooftune.vllm_rules.resolve import resolve
+from rooftune.vllm_rules.start.startup import startup
 
 
 def steptime_table(
@@ -30,12 +31,12 @@ def steptime_table(
 ) -> dict[str, Any]:
     """Decode steps for each batch and context, and prefills of whole prompts.
 
-    A batch above ``max_num_seqs`` is timed all the same: the table tells what it would take, with the limit raised to it. A
-    prompt above the token budget is computed in chunks, as vLLM does.
+    A batch above ``max_num_seqs`` is timed all the same, with the limit raised to it. A prompt above the token
+    budget is computed in chunks, as vLLM does.
 
     Raises:
         InputError: an unknown GPU or model, or a batch or prompt below 1.
-        EngineError: vLLM would refuse these flags on this GPU.
+        StartRefused: vLLM would refuse to start; the message has its words and a way out.
     """
     if min([*batches, *contexts, *prefills], default=1) < 1:
         raise InputError("batches, contexts and prompts have at least one sequence or token.")
@@ -44,13 +45,16 @@ def steptime_table(
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
     most = max([*batches, 1])
     config = EngineConfig(model=model).with_change(given)
-    resolved = resolve(accelerator(gpu), facts, config, engine_version)
+    card = accelerator(gpu)
+    longest = max([*contexts, *prefills], default=1) + 1
+    started = startup(card, facts, config, engine_version, longest).started()
+    config, resolved = started.config, started.resolved
     if most > resolved.max_num_seqs:
         spec = 1 + resolved.speculative_tokens
         budget = max(resolved.max_num_batched_tokens, most * spec)
         config = config.with_change({"max_num_seqs": most, "max_num_batched_tokens": budget})
-        resolved = resolve(accelerator(gpu), facts, config, engine_version)
-    step_time = StepTime(accelerator(gpu), facts, resolved, calibration=calibration)
+        resolved = resolve(card, facts, config, engine_version)
+    step_time = StepTime(card, facts, resolved, calibration=calibration)
     steps = [decode_step(step_time, b, c) for c in contexts for b in batches]
     missing = unmodelled(config, engine_version)
     left_out = sentence(missing)

@@ -100,7 +100,10 @@ def judge_all(
     going_on = [members[0] for members in groups.values()]
     with _workers(processes if processes is not None else os.cpu_count() or 1, len(going_on)) as pool:
         for drawn, this in zip(samples, rounds, strict=True):
-            tasks = [Task(server, drawn, tuple(configurations[i] for i in chunk)) for chunk in _chunks(going_on)]
+            tasks = [
+                Task(server, drawn, need.longest_tokens, tuple(configurations[i] for i in chunk))
+                for chunk in _chunks(going_on)
+            ]
             results = [j for batch in (pool.map(_judge, tasks) if pool else map(_judge, tasks)) for j in batch]
             for i, result in zip(going_on, results, strict=True):
                 judged[i] = result
@@ -133,7 +136,7 @@ class Start:
 
 def _need(samples: Sequence[Sample]) -> Need:
     plans = [s.plan for s in samples]
-    longest = max(int((p.prompt_tokens.astype(int) + p.output_tokens).max(initial=1)) for p in plans)
+    longest = max(p.longest_request for p in plans)
     reuses = any(
         p.blocks is not None or (p.prefix_id >= 0).any() or (p.turn > 0).any() or len(set(p.prompt_seed)) < len(p)
         for p in plans
@@ -143,14 +146,16 @@ def _need(samples: Sequence[Sample]) -> Need:
 
 def _started(server: Server, flags: Flags, need: Need) -> Start:
     try:
-        engine = _engine(server, flags)
+        engine = _engine(server, flags, need.longest_tokens)
     except EngineError as error:
         return Start(flags, None, str(error))
     return Start(flags, _behaviour(engine, need))
 
 
-def _engine(server: Server, flags: Flags) -> EmulatedEngine:
-    return engine_of(server.gpu, server.model, server.engine_version, flags, server.acceptance, server.calibration)
+def _engine(server: Server, flags: Flags, longest_request: int) -> EmulatedEngine:
+    return engine_of(
+        server.gpu, server.model, server.engine_version, flags, server.acceptance, server.calibration, longest_request
+    )
 
 
 def _behaviour(engine: EmulatedEngine, need: Need) -> bytes:
@@ -188,9 +193,11 @@ class Task:
 
     server: Server
     drawn: Sample
+    longest_request: int
     batch: tuple[Flags, ...]
 
 
 def _judge(task: Task) -> list[Judged]:
     requests = len(task.drawn.plan)
-    return [Judged(flags, capacity(_engine(task.server, flags), task.drawn), requests=requests) for flags in task.batch]
+    engines = ((flags, _engine(task.server, flags, task.longest_request)) for flags in task.batch)
+    return [Judged(flags, capacity(engine, task.drawn), requests=requests) for flags, engine in engines]

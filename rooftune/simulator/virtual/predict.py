@@ -24,10 +24,12 @@ from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
+from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
-from rooftune.vllm_rules.memory import kv_cache_tokens
-from rooftune.vllm_rules.resolve import Resolved, resolve
+from rooftune.vllm_rules.resolve import Resolved
+from rooftune.vllm_rules.start.context import FittedContext
+from rooftune.vllm_rules.start.startup import startup
 from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Closed, Workload
@@ -42,7 +44,7 @@ class EmulatedEngine:
     """One emulated server: everything that a run in virtual time needs."""
 
     resolved: Resolved
-    kv_cache_tokens: int
+    memory: MemoryBudget
     step_time: StepTime
     limits: Limits
     acceptance: float = 0.6
@@ -50,6 +52,8 @@ class EmulatedEngine:
     """What the step times were calibrated with; None = constants as shipped."""
     unmodelled: tuple[Unmodelled, ...] = ()
     """Flags that may change a real engine and do not change this one."""
+    context: FittedContext | None = None
+    """The context that rooftune set because the model's own does not fit."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,13 @@ class Prediction:
     asked_rate_per_s: float | None
     bottleneck: str
     kv_cache_tokens: int
+    memory: MemoryBudget
     server: dict[str, float]
     """Means over the window, named as in a measured trial."""
     error_band: float | str | None = None
     """Relative error found for such a case: 0.1 = within 10 %; in words where none can be given."""
+    context: FittedContext | None = None
+    """The context that rooftune set because the model's own does not fit."""
     unmodelled: tuple[str, ...] = ()
     """Flags that the figures leave out, each with its reason; no error is claimed then."""
     notes: tuple[str, ...] = ()
@@ -95,22 +102,32 @@ def engine_of(
     flags: Mapping[str, FlagValue],
     acceptance: float = 0.6,
     calibration: Calibration | None = None,
+    longest_request: int | None = None,
 ) -> EmulatedEngine:
     """The emulated server for names as a user gives them.
 
+    Args:
+        longest_request: tokens of the workload's longest request; see ``startup``.
+
     Raises:
         InputError: an unknown GPU or model, or a calibration for another GPU.
-        EngineError: vLLM would refuse these flags on this GPU; the message is the line that it prints.
+        StartRefused: vLLM would refuse to start; the message has its words and a way out.
     """
     quantization = flags.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
     card, config = accelerator(gpu), EngineConfig(model=model).with_change(flags)
-    resolved = resolve(card, facts, config, engine_version)
-    tokens = kv_cache_tokens(card, facts, resolved)
-    bounds = limits(resolved, tokens, config)
-    step_time = StepTime(card, facts, resolved, calibration=calibration)
-    left_out = tuple(unmodelled(config, engine_version))
-    return EmulatedEngine(resolved, tokens, step_time, bounds, acceptance, calibration, left_out)
+    started = startup(card, facts, config, engine_version, longest_request).started()
+    bounds = limits(started.resolved, started.memory.kv_cache_tokens, started.config)
+    return EmulatedEngine(
+        started.resolved,
+        started.memory,
+        StepTime(card, facts, started.resolved, calibration=calibration),
+        bounds,
+        acceptance,
+        calibration,
+        tuple(unmodelled(config, engine_version)),
+        started.context,
+    )
 
 
 def predict(
@@ -137,10 +154,10 @@ def predict(
 
     Raises:
         InputError: an unknown GPU or model, a calibration for another GPU, or a trace that cannot be read.
-        EngineError: vLLM would refuse these flags on this GPU.
+        StartRefused: vLLM would refuse to start; the message has its words and a way out.
     """
-    engine = engine_of(gpu, model, engine_version, flags or {}, acceptance, calibration)
     plan = draw(workload, seed=seed) if plan is None else plan
+    engine = engine_of(gpu, model, engine_version, flags or {}, acceptance, calibration, plan.longest_request)
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
     client = client_of(workload, plan)
@@ -160,7 +177,9 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
         overloaded=found.overloaded,
         asked_rate_per_s=load.asked_rate_per_s,
         bottleneck=_bottleneck(engine, kept, found, means),
-        kv_cache_tokens=engine.kv_cache_tokens,
+        kv_cache_tokens=engine.memory.kv_cache_tokens,
+        memory=engine.memory,
+        context=engine.context,
         server=means,
         error_band=sentence(engine.unmodelled) or error_band(engine.step_time.gpu, engine.resolved, engine.calibration),
         unmodelled=tuple(map(str, engine.unmodelled)),
@@ -277,7 +296,7 @@ def _kernel_words(engine: EmulatedEngine, batch: int) -> str:
 
 
 def _notes(engine: EmulatedEngine, refused: Bools) -> tuple[str, ...]:
-    notes = list(engine.resolved.notes)
+    notes = [*engine.resolved.notes, *([engine.context.sentence] if engine.context else [])]
     if refused.any():
         counts = f"{int(refused.sum()):,} of {len(refused):,} requests"
         limit = f"max_model_len={engine.limits.max_model_len}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rooftune.errors import EngineError, InputError
+from rooftune.errors import InputError
 from rooftune.formatting import number
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction, engine_of, predict
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.flags import parse_set
+from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
 
@@ -46,6 +47,8 @@ class SweepRow:
     value: FlagValue
     prediction: Prediction | None
     refusal: str = ""
+    rule: str = ""
+    """The rule that refuses it."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,14 @@ def sweep(
 
     Raises:
         InputError: ``asked`` does not have that form, or this engine version does not have the flag or value.
+        StartRefused: the engine would start with none of the values.
     """
-    engine = _engine_or_none(gpu, model, engine_version, flags, calibration)
+    plan = draw(workload, seed=seed)
+    engine = _engine_or_none(gpu, model, engine_version, flags, calibration, plan.longest_request)
     tiled = engine is not None and engine.resolved.kernel == "awq_gemm"
     swept = values(asked, tiled=tiled)
     flag, texts = swept.flag, swept.values
-    plan = draw(workload, seed=seed)
-    rows = []
+    rows, refused = [], None
     for text in texts:
         value = parse_set([f"{flag}={text}"], engine_version)[flag]
         changed = {**flags, flag: value}
@@ -96,13 +100,18 @@ def sweep(
                 calibration=calibration,
                 runs=len(texts),
             )
-        except EngineError as error:
-            rows.append(SweepRow(value, None, str(error)))
+        except StartRefused as error:
+            refused = refused or error
+            rows.append(SweepRow(value, None, str(error), error.rule.id))
             continue
         rows.append(SweepRow(value, found))
+    if refused is not None and not any(row.prediction for row in rows):
+        raise refused
     choice = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
     best = choice.best
-    why = [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload), *_left_out(rows)]
+    fitted = best.prediction.context if best and best.prediction else None
+    why = [f"{fitted.sentence}."] if fitted else []
+    why += [*_why(flag, best, rows, engine), *_within_slo(flag, best, rows, workload), *_left_out(rows)]
     return FlagSweep(flag, rows, choice.metric, best, why)
 
 
@@ -163,11 +172,16 @@ def _tpot(row: SweepRow) -> float:
 
 
 def _engine_or_none(
-    gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], calibration: Calibration | None
+    gpu: str,
+    model: str,
+    engine_version: str,
+    flags: Mapping[str, FlagValue],
+    calibration: Calibration | None,
+    longest_request: int,
 ) -> EmulatedEngine | None:
     try:
-        return engine_of(gpu, model, engine_version, flags, calibration=calibration)
-    except EngineError:
+        return engine_of(gpu, model, engine_version, flags, calibration=calibration, longest_request=longest_request)
+    except StartRefused:
         return None
 
 

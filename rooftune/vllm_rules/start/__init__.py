@@ -1,0 +1,1 @@
+"""Whether an engine would start, and what to change if not."""
