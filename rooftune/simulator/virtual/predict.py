@@ -297,6 +297,7 @@ def _kernel_words(engine: EmulatedEngine, batch: int) -> str:
 
 def _notes(engine: EmulatedEngine, refused: Bools) -> tuple[str, ...]:
     notes = [*engine.resolved.notes, *([engine.context.sentence] if engine.context else [])]
+    notes += engine.step_time.facts.notes
     if refused.any():
         counts = f"{int(refused.sum()):,} of {len(refused):,} requests"
         limit = f"max_model_len={engine.limits.max_model_len}"
