@@ -27,6 +27,7 @@ BESIDES_METRICS = (
     "served_rate_per_s",
     "overloaded",
     "error_band",
+    "error_bands",
     "unmodelled",
     "withheld",
     "notes",
@@ -107,8 +108,10 @@ def _sentences(found: Prediction) -> list[str]:
         lines.append(f"Overloaded: the queue grows until the load ends.{served}")
     lines.append(f"Bottleneck: {found.bottleneck}.")
     lines.append(f"KV cache: {found.kv_cache_tokens:,} tokens; {found.memory.sentence}.")
-    if isinstance(found.error_band, (int, float)):
-        lines.append(f"Simulated: on similar cases the error was within {100 * found.error_band:.0f} %.")
+    if found.error_bands:
+        names = {"throughput": "throughput", "tpot": "TPOT", "ttft": "TTFT"}
+        parts = ", ".join(f"{names[q]} within {100 * band:.0f} %" for q, band in found.error_bands.items())
+        lines.append(f"Simulated: of similar cases that the constants were not fitted to, 90 % had their {parts}.")
     elif found.error_band:
         lines.append(f"Simulated: {found.error_band}.")
     return [*lines, *(f"Note: {note}." for note in found.notes)]

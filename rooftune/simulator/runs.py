@@ -32,6 +32,26 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ServerPath:
+    """What a request passes between the client and the engine: HTTP, tokenizer and event loop, in seconds.
+
+    ``rooftune load`` can measure these on an idle server; the default is the engine alone.
+    """
+
+    inbound_s: float = 0.0
+    """From the client's send until the front begins to work on it; requests do not wait for each other here."""
+    request_s: float = 0.0
+    """Work of the front for one request: one request at a time."""
+    prompt_token_s: float = 0.0
+    """The same for each token of the prompt."""
+    outbound_s: float = 0.0
+    """From the end of the engine's step until the client has the token."""
+
+
+ENGINE_ALONE = ServerPath()
+
+
+@dataclass(frozen=True)
 class ClientSettings:
     """How the client applies the load. Times in workload seconds."""
 
@@ -45,11 +65,14 @@ class ClientSettings:
     """Edges of the intervals that totals are kept for: before the first, between, after the last."""
     window: Window = ALWAYS
     """Where gaps and streams are counted. Each of its edges is infinite or one of the marks."""
+    path: ServerPath = ENGINE_ALONE
+    """The way from the client to the engine and back."""
 
 
 @dataclass(frozen=True)
 class SimulatedRun:
-    """Columns by request (NaN or -1: did not happen), rows by interval."""
+    """First and last token are as the client gets them, all else as the engine has it. Columns by request (NaN or
+    -1: did not happen), rows by interval."""
 
     due_s: Floats
     sent_s: Floats

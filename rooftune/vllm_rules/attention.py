@@ -39,6 +39,9 @@ FLASH_ATTENTION_4_READS_FP8 = Releases(since="0.29")
 WIDE_HEADS = Releases(since="0.23")
 """FlashInfer and, with FlashAttention 4, FlashAttention take heads of 512."""
 E5M2_WITH_FLASH = Releases(until="0.19")
+FLASHINFER_ONLY_ON_10 = Releases(until="0.11")
+"""0.11 tries FlashInfer on 10.x alone; elsewhere an FP8 cache that FlashAttention cannot read goes to Triton
+(``platforms/cuda.py``, get_attn_backend_cls)."""
 KV_DTYPES_OF_TRITON = {
     "int8_per_token_head": Releases(since="0.20"),
     "fp8_per_token_head": Releases(since="0.23"),
@@ -55,6 +58,8 @@ def priorities(cc: Capability, engine: Version) -> list[str]:
         return ["FLEX_ATTENTION"]
     if cc[0] == 10:
         return ["FLASHINFER", "FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION"]
+    if FLASHINFER_ONLY_ON_10.has(engine):
+        return ["FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION"]
     return ["FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "FLEX_ATTENTION"]
 
 

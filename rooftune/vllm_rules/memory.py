@@ -23,8 +23,19 @@ BLOCK_TOKENS = 16
 """Tokens of one block of the simulated KV cache (vLLM's default on CUDA)."""
 OVERHEAD_BYTES = 0.05 * GIB
 """What the weights take beyond their own bytes (3.67 GiB in the log of the T4 run, 3.62 GiB by arithmetic)."""
-FIXED_ACTIVATION_BYTES = 0.215 * GIB
-"""Workspaces and buffers; set, with the logits below, by the two logs of the T4 run: 18,608 and 18,640 tokens."""
+FIXED_ACTIVATION_BYTES = 0.123 * GIB
+"""Workspaces and buffers; set, with what follows, by the two logs of the T4 run: 18,608 and 18,640 tokens."""
+COMPILED_BYTES = 0.1 * GIB
+"""What a compiled model with CUDA graphs keeps besides: workspaces of its matrix products (RTX 3090 and 4090)."""
+SAMPLER_BYTES = 28.5
+"""Per logit while vLLM profiles top-k and top-p for ``max_num_seqs`` requests: the logits in 16 and 32 bits, sorted
+with their places, probabilities and sums. By the logs of a T4 (0.15) and an RTX 4090 (0.19)."""
+OLD_SAMPLER_BYTES = 34.5
+OLD_SAMPLER = Releases(until="0.11")
+"""By the logs of an RTX 3090 (0.11) with 64 and with 256 sequences; an H100 with gpt-oss-120b and 1,024 agrees."""
+GRAPH_BYTES = 0.4 * 2**20
+"""What vLLM estimates for a captured size and layer in each of its two modes: eight logs of an A100 (0.29), between
+0.1 and 1.4 MiB."""
 GRAPHS_ARE_SUBTRACTED = Releases(since="0.21")
 """The memory of CUDA graphs is subtracted ("default since v0.21.0", as the log of 0.29 says); before, graphs came on
 top of the utilisation."""
@@ -59,7 +70,8 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         _check_free(gpu, r, held)
     activations = 0.0 if cpu else activation_bytes(facts, r)
     graphs = 0.0 if cpu else captured_graph_bytes(facts, r)
-    inside = graphs if GRAPHS_ARE_SUBTRACTED.has(r.version) else 0.0
+    subtracted = bool(GRAPHS_ARE_SUBTRACTED.has(r.version)) and not cpu
+    inside = estimated_graph_bytes(facts, r) if subtracted else 0.0
     per_token = kv_bytes_of_one_gpu(facts, r)
     room = _room(gpu, r, weights + activations + inside, weights, per_token)
     tokens = int(room.kv_cache / (per_token * BLOCK_TOKENS)) * BLOCK_TOKENS
@@ -72,7 +84,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         activations_bytes=round(activations),
         sampler_bytes=0 if cpu else round(sampler_bytes(facts, r)),
         graphs_bytes=round(inside),
-        graphs_beyond_limit_bytes=round(graphs - inside),
+        graphs_beyond_limit_bytes=0 if subtracted else round(graphs),
         kv_cache_bytes=int(room.kv_cache),
         kv_bytes_per_token=per_token,
         kv_cache_tokens=tokens,
@@ -102,20 +114,34 @@ def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
 
 
 def activation_bytes(facts: ModelFacts, r: Resolved) -> float:
-    """Peak of activations while vLLM profiles: hidden and MLP states of a full budget, logits of all sequences."""
-    width = 2 * facts.hidden_size + 2 * facts.intermediate_size * facts.experts_per_token
-    forward = r.max_num_batched_tokens * 2.0 * width / r.tensor_parallel
-    return forward + sampler_bytes(facts, r) + FIXED_ACTIVATION_BYTES
+    """Peak while vLLM profiles: the forward pass of a full budget, or the sampler for all sequences after it."""
+    fixed = FIXED_ACTIVATION_BYTES + (COMPILED_BYTES if r.cuda_graphs else 0.0)
+    return max(forward_bytes(facts, r), sampler_bytes(facts, r)) + fixed
+
+
+def forward_bytes(facts: ModelFacts, r: Resolved) -> float:
+    """Activations of one layer for a full budget: residual and hidden states, queries, keys and values, and the
+    MLP."""
+    n = r.tensor_parallel
+    heads = facts.heads * facts.head_dim + 2 * facts.kv_heads * facts.head_dim
+    width = 2 * facts.hidden_size + (heads + 3 * facts.intermediate_size * facts.experts_per_token) / n
+    return 2.0 * r.max_num_batched_tokens * width
 
 
 def sampler_bytes(facts: ModelFacts, r: Resolved) -> float:
     """What the sampler takes while it is warmed up with ``max_num_seqs`` requests; part of ``activation_bytes``."""
-    return 2.0 * facts.vocab_size * r.max_num_seqs
+    each = OLD_SAMPLER_BYTES if OLD_SAMPLER.has(r.version) else SAMPLER_BYTES
+    return each * facts.vocab_size * min(r.max_num_seqs, r.max_num_batched_tokens)
 
 
 def captured_graph_bytes(facts: ModelFacts, r: Resolved) -> float:
-    """Memory of the CUDA graphs: some MiB for each captured size and layer."""
+    """Memory that the CUDA graphs take: some MiB for each captured size and layer."""
     return len(r.capture_sizes) * facts.layers * 0.25 * 2**20
+
+
+def estimated_graph_bytes(facts: ModelFacts, r: Resolved) -> float:
+    """What vLLM subtracts for them: it captures two of each mode and multiplies, though graphs share their memory."""
+    return 2 * len(r.capture_sizes) * facts.layers * GRAPH_BYTES
 
 
 def _check_weights(gpu: Accelerator, facts: ModelFacts, r: Resolved, weights: float, held: Reserved) -> None:

@@ -71,6 +71,8 @@ class Resolved:
     tensor_parallel: int
     speculative_method: str | None
     speculative_tokens: int
+    speculative_model: str
+    """The draft model, as it was named; empty without one."""
     whole_prompt_must_fit: bool
     """A waiting request is admitted if all its known tokens fit, not its first chunk alone."""
     threshold_spares_a_lone_request: bool
@@ -128,6 +130,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         tensor_parallel=config.tensor_parallel_size or 1,
         speculative_method=spec.method if spec else None,
         speculative_tokens=spec.tokens if spec else 0,
+        speculative_model=spec.model if spec else "",
         whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
         threshold_spares_a_lone_request=bool(THRESHOLD_SPARES_A_LONE_REQUEST.has(engine)),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,

@@ -12,7 +12,7 @@ from rooftune.metrics.window import Window
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
-from rooftune.simulator.runs import ClientSettings
+from rooftune.simulator.runs import ClientSettings, ServerPath
 from rooftune.workloads.request_plan import RequestPlan
 
 
@@ -39,7 +39,7 @@ class MadeStepTime:
         self.head = 1e-5 * np.arange(seqs + 1)
         self.host_decode = host + 1e-5 * np.arange(seqs + 1)
         self.host_mixed = host + 2e-5 * np.arange(seqs + 1)
-        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4, full, full / 2]
+        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4, full, full / 2, 7e-4]
 
     def seconds(self, s: StepShape) -> float:
         return float(
@@ -169,6 +169,11 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
     marks = (0.1, 0.25, 0.4)
     client = ClientSettings(
-        plan.concurrency, draw(st.sampled_from([float("inf"), 0.5])), end, marks, Window(start_s=0.1, end_s=0.4)
+        connections=plan.concurrency,
+        send_until_s=draw(st.sampled_from([float("inf"), 0.5])),
+        end_s=end,
+        marks_s=marks,
+        window=Window(start_s=0.1, end_s=0.4),
+        path=draw(st.sampled_from([ServerPath(), ServerPath(0.00213, 0.00337, 1.19e-5, 0.00171)])),
     )
     return Case(plan, limits, step_time, client, draw(st.sampled_from([0.0, 0.6, 1.0])))

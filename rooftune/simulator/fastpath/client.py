@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rooftune.simulator.fastpath.decorators import compiled, inlined
-from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, HEAP, IN_FLIGHT, INBOX
+from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, FRONT, HEAP, IN_FLIGHT, INBOX, SENT
 
 
 @compiled
@@ -55,9 +55,20 @@ def next_due(s: Any) -> float:
 
 
 @inlined
+def next_event(s: Any) -> float:
+    """When the next request is sent, or one that was sent reaches the engine, if nothing ends before."""
+    due = next_due(s)
+    if s.c[INBOX] < s.c[SENT]:
+        due = min(due, s.f[s.arrives + s.q[s.waiting + s.c[INBOX]]])
+    return due
+
+
+@inlined
 def send(s: Any, freed: bool) -> None:
-    """Put all requests that are due by now into the inbox; with ``freed``, on connections that have just become
-    free."""
+    """Send all requests that are due by now, and put those that have come through the server's front into the inbox.
+
+    With ``freed``, they go out on connections that have just become free: the client learns that ``path_out`` later.
+    """
     now = s.x[CLOCK]
     while next_due(s) <= now:
         if s.c[HEAP] > 0 and (
@@ -69,7 +80,13 @@ def send(s: Any, freed: bool) -> None:
         else:
             r = s.q[s.opening + s.c[CURSOR]]
             s.c[CURSOR] += 1
-        s.f[s.sent + r] = now if freed else s.f[s.due + r]
+        s.f[s.sent + r] = now + s.path_out if freed else s.f[s.due + r]
         s.c[IN_FLIGHT] += 1
-        s.q[s.waiting + s.c[INBOX]] = r
+        # The front works on one request at a time, in the order of sending.
+        begin = max(s.x[FRONT], s.f[s.sent + r] + s.path_in)
+        s.x[FRONT] = begin + s.path_request + s.path_token * s.q[s.prompt + r]
+        s.f[s.arrives + r] = s.x[FRONT]
+        s.q[s.waiting + s.c[SENT]] = r
+        s.c[SENT] += 1
+    while s.c[INBOX] < s.c[SENT] and s.f[s.arrives + s.q[s.waiting + s.c[INBOX]]] <= now:
         s.c[INBOX] += 1

@@ -34,15 +34,19 @@ from rooftune.simulator.fastpath.state import (
 @inlined
 def combined(
     linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float, exposed: float,
-    full: float, full_pairs: float, seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
+    full: float, full_pairs: float, beside: float,
+    seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
 ) -> float:  # fmt: skip
     """Duration of a step in seconds: the GPU's parts run one after another, the host's work beside them."""
     read = full * context + (1 - full) * min(context, window * seqs) if window > 0 else context
     attention = max(each * read, least) if seqs > 0 else 0.0
+    extra = exposed
     if p_tokens > 0:
         seen = full_pairs * p_pairs + (1 - full_pairs) * min(p_pairs, window * p_tokens) if window > 0 else p_pairs
         attention += max(pair * seen, past * p_context)
-    return float(max(linear + attention + head, host) + exposed)
+        if seqs > 0:
+            extra += beside
+    return float(max(linear + attention + head, host) + extra)
 
 
 @inlined
@@ -56,7 +60,7 @@ def seconds_of(
     k = s.cost
     return combined(
         linear, s.f[s.head + sampled], host, s.f[k], s.f[k + 1], s.f[k + 2], s.f[k + 3], s.f[k + 4], s.f[k + 5],
-        s.f[k + 6], s.f[k + 7], seqs, context, p_tokens, p_pairs, p_context,
+        s.f[k + 6], s.f[k + 7], s.f[k + 8], seqs, context, p_tokens, p_pairs, p_context,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from rooftune.simulator.fastpath.blocks import (
 )  # fmt: skip
 from rooftune.simulator.fastpath.client import (
     heap_push,
-    next_due,
+    next_event,
     send,
 )  # fmt: skip
 from rooftune.simulator.fastpath.clock import (
@@ -87,7 +87,7 @@ def step_seconds(
 
     ``cost``: seconds per token of decode context, least attention time, sliding window, seconds per query-key pair
     and per token of prefill context, exposed host time; of the bytes and of the arithmetic of attention, the shares of
-    the layers without the window.
+    the layers without the window; and what a step with prefill takes more when it also decodes.
     """
     if seqs + p_tokens == 0:
         return 0.0
@@ -95,7 +95,7 @@ def step_seconds(
     host = host_mixed[sampled] if p_tokens > 0 else host_decode[seqs]
     return combined(
         linear, head[sampled], host, cost[0], cost[1], cost[2], cost[3], cost[4], cost[5],
-        cost[6], cost[7], seqs, context, p_tokens, p_pairs, p_context,
+        cost[6], cost[7], cost[8], seqs, context, p_tokens, p_pairs, p_context,
     )  # fmt: skip
 
 
@@ -236,7 +236,7 @@ def end_request(s: Any, r: int) -> None:
     s.c[IN_FLIGHT] -= 1
     after = s.q[s.next_turn + r]
     if after >= 0:
-        heap_push(s, s.x[CLOCK] + s.f[s.think + after], after)
+        heap_push(s, s.x[CLOCK] + s.path_out + s.f[s.think + after], after)
 
 
 @compiled
@@ -259,7 +259,7 @@ def skip(s: Any) -> bool:
     most = max(1, min(most, int(min((until - context) / n, 1e15))))
     if s.c[INBOX] > s.c[TAIL]:
         most = 1
-    event = min(next_due(s), s.end)
+    event = min(next_event(s), s.end)
     if s.c[MARK] < s.n_marks:
         event = min(event, s.f[s.marks + s.c[MARK]])
     steps = 1 if most == 1 else steps_before(a, b, n, context, event - s.x[CLOCK], most)
@@ -321,17 +321,19 @@ def run(s: Any) -> None:
     """Run until every request has ended or the clock reaches the end."""
     while s.x[CLOCK] < s.end:
         if s.c[N_RUN] == 0 and s.c[INBOX] == s.c[HEAD]:
-            due = next_due(s)
+            due = next_event(s)
             if due >= s.end:
                 break
             s.x[CLOCK] = max(s.x[CLOCK], due)
             while s.c[MARK] < s.n_marks and s.x[CLOCK] >= s.f[s.marks + s.c[MARK]]:
                 s.c[MARK] += 1
             send(s, False)
+            if s.c[INBOX] == s.c[HEAD]:
+                continue
         if not skip(s) and not one_step(s):
-            if s.c[N_RUN] > 0 or next_due(s) >= s.end:
+            if s.c[N_RUN] > 0 or next_event(s) >= s.end:
                 break
-            s.x[CLOCK] = max(s.x[CLOCK], next_due(s))
+            s.x[CLOCK] = max(s.x[CLOCK], next_event(s))
             send(s, False)
     settle_all(s)
     if s.c[CLOSED] == 0:

@@ -124,7 +124,7 @@ def _requests(plan: RequestPlan, same: BlockIdentities) -> tuple[dict[str, Colum
         "finish": np.full(n, -1, np.int64),
         **{name: np.zeros(n, np.int64) for name in counted},
     }
-    moments = ("sent", "admitted", "first", "last", "stream_first", "stream_last")
+    moments = ("sent", "arrives", "admitted", "first", "last", "stream_first", "stream_last")
     fractions: dict[str, Column] = {
         "due": plan.arrival_s,
         "think": plan.think_s,
@@ -179,6 +179,10 @@ def _settings(plan: RequestPlan, limits: Limits, client: ClientSettings) -> dict
         "end": min(client.end_s, layout.FAR),
         "window_from": client.window.start_s,
         "window_to": client.window.end_s,
+        "path_in": client.path.inbound_s,
+        "path_request": client.path.request_s,
+        "path_token": client.path.prompt_token_s,
+        "path_out": client.path.outbound_s,
     }
 
 
@@ -218,8 +222,8 @@ def _simulated_run(state: layout.State, n: int) -> SimulatedRun:
         due_s=f[state.due : state.due + n].copy(),
         sent_s=moment("sent"),
         admitted_s=moment("admitted"),
-        first_s=moment("first"),
-        last_s=moment("last"),
+        first_s=moment("first") + state.path_out,
+        last_s=moment("last") + state.path_out,
         generated=generated,
         ended=(generated > 0) & whole,
         cached=count("cached"),

@@ -15,7 +15,7 @@ CHAIN = 1 << 20
 
 N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, IN_FLIGHT, MARK, SLOTS = range(10)
 PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED = range(10, 20)
-STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, COUNTERS = range(20, 26)
+STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, SENT, COUNTERS = range(20, 27)
 """Places in ``State.c``:
 
 - N_RUN: running sequences; HEAD, TAIL: ends of the waiting queue; INBOX: end of the inbox behind it; FREE: free blocks;
@@ -25,11 +25,12 @@ STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, COUNTERS = range(20, 26)
   ended but still hold their places; EXTRA: tokens that came together with another (speculative decoding);
 - BIN: bin of the gap noted last; CLOSED: whether the window has been closed;
 - STEP: decode steps of the group (``group.py``); GROUP: its members; GROUP_CONTEXT: their known tokens; GROUP_END:
-  the step at which the first of them ends; SEEN: whether the first tokens of its members inside the window are noted.
-  """
-CLOCK, BUSY, MIXED, CONTEXT, GAP, GROUP_LAST, TIMES = range(7)
+  the step at which the first of them ends; SEEN: whether the first tokens of its members inside the window are noted;
+- SENT: end of the requests that were sent, behind the inbox: those between are on their way to the engine.
+"""
+CLOCK, BUSY, MIXED, CONTEXT, GAP, GROUP_LAST, FRONT, TIMES = range(8)
 """Places in ``State.x``: time now; seconds of all steps, and of those with prefill; decode context summed over steps;
-the gap noted last; when the members of the group got their last token."""
+the gap noted last; when the members of the group got their last token; until when the server's front has work."""
 OUT, PROMPT, COMPUTED, ENDED, IN_QUERIES, IN_HITS, IN_PREEMPTED, IN_STEPS, KINDS = range(9)
 """What ``State.counts`` holds by interval: tokens generated, prompt tokens of requests that got their first token,
 prompt tokens computed, requests ended, prefix queries and hits, preemptions, steps."""
@@ -114,6 +115,8 @@ class State(NamedTuple):
     due: int
     think: int
     sent: int
+    arrives: int
+    """When a request reaches the engine."""
     admitted: int
     first: int
     last: int
@@ -161,3 +164,8 @@ class State(NamedTuple):
     end: float
     window_from: float
     window_to: float
+    path_in: float
+    """The way through the server's front, see ``ServerPath``."""
+    path_request: float
+    path_token: float
+    path_out: float

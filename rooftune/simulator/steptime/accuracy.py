@@ -1,10 +1,14 @@
-"""How wrong predictions of such a case were: from the public measurements, by GPU, generation and kernel family.
+"""How wrong predictions of such a case were, by quantity, on figures that no constant was fitted to.
 
-``data/errors.yaml`` is written by ``python -m benchmarks.fidelity --write-errors``; nothing in it is typed by hand.
+``data/held_back.yaml`` is written by ``python -m benchmarks.trials --write-errors``: real trials predicted by
+constants fitted without their GPU or their model, and serving figures that others published. ``data/errors.yaml`` is
+written by ``python -m benchmarks.fidelity --write-errors`` from step times and single requests. Nothing in either is
+typed by hand.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,36 +20,88 @@ from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.constants import generation
 from rooftune.vllm_rules.resolve import Resolved
 
-ENOUGH = 3
-"""Points from which on a band is quoted for a GPU, or for a generation."""
+QUANTITIES = ("throughput", "tpot", "ttft")
+ENOUGH = 8
+"""Figures of a case from which on its own band is quoted."""
+CAPPED = ("T4", "L4", "A2", "A10", "A10G", "H100 PCIe", "H100 NVL")
+"""Boards whose power does not hold the clock in large products: how far it falls depends on cooling and load."""
+CAPPED_FACTOR = 1.5
+"""What a band of other cards is multiplied by for one of these."""
+
+
+@dataclass(frozen=True)
+class ErrorBands:
+    """Relative errors that 90 % of the figures of similar cases stayed within: 0.1 = within 10 %."""
+
+    throughput: float
+    tpot: float
+    ttft: float
+    of: str
+    """What the similar cases have in common, in words."""
+
+    @property
+    def by_quantity(self) -> dict[str, float]:
+        """The three by name."""
+        return {name: getattr(self, name) for name in QUANTITIES}
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        parts = f"throughput {self.throughput:.0%}, TPOT {self.tpot:.0%}, TTFT {self.ttft:.0%}"
+        return f"90 % of the figures held back ({self.of}) were within: {parts}"
 
 
 @cache
 def _table() -> dict[str, Any]:
-    text = files("rooftune.simulator.steptime").joinpath("data/errors.yaml").read_text(encoding="utf-8")
+    text = files("rooftune.simulator.steptime").joinpath("data/held_back.yaml").read_text(encoding="utf-8")
     value: dict[str, Any] = YAML(typ="safe").load(text)
     return value
 
 
-def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | None = None) -> float | str:
-    """The relative error that 90 % of the measured figures of such a case stayed within; in words where there were none.
+def cases(gpu: Accelerator, kernel: str) -> tuple[str, ...]:
+    """The cases that a GPU with a kernel family belongs to, the nearest first."""
+    kind = generation(gpu)
+    return (f"{gpu.name}/{kernel}", f"{kind}/{kernel}", kind, f"kernel {kernel}", "all")
 
-    A case is the GPU with the kernel family of the linear layers; else its generation with that family.
+
+def error_bands(gpu: Accelerator, kernel: str, table: dict[str, Any] | None = None) -> ErrorBands | None:
+    """The bands of the nearest cases with enough figures, each quantity by itself; None on a CPU.
+
+    Args:
+        table: bands by case and quantity instead of the shipped ones.
     """
+    if gpu.kind == "cpu":
+        return None
+    known = _table() if table is None else table
+    found: dict[str, float] = {}
+    used = ""
+    for quantity in QUANTITIES:
+        for case in cases(gpu, kernel):
+            entry = known.get(case, {}).get(quantity)
+            if entry and entry["figures"] >= ENOUGH:
+                wider = CAPPED_FACTOR if gpu.name in CAPPED and not case.startswith(f"{gpu.name}/") else 1.0
+                found[quantity] = float(entry["within_90"]) * wider
+                used = used or case
+                break
+    if len(found) < len(QUANTITIES):
+        return None
+    return ErrorBands(**found, of=_words(used))
+
+
+def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | None = None) -> float | str:
+    """The band of the throughput; in words with a calibration, or where nothing was measured."""
     if calibration and calibration.kernel == resolved.kernel:
         return (
             f"calibrated on {calibration.engine} ({calibration.made_at[:10]}); the median error of a step was "
             f"{calibration.error_after:.0%} on {calibration.held_back} points held back"
         )
-    if gpu.kind == "cpu":
+    bands = error_bands(gpu, resolved.kernel)
+    if bands is None:
         return "nothing was measured on a processor like this one; rooftune calibrate measures it"
-    table = _table()
-    for key in (f"{gpu.name}/{resolved.kernel}", f"{generation(gpu)}/{resolved.kernel}"):
-        found = table["seen"].get(key)
-        if found and found["points"] >= ENOUGH:
-            return float(found["within_90"])
-    other = table["unseen"]
-    return (
-        f"no public measurement of {gpu.name} with {resolved.kernel} was found; on GPUs that the constants were not fitted to, the "
-        f"median error was {other['median']:.0%} and 90 % of the figures were within {other['within_90']:.0%}"
-    )
+    return bands.throughput
+
+
+def _words(case: str) -> str:
+    if case == "all":
+        return "of all cards"
+    return f"of {case.replace('/', ' with ')}" if not case.startswith("kernel ") else f"with {case}s"

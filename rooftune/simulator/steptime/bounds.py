@@ -11,12 +11,14 @@ from rooftune.simulator.steptime.model import StepTime
 
 Bound = Literal["memory", "compute", "overhead"]
 MUCH_LONGER = 1.5
-"""Matrices that take this much longer than with one row no longer wait for the weights to stream, but for the products."""
+"""Matrices that take this much longer than with one row no longer wait for the weights to stream, but for the
+products."""
 
 
 @dataclass(frozen=True)
 class DecodeStep:
-    """One step of ``batch`` sequences that decode at the same context. Milliseconds; FLOP per byte that must be moved."""
+    """One step of ``batch`` sequences that decode at the same context. Milliseconds; FLOP per byte that must be
+    moved."""
 
     batch: int
     context: float

@@ -15,7 +15,7 @@ from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.simulator.calibration.files import Calibration, check_accelerator
 
-ROOMS = ("linear", "attention", "host")
+ROOMS = ("device", "linear", "attention", "host", "path")
 Table = dict[str, Any]
 """Content of ``kernels.yaml``: general constants, those of generations (``class``) and of single GPUs (``gpu``)."""
 
@@ -24,9 +24,11 @@ Table = dict[str, Any]
 class Constants:
     """Efficiencies and times of one accelerator."""
 
+    device: dict[str, float]
     linear: dict[str, dict[str, float]]
     attention: dict[str, dict[str, float]]
     host: dict[str, float]
+    path: dict[str, float]
 
     def replaced(self, values: Mapping[str, float]) -> Constants:
         """A copy with some constants replaced: {'attention.triton.memory': 0.6, 'host.graph_step_ms': 0.5, …}.
@@ -55,7 +57,8 @@ class Constants:
 
 
 def generation(gpu: Accelerator) -> str:
-    """The class of GPUs that share constants: a generation, data centre and graphics cards apart where they differ."""
+    """The class of GPUs that share constants: a generation, data centre and graphics cards apart where they
+    differ."""
     if gpu.kind == "cpu" or gpu.compute_capability is None:
         return "cpu"
     major, minor = gpu.compute_capability

@@ -18,12 +18,13 @@ from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath.run import run_fast
-from rooftune.simulator.runs import ClientSettings, SimulatedRun
-from rooftune.simulator.steptime.accuracy import error_band
+from rooftune.simulator.runs import ENGINE_ALONE, ClientSettings, ServerPath, SimulatedRun
+from rooftune.simulator.steptime.accuracy import error_band, error_bands
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
+from rooftune.simulator.virtual.server_path import server_path
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
@@ -70,7 +71,9 @@ class Prediction:
     server: dict[str, float]
     """Means over the window, named as in a measured trial."""
     error_band: float | str | None = None
-    """Relative error found for such a case: 0.1 = within 10 %; in words where none can be given."""
+    """Relative error of the throughput found for such a case: 0.1 = within 10 %; in words where none can be given."""
+    error_bands: dict[str, float] = field(default_factory=dict)
+    """The same for throughput, TPOT and TTFT; empty where ``error_band`` is in words."""
     context: FittedContext | None = None
     """The context that rooftune set because the model's own does not fit."""
     unmodelled: tuple[str, ...] = ()
@@ -160,7 +163,7 @@ def predict(
     engine = engine_of(gpu, model, engine_version, flags or {}, acceptance, calibration, plan.longest_request)
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
-    client = client_of(workload, plan)
+    client = client_of(workload, plan, server_path(engine.step_time.k))
     run = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
     found = _prediction(engine, workload, _sent(workload, plan, refused, run), kept)
     return replace(found, notes=_notes(engine, refused), _engine=engine, _plan=kept, _runs=runs)
@@ -171,6 +174,9 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
     load, run = sent.load, sent.run
     found = run_metrics(load, run, workload.slo)
     means = _means(run, load.window)
+    card, resolved = engine.step_time.gpu, engine.resolved
+    band = sentence(engine.unmodelled) or error_band(card, resolved, engine.calibration)
+    bands = error_bands(card, resolved.kernel)
     return Prediction(
         metrics=found.metrics,
         withheld=found.withheld,
@@ -181,7 +187,8 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
         memory=engine.memory,
         context=engine.context,
         server=means,
-        error_band=sentence(engine.unmodelled) or error_band(engine.step_time.gpu, engine.resolved, engine.calibration),
+        error_band=band,
+        error_bands=bands.by_quantity if bands and isinstance(band, float) else {},
         unmodelled=tuple(map(str, engine.unmodelled)),
         window=load.window,
         run=run,
@@ -189,7 +196,7 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
     )
 
 
-def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
+def client_of(workload: Workload, plan: RequestPlan, path: ServerPath = ENGINE_ALONE) -> ClientSettings:
     """How the client applies a workload: when it sends, when it cuts, and the window with its middle."""
     begin, end = workload.warmup_s, workload.total_s
     return ClientSettings(
@@ -198,6 +205,7 @@ def client_of(workload: Workload, plan: RequestPlan) -> ClientSettings:
         end_s=end + workload.drain_s,
         marks_s=(begin, (begin + end) / 2, end),
         window=Window(start_s=begin, end_s=end),
+        path=path,
     )
 
 

@@ -4,6 +4,7 @@ equal."""
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,13 @@ class Due(NamedTuple):
 
     due_s: float
     place: int
+    request: int
+
+
+class OnTheWay(NamedTuple):
+    """A request that was sent and reaches the engine later."""
+
+    arrives_s: float
     request: int
 
 
@@ -69,6 +77,8 @@ class Client:
         heapq.heapify(self.pending)
         self.after = next_turns(plan)
         self.in_flight = 0
+        self.front_busy_until_s = 0.0
+        self.on_the_way: deque[OnTheWay] = deque()
         self.due_s = plan.arrival_s.astype(np.float64).copy()
         self.sent_s = np.full(len(plan), np.nan)
 
@@ -78,16 +88,26 @@ class Client:
         due = self.pending[0].due_s if self.pending and not full else float("inf")
         return due if due < self.settings.send_until_s else float("inf")
 
+    def next_event(self) -> float:
+        """When the next request is sent, or one that was sent reaches the engine, if none ends before."""
+        return min(self.next_due(), self.on_the_way[0].arrives_s if self.on_the_way else float("inf"))
+
     def send(self, now: float, *, freed: bool) -> list[int]:
-        """Requests that are sent up to now; with ``freed``, on connections that became free just now."""
-        sent = []
+        """Send what is due by now, with ``freed`` on connections that became free just now. Returns the requests that
+        have reached the engine."""
+        path = self.settings.path
         while self.next_due() <= now:
             due, _, r = heapq.heappop(self.pending)
             self.due_s[r] = due
-            self.sent_s[r] = now if freed else due
+            self.sent_s[r] = now + path.outbound_s if freed else due
             self.in_flight += 1
-            sent.append(r)
-        return sent
+            begin = max(self.front_busy_until_s, self.sent_s[r] + path.inbound_s)
+            self.front_busy_until_s = begin + path.request_s + path.prompt_token_s * int(self.plan.prompt_tokens[r])
+            self.on_the_way.append(OnTheWay(self.front_busy_until_s, r))
+        arrived = []
+        while self.on_the_way and self.on_the_way[0].arrives_s <= now:
+            arrived.append(self.on_the_way.popleft().request)
+        return arrived
 
     def ended(self, r: int, now: float) -> None:
         """A request ended: its connection is free, and the next turn of its conversation is due after the think
@@ -95,7 +115,7 @@ class Client:
         self.in_flight -= 1
         following = int(self.after[r])
         if following >= 0:
-            due = now + float(self.plan.think_s[following])
+            due = now + self.settings.path.outbound_s + float(self.plan.think_s[following])
             heapq.heappush(self.pending, Due(due, len(self.plan) + following, following))
 
 
@@ -135,11 +155,13 @@ def run_stepwise(
     clock = 0.0
     while clock < settings.end_s:
         if scheduler.idle and not inbox:
-            due = client.next_due()
+            due = client.next_event()
             if due >= settings.end_s:
                 break
             clock = max(clock, due)
             inbox += client.send(clock, freed=False)
+            if not inbox:
+                continue
         late = limits.async_scheduling and not scheduler.idle
         if not late:
             _add(scheduler, sequences, inbox)
@@ -171,8 +193,8 @@ def _run(
         due_s=client.due_s,
         sent_s=client.sent_s,
         admitted_s=notes.admitted,
-        first_s=notes.first,
-        last_s=notes.last,
+        first_s=notes.first + client.settings.path.outbound_s,
+        last_s=notes.last + client.settings.path.outbound_s,
         generated=column("generated"),
         preempted=column("preemptions"),
         cached=column("cached"),

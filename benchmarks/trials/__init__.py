@@ -1,0 +1,1 @@
+"""The simulator against real trials of vLLM on rented GPUs."""

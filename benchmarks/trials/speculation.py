@@ -1,0 +1,84 @@
+"""What speculative decoding gains, given the acceptance that its trials show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from benchmarks.trials.prediction import Figures, Simulator
+from benchmarks.trials.records import Trial, measured
+
+SMALL = 0.02
+"""A gain or loss up to this much has no sign: repeated trials differ by it."""
+ACCEPTANCES = tuple(i / 40 for i in range(40))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A trial with speculation and the same without."""
+
+    trial: Trial
+    plain: Trial
+    plain_predicted: Figures
+
+    def ratio(self, predicted: Figures) -> float:
+        """Time per token over that without speculation, predicted over measured."""
+        measured_ratio = (self.trial.tpot_ms or 1.0) / (self.plain.tpot_ms or 1.0)
+        return predicted.tpot_ms / self.plain_predicted.tpot_ms / measured_ratio
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Throughput with speculation over that of the same configuration without, less one."""
+
+    trial: Trial
+    acceptance: float
+    measured: float
+    predicted: float
+
+    @property
+    def right_sign(self) -> bool:
+        """Whether the prediction says the same: a gain, a loss, or neither."""
+        small = abs(self.measured) <= SMALL and abs(self.predicted) <= 2 * SMALL
+        return small or self.measured * self.predicted > 0
+
+
+def gains(simulator: Simulator, *, pooled: bool = False) -> list[Gain]:
+    """Gains of the trials whose configuration was also run without speculation.
+
+    Args:
+        pooled: one acceptance for all concurrencies of a configuration; else each trial's own.
+    """
+    plain = {_key(t, spec=False) + t.group: t for t in measured()}
+    by_configuration: dict[str, list[Pair]] = {}
+    for trial in measured(speculative=True):
+        other = plain.get(_key(trial, spec=False) + trial.group)
+        if other is not None:
+            pair = Pair(trial, other, simulator.predict(other))
+            by_configuration.setdefault(_key(trial) + str(trial.requests == 64), []).append(pair)
+    found = []
+    for pairs in by_configuration.values():
+        together = shown_acceptance(simulator, pairs) if pooled else 0.0
+        for p in pairs:
+            acceptance = together if pooled else shown_acceptance(simulator, [p])
+            predicted = simulator.predict(p.trial, acceptance).tok_s / p.plain_predicted.tok_s - 1
+            found.append(Gain(p.trial, acceptance, (p.trial.tok_s or 0.0) / (p.plain.tok_s or 1.0) - 1, predicted))
+    return found
+
+
+def shown_acceptance(simulator: Simulator, of: list[Pair]) -> float:
+    """The chance of a token to be accepted, after those before it, that the times per token show.
+
+    With it the time per token, over that without speculation, is nearest to what was measured.
+    """
+
+    def miss(acceptance: float) -> float:
+        return sum(abs(math.log(p.ratio(simulator.predict(p.trial, acceptance)))) for p in of)
+
+    return min(ACCEPTANCES, key=miss)
+
+
+def _key(trial: Trial, *, spec: bool = True) -> str:
+    flags = {k: v for k, v in trial.flags.items() if spec or k != "speculative_config"}
+    what = f"{trial.gpu} {trial.vllm_version} {trial.model} {trial.workload} {trial.quant}"
+    return f"{what} {sorted(flags.items(), key=str)}"
