@@ -67,7 +67,7 @@ CASES = [
     Case("free-memory", "H100", "llama-3.1-8b", "0.32.0", {"gpu_memory_utilization": 1.0}, "gpu_memory_utilization=0.99"),
     Case("free-memory", "RTX 4090", "qwen2.5-3b", "0.11.0", {"gpu_memory_utilization": 0.995}, "gpu_memory_utilization=0.97"),
     Case("nccl-buffers", "H100", "llama-3.1-70b", "0.15.1", {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.95},
-        "gpu_memory_utilization=0.93"),
+        "gpu_memory_utilization=0.92"),
     Case("nccl-buffers", "A100-80", "llama-3.1-70b", "0.32.0", {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.99},
         "gpu_memory_utilization=0.98"),
     Case("weights", "T4", "llama-2-13b", "0.32.0", {}, "quantization=awq_marlin"),
