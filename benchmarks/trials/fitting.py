@@ -134,8 +134,8 @@ def _put(of: dict[str, Any], path: str, value: float) -> None:
 def held_back_predictions(of: Sequence[Trial], key: Callable[[Trial], str]) -> dict[str, list[tuple[Trial, Figures]]]:
     """For each GPU (or model), the predictions of its trials by constants fitted without any of them.
 
-    Each of these fits is one Gauss-Newton step from the shipped constants with the rows of those trials left out. Constants
-    of a GPU that was left out are those of its generation.
+    Each of these fits is one Gauss-Newton step from the shipped constants with the rows of those trials left out.
+    Constants of a GPU that was left out are those of its generation.
     """
     free, simulator = free_constants(of), Simulator()
     names = list(free)

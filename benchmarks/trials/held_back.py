@@ -145,9 +145,9 @@ def _cell(errors: Sequence[float]) -> str:
 
 def _write(table: dict[str, Any]) -> None:
     lines = [
-        "# Written by `python -m benchmarks.trials --write-errors`: by case (GPU, generation, kernel family), quantity,",
-        "# the figures held back and the error that 90 % of them stayed within. Trials by constants fitted without",
-        "# their GPU or model, and figures that others published.",
+        "# Written by `python -m benchmarks.trials --write-errors`: by case (GPU, generation, kernel family) and",
+        "# quantity, the figures held back and the error that 90 % of them stayed within. Trials by constants fitted",
+        "# without their GPU or model, and figures that others published.",
     ]
     for case, rows in table.items():
         cells = ", ".join(f"{q}: {{figures: {v['figures']}, within_90: {v['within_90']}}}" for q, v in rows.items())

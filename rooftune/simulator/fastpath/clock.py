@@ -33,7 +33,8 @@ from rooftune.simulator.fastpath.state import (
 
 @inlined
 def combined(
-    linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float, exposed: float,
+    linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float,
+    exposed: float,
     full: float, full_pairs: float, beside: float,
     seqs: int, context: float, p_tokens: int, p_pairs: float, p_context: float,
 ) -> float:  # fmt: skip
@@ -117,7 +118,8 @@ def close_window(s: Any) -> None:
 
 @inlined
 def note_token(s: Any, r: int, now: float, new: int) -> None:
-    """Note tokens of one request at one moment: the gap before them, and the first of its stream inside the window."""
+    """Note tokens of one request at one moment: the gap before them, and the first of its stream inside the
+    window."""
     if s.window_from <= now < s.window_to:
         if s.q[s.generated + r] > 0 and s.f[s.last + r] >= s.window_from:
             note_gap(s, now - s.f[s.last + r], 1)
