@@ -102,7 +102,8 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
     window = Window(start_s=load.window_start_s, end_s=load.window_end_s)
     closed = isinstance(workload.arrivals, Closed) or load.concurrency is not None
     state = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos)
-    metrics, withheld = request_metrics(r, window, workload.slo, overloaded=state.overloaded)
+    found = request_metrics(r, window, workload.slo, overloaded=state.overloaded)
+    metrics, withheld = found.metrics, found.withheld
     left_out = jackknife(r, window, set(metrics), overloaded=state.overloaded)
     reason = several_tokens(tokens_per_chunk(r))
     if reason:
@@ -113,7 +114,7 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
     server |= {"queue_growth_per_s": state.queue_growth_per_s, "in_flight_growth_per_s": state.in_flight_growth_per_s}
     if state.slo_breaks_after_s is not None:
         server["slo_breaks_after_s"] = state.slo_breaks_after_s
-    found = {
+    update = {
         "seed": load.seed,
         "started_at": load.started_at,
         "time_scale": load.time_scale,
@@ -128,7 +129,7 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
         "within": within(left_out),
         "jackknife": left_out,
     }
-    return planned.model_copy(update=found)
+    return planned.model_copy(update=update)
 
 
 def census(r: Requests, load: LoadSummary | None = None) -> Census:

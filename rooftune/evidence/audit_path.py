@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.evidence.audit.checks import audit
@@ -28,7 +29,7 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
         RooftuneError: it is cut or empty.
     """
     sources = importers.read(path, duration_s, map)
-    checks = merged([(s.label, _set_aside(audit(s), s.trial, sources)) for s in sources])
+    checks = merged([AuditedRun(s.label, _set_aside(audit(s), s.trial, sources)) for s in sources])
     trials = [s.trial for s in sources if s.trial is not None]
     if len(trials) > 1:
         checks += audit_comparison([t for t in trials if t.believed])
@@ -49,18 +50,25 @@ def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence
     return [c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c for c in checks]  # fmt: skip
 
 
-def merged(results: Sequence[tuple[str, list[Check]]]) -> list[Check]:
+@dataclass(frozen=True)
+class AuditedRun:
+    """The checks of one run, in the order of ``CHECKS``."""
+
+    label: str
+    checks: list[Check]
+
+
+def merged(runs: Sequence[AuditedRun]) -> list[Check]:
     """One list for several runs: per check the worst finding, with the names of all runs that share its status."""
-    if len(results) == 1:
-        return results[0][1]
+    if len(runs) == 1:
+        return runs[0].checks
     found: list[Check] = []
-    for i in range(len(results[0][1])):
-        column = [(label, checks[i]) for label, checks in results]
-        worst = min((c.status for _, c in column), key=_WORST.index)
-        labels = [label for label, c in column if c.status == worst]
-        first = next(c for _, c in column if c.status == worst)
+    for i in range(len(runs[0].checks)):
+        worst = min((run.checks[i].status for run in runs), key=_WORST.index)
+        those = [run for run in runs if run.checks[i].status == worst]
+        first, labels = those[0].checks[i], [run.label for run in those]
         if worst == "pass":
-            sentence = f"{len(labels)} of {len(column)} trials pass. {labels[0]}: {first.sentence}"
+            sentence = f"{len(labels)} of {len(runs)} trials pass. {labels[0]}: {first.sentence}"
         else:
             sentence = f"{labels[0]}: {first.sentence}"
             if len(labels) > 1:

@@ -28,7 +28,8 @@ def prompt_token_ids(plan: RequestPlan, i: int, vocab_size: int = DEFAULT_VOCAB)
     A turn of a conversation begins with the ids of the turn before it: its prompt and, in the place of the answer, as
     many ids from the seed. So the same seed gives the same requests whatever the server answers.
     """
-    low, high = usual_ids(vocab_size)
+    ids = usual_ids(vocab_size)
+    low, high = ids.start, ids.stop
     n, shared = int(plan.prompt_tokens[i]), int(plan.prefix_tokens[i])
     if plan.conversation[i] >= 0:
         return _numbers(int(plan.prompt_seed[i - int(plan.turn[i])]), n, low, high)
@@ -38,9 +39,9 @@ def prompt_token_ids(plan: RequestPlan, i: int, vocab_size: int = DEFAULT_VOCAB)
     return prefix + _numbers(int(plan.prompt_seed[i]), n - shared, low, high)
 
 
-def usual_ids(vocab_size: int) -> tuple[int, int]:
-    """Ids [low, high) that are ordinary tokens: special ones are at the very beginning or end of a vocabulary."""
-    return min(1000, vocab_size // 4), vocab_size - vocab_size // 100
+def usual_ids(vocab_size: int) -> range:
+    """Ids that are ordinary tokens: special ones are at the very beginning or end of a vocabulary."""
+    return range(min(1000, vocab_size // 4), vocab_size - vocab_size // 100)
 
 
 def prompt_text(plan: RequestPlan, i: int) -> str:

@@ -12,7 +12,7 @@ from rooftune.evidence.aggregate import aggregate
 from rooftune.evidence.audit.checks import CHECKS, audit
 from rooftune.evidence.audit.comparison import audit_comparison
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
-from rooftune.evidence.audit_path import audit_path, merged
+from rooftune.evidence.audit_path import AuditedRun, audit_path, merged
 from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check, TrialResult
@@ -87,11 +87,12 @@ def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFol
 
 
 def test_the_worst_finding_of_each_check_is_shown() -> None:
-    results = [("a", [passed("x", "Good.")]), ("b", [warned("x", "Hm.", "Do.")]), ("c", [failed("x", "Bad.", "Do.")]), ("d", [failed("x", "Bad.", "Do.")])]  # fmt: skip
-    (found,) = merged(results)
+    bad = failed("x", "Bad.", "Do.")
+    checks = {"a": passed("x", "Good."), "b": warned("x", "Hm.", "Do."), "c": bad, "d": bad}
+    (found,) = merged([AuditedRun(label, [check]) for label, check in checks.items()])
     assert found.status == "fail"
     assert found.sentence == "c: Bad. The same holds for d."
-    (calm,) = merged([("a", [passed("x", "Good.")]), ("b", [no_data("x", "Nothing.")])])
+    (calm,) = merged([AuditedRun("a", [passed("x", "Good.")]), AuditedRun("b", [no_data("x", "Nothing.")])])
     assert calm.status == "pass"
     assert "1 of 2" in calm.sentence
 

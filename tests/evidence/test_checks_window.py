@@ -37,18 +37,18 @@ def test_the_first_answers_are_left_out(start: float, status: str) -> None:
 def test_a_trend_is_measured(change: float, noise: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     rates = 100 * (1 + change * (np.linspace(0, 1, 12) - 0.5)) * (1 + noise * random.normal(size=12))
-    found, chance = checks.trend(rates)
-    assert found == pytest.approx(change * 12 / 11, abs=8 * noise)
+    found = checks.trend(rates)
+    assert found.change == pytest.approx(change * 12 / 11, abs=8 * noise)
     if abs(change) > 20 * noise:
-        assert chance < 0.001
+        assert found.p_value < 0.001
 
 
 def test_noise_is_no_trend() -> None:
     random = np.random.default_rng(1)
-    chances = [checks.trend(100 + random.normal(size=12))[1] for _ in range(500)]
+    chances = [checks.trend(100 + random.normal(size=12)).p_value for _ in range(500)]
     assert np.mean(np.array(chances) < 0.01) < 0.03
-    assert checks.trend(np.full(12, 5.0)) == (0.0, 1.0)
-    assert checks.trend(np.zeros(12)) == (0.0, 1.0)
+    assert checks.trend(np.full(12, 5.0)) == checks.Change(0.0, 1.0)
+    assert checks.trend(np.zeros(12)) == checks.Change(0.0, 1.0)
 
 
 FULL = made_load.evidence(rate=40.0, slots=16, rows=made_load.serve(40.0, 80.0, slots=16, tpot_s=0.02, drain_s=90))

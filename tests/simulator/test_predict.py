@@ -104,11 +104,11 @@ def test_metrics_are_those_of_the_evidence(name: str, monkeypatch: pytest.Monkey
     found, seen = predict(load, flags=flags, **T4), records(load, flags, T4)
     window = Window(start_s=load.warmup_s, end_s=load.total_s)
     state = overload.assess(seen, window, load.slo, closed=isinstance(load.arrivals, Closed))
-    metrics, withheld = request_metrics(seen, window, load.slo, overloaded=state.overloaded)
+    measured = request_metrics(seen, window, load.slo, overloaded=state.overloaded)
     assert found.overloaded == state.overloaded == (name in ("overloaded", "held down"))
-    assert set(found.metrics) == set(metrics)
-    assert set(found.withheld) == set(withheld)
-    for metric, value in metrics.items():
+    assert set(found.metrics) == set(measured.metrics)
+    assert set(found.withheld) == set(measured.withheld)
+    for metric, value in measured.metrics.items():
         close = {"std_itl_ms": 0.1, "p99_itl_ms": 5e-3}.get(metric, 3e-3 if "_itl_" in metric else 1e-6)
         assert found.metrics[metric] == pytest.approx(value, rel=close, abs=1e-9), metric
     if state.overloaded:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -35,8 +36,8 @@ def send_lag(e: Evidence) -> Check:
     lags = _lags(e)
     if lags is None:
         return no_data(name, "The file does not say when a request was due, only when it was sent.")
-    p50, p99, most = lags
-    figures = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(most, 3)}
+    p99 = lags.p99_ms
+    figures = {"p50_ms": round(lags.p50_ms, 3), "p99_ms": round(p99, 3), "max_ms": round(lags.max_ms, 3)}
     if _closed(e) and e.concurrency is not None:
         return passed(name, f"Closed loop: a request is due when another ends; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
     quoted = e.quoted.get("p99_ttft_ms")
@@ -58,17 +59,24 @@ def send_lag(e: Evidence) -> Check:
     return warned(name, sentence, remedy, figures) if share > 0.1 else passed(name, sentence, figures)
 
 
-def _lags(e: Evidence) -> tuple[float, float, float] | None:
-    """Median, p99 and largest send lag in milliseconds; None when the source knows only one of the two times."""
+@dataclass(frozen=True)
+class _SendLags:
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def _lags(e: Evidence) -> _SendLags | None:
+    """How late requests left; None if the source has only one of the two times."""
     if e.load is not None:
-        return e.load.send_lag_p50_ms, e.load.send_lag_p99_ms, e.load.send_lag_max_ms
+        return _SendLags(e.load.send_lag_p50_ms, e.load.send_lag_p99_ms, e.load.send_lag_max_ms)
     if e.requests is None:
         return None
     late = (e.requests.sent_s - e.requests.scheduled_s) * 1000
     late = late[np.isfinite(late)]
     if len(late) == 0 or not (late != 0).any():
         return None
-    return quantile(late, 0.5), quantile(late, 0.99), float(late.max())
+    return _SendLags(quantile(late, 0.5), quantile(late, 0.99), float(late.max()))
 
 
 def delivered(e: Evidence) -> Check:
@@ -177,7 +185,7 @@ def _plateau_by_summary(e: Evidence, name: str) -> Check:
     return passed(name, f"{sentence}: the limit was not reached.", figures)
 
 
-def _mean_latency_s(figures: Mapping[str, Any]) -> float | None:
+def _mean_latency_s(figures: Mapping[str, object]) -> float | None:
     """Mean E2EL of a summary, from its own figure or from TTFT + (tokens - 1) x TPOT."""
     whole = figures.get("mean_e2el_ms")
     if _finite(whole):

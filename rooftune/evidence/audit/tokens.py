@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
@@ -31,14 +33,14 @@ def count(e: Evidence) -> Check:
     usage, mine = float(r.output_tokens[done].sum()), float(np.nansum(r.streamed_tokens[done]))
     figures: dict[str, float] = {"usage": usage, "client": mine}
     gaps = [abs(mine / usage - 1)] if usage and np.isfinite(r.streamed_tokens[done]).any() else []
-    counted = _server(e)
+    counted = _in_window(e)
     sentence = f"The server's usage has {usage:,.0f} tokens"
     if gaps:
         sentence += f", the client counted {mine:,.0f}"
     if counted is not None:
-        figures |= {"window_client": counted[0], "window_server": counted[1]}
-        gaps.append(abs(counted[0] / counted[1] - 1) if counted[1] else 0.0)
-        sentence += f"; in the window the server counted {counted[1]:,.0f} and the client {counted[0]:,.0f}"
+        figures |= {"window_client": counted.client, "window_server": counted.server}
+        gaps.append(abs(counted.client / counted.server - 1))
+        sentence += f"; in the window the server counted {counted.server:,.0f} and the client {counted.client:,.0f}"
     worst = max(gaps, default=0.0)
     remedy = (
         "Look for other clients of the same server, a proxy that drops chunks, or a chat template that adds tokens."
@@ -50,8 +52,16 @@ def count(e: Evidence) -> Check:
     return passed(name, f"{sentence}.", figures)
 
 
-def _server(e: Evidence) -> tuple[float, float] | None:
-    """Tokens of the window by the client and by the server's counter."""
+@dataclass(frozen=True)
+class _WindowTokens:
+    """Tokens of the window by the client's count and by the server's counter."""
+
+    client: float
+    server: float
+
+
+def _in_window(e: Evidence) -> _WindowTokens | None:
+    """Both counts of the same stretch; None where the server's counter is missing or did not move."""
     if e.window is None or e.requests is None or not e.ticks:
         return None
     at = e.ticks["t_s"]
@@ -63,7 +73,7 @@ def _server(e: Evidence) -> tuple[float, float] | None:
     if not counted:
         return None
     inside = (e.requests.token_s >= span.start_s) & (e.requests.token_s < span.end_s)
-    return float(e.requests.token_count[inside].sum()), counted
+    return _WindowTokens(float(e.requests.token_count[inside].sum()), counted)
 
 
 def answers(e: Evidence) -> Check:

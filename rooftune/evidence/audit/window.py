@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,44 +49,67 @@ def steady_state(e: Evidence) -> Check:
         return no_data(name, "There are too few token times to see a trend.")
     edges = np.linspace(e.window.start_s, e.window.end_s, BLOCKS + 1)
     rates, _ = np.histogram(e.requests.token_s, bins=edges, weights=e.requests.token_count)
-    change, chance = trend(rates)
-    jump, likely, place = step(rates)
-    figures = {"change_over_window": round(change, 4), "p_value": round(chance, 5), "step": round(jump, 4), "step_p_value": round(likely, 5)}  # fmt: skip
-    sentence = f"Tokens per second changed by {100 * change:+.1f} % over the window"
-    if likely < chance and abs(jump) > TREND_WARN:
-        at = float(edges[place])
-        change, chance = jump, likely
-        sentence = f"Tokens per second jumped by {100 * jump:+.1f} % after {at:.0f} s"
+    line, jump = trend(rates), step(rates)
+    figures = {
+        "change_over_window": round(line.change, 4),
+        "p_value": round(line.p_value, 5),
+        "step": round(jump.change, 4),
+        "step_p_value": round(jump.p_value, 5),
+    }
+    found: Change = line
+    sentence = f"Tokens per second changed by {100 * line.change:+.1f} % over the window"
+    if jump.p_value < line.p_value and abs(jump.change) > TREND_WARN:
+        found = jump
+        sentence = f"Tokens per second jumped by {100 * jump.change:+.1f} % after {float(edges[jump.block]):.0f} s"
     remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or other work on the machine."
     if e.workload is not None and e.workload.arrivals.process in UNSTEADY:
         return passed(name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures)  # fmt: skip
-    if abs(change) > TREND_FAIL and chance < 0.001:
-        return failed(name, f"{sentence} (p = {number(chance, 1)}): there was no steady state.", remedy, figures)
-    if abs(change) > TREND_WARN and chance < 0.01:
-        return warned(name, f"{sentence} (p = {number(chance, 1)}); the mean hides this.", remedy, figures)
-    return passed(name, f"{sentence}, which is {'small' if abs(change) <= TREND_WARN else 'within chance'}.", figures)
+    if abs(found.change) > TREND_FAIL and found.p_value < 0.001:
+        return failed(name, f"{sentence} (p = {number(found.p_value, 1)}): there was no steady state.", remedy, figures)
+    if abs(found.change) > TREND_WARN and found.p_value < 0.01:
+        return warned(name, f"{sentence} (p = {number(found.p_value, 1)}); the mean hides this.", remedy, figures)
+    extent = "small" if abs(found.change) <= TREND_WARN else "within chance"
+    return passed(name, f"{sentence}, which is {extent}.", figures)
 
 
-def trend(rates: Floats) -> tuple[float, float]:
-    """Relative change of a series from begin to end along a line, and the chance of such a slope without a trend."""
+@dataclass(frozen=True)
+class Change:
+    """A relative change of a series, and the chance of one as large in a steady series."""
+
+    change: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Step(Change):
+    """A jump between two levels."""
+
+    block: int
+    """The first block after it."""
+
+
+def trend(rates: Floats) -> Change:
+    """Change of a series from its begin to its end along a line."""
     at = np.arange(len(rates), dtype=np.float64)
     mean = float(rates.mean())
     if mean <= 0:
-        return 0.0, 1.0
+        return Change(0.0, 1.0)
     gain = slope(at, rates.astype(np.float64))
     rest = rates - mean - gain * (at - at.mean())
     freedom = len(rates) - 2
     error = math.sqrt(float(rest @ rest) / freedom / float(((at - at.mean()) ** 2).sum()))
     change = gain * len(rates) / mean
-    return change, 1.0 if error == 0 and gain == 0 else 2 * t_tail(abs(gain) / max(error, 1e-12), freedom)
+    if error == 0 and gain == 0:
+        return Change(0.0, 1.0)
+    return Change(change, 2 * t_tail(abs(gain) / max(error, 1e-12), freedom))
 
 
-def step(rates: Floats) -> tuple[float, float, int]:
-    """Relative change at the likeliest change point, its chance without one, and the place of the first block after it.
+def step(rates: Floats) -> Step:
+    """Change at the likeliest change point.
 
     The largest two-sample t over all splits with two blocks or more on each side, corrected for their number.
     """
-    size, best = len(rates), (0.0, 1.0, 0)
+    size, best = len(rates), Step(0.0, 1.0, 0)
     if rates.mean() <= 0:
         return best
     for k in range(2, size - 1):
@@ -96,8 +120,8 @@ def step(rates: Floats) -> tuple[float, float, int]:
         if gap == 0 or before.mean() <= 0:
             continue
         chance = min(1.0, (size - 3) * 2 * t_tail(abs(gap) / max(error, 1e-12), size - 2))
-        if chance < best[1]:
-            best = (gap / float(before.mean()), chance, k)
+        if chance < best.p_value:
+            best = Step(gap / float(before.mean()), chance, k)
     return best
 
 

@@ -1,9 +1,9 @@
 """The one comparison: the ratio of a metric between two sets of trials, with an interval and an answer.
 
-The unit is the trial, never the request: requests of one trial share batch, queue and server, so they are no
-independent witnesses. A trial gives one logarithm of the metric. These are fitted with a level for each side, an effect
+The unit is the trial, never the request: requests of one trial share batch, queue and server, so they are
+not independent. A trial gives one logarithm of the metric. These are fitted with a level for each side, an effect
 of each seed that both sides drew (a paired analysis), and a linear drift over the order when there are enough trials.
-With two trials a side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
+With two trials per side the spread of the residuals alone says little, so it is moderated: drawn towards what blocks
 within the trials, other configurations of the run, and replicates made elsewhere lead one to expect (Smyth 2004, Stat.
 Appl. Genet. Mol. Biol. 3:3). Error spending corrects for looks after 2, 4, 6 … trials, Bonferroni for many candidates.
 ``benchmarks/validity/__main__.py`` measures the resulting error rates.
@@ -23,6 +23,7 @@ from rooftune.errors import RooftuneError
 from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import number
 
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
@@ -48,7 +49,7 @@ class Prior:
 
 REAL = Prior(rates=0.010, times=0.02, freedom=3.0)
 """Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and
-202.6 tok/s: a standard deviation of 1.4 % a run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left."""
+202.6 tok/s: a standard deviation of 1.4 % per run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left."""
 SIMULATED = Prior(rates=0.010, times=0.02, freedom=8.0)
 """A/A trials of the simulated engine on two busy cores vary by 1.1 %
 (tests/evidence/data/simulated_aa_trials.csv): the jitter of a machine that runs it faster than real time. There is no
@@ -123,6 +124,25 @@ class LeastSquaresFit:
     paired: bool
 
 
+@dataclass(frozen=True)
+class TrialVariance:
+    """Variance of the logarithm of one trial, and the degrees of freedom of that estimate."""
+
+    variance: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The answer of a comparison with its reason."""
+
+    answer: Answer
+    reason: str
+
+
+ONE_TRIAL = Conclusion("more trials needed", "with one trial per side a difference cannot be distinguished from chance")
+
+
 def compare(
     a: Sequence[TrialResult],
     b: Sequence[TrialResult],
@@ -138,7 +158,7 @@ def compare(
 
     Args:
         a: trials of the candidate.
-        b: trials of what it is compared with, run in balanced order beside it (``order.balanced_order``).
+        b: trials of what it is compared with, run in balanced order beside it (``balanced_order``).
         metric: vLLM's name; names that end in ``_ms`` are better when lower.
         candidates: how many candidates are compared in the run, for the correction for many.
         smallest_effect: the smallest relative difference that matters.
@@ -189,47 +209,41 @@ def compare_arms(
     together = fit(a, b, others) if others else None
     prior = SIMULATED if a.simulated and b.simulated else REAL
     expected = prior.of(metric) ** 2 + within_variance(a, b, found.paired)
-    variance, freedom = moderated(found, expected, prior.freedom, together)
-    error = math.sqrt(found.scale * variance)
+    trial = moderated(found, expected, prior.freedom, together)
+    error = math.sqrt(found.scale * trial.variance)
     look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
     sign = -1.0 if metric.endswith("_ms") else 1.0
     shown = SHOWN if min(len(a), len(b)) <= FIRST_LOOK else SHOWN_LATER
-    half, decides = (t_quantile(p / 2, round(freedom, 1)) * error for p in (shown, look))
-    narrow = t_quantile(EQUIVALENCE, round(freedom, 1)) * error
+    half, decides = (t_quantile(p / 2, round(trial.freedom, 1)) * error for p in (shown, look))
+    narrow = t_quantile(EQUIVALENCE, round(trial.freedom, 1)) * error
     bound = math.log1p(smallest_effect)
     enough = min(len(a), len(b)) >= 2
-    answer, reason = _answer(sign * found.difference, decides, narrow, bound) if enough else _ONE
+    conclusion = _conclusion(sign * found.difference, decides, narrow, bound) if enough else ONE_TRIAL
     more = 0
-    if answer == "more trials needed":
+    if conclusion.answer == "more trials needed":
         final = t_quantile(decision_level(most_trials, error_rate / max(candidates, 1), most_trials) / 2, 10.0)
-        more = _more(found.difference, variance, bound, final, min(len(a), len(b)))
+        more = _more(found.difference, trial.variance, bound, final, min(len(a), len(b)))
     return Comparison(
         metric=metric,
         direction="lower" if sign < 0 else "higher",
         estimate=math.exp(found.difference),
         low=math.exp(found.difference - half),
         high=math.exp(found.difference + half),
-        answer=answer,
-        reason=reason,
+        answer=conclusion.answer,
+        reason=conclusion.reason,
         trials_a=len(a),
         trials_b=len(b),
         more_trials=more,
         decision_low=math.exp(found.difference - decides),
         decision_high=math.exp(found.difference + decides),
         decision_level=1 - look,
-        spread=math.sqrt(variance),
+        spread=math.sqrt(trial.variance),
         paired=found.paired,
     )
 
 
-_ONE: tuple[Answer, str] = (
-    "more trials needed",
-    "with one trial per side a difference cannot be distinguished from chance",
-)
-
-
 def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIALS) -> float:
-    """Two-sided significance level of a look after this many trials per side; an odd number counts as the next look."""
+    """Two-sided significance level of the look after this many trials per side; of the next look for an odd number."""
     looks = tuple(n for n in range(2, most_trials + 1, 2)) or (most_trials,)
     if looks[-1] != most_trials:
         looks = (*looks, most_trials)
@@ -278,12 +292,12 @@ def _jackknife(values: Floats) -> float:
 
 def moderated(
     found: LeastSquaresFit, expected: float, trust: float, together: LeastSquaresFit | None = None
-) -> tuple[float, float]:
-    """Variance of a trial and its degrees of freedom, from residuals, expectation and other configurations.
+) -> TrialVariance:
+    """Variance of a trial, from residuals, expectation and other configurations.
 
     ``trust`` is the weight of the expectation in degrees of freedom.
-    ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. Where
-    they say enough, the expectation from elsewhere has almost no weight.
+    ``together`` is the fit with the other configurations of the run; what it has more than ``found`` is theirs. The
+    more they contribute, the less weight the expectation from elsewhere has.
     """
     squares, freedom = found.squares, float(found.freedom)
     if together is not None and together.freedom > found.freedom:
@@ -292,19 +306,24 @@ def moderated(
         weight = min(1.0, OTHERS_FREEDOM / more)
         squares, freedom = squares + weight * own, freedom + weight * more
         trust = max(trust - more, LEAST_TRUST)
-    return (squares + trust * expected) / (freedom + trust), freedom + trust
+    return TrialVariance((squares + trust * expected) / (freedom + trust), freedom + trust)
 
 
-def _answer(gain: float, decides: float, narrow: float, bound: float) -> tuple[Answer, str]:
-    """The answer from the gain (positive = better) and the half widths of the intervals."""
+def _conclusion(gain: float, decides: float, narrow: float, bound: float) -> Conclusion:
+    """The conclusion from the gain (positive = better) and the half widths of the intervals."""
     if gain - decides > 0 and gain >= bound:
-        return "better", "the whole deciding interval is above no change"
+        return Conclusion("better", "the whole deciding interval is above no change")
     if gain + decides < 0 and gain <= -bound:
-        return "worse", "the whole deciding interval is below no change"
-    share = 100 * math.expm1(bound)
+        return Conclusion("worse", "the whole deciding interval is below no change")
+    share = number(100 * math.expm1(bound))
     if gain + narrow < bound and gain - narrow > -bound:
-        return "no measurable difference", f"the difference is smaller than {share:g} %, the smallest effect that matters"  # fmt: skip
-    return "more trials needed", f"the interval still includes both no change and differences above {share:g} %"
+        return Conclusion(
+            "no measurable difference",
+            f"the difference is smaller than {share} %, the smallest effect that matters",
+        )
+    return Conclusion(
+        "more trials needed", f"the interval still includes both no change and differences above {share} %"
+    )
 
 
 def _more(difference: float, variance: float, bound: float, final: float, done: int) -> int:

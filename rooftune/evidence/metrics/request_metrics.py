@@ -22,17 +22,14 @@ if TYPE_CHECKING:
 
 def request_metrics(
     requests: pa.Table | Requests, window: Window, slo: Slo | None = None, *, overloaded: bool = False
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Figures of the window and the reasons for those that are withheld.
+) -> Summary:
+    """Metrics of the window, and the reasons for those that are withheld.
 
     Args:
         requests: a table with the columns of ``schema.REQUESTS``, or records already read.
         window: the measured stretch, workload seconds.
         slo: limits for ``request_goodput``; without limits there is no goodput.
         overloaded: the queue grew for the whole window: TTFT, E2EL and goodput have no meaning then.
-
-    Returns:
-        Figures by name (rates per second, times in milliseconds), and a sentence for each that is missing.
     """
     records = requests if isinstance(requests, Requests) else requests_of(requests)
     found = Summary(throughput(records, window))
@@ -44,7 +41,7 @@ def request_metrics(
     if slo is not None and slo.limits_ms():
         good = meets_slo(records, slo)[scheduled_in(records, window)]
         found.add(summary.goodput(good, window, overloaded=overloaded))
-    return found.metrics, found.withheld
+    return found
 
 
 def scheduled_in(r: Requests, window: Window) -> Bools:
