@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rooftune.errors import InputError
@@ -77,10 +78,16 @@ def _windows(k: Keys, family: Family | None, layers: int) -> list[int | None]:
     listed = _listed(k, layers)
     k.understood.update(EVERY_NTH_IS_FULL)
     use = k.flag("use_sliding_window", default=True)
-    chunked = chunk if family and family.name == "llama4_text" else None
+    in_chunks = "chunked_attention" in (k.words("layer_types") or ())
+    chunked = chunk if in_chunks or (family and family.name == "llama4_text") else None
     if chunk and not chunked and chunk != window:
         raise not_modelled(k.model, "attention_chunk_size", "attention in chunks, for a family where it is not known")
     limit = chunked or (window if use else None)
+    if listed and any(listed) and not limit and use:
+        raise InputError(
+            f"{k.model}: a list of layers says that some have a window, and no key says how long it is; state "
+            "sliding_window."
+        )
     if not limit or limit >= (k.number(*POSITION) or limit + 1):
         return [None] * layers
     flags = listed if listed is not None else _pattern(k, family, layers, chunked is not None)
@@ -141,52 +148,86 @@ def _pattern(k: Keys, family: Family | None, layers: int, chunked: bool) -> list
     return [start is None or i >= start for i in range(layers)]
 
 
+@dataclass(frozen=True)
+class _Heads:
+    """Heads of one layer."""
+
+    query: int
+    key_value: int | None
+    """None: as many as query heads."""
+    key_dim: int
+    value_dim: int | None
+
+
 def _shape(k: Keys, family: Family | None, hidden: int, i: int, windows: Sequence[int | None]) -> AttentionLayers:
     layers, window = len(windows), windows[i]
-    heads = _of_layer(k, i, layers, "num_attention_heads_per_layer", HEADS)
-    kv_heads = _of_layer(k, i, layers, "num_key_value_heads_per_layer", KV_HEADS) if heads else None
-    if not heads:
-        heads = k.needed(*HEADS)
-    head_dim = k.number(*HEAD_DIM) or hidden // heads
-    if not head_dim:
+    heads = _heads(k, hidden, i, windows)
+    kv_heads = heads.query if heads.key_value is None else heads.key_value
+    if not kv_heads or heads.query % kv_heads:
         raise InputError(
-            f"{k.model}: {heads} heads (num_attention_heads) are more than hidden_size ({hidden}) has values, and no "
-            "head_dim is stated; correct one of them."
-        )
-    value_dim = k.number("v_head_dim")
-    local = {key: k.number(f"swa_{key}") for key in (*HEADS[:1], *KV_HEADS[:1], "head_dim", "v_head_dim")}
-    shared_k_and_v = k.flag("attention_k_eq_v")
-    global_kv, global_dim = k.number("num_global_key_value_heads"), k.number("global_head_dim")
-    projections = 2
-    if window:
-        heads, kv_heads = local["num_attention_heads"] or heads, local["num_key_value_heads"] or kv_heads
-        head_dim, value_dim = local["head_dim"] or head_dim, local["v_head_dim"] or value_dim
-    elif any(windows):
-        head_dim = global_dim or head_dim
-        if shared_k_and_v:
-            kv_heads, projections = global_kv or kv_heads, 1
-    shared = i >= layers - (k.number("num_kv_shared_layers") or 0)
-    if shared and not (family and family.shared_layers_project_kv):
-        projections = 0
-    kv_heads = _default_kv_heads(k, heads) if kv_heads is None else kv_heads
-    if not kv_heads or heads % kv_heads:
-        raise InputError(
-            f"{k.model}: {heads} query heads (num_attention_heads) cannot share {kv_heads} KV heads "
+            f"{k.model}: {heads.query} query heads (num_attention_heads) cannot share {kv_heads} KV heads "
             "(num_key_value_heads) evenly; correct one of them."
         )
+    shared = i >= layers - (k.number("num_kv_shared_layers") or 0)
+    key_is_value = k.flag("attention_k_eq_v") and not window
+    own_projections = not shared or bool(family and family.shared_layers_project_kv)
+    gate = k.flag("attn_output_gate"), k.flag("attention_output_gate"), family is not None and family.output_gate
     return AttentionLayers(
         count=1,
-        heads=heads,
+        heads=heads.query,
         kv_heads=kv_heads,
-        head_dim=head_dim,
-        value_dim=value_dim if value_dim != head_dim else None,
+        head_dim=heads.key_dim,
+        value_dim=heads.value_dim if heads.value_dim != heads.key_dim else None,
         window=window,
-        kv_projections=projections,
+        kv_projections=(1 if key_is_value else 2) if own_projections else 0,
         holds_kv=not shared,
-        output_gate=k.flag("attn_output_gate")
-        or k.flag("attention_output_gate")
-        or bool(family and family.output_gate),
+        output_gate=any(gate),
     )
+
+
+def _heads(k: Keys, hidden: int, i: int, windows: Sequence[int | None]) -> _Heads:
+    """Heads of layer ``i``: the model's, or those that a key gives for this layer or for layers of its kind."""
+    layers, one_for_all = len(windows), k.flag("multi_query") and not k.flag("new_decoder_architecture")
+    query = _of_layer(k, i, layers, "num_attention_heads_per_layer", HEADS) or k.needed(*HEADS)
+    key_value = _of_layer(k, i, layers, "num_key_value_heads_per_layer", KV_HEADS)
+    key_dim, value_dim = k.number(*HEAD_DIM) or hidden // query, k.number("v_head_dim")
+    if not key_dim:
+        raise InputError(
+            f"{k.model}: {query} heads (num_attention_heads) are more than hidden_size ({hidden}) has values, and no "
+            "head_dim is stated; correct one of them."
+        )
+    local = [k.number(f"swa_{key}") for key in (HEADS[0], KV_HEADS[0], "head_dim", "v_head_dim")]
+    global_kv, global_dim = k.number("num_global_key_value_heads"), k.number("global_head_dim")
+    own = _of_this_layer(k, i)
+    query, key_value = own.get("num_attention_heads", query), own.get("num_key_value_heads", key_value)
+    found = _Heads(query, 1 if one_for_all else key_value, own.get("head_dim", key_dim), value_dim)
+    if windows[i]:
+        return _Heads(
+            local[0] or found.query, local[1] or found.key_value, local[2] or found.key_dim, local[3] or value_dim
+        )
+    if any(windows):
+        kv = global_kv if global_kv and k.flag("attention_k_eq_v") else found.key_value
+        return _Heads(found.query, kv, global_dim or found.key_dim, value_dim)
+    return found
+
+
+def _of_this_layer(k: Keys, i: int) -> dict[str, int]:
+    """What ``per_layer_config`` gives for one layer.
+
+    Raises:
+        InputError: it gives something else than heads.
+    """
+    inner = k.inner("per_layer_config")
+    given = next((value for key, value in inner.items() if key.isdecimal() and int(key) == i), None)
+    if not isinstance(given, dict):
+        return {}
+    own = Keys(given, f"{k.model}, per_layer_config")
+    other = sorted(set(given) - {HEADS[0], KV_HEADS[0], "head_dim"})
+    if other:
+        raise not_modelled(
+            k.model, f"per_layer_config with {other[0]!r}", "layers that differ in more than their heads"
+        )
+    return {key: own.needed(key) for key in given}
 
 
 def _of_layer(k: Keys, i: int, layers: int, per_layer: str, names: tuple[str, ...]) -> int | None:
@@ -197,9 +238,3 @@ def _of_layer(k: Keys, i: int, layers: int, per_layer: str, names: tuple[str, ..
         if listed is not None:
             return _as_long(k, name, listed, layers)[i] or None
     return k.number(*names) or None
-
-
-def _default_kv_heads(k: Keys, heads: int) -> int:
-    """KV heads where no key says how many: one per query head, or one for all of them."""
-    one_for_all = k.flag("multi_query")
-    return 1 if one_for_all and not k.flag("new_decoder_architecture") else heads

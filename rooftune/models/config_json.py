@@ -105,7 +105,7 @@ def _sized(k: Keys, family: Family | None, config: Json, architecture: str) -> M
         attention=attention,
         mlp=mlp,
         tied_embeddings=tied,
-        lookup_parameters=other.tables,
+        lookup_parameters=other.tables + (position * hidden if family and family.learned_positions else 0),
         other_parameters=other.matrices,
         vision_parameters=tower.parameters,
         dtype=str(dtype),

@@ -27,6 +27,7 @@ class Family(BaseModel):
     gated: bool = True
     output_gate: bool = False
     full_layer_first: bool = False
+    learned_positions: bool = False
     one_shared_expert: bool = False
     dense_mlp_is_shared: bool = False
     shared_layers_project_kv: bool = False

@@ -71,6 +71,14 @@ class Keys:
         self.understood.add(name)
         return value
 
+    def inner(self, name: str) -> dict[str, object]:
+        """A mapping; empty where the key is absent or holds something else."""
+        value = self._value(name)
+        if not isinstance(value, dict):
+            return {}
+        self.understood.add(name)
+        return {str(key): item for key, item in value.items()}
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Yes or no."""
         self.understood.add(name)

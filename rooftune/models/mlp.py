@@ -106,6 +106,7 @@ def _sparse(k: Keys, layers: int) -> list[bool]:
 
 def _listed_as_sparse(k: Keys, layers: int) -> list[bool] | None:
     """Whether each layer has experts, where a key lists the layers."""
+    k.understood.update((*FIRST_DENSE, *EVERY, "mlp_only_layers", "moe_layer_freq", "moe_layer_end_index"))
     kinds = k.words("mlp_layer_types")
     frequency = k.numbers("moe_layer_freq")
     indices = k.numbers("moe_layers")

@@ -81,6 +81,25 @@ def test_heads_may_differ_from_layer_to_layer() -> None:
     assert (facts.heads, facts.kv_bytes_per_token()) == (32, 2 * 32 * 8 * 128 * 2)
 
 
+def test_multi_query_counts_more_than_the_number_of_kv_heads_beside_it() -> None:
+    falcon = {**LLAMA, "model_type": "falcon", "num_kv_heads": 32, "multi_query": True}
+    del falcon["num_key_value_heads"]
+    assert from_mapping(falcon, "falcon-7b").kv_heads == 1
+    assert from_mapping({**falcon, "new_decoder_architecture": True, "num_kv_heads": 8}, "falcon-40b").kv_heads == 8
+
+
+def test_heads_of_single_layers() -> None:
+    facts = from_mapping({**LLAMA, "per_layer_config": {"05": {"head_dim": 512}, "31": {"head_dim": 512}}}, "m")
+    assert {(a.count, a.head_dim) for a in facts.attention} == {(30, 128), (2, 512)}
+    with pytest.raises(InputError, match="per_layer_config with 'intermediate_size'"):
+        from_mapping({**LLAMA, "per_layer_config": {"5": {"intermediate_size": 512}}}, "m")
+
+
+def test_chunks_are_windows_where_a_list_says_which_layers_have_them() -> None:
+    listed = ["chunked_attention", "full_attention"] * 16
+    assert windows(layer_types=listed, attention_chunk_size=256) == {256: 16, None: 16}
+
+
 def test_a_gpu_has_at_least_one_kv_head_of_every_layer() -> None:
     facts = from_mapping({**LLAMA, "num_key_value_heads": 2}, "m")
     assert facts.kv_bytes_per_token(2.0, 4) == facts.kv_bytes_per_token() / 2
@@ -152,6 +171,8 @@ def test_a_family_that_is_not_listed_is_read_by_its_keys_and_says_so() -> None:
         ({"layer_types": ["full_attention"] * 3}, "layer_types has 3 entries for 32 layers"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"attention_chunk_size": 512}, "attention_chunk_size"),
+        ({"layer_types": ["sliding_attention"] * 32}, "state sliding_window"),
+        ({"model_type": "granitemoehybrid"}, "model_type 'granitemoehybrid'"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_its_key(change: dict[str, Any], said: str) -> None:
