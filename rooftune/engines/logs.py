@@ -18,6 +18,7 @@ from typing import Any
 from packaging.version import Version
 
 from rooftune.engines import failures, metrics
+from rooftune.engines.log_lines import without_colours
 from rooftune.engines.server import EffectiveConfig
 from rooftune.vllm_rules.log_texts import PRINTS_ASYNC
 from rooftune.vllm_rules.scheduling import ON_BY_DEFAULT
@@ -55,6 +56,7 @@ def read_effective(
         version: the reply of ``/version``; None reads it from the log.
         server_info: the reply of ``/server_info?config_format=json`` (vLLM's development mode), or None.
     """
+    log_text = without_colours(log_text)
     found = _CONFIG.search(log_text)
     line = found[2] if found else ""
     cache = metrics.info(metrics_text or "")
