@@ -43,5 +43,7 @@ def describe(plan: Plan) -> str:
     used = plan.target.calibration
     fitted = f"; predictions calibrated with {used.path}" if used else ""
     counts = f"{runnable} to measure, {closed} ruled out with a reason"
+    if plan.blocked:
+        counts = "the baseline would not start"
     context = f"; {plan.context.sentence}" if plan.context else ""
     return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {counts}{context}{fitted}"

@@ -40,6 +40,10 @@ class ModelFacts(BaseModel):
     dtype: str = "float16"
     quantization: str | None = Field(default=None, description="of the checkpoint: None, 'awq', 'gptq', 'fp8', 'int8'")
     group_size: int = Field(default=128, description="weights that share a scale; -1 = a whole column")
+    quantization_method: str | None = Field(default=None, description="quant_method of the checkpoint, where known")
+    fp8_block: int | None = Field(
+        default=None, description="side of the blocks of an FP8 checkpoint that share a scale; None = no blocks"
+    )
     weight_bits: int | None = Field(
         default=None, description="bits of a quantised weight where the method leaves a choice"
     )
@@ -163,4 +167,5 @@ class ModelFacts(BaseModel):
         """These facts with all layers' matrices in another quantisation."""
         if quantization == self.quantization:
             return self
-        return self.model_copy(update={"quantization": quantization, "weight_bits": None, "stored_apart": ()})
+        other = {"quantization": quantization, "quantization_method": None, "weight_bits": None, "stored_apart": ()}
+        return self.model_copy(update=other)

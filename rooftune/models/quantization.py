@@ -8,7 +8,7 @@ from rooftune.models.costs import SCALE_BYTES, WEIGHT_BITS
 from rooftune.models.facts import ModelFacts, StoredApart
 from rooftune.models.keys import Json
 from rooftune.models.module_names import matrices
-from rooftune.models.quantization_schemes import Scheme, plan_of
+from rooftune.models.quantization_schemes import Scheme, method_of, plan_of
 
 SIXTEEN = 16.0
 
@@ -39,6 +39,8 @@ def with_quantization(facts: ModelFacts, q: Json | None) -> ModelFacts:
     return facts.model_copy(
         update={
             "quantization": main.kind,
+            "quantization_method": method_of(q),
+            "fp8_block": main.block,
             "weight_bits": main.bits,
             "group_size": main.group,
             "stored_apart": tuple(apart),

@@ -24,6 +24,8 @@ class Scheme:
     """Where the kind leaves a choice."""
     group: int = 128
     """Weights that share a scale; -1 = a whole column."""
+    block: int | None = None
+    """Side of square blocks that share a scale; None = no blocks."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,7 @@ def plan_of(q: Json, model: str) -> Plan | None:
     Raises:
         InputError: a method that rooftune cannot size, or one without its sizes.
     """
-    method = str(q.get("quant_method") or "").lower().replace("_", "-")
-    if not method and ("quant_algo" in q or "quantization" in q or "producer" in q):
-        method = "modelopt"
+    method = method_of(q)
     reader = METHODS.get(method)
     if reader is None:
         known = ", ".join(sorted(METHODS))
@@ -72,6 +72,14 @@ def plan_of(q: Json, model: str) -> Plan | None:
             f"weights rooftune cannot size; known are {known}; {WAY_OUT}."
         )
     return reader(Source(q, model, method))
+
+
+def method_of(q: Json) -> str:
+    """The method of a quantisation configuration, with dashes; empty where it names none."""
+    method = str(q.get("quant_method") or "").lower().replace("_", "-")
+    if not method and ("quant_algo" in q or "quantization" in q or "producer" in q):
+        return "modelopt"
+    return method
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,13 @@ def _auto_round(s: Source) -> Plan:
 def _fp8(s: Source) -> Plan:
     if s.q.get("store_dtype"):
         raise s.refusal("store_dtype", f"is {s.q['store_dtype']!r}")
-    block = s.q.get("weight_block_size")
-    group = block[0] if isinstance(block, list) and block and isinstance(block[0], int) else 128
-    return _skipping(s, Scheme("fp8", None, group), "modules_to_not_convert", "ignored_layers")
+    block = _side(s.q.get("weight_block_size"))
+    return _skipping(s, Scheme("fp8", None, block or 128, block), "modules_to_not_convert", "ignored_layers")
+
+
+def _side(block: object) -> int | None:
+    """The side of a block such as [128, 128]; None where there is none."""
+    return block[0] if isinstance(block, list) and block and isinstance(block[0], int) else None
 
 
 def _int8_experts(s: Source) -> Plan:
@@ -224,18 +236,24 @@ def _compressed_scheme(group: Source) -> Scheme | None:
     bits, size = weights.number("num_bits", default=8) or 8, weights.number("group_size", default=-1) or -1
     if str(weights.q.get("type") or "int") == "float":
         if bits == 8:
-            return Scheme("mxfp8", None, 32) if size == 32 else Scheme("fp8", None, size)
+            return Scheme("mxfp8", None, 32) if size == 32 else _fp8_scheme(weights, size)
         return Scheme("mxfp4" if size == 32 else "nvfp4", None, size if size > 0 else 16)
     if group.q.get("input_activations") and bits == 8:
         return Scheme("int8", None, size)
     return Scheme("gptq", bits, size)
 
 
+def _fp8_scheme(weights: Source, size: int) -> Scheme:
+    """FP8 with a scale per matrix, per column, or per block."""
+    block = _side(weights.q.get("block_structure")) if weights.q.get("strategy") == "block" else None
+    return Scheme("fp8", None, block or size, block)
+
+
 ALGORITHMS = {
     "FP8": Scheme("fp8"),
     "FP8_PER_CHANNEL_PER_TOKEN": Scheme("fp8"),
-    "FP8_PB_WO": Scheme("fp8"),
-    "FP8_BLOCK_SCALES": Scheme("fp8"),
+    "FP8_PB_WO": Scheme("fp8", None, 128, 128),
+    "FP8_BLOCK_SCALES": Scheme("fp8", None, 128, 128),
     "NVFP4": Scheme("nvfp4", None, 16),
     "W4A16_NVFP4": Scheme("nvfp4", None, 16),
     "W4A8_NVFP4_FP8": Scheme("nvfp4", None, 16),

@@ -8,7 +8,7 @@ from rooftune.formatting import MINUS, NONE, number
 from rooftune.report.run_data import RunData
 from rooftune.tuning.plan import Interval, Verdict
 
-LOWER_CASE_NAMES = ("vLLM", "rooftune")
+LOWER_CASE_NAMES = ("vLLM", "rooftune", "max_model_len")
 """Names that keep their spelling at the start of a sentence."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rooftune.engines.command_line import shell_script
 from rooftune.files import write_text
 from rooftune.formatting import rate
+from rooftune.report.markup import sentence
 from rooftune.report.run_data import RunData
 from rooftune.tuning.decision import place_of
 
@@ -41,6 +42,8 @@ def comments(run: RunData, candidate: str, file: str) -> list[str]:
         f"{file}: {what} for {run.plan.workload} ({candidate}).",
         f"Found by rooftune on {where}, run {run.about.get('run_id', run.folder.path.name)}.",
     ]
+    if run.plan.context is not None:
+        lines.append(f"{sentence(run.plan.context.sentence)} Raise it where longer requests have to be served.")
     if throughput is not None:
         lines.append(f"Measured: {rate(throughput, 'output token')}" + (" (simulated)." if run.simulated else "."))
     return lines

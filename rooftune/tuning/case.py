@@ -10,7 +10,7 @@ DEFAULT_GPU = "T4"
 DEFAULT_MODEL = "llama-2-7b"
 DEFAULT_VERSION = "0.15.1"
 CURRENT_VERSION = "0.32.0"
-"""The engine version if a GPU or a model is given without a version."""
+"""The engine version if a GPU or a model is given without a version: the newest whose rules a real engine confirmed."""
 
 DEFAULT_TIME_SCALE = 25.0
 """Default speed of the simulated engine's clock. At this speed 1,000 tokens/s are 25,000 chunks/s over HTTP."""

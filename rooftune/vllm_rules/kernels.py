@@ -29,6 +29,8 @@ OLD_AWQ_IS_FORCED = Releases(until="0.23")
 """``quantization=awq`` forces the old AWQ kernel ("so forcing awq"); in 0.29 it is one more name of AutoAWQConfig."""
 TURING_MARLIN = Releases(since="0.14")
 """Marlin runs from compute capability 7.5 on (pull request 29901, merged in December 2025); before, from 8.0."""
+TURING_SCHEMES = Releases(since="0.19")
+"""Weight-only FP8 of compressed-tensors runs from 7.5 on; before, from 8.0."""
 CUTLASS_FP8_ANYWHERE = Releases(since="0.29", until="0.29")
 """CUTLASS comes before Marlin in the list of FP8 kernels and is taken on any CUDA device (issues 53376 and 55008, fixed
 by pull request 55884). Block-wise and compressed-tensors FP8 have lists of their own."""
@@ -80,7 +82,7 @@ def quantization_of(facts: ModelFacts, config: EngineConfig, cc: Capability, eng
             f"Quantization method specified in the model config ({facts.quantization}) does not match the "
             f"quantization method specified in the `quantization` argument ({config.quantization}).",
         )
-    method = asked or kind
+    method = asked or (facts.quantization_method if facts.quantization_method in OF_THE_CHECKPOINT else kind)
     least, have = least_capability(method, engine) if method else None, cc[0] * 10 + cc[1]
     if least is not None and have < least:
         raise StartRefused(
@@ -88,7 +90,24 @@ def quantization_of(facts: ModelFacts, config: EngineConfig, cc: Capability, eng
             f"The quantization method {method} is not supported for the current GPU. Minimum capability: {least}. "
             f"Current capability: {have}.",
         )
+    if method == "compressed-tensors":
+        _check_scheme(kind, have, engine)
     return kind
+
+
+def _check_scheme(kind: str | None, have: int, engine: Version) -> None:
+    """The least capability of a scheme of compressed-tensors; FP8 runs weight-only where there is no FP8 arithmetic."""
+    least = {
+        "fp8": 75 if TURING_SCHEMES.has(engine) else 80,
+        "gptq": marlin_needs(engine)[0] * 10 + marlin_needs(engine)[1],
+        "int8": 75,
+    }.get(kind or "", 0)
+    if have < least:
+        raise StartRefused(
+            "quantization-scheme",
+            f"Quantization scheme is not supported for the current GPU. Min capability: {least}. Current capability: "
+            f"{have}.",
+        )
 
 
 def linear_kernel(
@@ -103,7 +122,7 @@ def linear_kernel(
     if quantization in ("awq", "gptq"):
         return _four_bits(facts, config, quantization, cc, engine)
     if quantization == "fp8":
-        return _fp8(gpu, config, cc, engine)
+        return _fp8(gpu, facts, config, cc, engine)
     if quantization in TIMED:
         return LinearKernel("int8" if quantization == "int8" else "gemm_16bit")
     return LinearKernel(
@@ -130,13 +149,14 @@ def _four_bits(facts: ModelFacts, config: EngineConfig, kind: str, cc: Capabilit
     return LinearKernel("machete" if machete else "marlin")
 
 
-def _fp8(gpu: Accelerator, config: EngineConfig, cc: Capability, engine: Version) -> LinearKernel:
+def _fp8(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, cc: Capability, engine: Version) -> LinearKernel:
     """8.9 and above multiply in FP8; below, Marlin unpacks the weights to 16 bits."""
     if config.other_flags.get("linear_backend") == "marlin":
         return LinearKernel("marlin")
     if cc >= (8, 9):
         return LinearKernel("fp8")
-    own_list = config.quantization in ("compressed-tensors", "fp8_per_block")
+    named = config.quantization in ("compressed-tensors", "fp8_per_block")
+    own_list = named or facts.fp8_block is not None or facts.quantization_method == "compressed-tensors"
     broken = False if own_list else CUTLASS_FP8_ANYWHERE.has(engine)
     if broken:
         raise StartRefused(

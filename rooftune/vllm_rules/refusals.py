@@ -26,6 +26,7 @@ RULES = {
         Rule("wheel", "driver", "vLLM installation guide, wheels by compute capability"),
         Rule("quantization-mismatch", "quantization", "config/model.py, _verify_quantization"),
         Rule("quantization-capability", "quantization", "config/vllm.py, get_min_capability of the method"),
+        Rule("quantization-scheme", "quantization", "quantization/compressed_tensors/compressed_tensors.py, _check_scheme_supported"),
         Rule("fp8-weight-only", "quantization", "kernels/linear/__init__.py; vLLM issues 53376 and 55008, pull request 55884"),
         Rule("bfloat16", "dtype", "platforms/cuda.py, check_if_supports_dtype"),
         Rule("float16-model", "dtype", "config/model.py, _FLOAT16_NOT_SUPPORTED_MODELS"),

@@ -17,6 +17,7 @@ from rooftune.report.history import history_text
 from rooftune.report.markdown import write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning import judge
+from rooftune.vllm_rules.start.context import FittedContext
 
 GOLDEN = Path(__file__).parent / "golden.md"
 
@@ -232,3 +233,19 @@ def test_history_shows_change_against_the_one_before() -> None:
     assert "+10 %" in words
     assert "(simulated)" in words
     assert "rooftune optimize" in history_text("chat-medium", [])
+
+
+def test_a_context_that_rooftune_set_is_in_report_and_script(tmp_path: Path) -> None:
+    load = made.workload()
+    context = FittedContext(
+        tokens=2048, longest_request_tokens=560, model_tokens=131072, model_bytes=2**34, available_bytes=3 * 2**30
+    )
+    world = made.World(made.plan_of(load).model_copy(update={"context": context}))
+    folder = made.write_run(tmp_path, world, world.search(), load)
+    write_report(folder)
+    said = (
+        "max_model_len 2048 set by rooftune: the model's 131,072 tokens need 16 GiB of KV cache, 3 GiB are there; the "
+        "longest request of the workload has 560 tokens. Raise it where longer requests have to be served."
+    )
+    assert f"- {said}" in (folder.path / "report.md").read_text()
+    assert said in (folder.path / "start_vllm.sh").read_text()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rooftune.hardware.named import accelerator
-from rooftune.models.catalogue import model_facts
+from rooftune.models.catalogue import from_config, model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.refusals import RULES, StartRefused
@@ -58,6 +59,9 @@ CASES = [
     Case("kv-heads", "H100", "qwen2.5-14b", "0.19.1", {"tensor_parallel_size": 5}, "tensor_parallel_size=4"),
     Case("quantization-group", "A100-80", "qwen2.5-72b", "0.32.0", {"tensor_parallel_size": 8, "quantization": "awq_marlin"},
         "tensor_parallel_size=1"),
+    Case("fp8-block", "H100", "qwen3-30b-a3b", "0.32.0", {"tensor_parallel_size": 4, "quantization": "fp8"},
+        "enable_expert_parallel=true"),
+    Case("fp8-weight-only", "A40", "qwen2.5-3b", "0.29.0", {"quantization": "fp8", "max_num_seqs": 256}, "linear_backend=marlin"),
     Case("attention-backend", "T4", "qwen2.5-3b", "0.32.0", {"attention_backend": "FLASH_ATTN"}, "without attention_backend"),
     Case("attention-backend", "L4", "qwen2.5-3b", "0.15.1", {"attention_backend": "FLASH_ATTN", "kv_cache_dtype": "fp8"},
         "without attention_backend"),
@@ -102,6 +106,8 @@ def test_refusals_have_their_rule_and_a_way_out_that_starts(case: Case) -> None:
         ("A100-80", "llama-3.1-8b", "0.32.0", {"quantization": "fp8"}),
         ("L4", "llama-3.1-8b", "0.29.0", {"quantization": "fp8", "max_model_len": 8192}),
         ("A100-80", "llama-3.1-8b", "0.29.0", {"quantization": "fp8_per_block"}),
+        ("A100-80", "qwen3-8b", "0.29.0", {"quantization": "fp8"}),
+        ("H100", "qwen3-30b-a3b", "0.32.0", {"quantization": "fp8", "tensor_parallel_size": 2}),
         ("T4", "qwen2.5-3b", "0.15.1", {"kv_cache_dtype": "fp8"}),
         ("T4", "qwen2.5-3b", "0.32.0", {"kv_cache_dtype": "int8_per_token_head"}),
         ("V100", "tinyllama-1.1b", "0.19.1", {}),
@@ -123,10 +129,51 @@ def test_a_method_that_is_not_the_checkpoints_is_refused() -> None:
     assert found.refusal.way_out.words == "without quantization"
 
 
+@pytest.mark.parametrize("name", ["minimax-m2", "qwen3-235b-a22b-fp8"])
+def test_block_fp8_over_eight_gpus_needs_expert_parallelism(name: str) -> None:
+    """Experts of 1,536 over 8 GPUs are 192 wide, a block is 128 (vLLM issue 17569, pull request 39046)."""
+    facts = from_config(Path(__file__).parent.parent / "models" / "data" / "configs" / f"{name}.json")
+    assert facts.fp8_block == 128
+    eight = startup(accelerator("H200"), facts, EngineConfig(model="m", tensor_parallel_size=8), "0.32.0")
+    assert eight.refusal is not None
+    assert "weight = 192 is not divisible by weight quantization block_n = 128" in eight.refusal.message
+    assert eight.refusal.way_out is not None
+    assert eight.refusal.way_out.words == "enable_expert_parallel=true"
+    assert startup(accelerator("H200"), facts, EngineConfig(model="m", tensor_parallel_size=4), "0.32.0").starts
+
+
+@pytest.mark.parametrize(
+    ("gpu", "kind", "version", "rule"),
+    [
+        ("T4", "fp8", "0.15.1", "quantization-scheme"),
+        ("T4", "fp8", "0.19.1", None),
+        ("T4", "gptq", "0.11.0", "quantization-scheme"),
+        ("T4", "gptq", "0.15.1", None),
+        ("A100-80", "fp8", "0.29.0", None),
+        ("V100", "int8", "0.19.1", "quantization-scheme"),
+    ],
+)
+def test_schemes_of_compressed_tensors_have_their_own_minimum(
+    gpu: str, kind: str, version: str, rule: str | None
+) -> None:
+    facts = model_facts("tinyllama-1.1b").model_copy(
+        update={
+            "quantization": kind,
+            "quantization_method": "compressed-tensors",
+            "weight_bits": 4 if kind == "gptq" else None,
+        }
+    )
+    found = startup(accelerator(gpu), facts, EngineConfig(model="m"), version)
+    assert (found.error.rule.id if found.error else None) == rule
+    if rule:
+        assert found.refusal is not None
+        assert found.refusal.way_out is not None or gpu == "V100"
+
+
 def gpt_oss(**changes: Any) -> ModelFacts:
     """A small model with the attention of gpt-oss."""
     facts = model_facts("qwen2.5-3b", quantization="mxfp4")
-    return facts.model_copy(update={"architecture": "GptOssForCausalLM", "head_dim": 64, **changes})
+    return facts.model_copy(update={"architecture": "GptOssForCausalLM", **changes})
 
 
 @pytest.mark.parametrize(

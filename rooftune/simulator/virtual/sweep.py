@@ -80,7 +80,8 @@ def sweep(
         StartRefused: the engine would start with none of the values.
     """
     plan = draw(workload, seed=seed)
-    engine = _engine_or_none(gpu, model, engine_version, flags, calibration, plan.longest_request)
+    unchanged = _unchanged(gpu, model, engine_version, flags, calibration, plan.longest_request)
+    engine = None if isinstance(unchanged, StartRefused) else unchanged
     tiled = engine is not None and engine.resolved.kernel == "awq_gemm"
     swept = values(asked, tiled=tiled)
     flag, texts = swept.flag, swept.values
@@ -106,7 +107,7 @@ def sweep(
             continue
         rows.append(SweepRow(value, found))
     if refused is not None and not any(row.prediction for row in rows):
-        raise refused
+        raise unchanged if isinstance(unchanged, StartRefused) else refused
     choice = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
     best = choice.best
     fitted = best.prediction.context if best and best.prediction else None
@@ -171,18 +172,19 @@ def _tpot(row: SweepRow) -> float:
     return row.prediction.metrics.get("median_tpot_ms", float("inf")) if row.prediction else float("inf")
 
 
-def _engine_or_none(
+def _unchanged(
     gpu: str,
     model: str,
     engine_version: str,
     flags: Mapping[str, FlagValue],
     calibration: Calibration | None,
     longest_request: int,
-) -> EmulatedEngine | None:
+) -> EmulatedEngine | StartRefused:
+    """The engine without the swept flag, or why it would not start."""
     try:
         return engine_of(gpu, model, engine_version, flags, calibration=calibration, longest_request=longest_request)
-    except StartRefused:
-        return None
+    except StartRefused as error:
+        return error
 
 
 def _why(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], engine: EmulatedEngine | None) -> list[str]:

@@ -58,7 +58,7 @@ class WayOut(BaseModel):
         if not isinstance(method, str) or KINDS.get(method, method) not in CHECKPOINTS:
             return facts
         kind = KINDS.get(method, method)
-        return facts.model_copy(update={"quantization": kind, "weight_bits": None, "group_size": 128})
+        return facts.stored_as(kind)
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,7 @@ BY_RULE: dict[str, Callable[[Situation], Iterator[WayOut]]] = {
     "wheel": _versions,
     "quantization-mismatch": _quantization,
     "quantization-capability": _quantization,
+    "quantization-scheme": _quantization,
     "fp8-weight-only": _fp8,
     "bfloat16": lambda s: iter([_set(dtype="half")]),
     "float16-model": _float16,
