@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.filters import FlowRunFilterState
+    from prefect.client.schemas.objects import FlowRun
 
 REASON = "The process of this run has ended. Retry it, or continue with `rooftune optimize WORKLOAD --resume RUN`."
 SLACK_S = 5.0
@@ -48,7 +52,7 @@ async def mark_crashed() -> int:
     alive = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     in_state = FlowRunFilterState(type=FlowRunFilterStateType(any_=alive))
     async with get_client() as client:
-        found: Sequence[Any] = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=in_state))
+        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=in_state))
         orphans = [r for r in found if r.infrastructure_pid and has_ended(r.infrastructure_pid, r.start_time)]
         orphans += await _inside(client, [r.id for r in orphans], in_state)
         for run in orphans:
@@ -56,11 +60,11 @@ async def mark_crashed() -> int:
     return len(orphans)
 
 
-async def _inside(client: Any, parents: list[UUID], in_state: Any) -> list[Any]:
+async def _inside(client: PrefectClient, parents: list[UUID], in_state: FlowRunFilterState) -> list[FlowRun]:
     """Unfinished subflows of these runs."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 
-    found: list[Any] = []
+    found: list[FlowRun] = []
     while parents:
         below = FlowRunFilter(state=in_state, parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=parents))
         level = await client.read_flow_runs(flow_run_filter=below)

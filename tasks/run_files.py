@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,7 +105,7 @@ def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
     return TrialOrder(candidate=candidate, n=n, position=place, config=config, seed=seed, phase=chosen.phase)
 
 
-def _typed(run: RunFolder, value: Any, kind: type[Model], name: str) -> Model:
+def _typed(run: RunFolder, value: object, kind: type[Model], name: str) -> Model:
     if value is None:
         raise InputError(f"{run.run_json} has no {name}; it was not written by `rooftune optimize`.")
     return as_model(value, kind, f"{name} in {run.path}")

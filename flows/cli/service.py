@@ -34,17 +34,17 @@ def up(port: Port = 4200, as_json: options.Json = False) -> None:
     from flows.service.up import up as start
 
     with _steps(quiet=as_json) as say:
-        about = start(port, say)
+        stack = start(port, say)
     if as_json:
-        terminal.print_json(about)
+        terminal.print_json(stack.model_dump(exclude_none=True))
         return
-    print(f"Prefect UI   {about['ui']}")
-    print(f"Deployments  {', '.join(about['deployments'])}")
+    print(f"Prefect UI   {stack.ui}")
+    print(f"Deployments  {', '.join(stack.deployments)}")
     if _prefect_finds_the_server():
         print("Run one      prefect deployment run optimize/chat-medium --watch   (in this folder)")
-        print(f"Elsewhere    export PREFECT_API_URL={about['api']}")
+        print(f"Elsewhere    export PREFECT_API_URL={stack.api}")
     else:
-        print(f"Run one      export PREFECT_API_URL={about['api']}")
+        print(f"Run one      export PREFECT_API_URL={stack.api}")
         print("             prefect deployment run optimize/chat-medium --watch")
     print(f"Logs         {home() / 'logs'}")
     print("Stop         rooftune down")

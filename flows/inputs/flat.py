@@ -6,7 +6,10 @@ import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 R = TypeVar("R")
 
@@ -16,9 +19,9 @@ class _Groups:
     """A function's parameters, and which of them are dataclasses of options."""
 
     parameters: list[inspect.Parameter]
-    types: dict[str, Any]
+    types: dict[str, type[DataclassInstance]]
 
-    def gathered(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def gathered(self, arguments: dict[str, object]) -> dict[str, object]:
         """Flat arguments with those of each group replaced by an instance of it."""
         found = dict(arguments)
         for name, kind in self.types.items():
@@ -35,7 +38,7 @@ def flat_command(function: Callable[..., R]) -> Callable[..., R]:
     parameters = [p.replace(annotation=_as_text(p.annotation)) for p in groups.parameters]
 
     @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> R:
+    def call(*args: object, **kwargs: object) -> R:
         return function(**groups.gathered(_bound(parameters, args, kwargs)))
 
     return _shown_as(call, parameters, call.__doc__)
@@ -47,20 +50,20 @@ def flat_flow(function: Callable[..., Coroutine[Any, Any, R]]) -> Callable[..., 
     parameters = [p.replace(annotation=_plain(p.annotation)) for p in groups.parameters]
 
     @wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> R:
+    async def call(*args: object, **kwargs: object) -> R:
         return await function(**groups.gathered(_bound(parameters, args, kwargs)))
 
     helps = "\n".join(f"    {p.name}: {_help(p.annotation)}" for p in groups.parameters)
     return _shown_as(call, parameters, f"{inspect.getdoc(function)}\n\nArgs:\n{helps}")
 
 
-def _groups(function: Callable[..., Any]) -> _Groups:
+def _groups(function: Callable[..., object]) -> _Groups:
     hints = get_type_hints(function, include_extras=True)
     parameters: list[inspect.Parameter] = []
-    types: dict[str, Any] = {}
+    types: dict[str, type[DataclassInstance]] = {}
     for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             types[parameter.name] = hint
             inside = get_type_hints(hint, include_extras=True)
             parameters += [
@@ -72,7 +75,9 @@ def _groups(function: Callable[..., Any]) -> _Groups:
     return _Groups(parameters, types)
 
 
-def _bound(parameters: list[inspect.Parameter], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _bound(
+    parameters: list[inspect.Parameter], args: tuple[object, ...], kwargs: dict[str, object]
+) -> dict[str, object]:
     bound = inspect.Signature(parameters).bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
@@ -87,17 +92,17 @@ def _shown_as(call: Callable[..., R], parameters: list[inspect.Parameter], doc: 
     return call
 
 
-def _plain(annotation: Any) -> Any:
+def _plain(annotation: object) -> object:
     """The type without typer's words."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def _as_text(annotation: Any) -> Any:
+def _as_text(annotation: object) -> object:
     if get_origin(_plain(annotation)) is not Literal:
         return annotation
     return Annotated[(str, *get_args(annotation)[1:])]
 
 
-def _help(annotation: Any) -> str:
+def _help(annotation: object) -> str:
     found = [word.help for word in get_args(annotation)[1:] if getattr(word, "help", None)]
     return found[0] if found else ""

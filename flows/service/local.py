@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -12,10 +11,14 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.inputs.home import home
+from flows.service.stack import PrefectStack
 from rooftune.errors import RooftuneError
+
+if TYPE_CHECKING:
+    from rooftune.engines.process import ServerProcess
 
 START_S = 180.0
 """Longest wait for the server to start; with a new database it takes 15 to 25 s on two cores."""
@@ -53,14 +56,13 @@ def settle() -> None:
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 
-def running() -> dict[str, Any] | None:
+def running() -> PrefectStack | None:
     """What ``rooftune up`` started, if its server answers."""
     try:
-        about = json.loads((home() / "up.json").read_text(encoding="utf-8"))
-        url = str(about["api"])
-    except (OSError, ValueError, KeyError, TypeError):
+        stack = PrefectStack.model_validate_json((home() / "up.json").read_bytes())
+    except (OSError, ValueError):
         return None
-    return dict(about) if healthy(url) else None
+    return stack if healthy(stack.api) else None
 
 
 def healthy(api: str) -> bool:
@@ -89,7 +91,7 @@ def server(*, quiet: bool = True) -> Iterator[str]:
         with own_server() as api:
             yield api
         return
-    api = given or str(found and found["api"])
+    api = given or str(found and found.api)
     if not healthy(api):
         raise RooftuneError(f"the Prefect server at {api} does not answer; start it or unset PREFECT_API_URL.")
     os.environ["PREFECT_API_URL"] = api
@@ -137,7 +139,7 @@ def _command(port: int) -> list[str]:
     return [*words, "--log-level", "error", "--lifespan", "on"]
 
 
-def _wait(api: str, process: Any, log: Path) -> None:
+def _wait(api: str, process: ServerProcess, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while not healthy(api):
         code = process.exit_code()

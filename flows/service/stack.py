@@ -8,9 +8,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import psutil
 
 GRACE_S = 10.0
 
@@ -35,6 +38,22 @@ class Daemon(BaseModel):
         except psutil.NoSuchProcess:
             return None
         return process if same else None
+
+
+class PrefectStack(BaseModel):
+    """What ``rooftune up`` started: content of up.json."""
+
+    model_config = ConfigDict(extra="ignore")
+    api: str
+    ui: str = ""
+    server: Daemon | None = None
+    worker: Daemon | None = None
+    deployments: list[str] = Field(default_factory=list)
+    started_in_s: float | None = None
+
+    def alive(self) -> bool:
+        """Whether both processes are running."""
+        return all(daemon is not None and daemon.alive() for daemon in (self.server, self.worker))
 
 
 def launch(command: list[str], log: Path, environment: dict[str, str]) -> Daemon:
@@ -79,7 +98,7 @@ def end(daemon: Daemon, grace_s: float = GRACE_S) -> bool:
     return True
 
 
-def _left(family: list[Any], within_s: float) -> list[Any]:
+def _left(family: list[psutil.Process], within_s: float) -> list[psutil.Process]:
     """Wait until all have ended (a zombie has ended); returns those that have not."""
     deadline = time.monotonic() + within_s
     while (living := [p for p in family if _lives(p)]) and time.monotonic() < deadline:
@@ -87,7 +106,7 @@ def _left(family: list[Any], within_s: float) -> list[Any]:
     return living
 
 
-def _lives(process: Any) -> bool:
+def _lives(process: psutil.Process) -> bool:
     import psutil
 
     try:

@@ -11,13 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from flows.inputs.home import home
 from flows.service import local
-from flows.service.stack import Daemon, end, launch
+from flows.service.stack import Daemon, PrefectStack, end, launch
 from rooftune.errors import InputError, RooftuneError
-from rooftune.files import read_json, write_json, write_text
+from rooftune.files import as_model, read_json, write_json, write_text
 from rooftune.shipped import PREFECT_YAML, shipped
 
 POOL = "rooftune"
@@ -38,7 +37,7 @@ def state_file() -> Path:
     return home() / "up.json"
 
 
-def up(port: int, say: Say) -> dict[str, Any]:
+def up(port: int, say: Say) -> PrefectStack:
     """Start what is missing and describe it. If anything fails, everything that was started is stopped again.
 
     Raises:
@@ -46,7 +45,7 @@ def up(port: int, say: Say) -> dict[str, Any]:
         RooftuneError: the server, the deployments or the worker could not be started.
     """
     running = local.running()
-    if running and _daemon(running, "server").alive() and _daemon(running, "worker").alive():
+    if running and running.alive():
         return running
     if running or state_file().is_file():
         down(say)
@@ -56,40 +55,42 @@ def up(port: int, say: Say) -> dict[str, Any]:
     local.settle()
     os.environ["PREFECT_API_URL"] = api
     with _or_down(say):
-        about: dict[str, Any] = {"api": api, "ui": f"http://127.0.0.1:{port}"}
+        stack = PrefectStack(api=api, ui=f"http://127.0.0.1:{port}")
         say("starting Prefect's server")
-        _server(about, port)
+        _server(stack, port)
         say("creating the work pool and the limits")
         asyncio.run(_prepare())
         say("starting the worker, deploying prefect.yaml")
-        _note(about, "worker", [sys.executable, "-m", "prefect", *_worker()], {})
+        stack.worker = _launched("worker", [sys.executable, "-m", "prefect", *_worker()], {})
+        _record(stack)
         _deploy()
-        asyncio.run(_wait_worker(_daemon(about, "worker")))
-        about |= {"deployments": asyncio.run(_deployments()), "started_in_s": round(time.monotonic() - started, 1)}
-        write_json(state_file(), about)
+        asyncio.run(_wait_worker(stack.worker))
+        stack.deployments = asyncio.run(_deployments())
+        stack.started_in_s = round(time.monotonic() - started, 1)
+        _record(stack)
         write_profile(api)
-    return about
+    return stack
 
 
 def down(say: Say) -> bool:
     """Stop the worker and the server; interrupted runs can be retried later. False if nothing was running."""
     try:
-        about = read_json(state_file())
+        stack = as_model(read_json(state_file()), PrefectStack, str(state_file()))
     except RooftuneError:
         return False
     found = False
     local.settle()
-    if "worker" in about:
+    if stack.worker:
         say("stopping the worker")
-        found |= end(_daemon(about, "worker"))
-    if local.healthy(about["api"]):
-        os.environ["PREFECT_API_URL"] = about["api"]
+        found |= end(stack.worker)
+    if local.healthy(stack.api):
+        os.environ["PREFECT_API_URL"] = stack.api
         with contextlib.suppress(Exception):
             from tasks.orphans import mark_crashed
 
             asyncio.run(mark_crashed())
     say("stopping Prefect's server")
-    found |= end(_daemon(about, "server"))
+    found |= stack.server is not None and end(stack.server)
     profile().unlink(missing_ok=True)
     state_file().unlink(missing_ok=True)
     return found
@@ -114,17 +115,18 @@ def _or_down(say: Say) -> Iterator[None]:
         raise
 
 
-def _server(about: dict[str, Any], port: int) -> None:
+def _server(stack: PrefectStack, port: int) -> None:
     log = home() / "logs" / "server.log"
     local.prefect_home().mkdir(parents=True, exist_ok=True)
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with local.alone():
-        _note(about, "server", [sys.executable, "-m", "prefect", *words], {"PREFECT_UI_API_URL": about["api"]})
+        stack.server = _launched("server", [sys.executable, "-m", "prefect", *words], {"PREFECT_UI_API_URL": stack.api})
+        _record(stack)
         deadline = time.monotonic() + local.START_S
         import prefect.main  # noqa: F401  (takes two seconds, while the server starts)
 
-        while not local.healthy(about["api"]):
-            if not _daemon(about, "server").alive():
+        while not local.healthy(stack.api):
+            if not stack.server.alive():
                 raise RooftuneError(f"Prefect's server ended before it answered; see the end of {log}.")
             if time.monotonic() > deadline:
                 raise RooftuneError(f"Prefect's server did not answer within {local.START_S:.0f} s; see {log}.")
@@ -135,14 +137,13 @@ def _worker() -> list[str]:
     return ["worker", "start", "--pool", POOL, "--type", "process", "--name", socket.gethostname()]
 
 
-def _note(about: dict[str, Any], name: str, command: list[str], environment: dict[str, str]) -> None:
-    """Start a process and record its pid at once, so that `down` finds it whatever happens next."""
-    about[name] = launch(command, home() / "logs" / f"{name}.log", environment).model_dump()
-    write_json(state_file(), about)
+def _launched(name: str, command: list[str], environment: dict[str, str]) -> Daemon:
+    return launch(command, home() / "logs" / f"{name}.log", environment)
 
 
-def _daemon(about: dict[str, Any], name: str) -> Daemon:
-    return Daemon.model_validate(about.get(name) or {"pid": 0, "created": 0.0})
+def _record(stack: PrefectStack) -> None:
+    """Write the pids at once, so that `down` finds the processes whatever happens next."""
+    write_json(state_file(), stack.model_dump(exclude_none=True))
 
 
 async def _prepare() -> None:

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from rooftune.hardware.accelerator import Ceiling
 from rooftune.hardware.host import cores, last_level_cache_bytes, memory_bytes
@@ -74,7 +73,7 @@ def matmul_fp32(seconds: float = MATMUL_SECONDS, size: int = MATMUL_SIZE) -> Cei
     return Ceiling(name="matmul_fp32", value=2.0 * size**3 / best, unit="FLOP/s", how=how)
 
 
-def _best(work: Callable[[], Any], seconds: float) -> float:
+def _best(work: Callable[[], object], seconds: float) -> float:
     """Shortest time of one call in at least two, after one call to warm up."""
     work()
     best, until = float("inf"), time.perf_counter() + seconds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from packaging.version import Version
 
 from rooftune.engines.server import EffectiveConfig
@@ -12,7 +10,7 @@ from rooftune.hardware.accelerator import Accelerator, Capability, Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning.plan import Candidate, Gate
 from rooftune.vllm_rules.attention import AttentionShape, attention_backend
-from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
 from rooftune.vllm_rules.graphs import graphs
 from rooftune.vllm_rules.kernels import linear_kernel, quantization_of
@@ -91,7 +89,7 @@ def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_vers
     ]
 
 
-def _state(name: str, value: Any, effective: EffectiveConfig) -> str | None:
+def _state(name: str, value: FlagValue | None, effective: EffectiveConfig) -> str | None:
     """A phrase when the engine already does what the flag asks for, else None."""
     if name == "enforce_eager":
         on = effective.cuda_graphs if effective.attention_backend != "CPU_ATTN" else effective.enforce_eager is False
@@ -115,7 +113,7 @@ def _state(name: str, value: Any, effective: EffectiveConfig) -> str | None:
     return f"{name} {found}" if _plain(found) == _plain(value) else None
 
 
-def _eager_off(on: bool | None, value: Any) -> str | None:
+def _eager_off(on: bool | None, value: FlagValue | None) -> str | None:
     return "eager mode off" if on and not value else None
 
 
@@ -128,7 +126,7 @@ def _quantization_state(value: str, effective: EffectiveConfig) -> str | None:
     return f"quantization {value}" if effective.quantization == value and "marlin" not in kernel else None
 
 
-def _plain(value: Any) -> str:
+def _plain(value: FlagValue) -> str:
     text = str(value).lower()
     return _ALIASES.get(text, text)
 

@@ -6,7 +6,6 @@ Each purpose has its own random stream, so that changing one (the rate, for exam
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,28 +37,25 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
     return _independent(workload, arrival, seed)
 
 
-def lengths(what: Any, n: int, rng: np.random.Generator) -> Ints:
+def lengths(what: spec.Lengths, n: int, rng: np.random.Generator) -> Ints:
     """``n`` lengths in tokens of a distribution of the spec."""
     if isinstance(what, spec.Fixed):
-        values: Any = np.full(n, what.value)
-    elif isinstance(what, spec.Uniform):
-        values = rng.integers(what.low, what.high + 1, n)
-    elif isinstance(what, spec.Empirical):
-        values = rng.choice(np.asarray(what.values), n)
-    elif isinstance(what, spec.Normal):
-        values = np.clip(np.rint(rng.normal(what.mean, what.stddev, n)), what.low, what.high)
+        return np.full(n, what.value, dtype=np.int32)
+    if isinstance(what, spec.Uniform):
+        return rng.integers(what.low, what.high + 1, n).astype(np.int32)
+    if isinstance(what, spec.Empirical):
+        return rng.choice(np.asarray(what.values), n).astype(np.int32)
+    if isinstance(what, spec.Normal):
+        drawn = rng.normal(what.mean, what.stddev, n)
     else:
         mu = math.log(what.mean) - what.sigma**2 / 2
-        values = np.clip(np.rint(rng.lognormal(mu, what.sigma, n)), what.low, what.high)
-    return np.asarray(values, dtype=np.int32)
+        drawn = rng.lognormal(mu, what.sigma, n)
+    return np.clip(np.rint(drawn), what.low, what.high).astype(np.int32)
 
 
 def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
     n = len(arrival)
-    parts = workload.parts or [
-        spec.Part(weight=1, prompt_tokens=workload.prompt_tokens, output_tokens=workload.output_tokens,  # type: ignore[arg-type]
-                  shared_prefix=workload.shared_prefix)
-    ]  # fmt: skip
+    parts = workload.parts or [workload.whole()]
     weights = np.array([p.weight for p in parts])
     part = stream(seed, "parts").choice(len(parts), n, p=weights / weights.sum()).astype(np.int16)
     prompt, output = np.ones(n, np.int32), np.ones(n, np.int32)
@@ -85,7 +81,7 @@ def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
 
 
 def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
-    c = workload.conversations
+    c, whole = workload.conversations, workload.whole()
     assert c is not None
     turns = lengths(c.turns, len(arrival), stream(seed, "turns"))
     n = int(turns.sum(dtype=np.int64))
@@ -96,8 +92,8 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
     conversation = np.repeat(np.arange(len(arrival), dtype=np.int32), turns)
     starts = np.repeat(np.cumsum(turns) - turns, turns)
     turn = (np.arange(n) - starts).astype(np.int32)
-    said = lengths(workload.prompt_tokens, n, stream(seed, "prompt0"))
-    output = lengths(workload.output_tokens, n, stream(seed, "output0"))
+    said = lengths(whole.prompt_tokens, n, stream(seed, "prompt0"))
+    output = lengths(whole.output_tokens, n, stream(seed, "output0"))
     grown = np.cumsum(said.astype(np.int64) + output)
     before = np.where(turn > 0, grown - (said + output) - np.repeat((grown - said - output)[turn == 0], turns), 0)
     think = np.where(turn > 0, stream(seed, "think").exponential(c.think_s, n), 0.0)

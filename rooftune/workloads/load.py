@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
@@ -108,7 +109,8 @@ def _first_line(message: object) -> str:
     return " ".join(str(message).split("\n")[0].split())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
+    """Built-in types in place of ruamel.yaml's."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -163,38 +165,42 @@ def _short(value: object) -> str:
 
 
 _MODELS: list[type[BaseModel]] = [v for v in vars(spec).values() if isinstance(v, type) and issubclass(v, BaseModel)]
-_TAGS: dict[str, Any] = {
-    m.model_fields[field].annotation.__args__[0]: m  # type: ignore[union-attr]
+_TAGS: dict[str, type[BaseModel]] = {
+    get_args(m.model_fields[field].annotation)[0]: m
     for m in _MODELS
     for field in ("process", "distribution")
     if field in m.model_fields
 }
-_CHILDREN = {
+_CHILDREN: dict[str, type[BaseModel]] = {
     "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
     "conversations": spec.Conversations,
 }  # fmt: skip
 
 
-def _is_tag(key: Any) -> bool:
+def _is_tag(key: object) -> bool:
     return isinstance(key, str) and key in _TAGS
 
 
 def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Workload
+    model: type[BaseModel] = Workload
     for key in loc[:-1]:
         if isinstance(key, str):
             model = _TAGS.get(key) or _CHILDREN.get(key) or model
     return list(model.model_fields)
 
 
-def _line(tree: Any, keys: list[int | str]) -> int:
+def _line(tree: object, keys: list[int | str]) -> int:
     """Line of the deepest of these keys that the file has, from 1."""
     line = 1
     for key in keys:
         try:
-            position = tree.lc.item(key) if isinstance(key, int) else tree.lc.key(key)
-            line, tree = position[0] + 1, tree[key]
-        except (AttributeError, KeyError, IndexError, TypeError):
+            if isinstance(tree, CommentedMap):
+                line, tree = tree.lc.key(key)[0] + 1, tree[key]
+            elif isinstance(tree, CommentedSeq) and isinstance(key, int):
+                line, tree = tree.lc.item(key)[0] + 1, tree[key]
+            else:
+                break
+        except (KeyError, IndexError, TypeError):
             break
     return line
 
@@ -202,7 +208,7 @@ def _line(tree: Any, keys: list[int | str]) -> int:
 def _beside(workload: Workload, path: Path) -> Workload:
     """Resolve paths relative to the workload file: a trace gets its whole path, a file of lengths its values."""
     folder = path.resolve().parent
-    update: dict[str, Any] = {}
+    update: dict[str, object] = {}
     arrivals = workload.arrivals
     if isinstance(arrivals, Trace):
         update["arrivals"] = arrivals.model_copy(update={"file": str(folder / arrivals.file)})
@@ -214,7 +220,7 @@ def _beside(workload: Workload, path: Path) -> Workload:
     return workload.model_copy(update={**update, "parts": parts})
 
 
-def _values(lengths: Any, folder: Path) -> spec.Empirical | None:
+def _values(lengths: spec.Lengths | None, folder: Path) -> spec.Empirical | None:
     if not isinstance(lengths, spec.Empirical) or lengths.file is None:
         return None
     path = folder / lengths.file

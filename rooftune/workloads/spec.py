@@ -239,6 +239,12 @@ class Workload(Strict):
             raise ValueError("conversations need open-loop arrivals and one kind of lengths")
         return self
 
+    def whole(self) -> Part:
+        """The lengths of a workload without parts."""
+        assert self.prompt_tokens is not None
+        assert self.output_tokens is not None
+        return Part(weight=1, prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, shared_prefix=self.shared_prefix)  # fmt: skip
+
     @property
     def total_s(self) -> float:
         """Warm-up and measured window."""
