@@ -49,3 +49,18 @@ def test_a_failing_engine_ends_with_one_sentence(runs, fault: str) -> None:
     assert (run / "report.md").is_file()
     assert list(run.glob("trials/baseline/*/server.log"))
     assert live_run.left(folder) == []
+
+
+def test_a_baseline_that_cannot_start_ends_before_a_server_is_started(tmp_path: Path, prefect_api: str) -> None:
+    server = ["--gpu", "A10G", "--model", "llama-3.1-8b", "--engine-version", "0.29.0", "--set", "quantization=fp8"]
+    process = live_run.start(tmp_path, prefect_api, "optimize", live_run.write_tiny(tmp_path), *server)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert out == ""
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("rooftune: the baseline would not start: Selected CutlassFP8ScaledMMLinearKernel")
+    assert sentence.endswith("It would start with linear_backend=marlin.")
+    (run,) = tmp_path.glob("artifacts/tiny/*")
+    assert (run / "plan.json").is_file()
+    assert not list(run.glob("trials/*/*"))
+    assert live_run.left(tmp_path) == []
