@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.trials.prediction import Simulator, server_of
 from benchmarks.trials.ranking import Judged, losses, order
 from benchmarks.trials.records import Trial, measured, trials
-from benchmarks.trials.speculation import gains
+from benchmarks.trials.speculation import Gain, gains
 
 QUANTITIES = {"tok_s": "throughput", "tpot_ms": "TPOT", "ttft_p50_ms": "TTFT p50"}
 MEDIAN_WITHIN = {"tok_s": 0.05, "tpot_ms": 0.04, "ttft_p50_ms": 0.20}
@@ -140,20 +141,34 @@ def ranks(judged: Sequence[Judged]) -> list[str]:
 def speculation(simulator: Simulator) -> list[str]:
     """Gains of speculative decoding, given the acceptance that the times per token show."""
     own, pooled = gains(simulator), gains(simulator, pooled=True)
-    print("\n| speculation, acceptance | trials | right sign | error of the gain: median, mean, 90 % |")
+    print(
+        "\n| speculation, acceptance | trials | right sign, where above 2 % | error of the gain: median, mean, 90 % |"
+    )
     print("|---|---:|---:|---|")
     for name, found in (("of each trial", own), ("one for all concurrencies of a configuration", pooled)):
         size = np.abs([g.predicted - g.measured for g in found])
-        sign = float(np.mean([g.right_sign for g in found]))
+        sign, signed = _signs(found)
         cells = ", ".join(_points(float(v)) for v in (np.median(size), size.mean(), np.quantile(size, 0.9)))
-        print(f"| {name} | {len(found)} | {sign:.0%} | {cells} points |")
-    size, sign = np.abs([g.predicted - g.measured for g in own]), float(np.mean([g.right_sign for g in own]))
+        print(f"| {name} | {len(found)} | {sign:.0%} of {signed} | {cells} points |")
+    size, sign = np.abs([g.predicted - g.measured for g in own]), _signs(own).share
     short = []
     if sign < SIGN_RIGHT:
         short.append(f"speculation: {sign:.0%} have the right sign, less than {SIGN_RIGHT:.0%}")
     if size.mean() > GAIN_WITHIN:
         short.append(f"speculation: the gain is {_points(size.mean())} points off, more than {_points(GAIN_WITHIN)}")
     return short
+
+
+class Signs(NamedTuple):
+    """Gains and losses above what repeated trials differ by, and the share that was predicted with the right sign."""
+
+    share: float
+    number: int
+
+
+def _signs(found: Sequence[Gain]) -> Signs:
+    signed = [g for g in found if g.has_sign]
+    return Signs(float(np.mean([g.right_sign for g in signed])), len(signed))
 
 
 def _points(share: float) -> str:

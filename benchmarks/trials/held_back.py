@@ -17,10 +17,11 @@ from benchmarks.trials.fitting import held_back_predictions
 from benchmarks.trials.prediction import Simulator, server_of
 from benchmarks.trials.ranking import Judged
 from benchmarks.trials.records import Trial, measured
-from benchmarks.trials.serving import predicted, serving_figures
+from benchmarks.trials.serving import Figure, predicted, serving_figures
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.steptime.accuracy import QUANTITIES, cases, error_bands
+from rooftune.simulator.steptime.model import PCIE_AT_MOST
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.resolve import resolve
 
@@ -120,7 +121,7 @@ def _trials() -> list[Evidence]:
 def _serving() -> list[Evidence]:
     simulator, found = Simulator(), []
     for figure in serving_figures():
-        values = predicted(simulator, figure)
+        values = None if chosen_with(figure) else predicted(simulator, figure)
         if values is None:
             continue
         card = accelerator(figure.gpu)
@@ -134,6 +135,13 @@ def _serving() -> list[Evidence]:
                     Evidence(f"figures of {figure.group}", figure.gpu, kernel, quantity, values[name] / truth - 1)
                 )
     return found
+
+
+def chosen_with(figure: Figure) -> bool:
+    """Whether a constant was chosen with such figures in sight: all-reduces over PCIe, and products on the RTX
+    5090."""
+    link = accelerator(figure.gpu).interconnect_bytes_per_s or 0.0
+    return (figure.tensor_parallel > 1 and link < PCIE_AT_MOST) or figure.gpu == "RTX 5090"
 
 
 def _cell(errors: Sequence[float]) -> str:

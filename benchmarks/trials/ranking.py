@@ -41,15 +41,21 @@ def groups(of: Sequence[Judged]) -> list[list[Judged]]:
     found: dict[str, list[Judged]] = defaultdict(list)
     for judged in of:
         found[judged.trial.group].append(judged)
-    return [rows for rows in found.values() if len({str(j.trial.flags) + j.trial.quant for j in rows}) > 1]
+    return [rows for rows in found.values() if len({_configuration(j.trial) for j in rows}) > 1]
+
+
+def _configuration(trial: Trial) -> str:
+    return f"{trial.quant} {sorted(trial.flags.items(), key=str)}"
 
 
 def order(of: Sequence[Judged], low: float, high: float) -> Order:
-    """Pairs in a group whose throughput differs by more than ``low`` up to ``high`` of the smaller, and those put
-    right."""
+    """Pairs of different configurations in a group whose throughput differs by more than ``low`` up to ``high`` of
+    the smaller, and those put right."""
     pairs = right = 0
     for rows in groups(of):
         for a, b in itertools.combinations(rows, 2):
+            if _configuration(a.trial) == _configuration(b.trial):
+                continue
             slow, fast = sorted((a, b), key=lambda j: j.trial.tok_s or 0.0)
             apart = (fast.trial.tok_s or 0.0) / (slow.trial.tok_s or 1.0) - 1
             if low < apart <= high:

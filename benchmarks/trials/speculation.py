@@ -9,7 +9,7 @@ from benchmarks.trials.prediction import Figures, Simulator
 from benchmarks.trials.records import Trial, measured
 
 SMALL = 0.02
-"""A gain or loss up to this much has no sign: repeated trials differ by it."""
+"""A gain or loss up to this much has no sign: repeated trials differ by as much."""
 ACCEPTANCES = tuple(i / 40 for i in range(40))
 
 
@@ -22,9 +22,14 @@ class Pair:
     plain_predicted: Figures
 
     def ratio(self, predicted: Figures) -> float:
-        """Time per token over that without speculation, predicted over measured."""
-        measured_ratio = (self.trial.tpot_ms or 1.0) / (self.plain.tpot_ms or 1.0)
-        return predicted.tpot_ms / self.plain_predicted.tpot_ms / measured_ratio
+        """Time of a request's answer over that without speculation, predicted over measured, for answers of one
+        length."""
+        after = (self.plain.mean_output_tokens or 2.0) - 1
+        ours = _answer_ms(predicted.ttft_p50_ms, predicted.tpot_ms, after)
+        plain = _answer_ms(self.plain_predicted.ttft_p50_ms, self.plain_predicted.tpot_ms, after)
+        seen = _answer_ms(self.trial.ttft_p50_ms or 0.0, self.trial.tpot_ms or 1.0, after)
+        seen_plain = _answer_ms(self.plain.ttft_p50_ms or 0.0, self.plain.tpot_ms or 1.0, after)
+        return ours / plain / (seen / seen_plain)
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,14 @@ class Gain:
     predicted: float
 
     @property
+    def has_sign(self) -> bool:
+        """Whether it is more than what repeated trials differ by."""
+        return abs(self.measured) > SMALL
+
+    @property
     def right_sign(self) -> bool:
-        """Whether the prediction says the same: a gain, a loss, or neither."""
-        small = abs(self.measured) <= SMALL and abs(self.predicted) <= 2 * SMALL
-        return small or self.measured * self.predicted > 0
+        """Whether the prediction says the same: a gain or a loss."""
+        return self.measured * self.predicted > 0
 
 
 def gains(simulator: Simulator, *, pooled: bool = False) -> list[Gain]:
@@ -67,15 +76,19 @@ def gains(simulator: Simulator, *, pooled: bool = False) -> list[Gain]:
 
 
 def shown_acceptance(simulator: Simulator, of: list[Pair]) -> float:
-    """The chance of a token to be accepted, after those before it, that the times per token show.
+    """The chance of a token to be accepted, after those before it, that the times of the answers show.
 
-    With it the time per token, over that without speculation, is nearest to what was measured.
+    With it the time of an answer, over that without speculation, is nearest to what was measured.
     """
 
     def miss(acceptance: float) -> float:
         return sum(abs(math.log(p.ratio(simulator.predict(p.trial, acceptance)))) for p in of)
 
     return min(ACCEPTANCES, key=miss)
+
+
+def _answer_ms(ttft_ms: float, tpot_ms: float, tokens_after_first: float) -> float:
+    return ttft_ms + tpot_ms * tokens_after_first
 
 
 def _key(trial: Trial, *, spec: bool = True) -> str:

@@ -76,7 +76,7 @@ def linear_seconds(
     streamed = touched_linear_bytes(facts, rows) / n
     tail = tail_rows(gpu, c.get("tail_waves", 0.0), layer_matrices(facts, n))
     if r.kernel == "marlin":
-        return _marlin(gpu, k, r, rows, streamed, flops)
+        return _marlin(gpu, k, r, rows, streamed, flops, tail)
     return matrix_seconds(gpu, c, _rate_of(r), rows, streamed, flops, tail)
 
 
@@ -120,18 +120,26 @@ def in_tiles(rows: Ints) -> Floats:
     return np.where(rows <= TILE, small, np.ceil(rows / TILE) * TILE) * (rows > 0)
 
 
-def _marlin(gpu: Accelerator, k: Constants, r: Resolved, rows: Ints, stream: float | Floats, flops: float) -> Floats:
+def _marlin(
+    gpu: Accelerator,
+    k: Constants,
+    r: Resolved,
+    rows: Ints,
+    stream: float | Floats,
+    flops: float | Floats,
+    tail: float | Floats,
+) -> Floats:
     """Marlin multiplies in 16 bits; unpacking the weights, for each 64 rows again, bounds it too.
 
-    Its tiles are 16 rows high, and it splits the work evenly between the multiprocessors, so no wave has a tail. The
+    Its tiles are 16 rows high, and it splits the work between the multiprocessors, so the tail of a wave is short. The
     second bound is a share of the full rate of the tensor cores, which GeForce cards do not reach when they sum in
     32 bits.
     """
     c, wide = k.linear["marlin"], k.linear["gemm_16bit"]
-    tiles = np.asarray(np.ceil(rows / MARLIN_TILE), dtype=np.float64)
-    products = tiles * MARLIN_TILE * flops / (rate(gpu, r.dtype) * wide["compute"])
+    in_full = np.ceil(rows / MARLIN_TILE) * MARLIN_TILE + tail * np.minimum(1.0, rows / TILE)
     share = c["compute_fp8"] if r.quantization == "fp8" else c["compute"]
-    unpacking = np.asarray(rows * flops / (full_rate(gpu, r.dtype) * share), dtype=np.float64)
+    products = np.asarray(in_full * flops / (rate(gpu, r.dtype) * wide["compute"]), dtype=np.float64)
+    unpacking = np.asarray(in_full * flops / (full_rate(gpu, r.dtype) * share), dtype=np.float64)
     return _longer(_streaming(gpu, c, rows, stream), products, unpacking)
 
 
