@@ -1,0 +1,169 @@
+"""From the steps of a measurement to its answer: capacity, interval, what limits it, replicas and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rooftune.capacity.curve import PredictedResponse
+from rooftune.capacity.errors_bracket import errors_bracket
+from rooftune.capacity.estimate import CapacityEstimate
+from rooftune.capacity.measured_step import StepRecord
+from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.replicas import replicas_for, usd_per_million
+from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests
+from rooftune.simulator.virtual.predict import EmulatedEngine
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import Burst, Workload
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a measurement found, and why it ended."""
+
+    found: CapacityEstimate | None
+    ended: str
+    precise: bool
+    stopped: bool = False
+    lone: LoneRequests | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured."""
+
+    workload: Workload
+    url: str
+    model: str
+    simulated: bool
+    time_scale: float
+    server: ReferenceServer
+    engine: EmulatedEngine
+    predicted_per_s: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The capacity as the result quotes it."""
+
+    rate_per_s: float | None
+    low_per_s: float | None = None
+    high_per_s: float | None = None
+    level: float | None = None
+    half: float | None = None
+
+
+def interval_of(found: CapacityEstimate | None, records: Sequence[StepRecord]) -> Interval:
+    """The estimate with its interval, or the bracket where errors limit the server."""
+    bracket = errors_bracket(records)
+    if bracket.broken_per_s is not None and (found is None or found.high_per_s > bracket.broken_per_s):
+        low = bracket.carried_per_s or 0.0
+        return Interval(low, low, bracket.broken_per_s)
+    if found is None:
+        return Interval(None)
+    if found.rate_per_s <= 0:
+        return Interval(0.0)
+    return Interval(found.rate_per_s, found.low_per_s, found.high_per_s, LEVEL, found.half)
+
+
+def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome) -> CapacityResult:
+    """The answer, with the reference's response at the speed that was measured."""
+    found, workload = outcome.found, subject.workload
+    quoted = interval_of(found, records)
+    price = subject.server.price
+    hourly = price.usd_per_hour if price else None
+    each = requests_per_arrival(workload)
+    answer = mean_output_tokens(records)
+    tokens = answer * each if answer is not None else None
+    replicas, curve = None, []
+    if found is not None and quoted.rate_per_s and quoted.low_per_s:
+        response = PredictedResponse(subject.engine, workload, found.speed)
+        curve = response.curve(quoted.rate_per_s)
+        asked = float(getattr(workload.arrivals, "rate_per_s", 0.0))
+        replicas = replicas_for(asked, quoted.rate_per_s, quoted.low_per_s, response, hourly, tokens)
+    cost = usd_per_million(hourly, quoted.rate_per_s * tokens) if hourly and tokens and quoted.rate_per_s else None
+    return CapacityResult(
+        workload=workload,
+        url=subject.url,
+        model=subject.model,
+        simulated=subject.simulated,
+        time_scale=subject.time_scale,
+        reference=subject.server,
+        predicted_per_s=None if subject.server.stand_in else subject.predicted_per_s,
+        rate_per_s=quoted.rate_per_s,
+        low_per_s=quoted.low_per_s,
+        high_per_s=quoted.high_per_s,
+        level=quoted.level,
+        half=quoted.half,
+        precise=outcome.precise,
+        ended=outcome.ended,
+        stopped=outcome.stopped,
+        limited_by=limited_by(records, quoted, outcome.lone),
+        speed=found.speed if found else None,
+        lone=outcome.lone,
+        replicas=replicas,
+        usd_per_hour=hourly,
+        price_source=f"{price.offer}, {price.date}" if price else "",
+        requests_per_arrival=each,
+        output_tokens=answer,
+        usd_per_million_output_tokens=cost,
+        load_s=sum(r.load_s for r in records),
+        real_s=sum(r.real_s for r in records),
+        steps=list(records),
+        curve=measured_curve(records),
+        predicted_curve=curve,
+    )
+
+
+def measured_curve(records: Sequence[StepRecord]) -> list[CurvePoint]:
+    """The steps by rate."""
+    points = [
+        CurvePoint(
+            rate_per_s=r.rate_per_s,
+            attainment=r.attainment,
+            requests=r.requests,
+            latencies=r.latencies,
+            queue_grew=r.queue_grew,
+        )
+        for r in records
+    ]
+    return sorted(points, key=lambda p: p.rate_per_s)
+
+
+def requests_per_arrival(workload: Workload) -> float:
+    """Requests for each arrival of the process: the turns of a conversation, and those that come in bursts."""
+    if isinstance(workload.arrivals, Burst):
+        burst = workload.arrivals
+        return 1 + burst.burst_size / burst.burst_every_s / burst.rate_per_s
+    if workload.conversations is None:
+        return 1.0
+    plan = draw(workload)
+    return len(plan) / max(1, int((plan.turn == 0).sum()))
+
+
+def mean_output_tokens(records: Sequence[StepRecord]) -> float | None:
+    """Mean output tokens of the completed answers of all steps."""
+    known = [(r.output_tokens, r.census.completed) for r in records if r.output_tokens is not None]
+    total = sum(count for _, count in known)
+    return sum(tokens * count for tokens, count in known) / total if total else None
+
+
+def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneRequests | None) -> str:
+    """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge."""
+    if lone is not None and lone.ratio is not None and lone.ratio > 1:
+        return lone.limit
+    if quoted.rate_per_s is not None and quoted.level is None and quoted.high_per_s is not None:
+        return "errors"
+    known = [r for r in records if not r.errors_break]
+    if not known:
+        return ""
+    nearest = min(known, key=_distance)
+    ratios = {name: ratio for name, ratio in nearest.by_limit.items() if ratio is not None}
+    return max(ratios, key=lambda name: ratios[name]) if ratios else "queue"
+
+
+def _distance(record: StepRecord) -> float:
+    """How far a step is from the edge of the SLO, in the logarithm of its ratio."""
+    ratio = record.quantiles.get(str(record.workload.slo.share))
+    return abs(math.log(max(ratio, 1e-9))) if ratio is not None else math.inf

@@ -1,0 +1,58 @@
+"""Requests one at a time: whether a server meets the SLO without any load."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rooftune.capacity.measured_step import slo_ratios_of
+from rooftune.capacity.result import LoneRequests
+from rooftune.evidence.records.parquet_files import read_requests
+from rooftune.runfolder import TrialFolder
+from rooftune.workloads.spec import Closed, Workload
+
+REQUESTS = 20
+"""Requests to send, about."""
+LONGEST_S = 600.0
+NUMBER = 900
+"""Number of the step in which they are sent."""
+
+
+def lone_workload(workload: Workload, answer_s: float, seed: int) -> Workload:
+    """The workload's requests one after the other, each when the one before has ended.
+
+    Args:
+        answer_s: expected length of an answer.
+    """
+    return workload.model_copy(
+        update={
+            "arrivals": Closed(process="closed", concurrency=1),
+            "conversations": None,
+            "warmup_s": 0.0,
+            "duration_s": min(max(REQUESTS * answer_s, 10.0), LONGEST_S),
+            "drain_s": max(30.0, 3 * answer_s),
+            "seed": seed,
+        }
+    )
+
+
+def lone_requests(folder: TrialFolder, workload: Workload) -> LoneRequests:
+    """What the records of such a load show.
+
+    Raises:
+        RooftuneError: requests.parquet is missing, empty or cut.
+    """
+    r = read_requests(folder.requests)
+    ratios = slo_ratios_of(r, workload.slo)
+    at_share = {n: float(np.quantile(v, workload.slo.share, method="inverted_cdf")) for n, v in ratios.items()}
+    limit = max(at_share, key=lambda name: at_share[name])
+    worst = np.max(np.stack(list(ratios.values())), axis=0)
+    middle = float(np.quantile(ratios[limit], 0.5, method="inverted_cdf"))
+    return LoneRequests(
+        requests=len(r),
+        attainment=float((worst <= 1).mean()),
+        limit=limit,
+        ratio=at_share[limit] if math.isfinite(at_share[limit]) else None,
+        median_ratio=middle if math.isfinite(middle) else None,
+    )
