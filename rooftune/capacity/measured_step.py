@@ -104,7 +104,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
     response = response_of(ratios, judged, len(r) / workload.total_s, workload.slo.share)
     closed = load.concurrency is not None
     grew = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos).overloaded
-    metrics, _ = request_metrics(r, window, workload.slo)
+    metrics = request_metrics(r, window, workload.slo).metrics
     done, wrong = r.status == "completed", np.isin(r.status, ("failed", "refused")) & judged
     answered = done & np.isfinite(r.output_tokens)
     record = StepRecord(
