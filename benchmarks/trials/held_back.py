@@ -138,10 +138,10 @@ def _serving() -> list[Evidence]:
 
 
 def chosen_with(figure: Figure) -> bool:
-    """Whether a constant was chosen with such figures in sight: all-reduces over PCIe, and products on the RTX
-    5090."""
+    """Whether a constant was chosen with such figures in sight: all-reduces over PCIe, and the RTX 4090
+    and 5090."""
     link = accelerator(figure.gpu).interconnect_bytes_per_s or 0.0
-    return (figure.tensor_parallel > 1 and link < PCIE_AT_MOST) or figure.gpu == "RTX 5090"
+    return (figure.tensor_parallel > 1 and link < PCIE_AT_MOST) or figure.gpu in ("RTX 4090", "RTX 5090")
 
 
 def _cell(errors: Sequence[float]) -> str:
