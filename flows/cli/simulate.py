@@ -80,15 +80,9 @@ def _check_start(server: EmulatedServer) -> None:
     Raises:
         EngineError: the message has vLLM's words and a way out.
     """
-    from rooftune.hardware.named import accelerator
-    from rooftune.models.catalogue import model_facts
-    from rooftune.vllm_rules.config import EngineConfig
-    from rooftune.vllm_rules.start.startup import startup
+    from rooftune.simulator.virtual.predict import start_of
 
-    quantization = server.flags.get("quantization")
-    facts = model_facts(server.model, quantization=str(quantization) if quantization else None)
-    config = EngineConfig(model=server.model).with_change(server.flags)
-    startup(accelerator(server.gpu), facts, config, server.engine_version).started()
+    start_of(server.gpu, server.model, server.engine_version, server.flags).started()
 
 
 def _announce(host: str, port: int, about: dict[str, Any]) -> None:

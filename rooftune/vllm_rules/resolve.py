@@ -29,8 +29,14 @@ from rooftune.vllm_rules.shards import check_shards
 from rooftune.vllm_rules.speculation import speculation
 from rooftune.vllm_rules.versions import Releases, parse_version, unread
 
-NEEDS_BFLOAT16 = ("Gemma2", "Gemma3", "Glm4")
-"""Architectures that vLLM refuses to run in float16."""
+NEEDS_BFLOAT16 = {
+    "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3_text",
+    "Gemma3ForConditionalGeneration": "gemma3",
+    "Glm4ForCausalLM": "glm4",
+    "Plamo2ForCausalLM": "plamo2",
+}
+"""Architectures that vLLM refuses to run in float16, with their model_type."""
 VOLTA_WHEELS = Releases(until="0.20", after="0.21")
 """The default wheels have kernels for compute capability 7.0 (installation guide of 0.21: 7.5 or higher)."""
 
@@ -163,8 +169,8 @@ def _dtype(
             "setting the `dtype` flag in CLI, for example: --dtype=half.",
         )
     dtype = asked or ("float16" if cc < (8, 0) or quantization == "awq" else facts.dtype)
-    if dtype == "float16" and facts.architecture.startswith(NEEDS_BFLOAT16):
-        family = facts.architecture.removesuffix("ForCausalLM").lower()
+    if dtype == "float16" and facts.architecture in NEEDS_BFLOAT16:
+        family = NEEDS_BFLOAT16[facts.architecture]
         raise StartRefused(
             "float16-model",
             f"The model type '{family}' does not support float16. Reason: Numerical instability. Please use bfloat16 "

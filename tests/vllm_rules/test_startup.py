@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rooftune.engines.failures import classify
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import from_config, model_facts
 from rooftune.models.facts import ModelFacts
@@ -223,6 +224,34 @@ def test_start_rules_by_version(version: str, quantized: bool, graphs_inside: bo
     assert plain is not None
     assert bool(plain.graphs_bytes) is graphs_inside
     assert bool(plain.graphs_beyond_limit_bytes) is not graphs_inside
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.rule not in ("fp8-weight-only", "kv-heads")], ids=str)
+def test_the_log_reader_gives_a_refusal_the_same_class(case: Case) -> None:
+    """Of the other two, vLLM prints no text of its own."""
+    error = start(case.gpu, case.model, case.version, **case.flags).error
+    assert error is not None
+    read = classify(f"ValueError: {error}", 1)
+    assert read is not None
+    assert read.kind == error.kind == RULES[case.rule].kind
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "rule"),
+    [
+        ("gpt-oss-20b", "T4", "quantization-capability"),
+        ("gpt-oss-20b", "A100-80", None),
+        ("gpt-oss-120b", "A100-80", None),
+        ("gpt-oss-120b", "L40S", "weights"),
+        ("gemma-3-4b", "T4", "float16-model"),
+        ("glm-4.5-air", "H200", "weights"),
+        ("smollm3-3b", "T4", None),
+    ],
+)
+def test_current_models_by_their_config(name: str, gpu: str, rule: str | None) -> None:
+    facts = from_config(Path(__file__).parent.parent / "models" / "data" / "configs" / f"{name}.json")
+    found = startup(accelerator(gpu), facts, EngineConfig(model="m"), "0.32.0", longest_request=1000)
+    assert (found.error.rule.id if found.error else None) == rule
 
 
 def test_every_rule_has_suggestions_and_a_source() -> None:

@@ -17,10 +17,9 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from rooftune.errors import EngineError
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.virtual.capacity import PredictedCapacity, Sample, capacity, sample
-from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
+from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of, start_of
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
 from rooftune.workloads.spec import Workload
@@ -145,11 +144,10 @@ def _need(samples: Sequence[Sample]) -> Need:
 
 
 def _started(server: Server, flags: Flags, need: Need) -> Start:
-    try:
-        engine = _engine(server, flags, need.longest_tokens)
-    except EngineError as error:
-        return Start(flags, None, str(error))
-    return Start(flags, _behaviour(engine, need))
+    start = start_of(server.gpu, server.model, server.engine_version, flags, need.longest_tokens)
+    if start.error is not None:
+        return Start(flags, None, str(start.error))
+    return Start(flags, _behaviour(_engine(server, flags, need.longest_tokens), need))
 
 
 def _engine(server: Server, flags: Flags, longest_request: int) -> EmulatedEngine:

@@ -30,7 +30,7 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
 from rooftune.vllm_rules.resolve import Resolved
 from rooftune.vllm_rules.start.context import FittedContext
-from rooftune.vllm_rules.start.startup import startup
+from rooftune.vllm_rules.start.startup import Startup, startup
 from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Closed, Workload
@@ -116,21 +116,33 @@ def engine_of(
         InputError: an unknown GPU or model, or a calibration for another GPU.
         StartRefused: vLLM would refuse to start; the message has its words and a way out.
     """
-    quantization = flags.get("quantization")
-    facts = model_facts(model, quantization=str(quantization) if quantization else None)
-    card, config = accelerator(gpu), EngineConfig(model=model).with_change(flags)
-    started = startup(card, facts, config, engine_version, longest_request).started()
+    start = start_of(gpu, model, engine_version, flags, longest_request)
+    started = start.started()
     bounds = limits(started.resolved, started.memory.kv_cache_tokens, started.config)
     return EmulatedEngine(
         started.resolved,
         started.memory,
-        StepTime(card, facts, started.resolved, calibration=calibration),
+        StepTime(start.gpu, start.facts, started.resolved, calibration=calibration),
         bounds,
         acceptance,
         calibration,
-        tuple(unmodelled(config, engine_version)),
+        tuple(unmodelled(EngineConfig(model=model).with_change(flags), engine_version)),
         started.context,
     )
+
+
+def start_of(
+    gpu: str, model: str, engine_version: str, flags: Mapping[str, FlagValue], longest_request: int | None = None
+) -> Startup:
+    """Whether a server would start, for names as a user gives them.
+
+    Raises:
+        InputError: an unknown GPU or model.
+    """
+    quantization = flags.get("quantization")
+    facts = model_facts(model, quantization=str(quantization) if quantization else None)
+    config = EngineConfig(model=model).with_change(flags)
+    return startup(accelerator(gpu), facts, config, engine_version, longest_request)
 
 
 def predict(
