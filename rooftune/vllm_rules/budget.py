@@ -25,6 +25,7 @@ class MemoryBudget(BaseModel):
     kv_bytes_per_token: float
     kv_cache_tokens: int = Field(description="a whole number of blocks")
     longest_request_tokens: int = Field(description="max_model_len: one such request must fit")
+    longest_request_bytes: int = Field(description="KV cache of one such request; layers with a window stop growing")
 
     @property
     def sentence(self) -> str:

@@ -6,6 +6,7 @@ Read in ``v1/worker/gpu_worker.py`` (determine_available_memory: 0.11.0 line 222
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from rooftune.hardware.accelerator import Accelerator
@@ -39,6 +40,8 @@ GRAPH_BYTES = 0.4 * 2**20
 GRAPHS_ARE_SUBTRACTED = Releases(since="0.21")
 """The memory of CUDA graphs is subtracted ("default since v0.21.0", as the log of 0.29 says); before, graphs came on
 top of the utilisation."""
+NULL_BLOCK_IS_SPARE = Releases(since="0.29")
+"""The first block, which is never handed out, is left out of the check of the longest request."""
 CPU_SHARE = Releases(since="0.23")
 """A CPU engine takes gpu_memory_utilization of the memory; 0.15 and 0.19 take half of it, 0.11 takes 4 GiB."""
 CPU_HALF = Releases(since="0.15")
@@ -74,7 +77,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
     inside = estimated_graph_bytes(facts, r) if subtracted else 0.0
     per_token = kv_bytes_of_one_gpu(facts, r)
     room = _room(gpu, r, weights + activations + inside, weights, per_token)
-    tokens = int(room.kv_cache / (per_token * BLOCK_TOKENS)) * BLOCK_TOKENS
+    blocks = int(room.kv_cache / (per_token * BLOCK_TOKENS))
     found = MemoryBudget(
         total_bytes=gpu.memory_bytes,
         context_bytes=held.context,
@@ -87,10 +90,12 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         graphs_beyond_limit_bytes=0 if subtracted else round(graphs),
         kv_cache_bytes=int(room.kv_cache),
         kv_bytes_per_token=per_token,
-        kv_cache_tokens=tokens,
+        kv_cache_tokens=blocks * BLOCK_TOKENS,
         longest_request_tokens=r.max_model_len,
+        longest_request_bytes=round(request_bytes(facts, r, r.max_model_len)),
     )
-    _check_request(found)
+    spare = per_token * BLOCK_TOKENS if NULL_BLOCK_IS_SPARE.has(r.version) else 0.0
+    _check_request(found, facts, r, blocks * BLOCK_TOKENS * per_token - spare)
     if not cpu:
         _check_warm_up(found, r)
     return found
@@ -111,6 +116,23 @@ def kv_cache_tokens(
 def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
     """Bytes of KV cache per token on one GPU: heads are split, at least one stays on each."""
     return facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel)
+
+
+def request_bytes(facts: ModelFacts, r: Resolved, tokens: int) -> float:
+    """Bytes that one request of this length needs on one GPU, as ``max_memory_usage_bytes`` has it.
+
+    A layer with a sliding window holds its window, one step's tokens and one block more.
+    """
+    found = 0.0
+    for layers in facts.attention:
+        if not layers.holds_kv:
+            continue
+        held = tokens
+        if layers.window and r.windows_are_freed:
+            held = min(tokens, layers.window - 1 + r.max_num_batched_tokens + BLOCK_TOKENS)
+        whole = -(-held // BLOCK_TOKENS) * BLOCK_TOKENS
+        found += whole * layers.kv_bytes(r.kv_bytes_per_value, r.tensor_parallel)
+    return found
 
 
 def activation_bytes(facts: ModelFacts, r: Resolved) -> float:
@@ -184,16 +206,17 @@ def _room(gpu: Accelerator, r: Resolved, others: float, weights: float, per_toke
     return Room(limit - others, limit)
 
 
-def _check_request(found: MemoryBudget) -> None:
-    longest, tokens, per_token = found.longest_request_tokens, found.kv_cache_tokens, found.kv_bytes_per_token
-    if tokens >= longest:
+def _check_request(found: MemoryBudget, facts: ModelFacts, r: Resolved, available: float) -> None:
+    longest, needed = found.longest_request_tokens, found.longest_request_bytes
+    if needed <= available + 1:
         return
+    fits = bisect_right(range(1, longest + 1), available + 1, key=lambda n: request_bytes(facts, r, n))
+    estimate = f"Based on the available memory, the estimated maximum model length is {fits}. " if fits else ""
     raise StartRefused(
         "longest-request",
-        f"To serve at least one request with the model's max seq len ({longest}), {longest * per_token / GIB:.2f} GiB "
-        f"KV cache is needed, which is larger than the available KV cache memory ({found.kv_cache_bytes / GIB:.2f} "
-        f"GiB). Based on the available memory, the estimated maximum model length is {tokens}. Try increasing "
-        "`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.",
+        f"To serve at least one request with the model's max seq len ({longest}), {needed / GIB:.2f} GiB KV cache is "
+        f"needed, which is larger than the available KV cache memory ({available / GIB:.2f} GiB). {estimate}Try "
+        "increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.",
     )
 
 

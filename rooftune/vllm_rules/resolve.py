@@ -74,6 +74,8 @@ class Resolved:
     """The old AWQ kernel with torch.compile: every decode step pays the arm that unpacks all weights."""
     gpu_memory_utilization: float
     kv_bytes_per_value: float
+    windows_are_freed: bool
+    """Layers with a sliding window give back the blocks that it has passed (hybrid KV cache manager)."""
     tensor_parallel: int
     speculative_method: str | None
     speculative_tokens: int
@@ -133,6 +135,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         notes=_notes(kernel, trap, engine),
         gpu_memory_utilization=gpu_memory_utilization(config, engine),
         kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
+        windows_are_freed=config.other_flags.get("disable_hybrid_kv_cache_manager") is not True,
         tensor_parallel=config.tensor_parallel_size or 1,
         speculative_method=spec.method if spec else None,
         speculative_tokens=spec.tokens if spec else 0,

@@ -121,6 +121,21 @@ def test_what_starts_is_not_refused(gpu: str, model: str, version: str, flags: d
     assert start(gpu, model, version, **flags).error is None
 
 
+def test_layers_with_a_window_do_not_grow_with_the_longest_request() -> None:
+    """gemma-3-12b: 40 of 48 layers look back 1,024 tokens, so 131,072 tokens need a fifth of what 48 layers would."""
+    facts = from_config(Path(__file__).parent.parent / "models" / "data" / "configs" / "gemma-3-12b.json")
+
+    def at(**flags: Any) -> Startup:
+        config = EngineConfig(model="m", max_num_seqs=64).with_change(flags)
+        return startup(accelerator("A100-40"), facts, config, "0.32.0")
+
+    hybrid, plain = at(), at(disable_hybrid_kv_cache_manager=True)
+    assert hybrid.memory is not None
+    assert hybrid.memory.kv_cache_tokens < hybrid.memory.longest_request_tokens == 131072
+    assert plain.refusal is not None
+    assert plain.refusal.rule == "longest-request"
+
+
 def test_a_method_that_is_not_the_checkpoints_is_refused() -> None:
     facts = model_facts("qwen2.5-3b", quantization="awq")
     found = startup(accelerator("L4"), facts, EngineConfig(model="m", quantization="fp8"), "0.32.0")
@@ -346,7 +361,10 @@ def _adds_up(found: Startup) -> None:
     assert m is not None
     assert m.used_bytes <= m.limit_bytes + 4, "each part is rounded"
     assert m.used_bytes + m.graphs_beyond_limit_bytes - m.activations_bytes + m.sampler_bytes <= m.free_bytes + 4
-    assert m.kv_cache_tokens >= m.longest_request_tokens
+    assert m.kv_cache_bytes >= m.longest_request_bytes
+    if not found.facts.windowed_layers:
+        assert m.kv_cache_tokens >= m.longest_request_tokens
+        assert m.longest_request_bytes == pytest.approx(m.longest_request_tokens * m.kv_bytes_per_token, rel=0.01)
     assert m.kv_cache_tokens * m.kv_bytes_per_token <= m.kv_cache_bytes + 4
     if found.config.kv_cache_memory_bytes is None:
         assert found.resolved is not None

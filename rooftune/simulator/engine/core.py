@@ -132,11 +132,12 @@ class EngineCore:
 def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
     """The scheduler's bounds from resolved flags."""
     more = config.other_flags
+    blocks = kv_tokens // BLOCK_TOKENS - 1  # the first block is never handed out
     return Limits(
         max_num_seqs=min(r.max_num_seqs, int(str(more.get("max_num_active_seqs") or r.max_num_seqs))),
         max_num_batched_tokens=int(str(more.get("max_num_scheduled_tokens") or r.max_num_batched_tokens)),
-        max_model_len=r.max_model_len,
-        kv_blocks=kv_tokens // BLOCK_TOKENS - 1,  # the first block is never handed out
+        max_model_len=min(r.max_model_len, blocks * BLOCK_TOKENS),
+        kv_blocks=blocks,
         long_prefill_token_threshold=config.long_prefill_token_threshold or 0,
         threshold_spares_a_lone_request=r.threshold_spares_a_lone_request,
         enable_chunked_prefill=r.chunked_prefill,

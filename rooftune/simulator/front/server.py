@@ -107,7 +107,9 @@ class Server:
                 "The server has reached its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
             )
         try:
-            body = read_body(exchange.body, chat, self.model, r.max_model_len, self.core.facts.vocab_size)
+            body = read_body(
+                exchange.body, chat, self.model, self.core.scheduler.limits.max_model_len, self.core.facts.vocab_size
+            )
         except BadRequest as error:
             return exchange.error(str(error), error.status, error.kind)
         self.next_id += 1

@@ -14,7 +14,7 @@ from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.memory import BLOCK_TOKENS, memory_budget
+from rooftune.vllm_rules.memory import BLOCK_TOKENS, memory_budget, request_bytes
 from rooftune.vllm_rules.refusals import Rule, StartRefused
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.vllm_rules.start.context import FittedContext, needed_context
@@ -125,7 +125,7 @@ def startup(
         tokens=lower.resolved.max_model_len,
         longest_request_tokens=longest_request,
         model_tokens=facts.max_position,
-        model_bytes=round(facts.max_position * lower.memory.kv_bytes_per_token),
+        model_bytes=round(request_bytes(facts, lower.resolved, facts.max_position)),
         available_bytes=lower.memory.kv_cache_bytes,
     )
     return Startup(
