@@ -10,6 +10,9 @@ from typer import Argument, Option
 from flows.cli import terminal
 from flows.inputs import options
 
+NOTHING_JUDGED = 3
+"""Exit code when no check has data."""
+
 if TYPE_CHECKING:
     from rooftune.evidence.records.trial import Check
 
@@ -19,7 +22,8 @@ def audit(
         Path,
         Argument(
             metavar="PATH",
-            help="Run folder, trial folder, results of vllm bench serve, guidellm or aiperf, or a CSV of requests.",
+            help="Run folder, trial folder, results of vllm bench serve, sglang.bench_serving, guidellm, aiperf, "
+            "genai-perf, inference-perf, llmperf or evalscope, or a CSV of requests.",
         ),
     ],
     duration: Annotated[
@@ -32,7 +36,9 @@ def audit(
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Check whether measured figures can be trusted, from rooftune or another tool. Exit code 1 if a check fails.
+    """Check whether measured figures can be trusted, from rooftune or another tool.
+
+    The exit code is 1 if a check fails, and 3 if the file has too little for any check.
 
     [bold]Examples[/bold]
 
@@ -52,13 +58,21 @@ def audit(
             raise InputError(f"there is no file or folder {path}.") from None
     checks = audit_path(where, duration_s=duration, map=_mapping(columns or []))
     failed = [c for c in checks if c.status == "fail"]
+    judged = [c for c in checks if c.status != "no data"]
     if as_json:
         counts = {s: sum(1 for c in checks if c.status == s) for s in ("pass", "warn", "fail", "no data")}
         terminal.print_json(
-            {"path": str(where), "believed": not failed, "counts": counts, "checks": [c.model_dump() for c in checks]}
+            {
+                "path": str(where),
+                "believed": bool(judged) and not failed,
+                "counts": counts,
+                "checks": [c.model_dump() for c in checks],
+            }
         )
     else:
         _show_checks(where, checks)
+    if not judged:
+        return NOTHING_JUDGED
     return 1 if failed else 0
 
 
@@ -86,6 +100,12 @@ def _show_checks(path: Path, checks: list[Check]) -> None:
     checked = len(checks) - without_data
     warnings = sum(1 for c in checks if c.status == "warn")
     verdict = f"{failed} of {checked} checks failed: do not trust these figures" if failed else "No check failed"
+    if not checked:
+        print(
+            f"Nothing could be judged: the file has too little for any of the {len(checks)} checks. "
+            "Save single requests (vllm bench serve --save-result --save-detailed) and audit those."
+        )
+        return
     parts = [
         f"{checked - failed - warnings} passed",
         f"{warnings} with a warning" if warnings else "",

@@ -19,8 +19,7 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
     """Audit a run folder, a trial folder, or a results file of another tool.
 
     Args:
-        path: run folder, trial folder, JSON of ``vllm bench serve`` or guidellm, JSON, JSONL or CSV of aiperf, or a
-            CSV of requests.
+        path: run folder, trial folder, a file of another tool (``importers.read.KINDS``), or a CSV of requests.
         duration_s: how long the client looked, where the file does not say.
         map: our column -> the file's column, for a CSV with other names.
 

@@ -9,7 +9,7 @@ import pytest
 
 from rooftune.engines.target import Target
 from rooftune.evidence.aggregate import aggregate
-from rooftune.evidence.audit.checks import CHECKS, audit
+from rooftune.evidence.audit.checks import CHECKS, OF_OTHER_TOOLS, audit
 from rooftune.evidence.audit.comparison import audit_comparison
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.audit_path import AuditedRun, audit_path, merged
@@ -106,4 +106,4 @@ def test_the_page_for_users_names_every_check_and_no_other() -> None:
     table = DOCS.read_text(encoding="utf-8").split("## The audit")[1].split("## The comparison")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`([a-z-]+)`", " ".join(first_cells))) == ids()
-    assert len(ids()) == len(CHECKS) + 5
+    assert len(ids()) == len(CHECKS) + len(OF_OTHER_TOOLS) + 5

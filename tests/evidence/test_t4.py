@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rooftune.evidence.audit.checks import CHECKS
+from rooftune.evidence.audit.checks import CHECKS, OF_OTHER_TOOLS
 from rooftune.evidence.audit_path import audit_path
 from rooftune.evidence.importers.csv_file import read
 from rooftune.evidence.metrics.request_metrics import request_metrics
@@ -54,7 +54,7 @@ def test_the_run_with_eight_sequences_fails_for_the_true_reasons() -> None:
 @pytest.mark.parametrize("path", [BASELINE, EIGHT])
 def test_what_a_file_cannot_show_is_said(path: Path) -> None:
     found = audited(path)
-    assert len(found) == len(CHECKS)
+    assert len(found) == len(CHECKS) + len(OF_OTHER_TOOLS)
     blind = {name for name, c in found.items() if c.status == "no data"}
     assert {"send-lag", "client-cpu", "littles-law", "prefix-hits", "throttling", "server-log"} <= blind
     assert all(c.sentence for c in found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
@@ -20,7 +21,7 @@ def census(e: Evidence) -> Check:
     """Completed + failed + refused + cut + never begun = scheduled, and few failed."""
     name = "census"
     if e.requests is None or len(e.requests) == 0:
-        return no_data(name, "The file has no single requests, so their outcomes are not known.")
+        return _census_by_summary(e, name)
     counts = Counter(e.requests.status.tolist())
     scheduled = len(e.requests)
     if e.trial is not None and e.trial.census is not None:
@@ -43,11 +44,27 @@ def census(e: Evidence) -> Check:
     return passed(name, sentence, figures)
 
 
+def _census_by_summary(e: Evidence, name: str) -> Check:
+    """Without single requests: the counts that the tool reports."""
+    scheduled, completed = e.quoted.get("num_prompts"), e.quoted.get("completed")
+    if not scheduled or completed is None or not math.isfinite(scheduled) or not 0 <= completed <= scheduled:
+        return no_data(name, f"{e.no_requests}, so their outcomes are not known.")
+    share = 1 - completed / scheduled
+    figures = {"scheduled": scheduled, "completed": completed}
+    sentence = f"{scheduled:,.0f} requests, of which {completed:,.0f} completed by the tool's own count."
+    remedy = "Read the errors in the tool's output and the server's log; lower the rate or fix the server."
+    if share > BROKEN_FAIL:
+        return failed(name, f"{100 * share:.1f} % of the requests did not complete. {sentence}", remedy, figures)
+    if share > BROKEN_WARN:
+        return warned(name, f"{100 * share:.1f} % of the requests did not complete. {sentence}", remedy, figures)
+    return passed(name, sentence, figures)
+
+
 def unfinished(e: Evidence) -> Check:
     """Requests without an end: harmless where metrics include them as unfinished, fatal where they are left out."""
     name = "survivors"
     if e.requests is None or len(e.requests) == 0:
-        return no_data(name, "The file has no single requests, so it is not known whether its metrics leave some out.")
+        return no_data(name, f"{e.no_requests}, so it is not known whether its metrics leave some out.")
     r = e.requests
     mine = scheduled_in(r, e.window) if e.window is not None else r.scheduled_s >= 0
     total, open_ones = int(mine.sum()), int((mine & ((r.status == "cut") | (r.status == "never_begun"))).sum())

@@ -16,7 +16,7 @@ def clock(e: Evidence) -> Check:
     """Send, first token, last token and end follow each other; nothing is before the start of the load."""
     name = "clock"
     if e.requests is None or len(e.requests) == 0:
-        return no_data(name, "The file has no single requests, so the order of their times is not known.")
+        return no_data(name, f"{e.no_requests}, so the order of their times is not known.")
     r = e.requests
     pairs = ((r.scheduled_s, r.sent_s), (r.sent_s, r.first_token_s), (r.first_token_s, r.last_token_s))
     wrong = sum(int((after < before - 1e-3).sum()) for before, after in pairs)

@@ -22,6 +22,9 @@ ANSWERED_SHARE = 0.75
 """Share of the asked rate that must have been answered, over a duration that includes the last answers."""
 HELD_SHARE = 0.8
 """Mean requests in flight as a share of the cap, ramp-up and drain included, from which the cap was reached."""
+MEASURED_SLACK, ESTIMATED_SLACK = 1.03, 1.15
+"""Mean requests in flight over the cap from which a summary contradicts itself: with its own E2EL, and with one from
+TTFT and TPOT, whose means over requests differ from those over tokens."""
 IN_FLIGHT = "Requests in flight"
 CLIENT_DEFAULTS = {
     100: "100 is the default connection limit of aiohttp and httpx",
@@ -37,7 +40,9 @@ def send_lag(e: Evidence) -> Check:
     if lags is None:
         return no_data(name, "The file does not say when a request was due, only when it was sent.")
     p99 = lags.p99_ms
-    figures = {"p50_ms": round(lags.p50_ms, 3), "p99_ms": round(p99, 3), "max_ms": round(lags.max_ms, 3)}
+    figures = {"p99_ms": round(p99, 3), "max_ms": round(lags.max_ms, 3)}
+    if lags.p50_ms is not None:
+        figures = {"p50_ms": round(lags.p50_ms, 3), **figures}
     if _closed(e) and e.concurrency is not None:
         return passed(name, f"Closed loop: a request is due when another ends; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
     quoted = e.quoted.get("p99_ttft_ms")
@@ -46,9 +51,11 @@ def send_lag(e: Evidence) -> Check:
     if p99 <= LAG_MS * scale:
         return passed(name, sentence, figures)
     if not e.ours:
-        explained = f"{sentence} The tool counts latencies from the send, so they do not include this wait."
+        ttft = quoted if quoted is not None else _ttft_from_send_ms(e)
+        beside = f" (p99 of TTFT: {number(ttft)} ms)" if ttft is not None else ""
+        explained = f"{sentence} The tool counts latencies from the send{beside}, so they do not include this wait."
         remedy = "Remove what holds requests back in the client (its concurrency limit, too few processes), or quote times from the schedule."  # fmt: skip
-        return (failed if p99 > 0.1 * (quoted or 0.0) else warned)(name, explained, remedy, figures)
+        return (failed if p99 > 0.1 * (ttft or 0.0) else warned)(name, explained, remedy, figures)
     if quoted is None:
         return passed(name, f"{sentence} No quoted metric counts from the schedule.", figures)
     share = p99 / quoted
@@ -61,9 +68,19 @@ def send_lag(e: Evidence) -> Check:
 
 @dataclass(frozen=True)
 class _SendLags:
-    p50_ms: float
+    p50_ms: float | None
+    """None where a summary has only the mean."""
     p99_ms: float
     max_ms: float
+
+
+def _ttft_from_send_ms(e: Evidence) -> float | None:
+    """p99 of TTFT as a tool counts it that starts the clock when it sends."""
+    if e.requests is None:
+        return None
+    times = (e.requests.first_token_s - e.requests.sent_s) * 1000
+    times = times[np.isfinite(times)]
+    return quantile(times, 0.99) if len(times) else None
 
 
 def _lags(e: Evidence) -> _SendLags | None:
@@ -71,7 +88,8 @@ def _lags(e: Evidence) -> _SendLags | None:
     if e.load is not None:
         return _SendLags(e.load.send_lag_p50_ms, e.load.send_lag_p99_ms, e.load.send_lag_max_ms)
     if e.requests is None:
-        return None
+        p99, most = e.quoted.get("send_lag_p99_ms"), e.quoted.get("send_lag_max_ms")
+        return _SendLags(None, p99, most) if _finite(p99) and _finite(most) else None
     late = (e.requests.sent_s - e.requests.scheduled_s) * 1000
     late = late[np.isfinite(late)]
     if len(late) == 0 or not (late != 0).any():
@@ -115,8 +133,14 @@ def delivered(e: Evidence) -> Check:
 def _delivered_by_summary(e: Evidence, name: str) -> Check:
     """Without single requests: the rate of answers against the rate that was asked."""
     asked, served = e.quoted.get("request_rate"), e.quoted.get("request_throughput")
+    if _finite(asked) and _finite(sent := e.quoted.get("sent_rate")):
+        figures = {"asked_rate_per_s": asked, "sent_rate_per_s": round(sent, 3)}
+        sentence = f"{number(asked)} requests per second were requested, {sent:.2f} were sent."
+        if sent < 0.9 * asked:
+            return failed(name, sentence, "Raise the limits of the client until the requested rate is sent.", figures)
+        return passed(name, sentence, figures)
     if not _finite(asked) or not _finite(served):
-        return no_data(name, "The file has no single requests, so the rate that was sent is not known.")
+        return no_data(name, f"{e.no_requests}, so the rate that was sent is not known.")
     figures = {"asked_rate_per_s": asked, "request_throughput": round(served, 3)}
     sentence = f"{number(asked)} requests per second were requested, {served:.2f} were answered."
     if served < ANSWERED_SHARE * asked:
@@ -172,12 +196,15 @@ def _plateau_by_summary(e: Evidence, name: str) -> Check:
     cap, rate, asked = (e.quoted.get(k) for k in ("max_concurrency", "request_throughput", "request_rate"))
     spent = _mean_latency_s(e.quoted)
     if not _finite(cap) or not _finite(rate) or spent is None:
-        return no_data(name, "The file has no single requests, so requests in flight cannot be counted.")
+        return no_data(name, f"{e.no_requests}, so requests in flight cannot be counted.")
     mean = rate * spent
     figures = {"max_concurrency": cap, "mean_in_flight": round(mean, 2)}
+    most = cap * (MEASURED_SLACK if _finite(e.quoted.get("mean_e2el_ms")) else ESTIMATED_SLACK)
     sentence = (
         f"Rate times latency gives {mean:.1f} requests in flight on average; the concurrency limit is {number(cap)}"
     )
+    if mean > most:
+        return failed(name, f"{sentence}: more than the limit allows, so the file contradicts itself.", "Rate, latency, answer length or limit is not what the file says; save single requests (--save-detailed) and audit those.", figures)  # fmt: skip
     if not _finite(asked):
         return passed(name, f"{sentence}: a closed loop.", figures)
     if mean >= HELD_SHARE * cap and rate < asked:

@@ -103,7 +103,7 @@ def overload(e: Evidence) -> Check:
 def _foreign_overload(e: Evidence, name: str) -> Check:
     """Another tool's run: does time to first token grow with the time of sending?"""
     if e.requests is None or len(e.requests) < 20:
-        return no_data(name, "The file has no single requests, so a growing queue cannot be seen.")
+        return no_data(name, f"{e.no_requests}, so a growing queue cannot be seen.")
     r = e.requests
     wait = r.first_token_s - r.scheduled_s
     known = np.isfinite(wait)
@@ -178,7 +178,7 @@ def drift(e: Evidence) -> Check:
     """The server became slower or faster while it was measured."""
     name = "drift"
     if e.requests is None or e.window is None:
-        return no_data(name, "The file has no times of single tokens.")
+        return no_data(name, f"{e.no_requests}, so gaps between tokens cannot be compared over time.")
     third = (e.window.end_s - e.window.start_s) / 3
     first = gaps(e.requests, Window(start_s=e.window.start_s, end_s=e.window.start_s + third))
     last = gaps(e.requests, Window(start_s=e.window.end_s - third, end_s=e.window.end_s))

@@ -23,7 +23,7 @@ def count(e: Evidence) -> Check:
     if e.characters:
         return failed(name, "The file has characters of finished answers and no tokens. Characters / 4 is a guess, and tokens of unfinished answers are missing.", "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, including those of unfinished answers.")  # fmt: skip
     if e.requests is None:
-        return no_data(name, "The file has no single requests, so its tokens cannot be recounted.")
+        return no_data(name, f"{e.no_requests}, so its tokens cannot be recounted.")
     r = e.requests
     done = (r.status == "completed") & np.isfinite(r.output_tokens)
     if not done.any():
@@ -80,7 +80,7 @@ def answers(e: Evidence) -> Check:
     """Early stops and empty answers."""
     name = "answer-lengths"
     if e.requests is None:
-        return no_data(name, "The file has no single requests.")
+        return no_data(name, f"{e.no_requests}.")
     r = e.requests
     done = r.status == "completed"
     got = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
@@ -109,7 +109,7 @@ def prompts(e: Evidence) -> Check:
     """Prompts that the server cut or made longer."""
     name = "prompt-lengths"
     if e.requests is None:
-        return no_data(name, "The file has no single requests.")
+        return no_data(name, f"{e.no_requests}.")
     r = e.requests
     known = np.isfinite(r.prompt_tokens) & np.isfinite(r.planned_prompt_tokens) & (r.planned_prompt_tokens > 0)
     if not known.any():

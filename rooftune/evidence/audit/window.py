@@ -29,7 +29,7 @@ def warm_up(e: Evidence) -> Check:
     """The window begins after the server has filled up."""
     name = "warm-up"
     if e.window is None or e.requests is None:
-        return no_data(name, "The file has no single requests, so the start of the window is not known.")
+        return no_data(name, f"{e.no_requests}, so the start of the window is not known.")
     start = e.window.start_s
     spans = (e.requests.last_s - e.requests.scheduled_s)[e.requests.status == "completed"]
     span = float(np.median(spans)) if len(spans) else math.nan
@@ -129,7 +129,7 @@ def quantiles(e: Evidence) -> Check:
     """Enough requests for the p99 that is quoted, with its distribution-free interval."""
     name = "quantiles"
     if e.requests is None or e.window is None:
-        return no_data(name, "The file has no single requests, so the uncertainty of its quantiles is not known.")
+        return no_data(name, f"{e.no_requests}, so the uncertainty of its quantiles is not known.")
     mine = scheduled_in(e.requests, e.window)
     times = (e.requests.first_token_s - e.requests.scheduled_s)[mine] * 1000
     times, word = times[np.isfinite(times)], "TTFT"
@@ -152,7 +152,7 @@ def length(e: Evidence) -> Check:
     """The window is much longer than one answer, and mostly under load."""
     name = "window-length"
     if e.requests is None or e.window is None:
-        return no_data(name, "The file has no single requests, so the window cannot be compared with an answer.")
+        return no_data(name, f"{e.no_requests}, so the window cannot be compared with an answer.")
     seconds = e.window.end_s - e.window.start_s
     spans = e.requests.last_s - np.fmax(e.requests.first_token_s, e.requests.scheduled_s)
     spans = spans[(e.requests.status == "completed") & np.isfinite(spans)]

@@ -1,4 +1,5 @@
-"""Reads aiperf's exports: the records in ``profile_export.jsonl``, and the summaries as JSON or CSV."""
+"""Reads exports of aiperf and of its predecessor genai-perf: the records in ``profile_export.jsonl``, and the summaries
+as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -29,14 +30,16 @@ RATES = {
 }
 STATISTICS = {"avg": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99", "std": "std"}
 TITLES = {
-    "Time to First Token (ms)": "time_to_first_token",
-    "Inter Token Latency (ms)": "inter_token_latency",
-    "Request Latency (ms)": "request_latency",
-    "Request Throughput (requests/sec)": "request_throughput",
-    "Output Token Throughput (tokens/sec)": "output_token_throughput",
-    "Request Count (requests)": "request_count",
-    "Benchmark Duration (sec)": "benchmark_duration",
+    "time to first token": "time_to_first_token",
+    "inter token latency": "inter_token_latency",
+    "request latency": "request_latency",
+    "request throughput": "request_throughput",
+    "output token throughput": "output_token_throughput",
+    "total token throughput": "total_token_throughput",
+    "request count": "request_count",
+    "benchmark duration": "benchmark_duration",
 }
+"""Titles of the CSV without their units, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,16 @@ def _chunks(records: Sequence[_Record], first: Floats, output: Floats) -> ChunkA
 
 def _asked(summary: Json) -> dict[str, float]:
     """Asked rate and concurrency limit of the profiling phase, by vLLM's names."""
-    phases = objects(inner(summary, "input_config").get("phases"))
-    mine = [p for p in phases if p.get("kind", "profiling") == "profiling"]
-    if len(mine) != 1:
+    config = inner(summary, "input_config")
+    phases = [p for p in objects(config.get("phases")) if p.get("kind", "profiling") == "profiling"]
+    if len(phases) > 1:
         return {}
-    named = {"request_rate": parsed(mine[0].get("rate")), "max_concurrency": parsed(mine[0].get("concurrency"))}
-    return {k: v for k, v in named.items() if v is not None}
+    places = [*phases, inner(config, "loadgen"), inner(config, "perf_analyzer", "stimulus"), config]
+    named = {
+        "request_rate": next((p[k] for p in places for k in ("rate", "request_rate") if p.get(k) is not None), None),
+        "max_concurrency": next((p["concurrency"] for p in places if p.get("concurrency") is not None), None),
+    }
+    return {k: number for k, v in named.items() if (number := parsed(v)) is not None}
 
 
 def _record(value: Json) -> _Record:
@@ -139,7 +146,12 @@ def read_summary(value: Json, label: str) -> Evidence:
     quoted = _asked(value)
     for theirs in (*NAMES, *RATES):
         quoted |= _quoted(theirs, inner(value, theirs))
-    return Evidence("aiperf", label, quoted=quoted, duration_s=quoted.get("duration"))
+    length = parsed(inner(value, "output_sequence_length").get("avg"))
+    if length is not None and math.isfinite(length):
+        quoted["mean_output_tokens"] = length
+    config = inner(value, "input_config")
+    tool = "genai-perf" if "perf_analyzer" in config or "subcommand" in config else "aiperf"
+    return Evidence(tool, label, quoted=quoted, duration_s=quoted.get("duration"))
 
 
 def is_summary_csv(path: Path) -> bool:
@@ -162,10 +174,10 @@ def read_csv(path: Path) -> Evidence:
             for row in reader:
                 if row and row[0] == "Metric":
                     header = row
-                elif row and header and row[0] in TITLES:
+                elif row and header and (theirs := TITLES.get(row[0].partition(" (")[0].strip().lower())):
                     cells = dict(zip(header, row, strict=False))
                     values = {k: cells.get(k, cells.get("Value") if k == "avg" else None) for k in STATISTICS}
-                    quoted |= _quoted(TITLES[row[0]], values)
+                    quoted |= _quoted(theirs, values)
         except csv.Error as error:
             raise RooftuneError(f"{path}, line {reader.line_num}: {error}.") from None
     return Evidence("aiperf", path.name, quoted=quoted, duration_s=quoted.get("duration"))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.errors import InputError, RooftuneError, nearest
-from rooftune.evidence.importers.values import parsed
+from rooftune.evidence.importers.values import Json, parsed
 from rooftune.evidence.records.columns import Floats, Requests, requests_from
 from rooftune.evidence.records.evidence import Evidence
 
@@ -65,6 +65,31 @@ class _Row:
     def text(self, column: str | None) -> str:
         """The cell of a column; empty where the row or the file does not have it."""
         return (self.cells.get(column) if column else None) or ""
+
+
+SUMMARY = ("request_throughput", "mean_ttft_ms", "completed", "duration")
+"""Columns of a table with one run per row, as ``vllm bench sweep serve`` writes it."""
+
+
+def summaries(path: Path) -> list[Json] | None:
+    """The rows of a table of runs with numbers as numbers; None for a table of requests."""
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file)
+        try:
+            if not set(SUMMARY) <= set(reader.fieldnames or []):
+                return None
+            rows: list[Json] = [{k: _value(v) for k, v in row.items() if isinstance(k, str)} for row in reader]
+        except csv.Error as error:
+            raise RooftuneError(f"{path}, line {reader.line_num}: {error}.") from None
+    if not rows:
+        raise RooftuneError(f"{path} has no rows.")
+    return rows
+
+
+def _value(cell: object) -> object:
+    """A cell as the number that it is, else as it is."""
+    found = parsed(cell) if isinstance(cell, str) else None
+    return found if found is not None and math.isfinite(found) else cell
 
 
 GOOD = ("", "ok", "200", "success", "completed", "true")

@@ -35,8 +35,9 @@ TIMES = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s")
 def read(value: Json, label: str) -> list[Evidence]:
     """One run for each benchmark of the report.
 
-    Field names as in guidellm 0.3 to 0.8: times are Unix seconds in ``info.timings`` (older: ``scheduler_info`` and
-    fields of the request itself), ``time_to_first_token_ms`` milliseconds, tokens ``prompt_tokens``, ``output_tokens``.
+    Field names as in guidellm 0.3 to 0.8: times are Unix seconds in ``info.timings`` (older: ``scheduler_info``
+    and fields of the request itself), ``time_to_first_token_ms`` milliseconds, tokens ``prompt_tokens`` and
+    ``output_tokens``.
     """
     benchmarks = objects(value.get("benchmarks"))
     return [_benchmark(b, label if len(benchmarks) == 1 else f"{label}#{i + 1}") for i, b in enumerate(benchmarks)]
@@ -83,7 +84,7 @@ def _request(r: Json, status: str) -> _Request:
     info = inner(r, "info") or inner(r, "scheduler_info")
     t = inner(info, "timings") or inner(info, "request_timings")
     started = _first(r.get("request_start_time"), r.get("start_time"), t.get("request_start"), t.get("resolve_start"))
-    due = _first(t.get("targeted_start"), t.get("scheduled_at"), started)
+    due = _first(t.get("targeted_start"), info.get("targeted_start_time"), t.get("scheduled_at"), started)
     by_latency = started + number(r.get("time_to_first_token_ms")) / 1000
     first = _first(t.get("first_token_iteration"), t.get("first_iteration"), r.get("first_token_time"), by_latency)
     end = _first(r.get("request_end_time"), r.get("end_time"), t.get("request_end"), t.get("resolve_end"))

@@ -7,15 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.importers import aiperf, csv_file, guidellm, vllm_bench
+from rooftune.evidence.importers import (
+    aiperf,
+    csv_file,
+    guidellm,
+    inference_perf,
+    perf_analyzer,
+    summaries,
+    unreadable,
+    vllm_bench,
+)
 from rooftune.evidence.importers.run_folder import read_folder
 from rooftune.evidence.importers.values import Json
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.parquet_files import read_requests
 
 KINDS = (
-    "a run folder, a trial folder, JSON of vllm bench serve or guidellm, JSON, JSONL or CSV of aiperf, "
-    "or a CSV with one request per row"
+    "a run folder, a trial folder, a result of vllm bench serve, sglang.bench_serving, guidellm, aiperf, genai-perf, "
+    "inference-perf, llmperf or evalscope perf, or a CSV with one request per row"
 )
 
 
@@ -37,6 +46,8 @@ def read(path: Path, duration_s: float | None = None, map: Mapping[str, str] | N
     if path.suffix == ".csv":
         if aiperf.is_summary_csv(path):
             return [aiperf.read_csv(path)]
+        if (rows := csv_file.summaries(path)) is not None:
+            return [vllm_bench.read(row, _label(path, i, rows), duration_s) for i, row in enumerate(rows)]
         return [csv_file.read(path, duration_s, map)]
     return _json(path, duration_s)
 
@@ -46,17 +57,41 @@ def _json(path: Path, duration_s: float | None) -> list[Evidence]:
     first = values[0]
     if isinstance(first.get("benchmarks"), list):
         return guidellm.read(first, path.name)
+    if perf_analyzer.is_export(first):
+        return perf_analyzer.read(first, path.name)
+    if inference_perf.is_record(first):
+        return [inference_perf.read_records(values, path.name)]
+    if summaries.is_llmperf_answer(first):
+        return [summaries.read_llmperf_answers(values, path.name)]
     if "metadata" in first and ("metrics" in first or "error" in first):
         beside = path.with_name("profile_export_aiperf.json")
         summary = load_json(beside)[0] if beside.is_file() else None
         return [aiperf.read_records(values, path.name, summary)]
-    if isinstance(first.get("request_throughput"), dict) or isinstance(first.get("request_latency"), dict):
-        return [aiperf.read_summary(first, path.name)]
-    if "duration" in first and "completed" in first:
-        return [vllm_bench.read(v, _label(path, i, values), duration_s) for i, v in enumerate(values)]
     if "candidate" in first and "workload_hash" in first:
         return read_folder(path.parent)
-    raise InputError(f"{path} is JSON of an unknown kind; give {KINDS}.")
+    return [_summary(path, _label(path, i, values), value, duration_s) for i, value in enumerate(values)]
+
+
+def _summary(path: Path, label: str, value: Json, duration_s: float | None) -> Evidence:
+    """One run of a file that may have several.
+
+    Raises:
+        InputError: no reader knows it; the message says what it has and what can be read.
+    """
+    if isinstance(value.get("request_throughput"), dict) or isinstance(value.get("request_latency"), dict):
+        return aiperf.read_summary(value, label)
+    if "duration" in value and "completed" in value:
+        return vllm_bench.read(value, label, duration_s)
+    if inference_perf.is_summary(value):
+        return inference_perf.read_summary(value, label)
+    if summaries.is_llmperf(value):
+        return summaries.read_llmperf(value, label)
+    if summaries.is_evalscope(value):
+        return summaries.read_evalscope(value, label)
+    refusal = unreadable.reason(value)
+    if refusal is not None:
+        raise InputError(f"{path} {refusal}.")
+    raise InputError(f"{path} is JSON of an unknown kind: it {unreadable.seen(value)}; give {KINDS}.")
 
 
 def _label(path: Path, i: int, values: list[Json]) -> str:

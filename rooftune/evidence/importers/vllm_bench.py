@@ -1,4 +1,8 @@
-"""Reads results of ``vllm bench serve``; ``--save-detailed`` adds every request and every gap."""
+"""Reads results of ``vllm bench serve``, of its predecessor ``benchmark_serving.py`` and of ``sglang.bench_serving``.
+
+SGLang's began as a copy of vLLM's. Detailed results (``--save-detailed``, ``--output-details``) have every request and
+every gap.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +15,41 @@ from rooftune.evidence.importers.values import Json, column, finite, parsed
 from rooftune.evidence.records.columns import ChunkArrivals, Floats, Requests, requests_from
 from rooftune.evidence.records.evidence import Evidence
 
+SGLANG = {
+    "total_throughput": "total_token_throughput",
+    **{f"{word}_e2e_latency_ms": f"{word}_e2el_ms" for word in ("mean", "median", "std", "p90", "p95", "p99")},
+}
+"""Names of sglang.bench_serving -> names of vLLM."""
+
 
 def read(value: Json, label: str, duration_s: float | None = None) -> Evidence:
     """One result, with the keys that ``vllm/benchmarks/serve.py`` of vLLM 0.32 writes.
 
     ``start_times`` are seconds of a monotonic clock; ``ttfts``, ``itls`` and ``latencies`` are seconds. A request that
     failed has an error text and no tokens. ``queue_times`` are how long a request waited in the client for its turn
-    under ``--max-concurrency``; none of the printed latencies includes them.
+    under ``--max-concurrency``; none of the printed latencies includes them. vLLM before 0.11 and SGLang do not save
+    when a request was sent, so what they save of each request counts from its own send.
 
     Raises:
         RooftuneError: a list of the detailed result is not as long as the others, or has something else than numbers.
     """
-    quoted = {k: number for k, v in value.items() if not isinstance(v, str) and (number := finite(v)) is not None}
+    sglang = "total_output_tokens_retokenized" in value or "random_range_ratio" in value
+    names = SGLANG if sglang else {}
+    quoted = {names.get(k, k): n for k, v in value.items() if not isinstance(v, str) and (n := finite(v)) is not None}
     rate = parsed(value.get("request_rate"))
     if rate is not None:
         quoted["request_rate"] = rate
-    requests = _requests(value, label) if value.get("start_times") and value.get("ttfts") else None
+    unclocked = not value.get("start_times")
+    requests = _requests(value, label) if value.get("ttfts") else None
     measured_s = duration_s if duration_s is not None else parsed(value.get("duration"))
-    return Evidence("vllm bench serve", label, requests, quoted=quoted, duration_s=measured_s)
+    tool = "sglang bench_serving" if sglang else "vllm bench serve"
+    return Evidence(tool, label, requests, quoted=quoted, duration_s=measured_s, unclocked=unclocked)
 
 
 def _requests(value: Json, label: str) -> Requests:
-    start = column(value["start_times"], "start_times", label)
-    size = len(start)
-    ttft = column(value["ttfts"], "ttfts", label, size)
+    ttft = column(value["ttfts"], "ttfts", label)
+    size = len(ttft)
+    start = column(value["start_times"], "start_times", label, size) if value.get("start_times") else np.ones(size)
     gaps = _gaps(value.get("itls"), label, size)
     errors = value.get("errors") or [""] * size
     if not isinstance(errors, list) or len(errors) != size:

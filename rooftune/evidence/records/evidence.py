@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,10 +34,24 @@ class Evidence:
     """How long the client measured, from the first send."""
     characters: bool = False
     """Lengths of answers are known in characters only."""
+    unclocked: bool = False
+    """The times of each request count from its own send, and when it was sent is not known."""
 
     @property
     def ours(self) -> bool:
         return self.tool == "rooftune"
+
+    @property
+    def without_clock(self) -> Evidence:
+        """The same run for a check that needs to know when requests were sent."""
+        return replace(self, requests=None) if self.unclocked else self
+
+    @property
+    def no_requests(self) -> str:
+        """Why a check finds no requests: the begin of its sentence."""
+        return (
+            "The file does not say when each request was sent" if self.unclocked else "The file has no single requests"
+        )
 
     @property
     def window(self) -> Window | None:

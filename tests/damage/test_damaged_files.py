@@ -23,8 +23,8 @@ from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.workloads.draw import draw
 from rooftune.workloads.load import load_workload
 from rooftune.workloads.spec import Workload
+from tests.damage.mutate import damaged_json, damaged_text
 from tests.evidence import made_load
-from tests.mutations.mutate import damaged_json, damaged_text
 
 CASES = 80
 """Damaged copies of each file."""
@@ -142,7 +142,17 @@ def test_traces(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["guidellm_cap.json", "vllm_bench_serve_cap.json", "aiperf_cap/profile_export_aiperf.json"]
+    "name",
+    [
+        "guidellm_cap.json",
+        "vllm_bench_serve_cap.json",
+        "aiperf_cap/profile_export_aiperf.json",
+        "other_tools/guidellm_0.3_late.json",
+        "other_tools/inference_perf_stage.json",
+        "other_tools/llmperf_summary.json",
+        "other_tools/vllm_0.5_benchmark_serving.json",
+        "other_tools/vllm_bench_sweep_summary.json",
+    ],
 )
 def test_results_of_other_tools_as_json(name: str, tmp_path: Path) -> None:
     text = (RESULTS / name).read_text(encoding="utf-8")
@@ -158,6 +168,49 @@ def test_records_of_aiperf(tmp_path: Path) -> None:
     path = tmp_path / "profile_export.jsonl"
     sentences(results, path, lambda rng: damaged_json(values, rng), CASES)
     assert sentences(results, path, lambda rng: damaged_text("\n".join(lines), rng), CASES)
+
+
+RECORDS: dict[str, object] = {
+    "profile_export.json": {
+        "experiments": [
+            {
+                "experiment": {"mode": "request_rate", "value": 10},
+                "requests": [
+                    {"timestamp": 17 * 10**17 + i * 10**8, "response_timestamps": [17 * 10**17 + i * 10**8 + 10**7]}
+                    for i in range(15)
+                ],
+            }
+        ]
+    },
+    "per_request_lifecycle_metrics.json": [
+        {
+            "start_time": 10.0 + i,
+            "end_time": 10.5 + i,
+            "request": "{}",
+            "info": {"input_tokens": 9, "output_tokens": 3, "output_token_times": [10.1 + i, 10.2 + i, 10.5 + i]},
+            "error": None,
+        }
+        for i in range(15)
+    ],
+    "m_individual_responses.json": [
+        {"error_code": None, "ttft_s": 0.3, "end_to_end_latency_s": 3.4, "number_output_tokens": 150} for _ in range(15)
+    ],
+    "benchmark_summary.json": {
+        "Time taken for tests (s)": 100.0,
+        "Number of concurrency": 10,
+        "Total requests": 200,
+        "Succeed requests": 180,
+        "Request throughput (req/s)": 1.8,
+        "Average latency (s)": 5.4,
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_results_of_more_tools(name: str, tmp_path: Path) -> None:
+    value = RECORDS[name]
+    sentences(results, tmp_path / name, lambda rng: damaged_json(value, rng), CASES)
+    assert sentences(results, tmp_path / name, lambda rng: damaged_text(json.dumps(value), rng), CASES)
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
