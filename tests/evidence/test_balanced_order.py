@@ -37,7 +37,8 @@ def test_with_four_rounds_a_quadratic_drift_cancels_too(rounds: int) -> None:
 def test_everybody_runs_as_often_as_asked() -> None:
     assert balanced_order("AB", 4) == list("ABBABAAB")
     assert sorted(balanced_order("ABC", 3)) == sorted("ABC" * 3)
-    assert imbalance([0, 1], [2, 3]) == pytest.approx(2 / 3)
+    assert imbalance([0, 1], [2, 3]) == imbalance([10, 11], [12, 13]) == pytest.approx(2 / 3)
+    assert imbalance([5], [5]) == 0
 
 
 @given(rounds=ROUNDS, gain=st.floats(-0.5, 0.5), drift=st.floats(-0.05, 0.05))
