@@ -33,7 +33,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of one Prefect server for the whole session, on a database of its own; it takes some seconds to start."""
+    """Address of one Prefect server for the whole session, with its own database; it takes some seconds to start."""
     from flows.service import local
 
     home = tmp_path_factory.mktemp("prefect")

@@ -25,7 +25,7 @@ LEFT_S = 60.0
 
 
 def write_tiny(folder: Path) -> Path:
-    """A workload whose answers take a second, so that a trial does too."""
+    """A workload whose answers take one second, so that a trial does too."""
     path = folder / "tiny.yaml"
     path.write_text(TINY)
     return path
@@ -76,7 +76,7 @@ def until(true: Callable[[], object], seconds: float = 300.0) -> bool:
 
 
 def in_load_phase(folder: Path, number: int, process: subprocess.Popen[str]) -> Callable[[], bool]:
-    """Whether so many trials have been measured and the next one is under load."""
+    """Whether this many trials have been measured and the next one is under load."""
 
     def look() -> bool:
         assert process.poll() is None, process.communicate()

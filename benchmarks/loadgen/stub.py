@@ -21,14 +21,19 @@ from typing import Any
 TOKENS, GAP_S, SLOTS = 128, 0.02, 20
 MODEL = "stub"
 EVENT = (
-    'data: {"id":"cmpl-7e6f1d2c3b4a59687","object":"text_completion","created":1764000000,"model":"stub","choices":[{"index":0,'
-    '"text":"%s","logprobs":null,"finish_reason":%s,"stop_reason":null,"token_ids":null}],"usage":null}\n\n'
+    'data: {"id":"cmpl-7e6f1d2c3b4a59687","object":"text_completion","created":1764000000,"model":"stub",'
+    '"choices":[{"index":0,"text":"%s","logprobs":null,"finish_reason":%s,"stop_reason":null,"token_ids":null}],'
+    '"usage":null}\n\n'
 )
 CHAT_EVENT = (
-    'data: {"id":"chatcmpl-7e6f1d2c3b4a5968","object":"chat.completion.chunk","created":1764000000,"model":"stub","choices":[{"index":0,'
-    '"delta":{"content":"%s"},"logprobs":null,"finish_reason":%s,"token_ids":null}],"usage":null}\n\n'
+    'data: {"id":"chatcmpl-7e6f1d2c3b4a5968","object":"chat.completion.chunk","created":1764000000,"model":"stub",'
+    '"choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":%s,"token_ids":null}],'
+    '"usage":null}\n\n'
 )
-USAGE = 'data: {"id":"cmpl-7e6f1d2c3b4a59687","object":"%s","created":1764000000,"model":"stub","choices":[],"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}\n\n'  # fmt: skip
+USAGE = (
+    'data: {"id":"cmpl-7e6f1d2c3b4a59687","object":"%s","created":1764000000,"model":"stub","choices":[],'
+    '"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}\n\n'
+)
 WORDS = (" the", " of", " a", " model", " is", ",", " which", "\\n", " weights", " batch", " and", ".", " \\u00e9t\\u00e9", " to", " attention", " memory")  # fmt: skip
 """Sixteen texts in their JSON form, with different lengths, one newline and one with escapes."""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"

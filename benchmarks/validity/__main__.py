@@ -1,8 +1,8 @@
-"""Shows by simulated experiments that the comparison keeps its promises; exits 1 when it does not.
+"""Measures the error rates of the comparison by simulated experiments; exits 1 if one is above its limit.
 
-Every experiment is a whole one, as ``optimize`` makes it: trials in balanced order, each a window of ten blocks with
-autocorrelated noise and a drift, an effect of the requests drawn that both sides share, a difference from trial to trial,
-a drift over the order, outliers, none to four other configurations measured before, and the correction for ten
+Every experiment is complete, as ``optimize`` runs it: trials in balanced order, each a window of ten blocks with
+autocorrelated noise and a drift; an effect of the requests drawn, which both sides share; a difference from trial to
+trial; a drift over the order; outliers; up to four other configurations measured before; and the correction for ten
 candidates. The comparison looks after 2, 4, 6 … 12 trials per side and stops when it has an answer.
 
     python -m benchmarks.validity [--experiments 2000] [--seed N]
@@ -115,7 +115,7 @@ def scenes() -> tuple[TrialNoise, ...]:
     """The kinds of noise.
 
     Two runs of one configuration of the T4 experiment (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and 202.6 tok/s, a
-    standard deviation of 1.4 % a run with all that is in it. The A/A trials were made on two busy cores.
+    standard deviation of 1.4 % per run, all causes together. The A/A trials were made on two busy cores.
     """
     t4, ours, real = block_noise(), split(trial_noise(SIMULATED_TRIALS)), split(trial_noise(VLLM_TRIALS))
     return (
@@ -155,7 +155,7 @@ class Side:
     simulated: bool
 
     def arm(self, experiment: int, count: int) -> Arm:
-        """What one comparison sees of it after so many trials."""
+        """What one comparison sees of it after this many trials."""
         return Arm(
             logs=self.logs[experiment, :count],
             seeds=self.seeds[:count],
@@ -183,7 +183,15 @@ def sides(
     return side(math.log1p(effect), mine, places["A"]), side(0.0, tuple(range(most)), places["B"]), others
 
 
-def experiments(noise: TrialNoise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> list[Comparison]:  # fmt: skip
+def experiments(
+    noise: TrialNoise,
+    effect: float,
+    count: int,
+    random: np.random.Generator,
+    *,
+    looks: tuple[int, ...] = LOOKS,
+    candidates: int = CANDIDATES,
+) -> list[Comparison]:
     """Many comparisons, each from its first look to its end."""
     a, b, others = sides(noise, effect, count, random)
     known = random.integers(0, OTHERS + 1, count)
@@ -191,7 +199,9 @@ def experiments(noise: TrialNoise, effect: float, count: int, random: np.random.
     for i in range(count):
         spare = [x.arm(i, 2) for x in others[: known[i]]]
         for look in looks:
-            result = compare_arms(a.arm(i, look), b.arm(i, look), "output_throughput", candidates=candidates, others=spare)  # fmt: skip
+            result = compare_arms(
+                a.arm(i, look), b.arm(i, look), "output_throughput", candidates=candidates, others=spare
+            )
             if result.answer != "more trials needed":
                 break
         found.append(result)
@@ -221,11 +231,21 @@ class ErrorRates:
         return self.better if self.effect > 0 else self.worse
 
 
-def batch(noise: TrialNoise, effect: float, count: int, random: np.random.Generator, *, looks: tuple[int, ...] = LOOKS, candidates: int = CANDIDATES) -> ErrorRates:  # fmt: skip
+def batch(
+    noise: TrialNoise,
+    effect: float,
+    count: int,
+    random: np.random.Generator,
+    *,
+    looks: tuple[int, ...] = LOOKS,
+    candidates: int = CANDIDATES,
+) -> ErrorRates:
     """Many experiments of one kind."""
     found = experiments(noise, effect, count, random, looks=looks, candidates=candidates)
     answers = [f.answer for f in found]
-    better, worse, same, more = (answers.count(x) / count for x in ("better", "worse", "no measurable difference", "more trials needed"))  # fmt: skip
+    better, worse, same, more = (
+        answers.count(x) / count for x in ("better", "worse", "no measurable difference", "more trials needed")
+    )
     covered = sum(f.low <= 1 + effect <= f.high for f in found) / count
     return ErrorRates(
         noise.name, effect, better, worse, same, more, covered, float(np.mean([f.trials_a for f in found]))
@@ -265,7 +285,7 @@ def fixed_design(noise: TrialNoise, effect: float, count: int, random: np.random
 
 
 def slack(share: float, count: int) -> float:
-    """Two standard errors of a simulated share: the benchmark does not fail by chance of its own."""
+    """Two standard errors of a simulated share: a benchmark without a fault rarely fails by chance."""
     return 2 * math.sqrt(share * (1 - share) / count)
 
 
@@ -298,10 +318,16 @@ def broken(rows: list[ErrorRates], families: dict[str, float], count: int, runs:
 
 def show(rows: list[ErrorRates]) -> None:
     """The table as Markdown."""
-    print("| noise | true effect | better | worse | no measurable difference | more trials needed | interval covers | trials per side |")  # fmt: skip
+    print(
+        "| noise | true effect | better | worse | no measurable difference | more trials "
+        "needed | interval covers | trials per side |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for r in rows:
-        print(f"| {r.scene} | {r.effect:+.0%} | {r.better:.1%} | {r.worse:.1%} | {r.same:.1%} | {r.undecided:.1%} | {r.covered:.1%} | {r.trials:.2f} |")  # fmt: skip
+        print(
+            f"| {r.scene} | {r.effect:+.0%} | {r.better:.1%} | {r.worse:.1%} | {r.same:.1%} | "
+            f"{r.undecided:.1%} | {r.covered:.1%} | {r.trials:.2f} |"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -321,16 +347,25 @@ def main(arguments: list[str] | None = None) -> int:
     show(rows)
     print("\nAfter two trials per side and no more:\n")
     show([batch(n, e, count // 4, random, looks=(2,)) for n in kinds for e in (0.0, 0.05, 0.10, -0.45)])
-    print(f"\n| noise | a false finding among {CANDIDATES} equal candidates, share of {runs} runs | one run of each and 2 %, false findings in a single comparison | intervals cover, all effects | trials per side for +5 %, ours (mean) | a fixed design |")  # fmt: skip
+    print(
+        f"\n| noise | a false finding among {CANDIDATES} equal candidates, share of {runs} "
+        "runs | one run of each and 2 %, false findings in a single comparison | intervals "
+        "cover, all effects | trials per side for +5 %, ours (mean) | a fixed design |"
+    )
     print("|---|---:|---:|---:|---:|---:|")
     whole = covered(rows)
     for n in kinds:
         ours = next(r.trials for r in rows if r.scene == n.name and r.effect == 0.05)
         fixed = fixed_design(n, 0.05, count, random)
         print(
-            f"| {n.name} | {families[n.name]:.1%} | {naive(n, count, random):.0%} | {whole[n.name]:.1%} | {ours:.2f} | {fixed or '> 20'} |"
+            f"| {n.name} | {families[n.name]:.1%} | {naive(n, count, random):.0%} | "
+            f"{whole[n.name]:.1%} | {ours:.2f} | {fixed or '> 20'} |"
         )
-    print(f"\nOne trial varies by {trial_noise(SIMULATED_TRIALS):.1%} (simulated engine) and {trial_noise(VLLM_TRIALS):.1%} (vLLM on two busy cores). ", end="")  # fmt: skip
+    print(
+        f"\nOne trial varies by {trial_noise(SIMULATED_TRIALS):.1%} (simulated engine) and "
+        f"{trial_noise(VLLM_TRIALS):.1%} (vLLM on two busy cores). ",
+        end="",
+    )
     print(f"Block noise of the T4 from its 10 s lines: {block_noise():.1%}. {time.perf_counter() - begun:.0f} s.")
     lines = broken(rows, families, count, runs)
     for line in lines:

@@ -1,7 +1,7 @@
-"""How much a trial of one and the same configuration varies: A/A trials of an engine, a server of its own for each.
+"""How much a trial of the same configuration varies: A/A trials of an engine, each with its own server.
 
-Prints one CSV row a trial. Odd and even trials draw different requests, so that both the noise between trials and the effect
-of the requests drawn can be estimated. ``load_before`` tells whether others used the machine.
+Prints one CSV row per trial. Odd and even trials draw different requests, so that both the noise between trials and
+the effect of the requests drawn can be estimated. ``load_before`` shows whether others used the machine.
 
     python -m benchmarks.validity.noise --engine vllm --trials 8 > tests/evidence/data/vllm_cpu_aa_trials.csv
 """

@@ -46,7 +46,10 @@ def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence
     if not again:
         return checks
     note = " The trial was rejected for this and measured again, so no verdict depends on it."
-    return [c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c for c in checks]  # fmt: skip
+    return [
+        c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c
+        for c in checks
+    ]
 
 
 @dataclass(frozen=True)

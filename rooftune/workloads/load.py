@@ -216,7 +216,10 @@ def _beside(workload: Workload, path: Path) -> Workload:
         found = _values(getattr(workload, name), folder)
         if found is not None:
             update[name] = found
-    parts = [p.model_copy(update={n: v for n in ("prompt_tokens", "output_tokens") if (v := _values(getattr(p, n), folder))}) for p in workload.parts]  # fmt: skip
+    parts = [
+        p.model_copy(update={n: v for n in ("prompt_tokens", "output_tokens") if (v := _values(getattr(p, n), folder))})
+        for p in workload.parts
+    ]
     return workload.model_copy(update={**update, "parts": parts})
 
 

@@ -243,7 +243,12 @@ class Workload(Strict):
         """The lengths of a workload without parts."""
         assert self.prompt_tokens is not None
         assert self.output_tokens is not None
-        return Part(weight=1, prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, shared_prefix=self.shared_prefix)  # fmt: skip
+        return Part(
+            weight=1,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            shared_prefix=self.shared_prefix,
+        )
 
     @property
     def total_s(self) -> float:

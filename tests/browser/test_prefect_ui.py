@@ -29,7 +29,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def rooftune(folder: Path, *words: str) -> Any:
-    """Run a command in the checkout with state of its own; its JSON."""
+    """Run a command in the checkout with separate state; return its JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", *words, "--json"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Run a command in this process, in a folder of its own, and see what a user sees."""
+"""Run a command in this process in an empty folder, and read what a user reads."""
 
 from __future__ import annotations
 

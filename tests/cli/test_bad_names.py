@@ -1,4 +1,4 @@
-"""A user's mistakes in names, files and flags: exit code 2, one sentence with the way out, nothing started."""
+"""A user's errors in names, files and flags: exit code 2, one sentence with the way out, nothing started."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORKLOADS = [
 
 @pytest.mark.parametrize(("old", "new", "words"), WORKLOADS)
 @pytest.mark.parametrize("command", ["plan", "optimize"])
-def test_mistakes_in_a_workload_file(
+def test_errors_in_a_workload_file(
     rooftune, tmp_path: Path, command: str, old: str, new: str, words: list[str]
 ) -> None:
     path = edited(tmp_path, old, new)
@@ -90,7 +90,7 @@ def test_unknown_names_and_contradictions(rooftune, tmp_path: Path, words: list[
     assert ended.out == ""
     assert all(w in sentence for w in said), sentence
     assert not (tmp_path / "artifacts").exists()
-    assert not (tmp_path / "home").exists(), "no server was started for a mistake"
+    assert not (tmp_path / "home").exists(), "no server was started for bad input"
 
 
 def test_json_keeps_standard_output_clean_on_failure(rooftune) -> None:

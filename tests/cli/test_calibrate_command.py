@@ -80,13 +80,13 @@ def test_the_default_calibration_is_the_newest_for_the_accelerator_and_is_named(
         (["--engine", "endpoint"], "--url"),
     ],
 )
-def test_what_cannot_be_calibrated_is_told_in_a_sentence(rooftune, arguments: list[str], said: str) -> None:
+def test_what_cannot_be_calibrated_is_explained_in_one_sentence(rooftune, arguments: list[str], said: str) -> None:
     ended = rooftune("calibrate", *arguments)
     assert ended.code in (1, 2)
     assert said in ended.sentence()
 
 
-def test_simulated_trials_are_no_measurements(rooftune) -> None:
+def test_simulated_trials_are_not_measurements(rooftune) -> None:
     _trials(Path("artifacts/history"), engine="simulated")
     assert "none of the 9 trials" in rooftune("calibrate", "--from", "history").sentence()
 

@@ -1,4 +1,4 @@
-"""The help teaches: what a command does, an example that works, every option in a sentence."""
+"""The help says what a command does, with an example that works and a sentence for every option."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_plan_on_another_gpu_changes_what_is_possible(rooftune) -> None:
     assert states("H100")["fp8-kv"] != states("T4")["fp8-kv"]
 
 
-def test_plan_takes_a_candidate_of_ones_own(rooftune) -> None:
+def test_plan_takes_your_own_candidate(rooftune) -> None:
     found = rooftune("plan", "chat-low", "--candidate", "tiny=max_num_seqs=2,enforce_eager=true", "--json").json
     mine = next(c for c in found["candidates"] if c["id"] == "tiny")
     assert mine["change"]["max_num_seqs"] == 2

@@ -53,7 +53,7 @@ def test_the_script_runs_and_passes_on_what_it_is_given(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == expected
 
 
-def test_one_flag_a_line() -> None:
+def test_one_flag_per_line() -> None:
     lines = shell_script(CONFIG, []).splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert sum(line.startswith("  --max-num-seqs 8") for line in lines) == 1

@@ -183,7 +183,7 @@ MODELS = {"object": "list", "data": [{"id": "m1"}, {"id": "m2"}]}
         (200, json.dumps(MODELS), "m1, m2"),
     ],
 )
-async def test_endpoints_that_are_none(
+async def test_addresses_that_are_not_endpoints(
     serve: Callable[[Handler], asyncio.Future[str]], status: int, body: str, words: str
 ) -> None:
     kind = "text/html" if "<html" in body else "application/json"
@@ -254,6 +254,6 @@ def test_urls_as_people_write_them(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", ""])
-def test_urls_that_are_none(url: str) -> None:
+def test_text_that_is_not_a_url(url: str) -> None:
     with pytest.raises(InputError):
         server_root(url)

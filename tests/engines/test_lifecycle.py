@@ -21,7 +21,7 @@ import pytest
 from rooftune.engines.process import ServerProcess, spawn
 
 LEFT_S = 60.0
-"""How long to wait for the end of all processes, which the documentation promises within 5 s on a machine that is not busy."""
+"""Longest wait for the end of all processes. On an idle machine they end within 5 s, as docs/engines.md says."""
 STUBBORN = textwrap.dedent(
     """
     import os, signal, subprocess, sys, time

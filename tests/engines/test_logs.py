@@ -117,21 +117,28 @@ def test_why_a_real_vllm_did_not_start(log: str, kind: str, words: list[str]) ->
 
 
 GPU_LINES = {
-    "dtype": "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU has compute "
-    "capability 7.5. You can use float16 instead by explicitly setting the `dtype` flag in CLI, for example: --dtype=half.",
-    "kv memory": "ValueError: To serve at least one request with the model's max seq len (131072), (16.00 GiB KV cache is needed, "
-    "which is larger than the available KV cache memory (9.09 GiB). Based on the available memory, the estimated maximum model "
+    "dtype": "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least "
+    "8.0. Your Tesla T4 GPU has compute "
+    "capability 7.5. You can use float16 instead by explicitly setting the `dtype` flag "
+    "in CLI, for example: --dtype=half.",
+    "kv memory": "ValueError: To serve at least one request with the model's max seq len (131072), "
+    "(16.00 GiB KV cache is needed, "
+    "which is larger than the available KV cache memory (9.09 GiB). Based on the "
+    "available memory, the estimated maximum model "
     "length is 74464. Try increasing `gpu_memory_utilization`",
-    "memory taken": "ValueError: Free memory on device cuda:0 (3.1/14.56 GiB) on startup is less than desired GPU memory utilization "
+    "memory taken": "ValueError: Free memory on device cuda:0 (3.1/14.56 GiB) on startup is less than "
+    "desired GPU memory utilization "
     "(0.9, 13.1 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
-    "oom": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 172.00 MiB. GPU 0 has a total capacity of 14.56 GiB",
+    "oom": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 172.00 MiB. GPU 0 has "
+    "a total capacity of 14.56 GiB",
     "attention": "ValueError: Selected backend AttentionBackendEnum.FLASH_ATTN is not valid for this configuration. "
     "Reason: ['compute capability not supported']",
     "driver": "RuntimeError: CUDA error: no kernel image is available for execution on the device",
 }
 WRAPPER = (
     "(EngineCore pid=9) ERROR 11-24 07:59:45 [core.py:1510] {}\n"
-    "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}\n"
+    "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause "
+    "above. Failed core proc(s): {{}}\n"
 )
 
 
@@ -154,7 +161,8 @@ def test_why_a_gpu_server_would_not_start(kind: str) -> None:
         ),
         ("api_server.py: error: the following arguments are required: --foo", "flag", "--foo"),
         (
-            "/opt/python3.11: Error while finding module specification for 'vllm.x' (ModuleNotFoundError: No module named 'vllm')",
+            "/opt/python3.11: Error while finding module specification for 'vllm.x' "
+            "(ModuleNotFoundError: No module named 'vllm')",
             "install",
             "no module vllm",
         ),
@@ -175,8 +183,10 @@ def test_an_import_that_is_only_warned_of_is_not_the_reason() -> None:
 
 def test_kernels_that_vllm_ships_apart_are_told_and_are_no_reason_to_fail() -> None:
     log = (
-        "WARNING FlashInfer's precompiled kernels are missing or do not match flashinfer-python 0.7.0 (...). FlashInfer then "
-        "downloads and compiles kernels at startup. Run `vllm download-kernels` in this Python environment to install them.\n"
+        "WARNING FlashInfer's precompiled kernels are missing or do not match "
+        "flashinfer-python 0.7.0 (...). FlashInfer then "
+        "downloads and compiles kernels at startup. Run `vllm download-kernels` in this "
+        "Python environment to install them.\n"
     )
     assert any("vllm download-kernels" in sentence for sentence in read_effective(log).warnings)
     assert "KeyError" in str(classify(log + WRAPPER.format("KeyError: 'rope'"), 1))
@@ -211,7 +221,8 @@ def test_a_core_that_was_killed_is_reported_although_vllm_ends_with_code_0() -> 
     """Log of vLLM 0.32.0 whose core process got SIGKILL, as the kernel does when memory runs out."""
     log = (
         "INFO: Application startup complete.\n(APIServer pid=8) ERROR 11-24 20:29:30 [async_llm.py:906] "
-        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.\n"
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See "
+        "stack trace (above) for the root cause.\n"
     )
     found = death(log, 0)
     assert "one of its processes died without an error message" in str(found)

@@ -38,8 +38,10 @@ def workload(rate: float, duration: float = 60.0, warmup: float = 20.0, **more: 
     return Workload.model_validate({**value, **more})
 
 
-def serve(rate: float, total_s: float, *, slots: int, tpot_s: float, tokens: int = 40, drain_s: float = 30.0, seed: int = 0) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows of requests.parquet from a first-come-first-served server with so many slots."""
+def serve(
+    rate: float, total_s: float, *, slots: int, tpot_s: float, tokens: int = 40, drain_s: float = 30.0, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows of requests.parquet from a first-come-first-served server with this many slots."""
     random = np.random.default_rng(seed)
     arrivals = np.cumsum(random.exponential(1 / rate, int(rate * total_s * 2) + 50))
     arrivals = arrivals[arrivals < total_s]
@@ -69,7 +71,7 @@ def serve(rate: float, total_s: float, *, slots: int, tpot_s: float, tokens: int
 
 
 def ticks(rows: list[dict[str, Any]], until: float, slots: int) -> list[dict[str, Any]]:
-    """Samples of that server once a second."""
+    """Samples of that server, one per second."""
     first = np.array([r["first_token_s"] or np.inf for r in rows])
     last = np.array([r["last_token_s"] if r["status"] == "completed" else np.inf for r in rows])
     sent = np.array([np.inf if r["sent_s"] is None else r["sent_s"] for r in rows])
@@ -92,17 +94,29 @@ def ticks(rows: list[dict[str, Any]], until: float, slots: int) -> list[dict[str
     return found
 
 
-def evidence(rate: float = 10.0, slots: int = 64, tpot_s: float = 0.02, *, rows: list[dict[str, Any]] | None = None, samples: dict[str, Any] | None = None, log: str | None = "", **summary: Any) -> Evidence:  # fmt: skip
+def evidence(
+    rate: float = 10.0,
+    slots: int = 64,
+    tpot_s: float = 0.02,
+    *,
+    rows: list[dict[str, Any]] | None = None,
+    samples: dict[str, Any] | None = None,
+    log: str | None = "",
+    **summary: Any,
+) -> Evidence:
     """What the audit sees of such a load.
 
-    ``rows`` replaces the records, ``samples`` columns of the ticks (a value, or one a second), ``summary`` fields of load.json.
+    ``rows`` replaces the records, ``samples`` columns of the ticks (a value, or one per second), and ``summary`` fields
+    of load.json.
     """
     load = workload(rate)
     rows = serve(rate, load.total_s, slots=slots, tpot_s=tpot_s) if rows is None else rows
     requests = requests_of(pa.Table.from_pylist(rows, schema=REQUESTS))
     columns = pa.Table.from_pylist(ticks(rows, load.total_s + load.drain_s, slots), schema=TICKS)
     sampled = {n: columns.column(n).cast(pa.float64()).to_numpy() for n in columns.column_names}
-    sampled |= {n: np.broadcast_to(np.asarray(v, dtype=float), sampled["t_s"].shape) for n, v in (samples or {}).items()}  # fmt: skip
+    sampled |= {
+        n: np.broadcast_to(np.asarray(v, dtype=float), sampled["t_s"].shape) for n, v in (samples or {}).items()
+    }
     told = LoadSummary.model_validate(described(load, rows, **summary))
     effective = EffectiveConfig(max_num_seqs=slots)
     about = TrialResult(

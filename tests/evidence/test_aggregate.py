@@ -78,7 +78,7 @@ def test_overload_is_measured_and_not_hidden(tmp_path: Path) -> None:
 
 
 def test_unfinished_answers_leave_the_high_quantiles_open(tmp_path: Path) -> None:
-    """Without a drain the last requests have no end, so the median stands and p99 does not."""
+    """Without a drain the last requests have no end, so the median is known and p99 is not."""
     trial = measure(tmp_path, rate=2.0, slots=64, tpot_s=0.1, drain_s=0)
     assert not trial.overloaded
     assert trial.metrics["median_e2el_ms"] == pytest.approx(4000, rel=0.05)
@@ -147,7 +147,7 @@ def test_a_failed_start_is_a_trial_and_has_its_row(tmp_path: Path) -> None:
     assert rows[1]["output_throughput"] is None
 
 
-def test_history_grows_by_one_file_a_trial_and_survives_a_cut_one(tmp_path: Path) -> None:
+def test_history_grows_by_one_file_per_trial_and_survives_a_cut_one(tmp_path: Path) -> None:
     trial = measure(tmp_path / "run", rate=5.0, slots=64)
     root = tmp_path / "history"
     path = history.append(root, trial)

@@ -29,7 +29,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "measurement.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of two configurations in the order A B B A; the smaller is overloaded."""
     load = made_load.workload(15.0)
-    run = RunFolder.create(tmp_path_factory.mktemp("artifacts"), load.name, {"workload_spec": load.model_dump(mode="json")})  # fmt: skip
+    run = RunFolder.create(
+        tmp_path_factory.mktemp("artifacts"), load.name, {"workload_spec": load.model_dump(mode="json")}
+    )
     count = dict.fromkeys(SLOTS, 0)
     for place, who in enumerate(balanced_order(list(SLOTS), 2)):
         n = count[who] = count[who] + 1
@@ -70,7 +72,7 @@ def test_a_fault_of_one_trial_shows_in_the_audit_of_the_run(folder: RunFolder) -
 
 
 def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFolder) -> None:
-    """Refused when it was measured; the search then ordered another, and no verdict rests on the first."""
+    """Refused when it was measured; the search then ordered another, and no verdict depends on the first."""
     trial = folder.trial("baseline", 1)
     whole, told = trial.load_json.read_text(), trial.trial_json.read_text()
     value = TrialResult.model_validate_json(told)

@@ -34,7 +34,7 @@ def test_with_four_rounds_a_quadratic_drift_cancels_too(rounds: int) -> None:
     assert sum(p**2 for p in at["A"]) == sum(p**2 for p in at["B"])
 
 
-def test_everybody_runs_as_often_as_asked() -> None:
+def test_every_arm_runs_as_often_as_asked() -> None:
     assert balanced_order("AB", 4) == list("ABBABAAB")
     assert sorted(balanced_order("ABC", 3)) == sorted("ABC" * 3)
     assert imbalance([0, 1], [2, 3]) == imbalance([10, 11], [12, 13]) == pytest.approx(2 / 3)
@@ -44,5 +44,8 @@ def test_everybody_runs_as_often_as_asked() -> None:
 @given(rounds=ROUNDS, gain=st.floats(-0.5, 0.5), drift=st.floats(-0.05, 0.05))
 def test_the_comparison_recovers_a_ratio_under_drift(rounds: int, gain: float, drift: float) -> None:
     at = places("BA", rounds)
-    a, b = (Arm(np.array([level + drift * p for p in at[who]]), tuple(range(rounds)), np.array(at[who])) for who, level in (("A", gain), ("B", 0.0)))  # fmt: skip
+    a, b = (
+        Arm(np.array([level + drift * p for p in at[who]]), tuple(range(rounds)), np.array(at[who]))
+        for who, level in (("A", gain), ("B", 0.0))
+    )
     assert math.isclose(fit(a, b).difference, gain, abs_tol=1e-9)

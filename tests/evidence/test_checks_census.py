@@ -1,4 +1,4 @@
-"""Every request has one fate, and figures do not speak for survivors only."""
+"""Every request has one outcome, and metrics do not cover only those that completed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_the_sum_is_exact_also_when_records_are_missing(statuses: list[str], los
     """A scheduled request without a record was never begun."""
     r = of(statuses).requests
     assert r is not None
-    load = LoadSummary.model_validate(made_load.described(made_load.workload(1.0), []) | {"scheduled": len(statuses) + lost})  # fmt: skip
+    load = LoadSummary.model_validate(
+        made_load.described(made_load.workload(1.0), []) | {"scheduled": len(statuses) + lost}
+    )
     found = census(r, load)
     assert found.scheduled == len(statuses) + lost
     assert sum(getattr(found, s) for s in STATUSES) == found.scheduled
@@ -41,7 +43,7 @@ def test_a_usual_census_passes() -> None:
     assert checks.unfinished(USUAL).status == "pass"
 
 
-def test_fates_that_do_not_add_up_fail() -> None:
+def test_outcomes_that_do_not_add_up_fail() -> None:
     assert USUAL.trial is not None
     assert USUAL.trial.census is not None
     more = USUAL.trial.census.model_copy(update={"completed": USUAL.trial.census.completed - 1})

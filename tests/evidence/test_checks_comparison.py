@@ -1,4 +1,4 @@
-"""A comparison is of like with like, between configurations that do differ, in an order that cancels drift."""
+"""A comparison: equal conditions, configurations that do differ, and an order that cancels drift."""
 
 from __future__ import annotations
 
@@ -68,12 +68,14 @@ def test_an_a_a_test_is_named_as_such() -> None:
     assert "A and B" in found.sentence
 
 
-def test_an_engine_that_tells_nothing() -> None:
+def test_an_engine_that_reports_nothing() -> None:
     silent = {"effective": EffectiveConfig()}
     assert statuses(run("ABBA", A=silent, B=silent))["configurations-differ"] == "no data"
 
 
-@pytest.mark.parametrize(("order", "status"), [("ABBA", "pass"), ("ABBABAAB", "pass"), ("AABB", "warn"), ("AB", "warn"), ("AAABBB", "warn")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("order", "status"), [("ABBA", "pass"), ("ABBABAAB", "pass"), ("AABB", "warn"), ("AB", "warn"), ("AAABBB", "warn")]
+)
 def test_an_order_that_does_not_cancel_drift(order: str, status: str) -> None:
     assert statuses(run(order))["order-balanced"] == status
 
@@ -83,9 +85,9 @@ def test_three_in_a_palindrome_are_balanced() -> None:
 
 
 def test_blocks_of_a_ladder_are_balanced() -> None:
-    """The incumbent A opens and closes the first block, then the next one; D is held against A, F against E."""
+    """The incumbent A opens and closes the first block, then the next one; D is compared with A, F with E."""
     assert statuses(run("ABCDDCBAEFGGFEA"))["order-balanced"] == "pass"
 
 
-def test_one_configuration_is_no_comparison() -> None:
+def test_one_configuration_is_not_compared() -> None:
     assert set(statuses(run("AA")).values()) == {"no data"}

@@ -19,7 +19,9 @@ def test_a_usual_load_passes() -> None:
     assert {c(USUAL).status for c in checks.ALL} == {"pass"}
 
 
-@pytest.mark.parametrize(("cause", "effect"), [("scheduled_s", "sent_s"), ("sent_s", "first_token_s"), ("first_token_s", "last_token_s")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cause", "effect"), [("scheduled_s", "sent_s"), ("sent_s", "first_token_s"), ("first_token_s", "last_token_s")]
+)
 def test_an_effect_before_its_cause(cause: str, effect: str) -> None:
     assert USUAL.requests is not None
     times = np.array(getattr(USUAL.requests, effect))
@@ -81,6 +83,6 @@ def test_a_server_that_computes_on_the_clients_cores() -> None:
     assert checks.shared_cores(on_cpu(0.4)).status == "pass"
 
 
-def test_other_tools_do_not_tell() -> None:
+def test_other_tools_do_not_report_it() -> None:
     foreign = Evidence("csv", "x")
     assert {c(foreign).status for c in checks.ALL} == {"no data"}

@@ -21,7 +21,7 @@ FULL = made_load.evidence(rate=30.0, slots=16)
 
 
 def without_server(e: Evidence, limit: int | None = None) -> Evidence:
-    """The same, but the server tells nothing except perhaps its limit."""
+    """The same, but the server reports nothing except perhaps its limit."""
     assert e.trial is not None
     trial = e.trial.model_copy(update={"effective": EffectiveConfig(max_num_seqs=limit)})
     return replace(e, ticks={}, trial=trial)
@@ -31,8 +31,11 @@ def test_a_usual_load_was_delivered() -> None:
     assert [c(USUAL).status for c in checks.ALL] == ["pass"] * 4
 
 
-@pytest.mark.parametrize(("lag_ms", "ttft_ms", "status"), [(1.0, 20.0, "pass"), (40.0, 2000.0, "pass"), (40.0, 200.0, "warn"), (60.0, 90.0, "fail")])  # fmt: skip
-def test_a_send_lag_is_held_against_the_times_that_it_is_in(lag_ms: float, ttft_ms: float, status: str) -> None:
+@pytest.mark.parametrize(
+    ("lag_ms", "ttft_ms", "status"),
+    [(1.0, 20.0, "pass"), (40.0, 2000.0, "pass"), (40.0, 200.0, "warn"), (60.0, 90.0, "fail")],
+)
+def test_a_send_lag_is_compared_with_the_times_that_include_it(lag_ms: float, ttft_ms: float, status: str) -> None:
     e = made_load.evidence(send_lag_p99_ms=lag_ms)
     assert checks.send_lag(replace(e, quoted={"p99_ttft_ms": ttft_ms})).status == status
 
@@ -75,7 +78,7 @@ def test_the_servers_own_queue_explains_a_plateau() -> None:
 
 @pytest.mark.parametrize(("slots", "status"), [(100, "fail"), (16, "warn"), (23, "fail")])
 def test_a_plateau_that_no_limit_explains(slots: int, status: str) -> None:
-    """100 is the default of client libraries; a power of two may be the server's; 23 is nobody's."""
+    """100 is the default of client libraries; a power of two may be the server's; nothing explains 23."""
     found = checks.plateau(without_server(made_load.evidence(rate=slots * 1.5, slots=slots)))
     assert found.status == status
     assert f"exactly {slots}" in found.sentence
@@ -96,7 +99,14 @@ def test_a_cap_between_client_and_server_is_seen_from_both_sides() -> None:
 
 def foreign(due: np.ndarray, sent: np.ndarray, end: np.ndarray, **figures: Any) -> Evidence:
     done = np.full(len(due), "completed", dtype=object)
-    columns = {"status": done, "scheduled_s": due, "sent_s": sent, "first_token_s": sent + 0.01, "last_token_s": end, "end_s": end}  # fmt: skip
+    columns = {
+        "status": done,
+        "scheduled_s": due,
+        "sent_s": sent,
+        "first_token_s": sent + 0.01,
+        "last_token_s": end,
+        "end_s": end,
+    }
     return Evidence("vllm bench serve", "x", requests_from(columns), quoted=figures, duration_s=float(end.max()))
 
 
@@ -114,7 +124,7 @@ def capped(cap: int, *, known: bool, **figures: Any) -> Evidence:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_concurrency_cap_of_another_tool_is_found(known: bool) -> None:
-    """Whether or not the file tells when a request was due."""
+    """Whether or not the file says when a request was due."""
     e = capped(8, known=known, request_rate=40.0, max_concurrency=8)
     found = checks.plateau(e)
     assert found.status == "fail"
@@ -129,7 +139,7 @@ def test_a_cap_that_was_never_reached_is_fine() -> None:
     assert checks.delivered(e).status == "pass"
 
 
-def test_a_closed_loop_stands_at_its_number_on_purpose() -> None:
+def test_a_closed_loop_stays_at_its_level_on_purpose() -> None:
     e = capped(8, known=False, request_rate="inf", max_concurrency=8)
     assert checks.plateau(e).status == "pass"
 
@@ -141,7 +151,10 @@ def summary(**figures: float) -> Check:
 def test_a_cap_is_found_in_a_summary_by_littles_law() -> None:
     base = {"request_rate": 40.0, "max_concurrency": 8.0, "request_throughput": 19.5}
     assert summary(**base, mean_e2el_ms=400.0).status == "fail"
-    assert summary(**base, mean_ttft_ms=90.0, mean_tpot_ms=10.0, total_output_tokens=3200.0, completed=100.0).status == "fail"  # fmt: skip
+    assert (
+        summary(**base, mean_ttft_ms=90.0, mean_tpot_ms=10.0, total_output_tokens=3200.0, completed=100.0).status
+        == "fail"
+    )
     assert summary(**{**base, "max_concurrency": 80.0}, mean_e2el_ms=400.0).status == "pass"
     assert summary(**{**base, "request_rate": float("inf")}, mean_e2el_ms=400.0).status == "pass"
     assert summary(**base).status == "no data"

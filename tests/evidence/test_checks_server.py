@@ -52,7 +52,7 @@ def test_waiting_is_explained_by_a_limit_of_the_server() -> None:
     assert checks.queue(replace(FULL, ticks=nothing)).status == "warn"
 
 
-def test_overload_is_a_finding_and_no_fault() -> None:
+def test_overload_is_a_finding_and_not_a_failure() -> None:
     found = checks.overload(FULL)
     assert found.status == "pass"
     assert found.sentence.startswith("Finding")
@@ -72,7 +72,7 @@ def test_preemptions(count: int, status: str) -> None:
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.0, "pass"), (0.05, "warn"), (0.59, "fail")])
-def test_prefix_hits_that_nobody_asked_for(share: float, status: str) -> None:
+def test_prefix_hits_that_the_workload_does_not_plan(share: float, status: str) -> None:
     assert checks.prefix_hits(with_figures(USUAL, prefix_hit_share=share)).status == status
 
 
@@ -81,7 +81,9 @@ def test_prefix_hits_that_the_workload_asks_for() -> None:
     assert checks.prefix_hits(replace(with_figures(USUAL, prefix_hit_share=0.6), workload=talks)).status == "pass"
 
 
-@pytest.mark.parametrize(("bits", "word"), [(0x40, "hardware thermal slowdown"), (0x80, "power brake"), (0x04, "power limit")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bits", "word"), [(0x40, "hardware thermal slowdown"), (0x80, "power brake"), (0x04, "power limit")]
+)
 def test_throttling_is_named(bits: int, word: str) -> None:
     found = checks.throttling(made_load.evidence(samples={"gpu_throttle_reasons": float(bits)}))
     assert found.status == "warn"

@@ -35,12 +35,12 @@ def test_usage_and_the_clients_count_must_agree(factor: float, status: str) -> N
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.04, "warn"), (1.5, "fail")])
 def test_the_servers_counter_must_agree(factor: float, status: str) -> None:
-    """Somebody else uses the same server."""
+    """Another client uses the same server."""
     total = USUAL.ticks["generation_tokens_total"] * factor
     assert checks.count(replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})).status == status
 
 
-def test_characters_are_no_tokens() -> None:
+def test_characters_are_not_tokens() -> None:
     found = checks.count(replace(USUAL, characters=True))
     assert found.status == "fail"
     assert "Characters / 4" in found.sentence
@@ -50,7 +50,7 @@ def test_without_usage_the_count_is_the_clients_own() -> None:
     assert checks.count(changed(output_tokens=np.full(len(column("status")), np.nan))).status == "warn"
 
 
-def test_empty_answers_are_no_success() -> None:
+def test_an_empty_answer_is_not_a_success() -> None:
     tokens = column("output_tokens")
     tokens[::20] = 0
     found = checks.answers(changed(output_tokens=tokens))
@@ -65,7 +65,7 @@ def test_answers_that_stopped_early(every: int, status: str) -> None:
     assert checks.answers(changed(output_tokens=tokens)).status == status
 
 
-def test_early_stops_are_allowed_where_nobody_asked_for_lengths() -> None:
+def test_early_stops_are_allowed_without_planned_lengths() -> None:
     tokens = column("output_tokens")
     tokens[::3] = 3
     free = made_load.workload(10.0, ignore_eos=False)

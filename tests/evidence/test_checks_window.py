@@ -43,7 +43,7 @@ def test_a_trend_is_measured(change: float, noise: float, seed: int) -> None:
         assert found.p_value < 0.001
 
 
-def test_noise_is_no_trend() -> None:
+def test_noise_is_not_a_trend() -> None:
     random = np.random.default_rng(1)
     chances = [checks.trend(100 + random.normal(size=12)).p_value for _ in range(500)]
     assert np.mean(np.array(chances) < 0.01) < 0.03

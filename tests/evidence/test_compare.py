@@ -1,4 +1,4 @@
-"""The one comparison: answers, intervals, when it stops, and what it may assume."""
+"""The one comparison: answers, intervals, when it stops, and what it assumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from rooftune.evidence.records.trial import TrialResult
 
 def arm(logs: list[float], first: int = 0, *, seed: int = 0, **more: object) -> Arm:
     places = [i for i, who in enumerate(balanced_order("AB", len(logs))) if who == "AB"[first]]
-    return Arm(np.array(logs), tuple(range(seed, seed + len(logs))), np.array(places, dtype=float), **more)  # type: ignore[arg-type]
+    seeds = tuple(range(seed, seed + len(logs)))
+    return Arm(np.array(logs), seeds, np.array(places, dtype=float), **more)  # type: ignore[arg-type]
 
 
 def trial(value: float, seed: int, position: int, candidate: str = "a", metric: str = "output_throughput") -> TrialResult:  # fmt: skip
@@ -36,7 +37,9 @@ def trial(value: float, seed: int, position: int, candidate: str = "a", metric: 
 
 
 def test_a_large_loss_is_seen_after_two_trials() -> None:
-    found = compare_arms(arm([math.log(199), math.log(201)]), arm([math.log(364), math.log(366)], 1), "output_throughput", candidates=12)  # fmt: skip
+    found = compare_arms(
+        arm([math.log(199), math.log(201)]), arm([math.log(364), math.log(366)], 1), "output_throughput", candidates=12
+    )
     assert found.answer == "worse"
     assert found.estimate == pytest.approx(200 / 365, rel=0.001)
     assert found.low < found.estimate < found.high
@@ -49,7 +52,7 @@ def test_lower_is_better_for_times() -> None:
     assert found.direction == "lower"
 
 
-def test_one_trial_a_side_never_decides() -> None:
+def test_one_trial_per_side_never_decides() -> None:
     found = compare_arms(arm([1.0]), arm([0.0], 1), "output_throughput")
     assert found.answer == "more trials needed"
     assert "one trial" in found.reason
@@ -95,7 +98,9 @@ def test_swapping_the_sides_inverts_the_ratio(a: list[float], shift: float, cand
 def test_units_do_not_matter(scale: float) -> None:
     logs, more = [0.0, 0.01, 0.02, 0.01], [0.05, 0.06, 0.04, 0.05]
     plain = compare_arms(arm(more), arm(logs, 1), "output_throughput")
-    scaled = compare_arms(arm([x + math.log(scale) for x in more]), arm([x + math.log(scale) for x in logs], 1), "output_throughput")  # fmt: skip
+    scaled = compare_arms(
+        arm([x + math.log(scale) for x in more]), arm([x + math.log(scale) for x in logs], 1), "output_throughput"
+    )
     assert scaled.estimate == pytest.approx(plain.estimate)
     assert scaled.answer == plain.answer
 
@@ -108,7 +113,7 @@ def test_many_candidates_ask_for_more() -> None:
 
 
 def test_requests_that_both_sides_drew_are_paired() -> None:
-    """What a draw of requests does to both sides is no noise of the comparison."""
+    """What a draw of requests does to both sides is not noise of the comparison."""
     draws = np.array([0.05, -0.05, 0.02, -0.02])
     a, b = arm(list(draws + 0.03)), arm(list(draws), 1)
     assert fit(a, b).paired
@@ -118,7 +123,7 @@ def test_requests_that_both_sides_drew_are_paired() -> None:
     assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
 
 
-def test_other_configurations_of_the_run_tell_how_much_a_trial_varies() -> None:
+def test_other_configurations_of_the_run_show_how_much_a_trial_varies() -> None:
     a, b = arm([0.03, 0.03]), arm([0.0, 0.0], 1)
     calm = [arm([1.0, 1.0]) for _ in range(4)]
     wild = [arm([1.0, 1.15]) for _ in range(4)]
@@ -136,7 +141,7 @@ def test_noise_seen_within_a_trial_widens_the_interval() -> None:
     assert widths[0] < widths[1]
 
 
-def test_blocks_that_both_sides_share_are_no_noise() -> None:
+def test_noise_that_both_sides_share_cancels() -> None:
     """With the same requests, what a block does to both sides cancels."""
     wave = np.linspace(-0.02, 0.02, 10)
     a, b = arm([0.0, 0.0], 0, jackknife=(wave, wave)), arm([0.0, 0.0], 1, jackknife=(wave, wave))
@@ -144,8 +149,8 @@ def test_blocks_that_both_sides_share_are_no_noise() -> None:
     assert within_variance(a, b, False) > 0
 
 
-def test_how_a_simulated_engine_varies_is_known_better() -> None:
-    """The same expectation weighs more, so two trials say more; a simulated trial beside a real one is taken for a real one."""
+def test_the_expectation_for_a_simulated_engine_has_more_weight() -> None:
+    """Two simulated trials give a narrower interval; a simulated trial beside a real one is treated as real."""
     real = compare_arms(arm([0.03, 0.03]), arm([0.0, 0.0], 1), "output_throughput")
     simulated = compare_arms(arm([0.03, 0.03], simulated=True), arm([0.0, 0.0], 1, simulated=True), "output_throughput")
     mixed = compare_arms(arm([0.03, 0.03], simulated=True), arm([0.0, 0.0], 1), "output_throughput")

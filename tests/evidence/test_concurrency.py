@@ -1,4 +1,4 @@
-"""A ceiling of requests in flight is told from a count that merely has a largest value."""
+"""A ceiling of requests in flight is distinguished from a count that only has a largest value."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_a_cap_under_overload_is_found(cap: int, seed: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(mean=st.integers(5, 80), seed=st.integers(0, 1000))
 def test_a_free_count_is_left_alone(mean: int, seed: int) -> None:
-    """Poisson arrivals below capacity: nobody waits."""
+    """Poisson arrivals below capacity: no request waits."""
     due, begin, end = served(mean, 1.0, 10 * mean, seed)
     assert not ceiling(begin, end, WINDOW, due).held
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_queue_at_a_number_that_moves_is_no_cap(seed: int) -> None:
-    """A server whose KV cache holds now 40 and now 60 requests has others waiting, but stands at no number."""
+def test_a_level_that_moves_is_not_a_cap(seed: int) -> None:
+    """A server whose KV cache holds now 40 and now 60 requests has others waiting, but does not stay at one level."""
     random = np.random.default_rng(seed)
     at = np.linspace(0, 80, 4000)
     level = np.round(50 + 10 * np.sin(at / 3 + seed) + random.normal(0, 1, len(at)))

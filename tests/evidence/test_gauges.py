@@ -21,7 +21,7 @@ def test_a_steady_counter_grows_by_rate_times_time(rate: float, offset: float, e
 
 
 @given(reset=st.integers(15, 35))
-def test_a_counter_that_begins_anew_loses_nothing_but_the_gap(reset: int) -> None:
+def test_a_restarted_counter_loses_nothing_but_the_gap(reset: int) -> None:
     counted = np.where(reset > AT, 5 * AT, 5 * (AT - reset))
     grown = delta({"t_s": AT, "n": counted}, "n", WINDOW)
     assert grown == pytest.approx(150, abs=5.001)

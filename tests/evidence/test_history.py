@@ -46,7 +46,7 @@ def test_another_engine_version_is_the_change() -> None:
 
 
 @given(counts=st.lists(st.integers(1, 4), min_size=2, max_size=4))
-def test_runs_without_a_name_are_told_apart_by_their_numbers(counts: list[int]) -> None:
+def test_runs_without_a_name_are_distinguished_by_their_numbers(counts: list[int]) -> None:
     """Rows of an older version: the trial's number begins again with each run."""
     found = []
     for i, count in enumerate(counts):

@@ -1,4 +1,4 @@
-"""Results of other tools: every kind of file is recognised, read rightly, and a bad one is one sentence."""
+"""Results of other tools: every kind of file is recognised, read correctly, and a bad one gives one sentence."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_open_load_and_a_closed_loop_pass(name: str) -> None:
 
 
 def test_records_of_vllm_give_its_own_figures() -> None:
-    """What we work out from single requests is what the tool printed of itself."""
+    """What we compute from single requests equals what the tool printed."""
     value = bench("free")
     r = import_vllm.read(value, "x").requests
     assert r is not None
@@ -78,7 +78,7 @@ def test_records_of_vllm_give_its_own_figures() -> None:
     assert len(r.token_s) == 120 * 32
 
 
-def test_a_failed_request_is_no_success() -> None:
+def test_a_failed_request_is_not_a_success() -> None:
     value = bench("free")
     value["errors"][5], value["ttfts"][5], value["itls"][5], value["output_lens"][5] = "Connection reset", 0.0, [], 0
     r = import_vllm.read(value, "x").requests
@@ -112,11 +112,19 @@ def test_a_real_report_of_guidellm_passes_and_its_cap_is_found() -> None:
 
 def guidellm(strategy: dict[str, Any], requests: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     metrics = {"time_to_first_token_ms": {"successful": {"percentiles": {"p99": 30.0}}}}
-    return {"benchmarks": [{"config": {"strategy": strategy}, "duration": 20.0, "requests": requests, "metrics": metrics}]}  # fmt: skip
+    return {
+        "benchmarks": [{"config": {"strategy": strategy}, "duration": 20.0, "requests": requests, "metrics": metrics}]
+    }
 
 
 def guided(due: float, start: float, end: float) -> dict[str, Any]:
-    timings = {"targeted_start": due, "request_start": start, "first_iteration": start + 0.02, "last_iteration": end, "request_end": end}  # fmt: skip
+    timings = {
+        "targeted_start": due,
+        "request_start": start,
+        "first_iteration": start + 0.02,
+        "last_iteration": end,
+        "request_end": end,
+    }
     return {"info": {"timings": timings}, "prompt_tokens": 100, "output_tokens": 40}
 
 
@@ -125,7 +133,11 @@ def test_guidellm_is_read(tmp_path: Path) -> None:
     good = [guided(base + 0.1 * i, base + 0.1 * i + 0.001, base + 0.1 * i + 0.5) for i in range(200)]
     cut = [guided(base + 15 + 0.1 * i, base + 15 + 0.1 * i, base + 20) for i in range(5)]
     path = tmp_path / "benchmarks.json"
-    path.write_text(json.dumps(guidellm({"type_": "constant", "rate": 10.0}, {"successful": good, "incomplete": cut, "errored": []})))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            guidellm({"type_": "constant", "rate": 10.0}, {"successful": good, "incomplete": cut, "errored": []})
+        )
+    )
     (source,) = importers.read(path)
     assert source.tool == "guidellm"
     assert source.requests is not None
@@ -153,7 +165,7 @@ def test_guidellm_that_sends_late_is_caught(tmp_path: Path) -> None:
 
 
 def test_a_real_export_of_aiperf_shows_its_cap_and_its_own_token_count() -> None:
-    """The records know no rate; the summary beside them does. Its tokenizer counted 48 tokens where the server sent 32."""
+    """Only the summary has the rate. aiperf's tokenizer counted 48 tokens where the server sent 32."""
     found = audited(DATA / "aiperf_cap" / "profile_export.jsonl")
     assert {k for k, c in found.items() if c.status == "fail"} == {"load-delivered", "in-flight-plateau", "token-count"}
     assert found["token-count"].figures == {"usage": 2560, "client": 3840}
@@ -170,7 +182,12 @@ def aiperf_record(i: int, *, error: bool = False, cancelled: bool = False) -> di
         "output_sequence_length": {"value": 11, "unit": "tokens"},
         "input_sequence_length": {"value": 100, "unit": "tokens"},
     }
-    about = {"request_start_ns": start, "request_end_ns": start + 520_000_000, "benchmark_phase": "profiling", "was_cancelled": cancelled}  # fmt: skip
+    about = {
+        "request_start_ns": start,
+        "request_end_ns": start + 520_000_000,
+        "benchmark_phase": "profiling",
+        "was_cancelled": cancelled,
+    }
     return {"metadata": about, "metrics": {} if error else metrics, "error": {"message": "reset"} if error else None}
 
 
@@ -205,7 +222,8 @@ def test_aiperf_summaries_are_read(tmp_path: Path) -> None:
     assert source.quoted["completed"] == 190
     table = tmp_path / "profile_export_aiperf.csv"
     table.write_text(
-        "Metric,avg,min,max,p99,p90,p50,std\nTime to First Token (ms),20.0,1,2,40.0,3,19.0,1\n\nMetric,Value\nRequest Count (requests),190\n"
+        "Metric,avg,min,max,p99,p90,p50,std\nTime to First Token "
+        "(ms),20.0,1,2,40.0,3,19.0,1\n\nMetric,Value\nRequest Count (requests),190\n"
     )
     (source,) = importers.read(table)
     assert source.quoted["p99_ttft_ms"] == 40
@@ -223,7 +241,11 @@ def csv_file(folder: Path, text: str) -> Path:
 
 
 def test_a_csv_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
-    path = csv_file(tmp_path, "start_time,first_token_time,end_time,completion_tokens,error\n100.0,100.1,101,10,\n100.5,,,,timeout\n101,101.2,103,20,\n")  # fmt: skip
+    path = csv_file(
+        tmp_path,
+        "start_time,first_token_time,end_time,completion_tokens,error\n"
+        "100.0,100.1,101,10,\n100.5,,,,timeout\n101,101.2,103,20,\n",
+    )
     (source,) = importers.read(path, 10)
     r = source.requests
     assert r is not None
@@ -246,7 +268,7 @@ def test_other_names_are_given(tmp_path: Path) -> None:
         importers.read(path, None, {"sent": "t0"})
 
 
-def test_latencies_may_stand_instead_of_times(tmp_path: Path) -> None:
+def test_latencies_may_replace_times(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "start_s,ttft_ms,latency_ms\n5,100,1000\n6,200,1500\n7,,\n")
     (source,) = importers.read(path, 10)
     r = source.requests
@@ -269,13 +291,18 @@ def test_an_end_after_the_client_stopped_looking_did_not_happen(tmp_path: Path) 
         st.tuples(st.floats(0, 100), st.none() | st.floats(0, 9), st.none() | st.floats(0, 9)), min_size=1, max_size=30
     )
 )
-def test_the_census_of_any_csv_is_exact(rows: list[tuple[float, float | None, float | None]], tmp_path_factory: pytest.TempPathFactory) -> None:  # fmt: skip
+def test_the_census_of_any_csv_is_exact(
+    rows: list[tuple[float, float | None, float | None]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     def cells(sent: float, ttft: float | None, more: float | None) -> str:
         first = None if ttft is None else sent + ttft
         last = None if first is None or more is None else first + more
         return ",".join("" if v is None else repr(v) for v in (sent, first, last))
 
-    path = csv_file(tmp_path_factory.mktemp("csv"), "sent_s,first_token_s,last_token_s\n" + "\n".join(cells(*r) for r in rows) + "\n")  # fmt: skip
+    path = csv_file(
+        tmp_path_factory.mktemp("csv"),
+        "sent_s,first_token_s,last_token_s\n" + "\n".join(cells(*r) for r in rows) + "\n",
+    )
     (source,) = importers.read(path)
     r = source.requests
     assert r is not None
@@ -315,7 +342,7 @@ def test_a_missing_file_and_an_empty_folder(tmp_path: Path) -> None:
         importers.read(tmp_path)
 
 
-def test_every_check_has_a_name_of_its_own_and_speaks() -> None:
+def test_every_check_has_a_unique_name_and_a_sentence() -> None:
     checks = audit(Evidence("csv", "nothing"))
     assert len({c.id for c in checks}) == len(checks)
     assert all(c.status == "no data" and c.sentence.endswith(".") for c in checks)

@@ -1,4 +1,4 @@
-"""The uncertainty within one trial, by leaving out a block at a time."""
+"""The uncertainty within one trial, by leaving out one block at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_it_sees_bursts_that_counting_would_miss() -> None:
     random = np.random.default_rng(0)
     smooth = np.sort(random.uniform(0, 100, 10_000))
     clumps = np.sort(np.clip(np.repeat(random.uniform(0, 100, 100), 100) + random.uniform(0, 0.1, 10_000), 0, 99.99))
-    errors = [within(jackknife(tokens(x), WINDOW, {"output_throughput"}))["output_throughput"] for x in (smooth, clumps)]  # fmt: skip
+    errors = [
+        within(jackknife(tokens(x), WINDOW, {"output_throughput"}))["output_throughput"] for x in (smooth, clumps)
+    ]
     assert errors[0] == pytest.approx(0.01, rel=0.6)
     assert errors[1] > 3 * errors[0]
 

@@ -45,7 +45,7 @@ def test_the_slope_of_a_line(gain: float, base: float) -> None:
 @settings(max_examples=12, deadline=None)
 @given(share=st.floats(0.2, 0.85), seed=st.integers(0, 500))
 def test_a_server_below_capacity_is_not_called_overloaded(share: float, seed: int) -> None:
-    """16 slots at 20 ms a token and 40 tokens an answer serve 20 requests a second."""
+    """16 slots at 20 ms per token and 40 tokens per answer serve 20 requests per second."""
     assert not assess(records(20 * share, seed=seed), WINDOW).overloaded
 
 
@@ -65,7 +65,7 @@ def test_a_closed_loop_never_overloads() -> None:
     assert found.asked_rate_per_s is None
 
 
-def test_answers_that_stop_early_count_by_their_mean() -> None:
+def test_answers_that_stop_early_are_counted_by_their_mean() -> None:
     r = records(60.0)
     short = replace(r, output_tokens=np.where(np.isfinite(r.output_tokens), 20.0, np.nan))
     fixed, free = assess(short, WINDOW), assess(short, WINDOW, fixed=False)

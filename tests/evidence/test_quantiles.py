@@ -19,8 +19,10 @@ def test_a_quantile_is_numpys(values: list[float], q: float) -> None:
 
 
 @given(values=VALUES, more=st.lists(st.floats(0, 1e6), max_size=30), q=st.floats(0.01, 0.99), late=st.floats(0, 1e6))
-def test_a_quoted_quantile_holds_whatever_the_unknown_values_are(values: list[float], more: list[float], q: float, late: float) -> None:  # fmt: skip
-    """Unknown values lie anywhere above their bounds; what is quoted may be off by 1 % at most."""
+def test_a_quoted_quantile_holds_whatever_the_unknown_values_are(
+    values: list[float], more: list[float], q: float, late: float
+) -> None:
+    """Unknown values may be anywhere above their bounds; what is quoted may be off by 1 % at most."""
     found = censored_quantile(np.array(values), np.array(more), q)
     if found is not None:
         truth = quantile(np.concatenate([values, np.array(more) + late]), q)

@@ -30,7 +30,18 @@ def test_every_chunk_has_its_owner_and_time(sizes: list[int]) -> None:
     rows = []
     for i, size in enumerate(sizes):
         arrived = [0.5 * (k + 1) for k in range(size)]
-        rows.append({**LOAD[0], "index": i, "scheduled_s": float(i), "chunk_s": arrived, "chunks": size, "output_tokens": None, "streamed_tokens": size, "status": "cut"})  # fmt: skip
+        rows.append(
+            {
+                **LOAD[0],
+                "index": i,
+                "scheduled_s": float(i),
+                "chunk_s": arrived,
+                "chunks": size,
+                "output_tokens": None,
+                "streamed_tokens": size,
+                "status": "cut",
+            }
+        )
     r = requests_of(table(rows))
     assert np.bincount(r.token_owner, minlength=len(sizes)).tolist() == sizes
     expected = [i + 0.5 * (k + 1) for i, size in enumerate(sizes) for k in range(size)]
@@ -48,13 +59,22 @@ def test_tokens_are_spread_over_chunks_that_hold_several() -> None:
 
 
 def test_an_answer_that_was_not_streamed_arrives_whole() -> None:
-    row = {**LOAD[0], "chunk_s": [], "chunks": 0, "output_tokens": 40, "streamed_tokens": 0, "first_token_s": None, "last_token_s": None, "end_s": 3.0}  # fmt: skip
+    row = {
+        **LOAD[0],
+        "chunk_s": [],
+        "chunks": 0,
+        "output_tokens": 40,
+        "streamed_tokens": 0,
+        "first_token_s": None,
+        "last_token_s": None,
+        "end_s": 3.0,
+    }
     r = requests_of(table([row]))
     assert r.token_s.tolist() == [3.0]
     assert r.token_count.tolist() == [40]
 
 
-def test_moving_all_times_moves_them_alike() -> None:
+def test_moving_all_times_shifts_every_column() -> None:
     r = requests_of(table(LOAD))
     moved = r.shifted(7.0)
     assert moved.token_s - r.token_s == pytest.approx(7.0)

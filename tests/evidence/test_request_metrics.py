@@ -1,4 +1,4 @@
-"""The figures of a window, against working them out by looking at every token and request."""
+"""The metrics of a window, compared with a count over every token and request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Slo
 
 WINDOW = Window(start_s=5.0, end_s=15.0)
-SPANS = st.lists(st.tuples(st.floats(0, 20), st.floats(0.01, 3), st.integers(1, 12), st.floats(0.01, 0.5), st.booleans()), min_size=1, max_size=25)  # fmt: skip
+SPANS = st.lists(
+    st.tuples(st.floats(0, 20), st.floats(0.01, 3), st.integers(1, 12), st.floats(0.01, 0.5), st.booleans()),
+    min_size=1,
+    max_size=25,
+)
 
 
 def records(spans: list[tuple[float, float, int, float, bool]]) -> Requests:
@@ -46,7 +50,7 @@ def records(spans: list[tuple[float, float, int, float, bool]]) -> Requests:
 
 
 @given(spans=SPANS)
-def test_throughput_counts_what_arrived_whoever_it_belongs_to(spans: list[tuple[float, float, int, float, bool]]) -> None:  # fmt: skip
+def test_throughput_counts_all_that_arrived(spans: list[tuple[float, float, int, float, bool]]) -> None:  # fmt: skip
     r = records(spans)
     found = throughput(r, WINDOW)
     tokens = sum(1 for t in r.token_s if 5 <= t < 15)
@@ -68,7 +72,9 @@ def test_throughput_of_two_parts_adds_up(spans: list[tuple[float, float, int, fl
 
 @settings(deadline=None)
 @given(spans=SPANS)
-def test_ttft_counts_from_the_schedule_and_includes_those_without_an_answer(spans: list[tuple[float, float, int, float, bool]]) -> None:  # fmt: skip
+def test_ttft_counts_from_the_schedule_and_includes_those_without_an_answer(
+    spans: list[tuple[float, float, int, float, bool]],
+) -> None:
     r = records(spans)
     silent = np.array([i % 3 == 0 for i in range(len(r))])
     hushed = requests_from({
@@ -83,8 +89,8 @@ def test_ttft_counts_from_the_schedule_and_includes_those_without_an_answer(span
     assert len(found.at_least) == (mine & silent).sum()
 
 
-def test_survivors_do_not_speak_for_all() -> None:
-    """Half of the requests have no end: the mean and the upper quantiles are not determined, and nothing is made up."""
+def test_the_mean_is_withheld_when_half_the_requests_have_no_end() -> None:
+    """Half of the requests have no end: the mean and the upper quantiles are not determined, so they are withheld."""
     spans = [(5.0 + 0.1 * i, 0.1, 5, 0.1, i % 2 == 0) for i in range(100)]
     found = request_metrics(records(spans), WINDOW)
     assert "mean_e2el_ms" in found.withheld
@@ -102,7 +108,7 @@ def test_overload_withholds_what_grows_with_the_length_of_the_load() -> None:
     assert found.metrics["output_throughput"] > 0
 
 
-def test_tpot_under_overload_speaks_for_unfinished_streams() -> None:
+def test_tpot_under_overload_includes_unfinished_streams() -> None:
     """The slow streams never end; only counting every stream shows them."""
     fast = [(0.0, 0.1, 11, 0.05, True)] * 10
     slow = [(0.0, 0.1, 100, 0.2, False)] * 10

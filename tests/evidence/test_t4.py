@@ -1,4 +1,4 @@
-"""The published T4 experiment: the audit finds its mistakes alone, and its figures come about as we say they do.
+"""The published T4 experiment: the audit finds its errors, and its figures follow from the causes that we name.
 
 Published figures: logs of kshyp/varcas (MIT, 2026-02-11). Ours are worked out from the same rows.
 """
@@ -43,7 +43,7 @@ def test_the_baseline_fails_for_the_true_reasons() -> None:
 
 
 def test_the_run_with_eight_sequences_fails_for_the_true_reasons() -> None:
-    """Its plateau at 8 may be the server's max_num_seqs, which the file does not tell: a warning."""
+    """Its plateau at 8 may be the server's max_num_seqs, which the file does not say: a warning."""
     found = audited(EIGHT)
     assert failed(found) == {"survivors", "token-count", "prompts-repeated"}
     assert found["in-flight-plateau"].status == "warn"
@@ -52,7 +52,7 @@ def test_the_run_with_eight_sequences_fails_for_the_true_reasons() -> None:
 
 
 @pytest.mark.parametrize("path", [BASELINE, EIGHT])
-def test_what_a_file_cannot_show_is_said(path: Path) -> None:
+def test_what_a_file_cannot_show_is_reported(path: Path) -> None:
     found = audited(path)
     assert len(found) == len(CHECKS) + len(OF_OTHER_TOOLS)
     blind = {name for name, c in found.items() if c.status == "no data"}
@@ -87,7 +87,9 @@ def as_published(path: Path, seconds: float = 40.0) -> dict[str, float]:
     ("path", "tokens_per_s", "tpot_ms", "e2el_ms", "ttft_ms"),
     [(BASELINE, 168.8, 231.7, 26_013, 669), (EIGHT, 202.6, 35.7, 18_149, 16_387)],
 )
-def test_the_published_figures_are_reproduced(path: Path, tokens_per_s: float, tpot_ms: float, e2el_ms: float, ttft_ms: float) -> None:  # fmt: skip
+def test_the_published_figures_are_reproduced(
+    path: Path, tokens_per_s: float, tpot_ms: float, e2el_ms: float, ttft_ms: float
+) -> None:
     """Baseline, and the second run with eight sequences."""
     found = as_published(path)
     assert found["tokens_per_s"] == pytest.approx(tokens_per_s, rel=0.01)
@@ -105,7 +107,7 @@ def streams(path: Path) -> float:
 
 
 def test_the_gain_is_one_of_survivors() -> None:
-    """Finished answers speak for eight sequences; what streams, at the rate at which it streams, speaks against them."""
+    """By finished answers eight sequences look better; by the rate at which answers stream they are worse."""
     baseline, eight = as_published(BASELINE), as_published(EIGHT)
     assert eight["tokens_per_s"] / baseline["tokens_per_s"] == pytest.approx(1.2, abs=0.02)
     streamed = [1000 * streams(p) / f["median_tpot_ms"] for p, f in ((BASELINE, baseline), (EIGHT, eight))]

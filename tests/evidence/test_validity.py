@@ -1,4 +1,4 @@
-"""The simulated proof of the comparison, in small: ``python -m benchmarks.validity`` is the whole."""
+"""The simulated error rates of the comparison, on a small scale: ``python -m benchmarks.validity`` is the whole."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_both_sides_draw_the_same_requests_where_the_scene_says_so() -> None:
 
 
 @pytest.mark.parametrize("noise", [SIMULATED, T4, APART])
-def test_a_hundred_experiments_keep_the_promises(noise: object) -> None:
+def test_a_hundred_experiments_keep_the_error_rates(noise: object) -> None:
     random = np.random.default_rng(7)
     count = 100
     rows = [batch(noise, e, count, random) for e in (0.0, 0.05, -0.45)]  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_the_noise_of_trials_is_that_of_the_files() -> None:
     assert logs.std() == pytest.approx(total, rel=0.03)
 
 
-def test_broken_promises_are_told() -> None:
+def test_broken_error_rates_are_reported() -> None:
     good = ErrorRates("x", 0.0, 0.01, 0.01, 0.9, 0.08, 0.95, 4.0)
     assert broken([good], {"x": 0.03}, 1000, 100) == []
     assert "false findings" in broken([replace(good, better=0.08)], {}, 1000, 100)[0]

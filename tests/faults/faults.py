@@ -157,7 +157,8 @@ async def empty_body(a: Answering) -> None:
 
 @fault
 async def error_event(a: Answering) -> None:
-    error = b'data: {"error":{"message":"CUDA error: an illegal memory access","type":"InternalServerError","code":500}}\n\n'
+    error = b'{"message":"CUDA error: an illegal memory access","type":"InternalServerError","code":500}'
+    error = b'data: {"error":' + error + b"}\n\n"
     await a.stream([*whole(a.asked)[:3], error, DONE])
 
 

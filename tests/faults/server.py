@@ -73,7 +73,7 @@ class Answering:
         await asyncio.sleep(0.001)
 
     async def stream(self, events: list[bytes], end: bytes = END) -> None:
-        """A chunked answer of these events, one a chunk."""
+        """A chunked answer of these events, one per chunk."""
         await self.send(HEAD)
         for one in events:
             await self.send(chunk(one))

@@ -123,7 +123,9 @@ async def test_a_fault_becomes_a_classified_record(
 @pytest.mark.parametrize("through", ["sockets", "aiohttp"])
 async def test_what_is_only_unusual_counts(server: MisbehavingServer, tmp_path: Path, name: str, through: str) -> None:
     records = (await load_server(workload(duration_s=0.03), f"{server.url}/{name}", tmp_path, through=through)).records
-    assert [(r["status"], r["chunks"], r["output_tokens"], r["finish_reason"]) for r in records] == [("completed", 8, 8, "length")] * 3  # fmt: skip
+    assert [(r["status"], r["chunks"], r["output_tokens"], r["finish_reason"]) for r in records] == [
+        ("completed", 8, 8, "length")
+    ] * 3
 
 
 async def test_tokens_that_came_before_a_fault_are_kept(server: MisbehavingServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""prefect.yaml against what it speaks of: workload files, flow signatures, a schedule that comes.
+"""prefect.yaml matches the workload files and the signatures of the flows, and its schedule is active.
 
 Prefect takes an unknown parameter without a word and the run then crashes, so this is held here.
 """

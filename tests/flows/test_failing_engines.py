@@ -23,7 +23,7 @@ FAULTS = {
 def runs(
     tmp_path_factory: pytest.TempPathFactory, prefect_api: str
 ) -> dict[str, tuple[Path, subprocess.Popen[str], str, str]]:
-    """All of them at once, each in a folder of its own; what each said."""
+    """All of them at once, each in its own folder; returns what each printed."""
     started = {}
     for fault, (more, _, _) in FAULTS.items():
         folder = tmp_path_factory.mktemp("failing")

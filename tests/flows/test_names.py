@@ -31,7 +31,7 @@ def test_lengths_of_time_add_up(h: int, m: int, s: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "m", "1m1h"])
-def test_what_is_no_length_of_time(text: str) -> None:
+def test_text_that_is_not_a_duration(text: str) -> None:
     with pytest.raises(InputError, match="10m, 90s or 1h30m"):
         seconds(text)
 

@@ -61,7 +61,7 @@ def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) ->
     out, err = again.communicate(timeout=500)
     assert again.returncode == 0 or REFUSED in err, err
     now = measured(tmp_path)
-    assert {k: now[k] for k in kept} == kept, "what was measured is not measured anew"
+    assert {k: now[k] for k in kept} == kept, "what was measured is not measured again"
     assert len(now) > len(kept), "the interrupted trial was measured"
     assert (run_folder(tmp_path) / "report.md").is_file()
     assert REFUSED in err or json.loads(out)["trials"] == len(now)
@@ -69,7 +69,7 @@ def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path: Path, prefect_api: str, number: int) -> None:
+def test_a_stopped_run_says_how_to_continue(tmp_path: Path, prefect_api: str, number: int) -> None:
     process, kept = ended_in_second_load(tmp_path, prefect_api, number)
     out, err = process.communicate(timeout=500)
     assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S)

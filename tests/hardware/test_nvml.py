@@ -86,7 +86,7 @@ def test_a_driver_that_answers_little(install: Any) -> None:
     assert set(sampler().values()) == {None}
 
 
-def test_without_a_driver_it_is_quiet(install: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_driver_nothing_is_reported(install: Any, capsys: pytest.CaptureFixture[str]) -> None:
     install(broken=True)
     assert nvml.gpus() == []
     assert nvml.driver_version() is None

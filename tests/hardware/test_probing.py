@@ -75,7 +75,7 @@ def test_a_copy_in_the_cache_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("load", "said"), [(0.0, False), (99.0, True)])
-def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, load: float, said: bool) -> None:
+def test_a_busy_machine_is_reported(monkeypatch: pytest.MonkeyPatch, load: float, said: bool) -> None:
     monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0, 0))
     assert ("other programs ran" in ceilings._busy()) is said
 

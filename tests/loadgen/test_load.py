@@ -98,7 +98,12 @@ async def test_the_key_comes_from_the_environment(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sesame")
     server.heads.clear()
-    await run_load(workload(duration_s=0.05), draw(workload(duration_s=0.05)), options(server, api_key_env="MY_KEY"), TrialFolder(tmp_path))  # fmt: skip
+    await run_load(
+        workload(duration_s=0.05),
+        draw(workload(duration_s=0.05)),
+        options(server, api_key_env="MY_KEY"),
+        TrialFolder(tmp_path),
+    )
     assert server.heads
     assert all("authorization: Bearer sesame\r\n" in head for head in server.heads)
     assert "sesame" not in "".join(p.read_text(errors="replace") for p in tmp_path.iterdir())

@@ -44,7 +44,7 @@ def test_an_invalid_url_is_an_input_error(url: str) -> None:
         server_root(url)
 
 
-async def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
+async def test_tls_with_a_server_without_tls(tmp_path: Path) -> None:
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

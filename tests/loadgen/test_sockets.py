@@ -159,7 +159,7 @@ async def test_a_reset_is_reported_as_such() -> None:
     assert len(seen.ends) == 1
 
 
-async def test_a_port_where_nobody_listens_is_reported() -> None:
+async def test_a_closed_port_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         all_links, seen = Sockets(asyncio.get_running_loop()), RecordingReader()

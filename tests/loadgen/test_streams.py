@@ -82,7 +82,9 @@ def cut(body: bytes, places: list[int]) -> list[bytes]:
     return [body[a:b] for a, b in itertools.pairwise(at)]
 
 
-TEXT = st.text(max_size=6) | st.sampled_from([" the", '"', "\\", "\n", "\r\n\r\n", "data: ", "0\r\n\r\n", "é", "\U0001f600", '","', "\x00"])  # fmt: skip
+TEXT = st.text(max_size=6) | st.sampled_from(
+    [" the", '"', "\\", "\n", "\r\n\r\n", "data: ", "0\r\n\r\n", "é", "\U0001f600", '","', "\x00"]
+)
 BROKEN = [
     b'data: {"choices":[{"text":"\xff","finish_reason":null}]}\n\n',
     b"data: {broken\n\n",
@@ -191,7 +193,10 @@ def test_what_only_parse_piecess_like_the_template_is_found() -> None:
     evil = event(" w5").replace(b" w5", b'","x":"')
     assert read([*good, chunk(evil), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == ("", 7)
     broken = event(" w5").replace(b" w5", b'a"b')
-    assert read([*good, chunk(broken), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == ("bad_json", 5)  # fmt: skip
+    assert read([*good, chunk(broken), chunk(event(" end", "length")), chunk(usage(7)), chunk(DONE) + END])[:2] == (
+        "bad_json",
+        5,
+    )
 
 
 @given(text=st.text(min_size=1, max_size=8), other=st.text(min_size=1, max_size=8), chat=st.booleans())
@@ -207,7 +212,7 @@ def test_a_template_differs_in_the_text_alone(text: str, other: str, chat: bool)
 @pytest.mark.parametrize(
     "payload", [usage(3)[6:-2], event(" x", "length")[6:-2], event("")[6:-2], b"[DONE]", b"{}", b'{"text":"x"}']
 )
-def test_what_is_no_plain_token_gives_no_template(payload: bytes) -> None:
+def test_only_a_plain_token_gives_a_template(payload: bytes) -> None:
     assert learn(payload, chat=False) is None
 
 
@@ -239,7 +244,7 @@ def test_a_send_that_is_due_waits_for_one_read_at_most() -> None:
 
 
 @pytest.mark.parametrize("head", [b"\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 two\r\n\r\n", b"SSH-2.0 200 x\r\n\r\n"])
-def test_what_is_no_head_is_a_record(head: bytes) -> None:
+def test_bytes_that_are_not_a_head_become_a_record(head: bytes) -> None:
     assert read([head])[0] == "protocol"
 
 
@@ -247,7 +252,7 @@ def test_what_is_no_head_is_a_record(head: bytes) -> None:
     st.text(alphabet="abc-_0", max_size=12), st.text(alphabet="abc-_0", max_size=12), st.text(min_size=1, max_size=5)
 )
 def test_a_template_of_the_same_server_is_what_the_proof_would_give(one: str, other: str, text: str) -> None:
-    """Another answer of the same server differs in its id; an event in which anything else differs is proven anew."""
+    """Another answer of the same server differs in its id; an event in which anything else differs is checked again."""
     for ident in (one, other):
         payload = event(text)[6:-2].replace(b"cmpl-1", b"cmpl-" + ident.encode())
         found = learn(payload, chat=False)

@@ -81,7 +81,7 @@ CARDS = {
     "trinity-mini": Card("arcee-ai/Trinity-Mini", 26.1, 65_536, active=3, full_kv_bytes=16_384),
     "gemma-3n-e4b": Card("google/gemma-3n-E4B-it", 6.87, 40_960, full_kv_bytes=8_192),
 }
-"""gemma-3n-e4b: the language part alone, of which 20 of 35 layers have a KV cache of their own."""
+"""gemma-3n-e4b: the language part alone, of which 20 of 35 layers have their own KV cache."""
 
 WEIGHTS_GIB = {
     "gpt-oss-20b": 12.8,  # size of its files

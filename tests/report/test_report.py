@@ -203,7 +203,7 @@ def test_compare_finds_the_true_relation_of_two_runs(
     assert json.loads(found.model_dump_json())["pairs"][0]["verdict"] == verdict
 
 
-def test_compare_with_one_trial_a_side_gives_no_verdict(tmp_path: Path) -> None:
+def test_compare_with_one_trial_per_side_gives_no_verdict(tmp_path: Path) -> None:
     first, second = run_with(tmp_path / "a", 1.0, 0.01), run_with(tmp_path / "b", 1.0, 0.01, budget=10.0)
     pair = compare_runs(first, second).pairs[0]
     assert pair.verdict == "not run"

@@ -117,7 +117,7 @@ def test_the_newest_file_of_an_accelerator_is_found(file: Path) -> None:
     assert newest("L4", file.parent / "nowhere") is None
 
 
-def test_shares_are_converted_where_ceilings_are_measured_anew(file: Path) -> None:
+def test_shares_are_converted_where_ceilings_are_measured_again(file: Path) -> None:
     found = load(file)
     twice = SERVED.gpu.model_copy(update={"bandwidth_bytes_per_s": 2 * SERVED.gpu.bandwidth_bytes_per_s})
     mine, theirs = found.constants_on(SERVED.gpu), found.constants_on(twice)

@@ -36,7 +36,7 @@ def check_blocks(scheduler: Scheduler) -> None:
 
 
 def check_step(scheduler: Scheduler, step: Step) -> None:
-    """Limits hold, and the shape tells what was scheduled."""
+    """Limits hold, and the shape matches what was scheduled."""
     limits = scheduler.limits
     tokens = sum(t for _, t in step.scheduled)
     assert tokens == step.shape.tokens <= limits.max_num_batched_tokens

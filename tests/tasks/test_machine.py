@@ -44,7 +44,7 @@ HOLDER = textwrap.dedent(
 
 
 def hold(who: str, book: Path, seconds: float) -> subprocess.Popen[str]:
-    """A process that keeps the machine for so long."""
+    """A process that keeps the machine for this many seconds."""
     return subprocess.Popen(
         [sys.executable, "-c", HOLDER, who, str(book), str(seconds)], stdout=subprocess.PIPE, text=True
     )
@@ -66,7 +66,7 @@ def test_two_runs_never_overlap(tmp_path: Path) -> None:
     assert lines[0][1] == lines[1][1]
 
 
-def test_the_one_who_waits_is_told_for_whom_and_a_killed_holder_frees_the_machine(tmp_path: Path) -> None:
+def test_a_waiting_run_names_the_holder_and_a_killed_holder_frees_the_machine(tmp_path: Path) -> None:
     book = tmp_path / "book"
     holder = hold("artifacts/chat-low/one", book, 600)
     assert holder.stdout
@@ -93,6 +93,6 @@ async def test_a_failed_block_gives_the_machine_back() -> None:
         assert machine.busy()
 
 
-def test_what_a_run_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_that_a_run_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.devices(TARGET) == ["host"]
     assert "host" in machine.local_devices()

@@ -94,7 +94,7 @@ def test_contradictions_are_refused(flags: dict[str, object], words: list[str]) 
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_what_is_fine_passes_and_what_is_idle_is_told() -> None:
+def test_valid_flags_pass_and_idle_ones_are_reported() -> None:
     config = EngineConfig(model="m", max_num_seqs=8, enable_chunked_prefill=True, gpu_memory_utilization=0.9)
     assert validate(config, "0.15.1") == [
         "gpu_memory_utilization=0.9 is the default of vLLM 0.15.1",
@@ -130,7 +130,7 @@ _PLAIN = sorted(n for n, e in registry().items() if e.type in ("bool", "int", "f
 
 
 @given(st.lists(st.sampled_from(_PLAIN), unique=True, max_size=8), st.integers(1, 4000), st.booleans())
-def test_what_was_set_is_what_stands_on_the_command_line(names: list[str], number: int, truth: bool) -> None:
+def test_the_command_line_has_exactly_the_flags_that_were_set(names: list[str], number: int, truth: bool) -> None:
     pairs = []
     for name in names:
         entry = registry()[name]

@@ -78,7 +78,9 @@ def test_the_schema_file_is_generated_from_the_spec() -> None:
         ("duration_s: 30", "duration_s: &a [*a]", ["line 11", "valid number"]),
     ],
 )
-def test_an_error_reports_the_file_with_its_line_and_the_nearest_key(tmp_path: Path, before: str, after: str, said: list[str]) -> None:  # fmt: skip
+def test_an_error_reports_the_file_with_its_line_and_the_nearest_key(
+    tmp_path: Path, before: str, after: str, said: list[str]
+) -> None:
     with pytest.raises(InputError) as error:
         load(tmp_path, TEXT.replace(before, after))
     for part in said:
@@ -116,7 +118,10 @@ def test_the_hash_follows_what_is_sent_and_not_how_it_is_described(tmp_path: Pat
 
 
 def test_parts_and_lengths_exclude_each_other(tmp_path: Path) -> None:
-    part = "parts:\n  - weight: 1\n    prompt_tokens: {distribution: fixed, value: 3}\n    output_tokens: {distribution: fixed, value: 3}\n"
+    part = (
+        "parts:\n  - weight: 1\n    prompt_tokens: {distribution: fixed, value: 3}\n    "
+        "output_tokens: {distribution: fixed, value: 3}\n"
+    )
     with pytest.raises(InputError, match="exclude each other"):
         load(tmp_path, TEXT + part)
 

@@ -40,7 +40,10 @@ def test_mooncake_blocks_are_equal_text(tmp_path: Path) -> None:
 
 def test_azure_times_have_seven_digits(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
-    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n")  # fmt: skip
+    path.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 "
+        "18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
+    )
     plan = plan_of(path, speed=2)
     assert plan.arrival_s.tolist() == pytest.approx([0, 4.314579 / 2], abs=1e-5)
     assert plan.prompt_tokens.tolist() == [374, 396]

@@ -30,10 +30,20 @@ def census(e: Evidence) -> Check:
     figures = {"scheduled": scheduled, **{s: counts.get(s, 0) for s in STATUSES}}
     outcomes = ", ".join(f"{n:,} {s.replace('_', ' ')}" for s in STATUSES if (n := counts.get(s, 0)))
     if sum(counts[s] for s in STATUSES) != scheduled:
-        return failed(name, f"{scheduled:,} requests were scheduled, but their outcomes do not add up to that: {outcomes}.", "Run the load again; records were lost.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"{scheduled:,} requests were scheduled, but their outcomes do not add up to that: {outcomes}.",
+            "Run the load again; records were lost.",
+            figures,
+        )
     claimed = e.quoted.get("completed") if not e.ours else None
     if isinstance(claimed, (int, float)) and claimed > counts["completed"]:
-        return failed(name, f"The file claims {claimed:,.0f} completed requests, but its records show {counts['completed']:,}.", "Count a request as completed only after its last token.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"The file claims {claimed:,.0f} completed requests, but its records show {counts['completed']:,}.",
+            "Count a request as completed only after its last token.",
+            figures,
+        )
     broken = (counts["failed"] + counts["refused"]) / scheduled
     sentence = f"{scheduled:,} scheduled: {outcomes}."
     remedy = "Read the errors in the records and the server's log; lower the rate or fix the server."
@@ -77,11 +87,24 @@ def unfinished(e: Evidence) -> Check:
         unended = f"{open_ones:,} of the {total:,} requests scheduled in the window had not finished"
         if open_ones == 0:
             return passed(name, f"All {total:,} requests scheduled in the window ended.", figures)
-        return passed(name, f"{unended}; they are counted as unfinished, and {withheld} metrics that depend on them are withheld.", figures)  # fmt: skip
-    sentence = f"{open_ones:,} of {total:,} requests ({100 * share:.0f} %) had not finished when the client stopped waiting. Latencies and tokens of the others are biased: short and early requests finish first."  # fmt: skip
-    remedy = "Wait for the answers, or count unfinished requests as longer than the measured time and their tokens as they arrive."  # fmt: skip
+        return passed(
+            name,
+            f"{unended}; they are counted as unfinished, and {withheld} metrics that depend on them are withheld.",
+            figures,
+        )
+    sentence = (
+        f"{open_ones:,} of {total:,} requests ({100 * share:.0f} %) had not finished when the "
+        "client stopped waiting. Latencies and tokens of the others are biased: short and "
+        "early requests finish first."
+    )
+    remedy = (
+        "Wait for the answers, or count unfinished requests as longer than the measured time "
+        "and their tokens as they arrive."
+    )
     if share > UNFINISHED_FAIL:
         return failed(name, sentence, remedy, figures)
     if share > UNFINISHED_WARN:
         return warned(name, sentence, remedy, figures)
-    return passed(name, f"{total - open_ones:,} of {total:,} requests ended, so metrics over them cover nearly all.", figures)  # fmt: skip
+    return passed(
+        name, f"{total - open_ones:,} of {total:,} requests ended, so metrics over them cover nearly all.", figures
+    )

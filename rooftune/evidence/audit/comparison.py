@@ -53,7 +53,9 @@ def _same(name: str, trials: list[TrialResult], fields: tuple[str, ...], what: s
     found = {tuple(str(getattr(t, f)) for f in fields) for t in trials}
     figures = {what: sorted(" ".join(x) for x in found)}
     if len(found) > 1:
-        return failed(name, f"The {what} differ: {', '.join(figures[what])}.", f"Compare runs of the same {what}.", figures)  # fmt: skip
+        return failed(
+            name, f"The {what} differ: {', '.join(figures[what])}.", f"Compare runs of the same {what}.", figures
+        )
     return passed(name, f"All trials have the same {what}.", figures)
 
 
@@ -65,8 +67,17 @@ def _workload(trials: list[TrialResult], sides: dict[str, list[TrialResult]]) ->
     everything = set.union(*(set(s) for s in seeds.values()))
     shared = set.intersection(*(set(s) for s in seeds.values()))
     if not shared:
-        return warned(same.id, "The sides share no seed, so they answered different requests.", "Use the same seeds on all sides.", {"seeds": seeds})  # fmt: skip
-    return passed(same.id, f"All trials have the same workload; seeds {sorted(everything)}, of which every side drew {sorted(shared)}.", {"seeds": seeds})  # fmt: skip
+        return warned(
+            same.id,
+            "The sides share no seed, so they answered different requests.",
+            "Use the same seeds on all sides.",
+            {"seeds": seeds},
+        )
+    return passed(
+        same.id,
+        f"All trials have the same workload; seeds {sorted(everything)}, of which every side drew {sorted(shared)}.",
+        {"seeds": seeds},
+    )
 
 
 def _engine(trials: list[TrialResult], change: bool) -> Check:
@@ -86,13 +97,22 @@ def _differ(sides: dict[str, list[TrialResult]]) -> Check:
         return no_data(name, "The engine did not report its effective configuration.")
     if twins:
         pairs = "; ".join(" and ".join(names) for names in twins)
-        return warned(name, f"The engine reports the same configuration for {pairs}. A difference between them is noise (an A/A test).", "Read the effective configuration: the flag was already on, or had no effect.", {"same": twins})  # fmt: skip
+        return warned(
+            name,
+            f"The engine reports the same configuration for {pairs}. A difference between them is noise (an A/A test).",
+            "Read the effective configuration: the flag was already on, or had no effect.",
+            {"same": twins},
+        )
     return passed(name, f"All {len(sides)} configurations differ in what the engine reports.")
 
 
 def _effective(t: TrialResult) -> dict[str, Any]:
     reported = {k: getattr(t.effective, k) for k in COMPARED if getattr(t.effective, k) is not None}
-    silent = {k: v for k, v in t.flags.items() if k not in COMPARED and k not in ("enable_chunked_prefill", "enable_prefix_caching")}  # fmt: skip
+    silent = {
+        k: v
+        for k, v in t.flags.items()
+        if k not in COMPARED and k not in ("enable_chunked_prefill", "enable_prefix_caching")
+    }
     return {**reported, "flags": silent}
 
 
@@ -106,11 +126,21 @@ def _order(sides: dict[str, list[TrialResult]]) -> Check:
     places = {c: sorted(float(t.position) for t in ts) for c, ts in sides.items()}
     often = {c: p for c, p in places.items() if len(p) > 1}
     if not often:
-        return warned(name, "Every configuration was measured once, so a difference cannot be distinguished from drift or chance.", "Run each at least twice, in alternation.")  # fmt: skip
+        return warned(
+            name,
+            "Every configuration was measured once, so a difference cannot be distinguished from drift or chance.",
+            "Run each at least twice, in alternation.",
+        )
     worst, who = max((_distance(c, p, places), c) for c, p in often.items())
     figures = {"largest_imbalance": round(worst, 3), "configuration": who}
     if worst > UNBALANCED:
-        return warned(name, f"The trials of {who} are not evenly spread among those they are compared with, so drift may look like a difference.", "Run in palindromes (A B B A).", figures)  # fmt: skip
+        return warned(
+            name,
+            f"The trials of {who} are not evenly spread among those they are compared with, so "
+            "drift may look like a difference.",
+            "Run in palindromes (A B B A).",
+            figures,
+        )
     return passed(
         name, "Trials are evenly spread among those they are compared with, so a steady drift cancels.", figures
     )

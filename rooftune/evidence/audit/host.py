@@ -23,7 +23,12 @@ def clock(e: Evidence) -> Check:
     wrong += int((np.diff(r.token_s)[np.diff(r.token_owner) == 0] < -1e-3).sum()) if len(r.token_s) > 1 else 0
     figures = {"out_of_order": wrong}
     if wrong > 0.001 * len(r):
-        return failed(name, f"{wrong:,} times are earlier than the event that causes them.", "Take all times from one monotonic clock on one machine.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"{wrong:,} times are earlier than the event that causes them.",
+            "Take all times from one monotonic clock on one machine.",
+            figures,
+        )
     return passed(name, "Send, first token, last token and end are in order for every request.", figures)
 
 
@@ -80,7 +85,12 @@ def swap(e: Evidence) -> Check:
     grown = float(values.max() - values[0])
     figures = {"grown_bytes": grown}
     if grown > SWAP_BYTES:
-        return warned("swap", f"Swap in use grew by {grown / 2**20:.0f} MiB during the window.", "Free memory; a server or client that swaps stalls unpredictably.", figures)  # fmt: skip
+        return warned(
+            "swap",
+            f"Swap in use grew by {grown / 2**20:.0f} MiB during the window.",
+            "Free memory; a server or client that swaps stalls unpredictably.",
+            figures,
+        )
     return passed("swap", "The machine did not swap more during the window.", figures)
 
 
@@ -107,8 +117,15 @@ def shared_cores(e: Evidence) -> Check:
     busy = e.trial.server.get("host_cpu_share")
     computes = e.trial.engine == "vllm" and e.trial.gpu.lower() in ("cpu", "")
     if computes and (busy is None or busy > 0.7):
-        return warned(name, "The server computes on the cores that the client uses, so each slows the other.", "Pin them to different cores (taskset), or move the client to another machine.", {"host_cpu_share": busy})  # fmt: skip
-    return passed(name, "Client and server share this machine, and neither was short of cores.", {"host_cpu_share": busy})  # fmt: skip
+        return warned(
+            name,
+            "The server computes on the cores that the client uses, so each slows the other.",
+            "Pin them to different cores (taskset), or move the client to another machine.",
+            {"host_cpu_share": busy},
+        )
+    return passed(
+        name, "Client and server share this machine, and neither was short of cores.", {"host_cpu_share": busy}
+    )
 
 
 ALL = (clock, client_cpu, event_loop, garbage, swap, host_load, shared_cores)

@@ -44,7 +44,9 @@ def send_lag(e: Evidence) -> Check:
     if lags.p50_ms is not None:
         figures = {"p50_ms": round(lags.p50_ms, 3), **figures}
     if _closed(e) and e.concurrency is not None:
-        return passed(name, f"Closed loop: a request is due when another ends; 99 % left at most {p99:.1f} ms later.", figures)  # fmt: skip
+        return passed(
+            name, f"Closed loop: a request is due when another ends; 99 % left at most {p99:.1f} ms later.", figures
+        )
     quoted = e.quoted.get("p99_ttft_ms")
     sentence = f"99 % of the requests left at most {p99:.1f} ms after they were due."
     scale = e.load.time_scale if e.load is not None else 1.0
@@ -54,12 +56,18 @@ def send_lag(e: Evidence) -> Check:
         ttft = quoted if quoted is not None else _ttft_from_send_ms(e)
         beside = f" (p99 of TTFT: {number(ttft)} ms)" if ttft is not None else ""
         explained = f"{sentence} The tool counts latencies from the send{beside}, so they do not include this wait."
-        remedy = "Remove what holds requests back in the client (its concurrency limit, too few processes), or quote times from the schedule."  # fmt: skip
+        remedy = (
+            "Remove what holds requests back in the client (its concurrency limit, too few "
+            "processes), or quote times from the schedule."
+        )
         return (failed if p99 > 0.1 * (ttft or 0.0) else warned)(name, explained, remedy, figures)
     if quoted is None:
         return passed(name, f"{sentence} No quoted metric counts from the schedule.", figures)
     share = p99 / quoted
-    remedy = "Use more client processes (--client-processes), or free cores for the client; times count from the schedule, so this lag is in them."  # fmt: skip
+    remedy = (
+        "Use more client processes (--client-processes), or free cores for the client; times "
+        "count from the schedule, so this lag is in them."
+    )
     sentence += f" That is {100 * share:.0f} % of the p99 TTFT that was measured."
     if share > 0.5:
         return failed(name, sentence, remedy, figures)
@@ -121,7 +129,13 @@ def delivered(e: Evidence) -> Check:
     rate = (int(sent.sum()) - 1) / span if span > 0 else math.inf
     if not isinstance(asked, (int, float)) or not math.isfinite(asked):
         known = "all at once" if asked is not None else "at a rate that the file does not have"
-        return passed(name, f"{int(sent.sum()):,} requests were sent {known}; sends span {span:.1f} s.") if asked is not None else no_data(name, f"The file does not have the requested rate; {int(sent.sum()):,} sends span {span:.1f} s.")  # fmt: skip
+        return (
+            passed(name, f"{int(sent.sum()):,} requests were sent {known}; sends span {span:.1f} s.")
+            if asked is not None
+            else no_data(
+                name, f"The file does not have the requested rate; {int(sent.sum()):,} sends span {span:.1f} s."
+            )
+        )
     rates = {"asked_rate_per_s": asked, "sent_rate_per_s": round(rate, 3)}
     sentence = f"{number(asked)} requests per second were requested, {rate:.2f} were sent."
     slack = max(0.1, 3 / math.sqrt(len(r)))
@@ -144,7 +158,13 @@ def _delivered_by_summary(e: Evidence, name: str) -> Check:
     figures = {"asked_rate_per_s": asked, "request_throughput": round(served, 3)}
     sentence = f"{number(asked)} requests per second were requested, {served:.2f} were answered."
     if served < ANSWERED_SHARE * asked:
-        return warned(name, f"{sentence} Either the server was overloaded or the client held requests back; this file does not say which.", "Save single requests (--save-detailed) and audit that file.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"{sentence} Either the server was overloaded or the client held requests back; this "
+            "file does not say which.",
+            "Save single requests (--save-detailed) and audit that file.",
+            figures,
+        )
     return passed(name, sentence, figures)
 
 
@@ -188,7 +208,12 @@ def plateau(e: Evidence) -> Check:
     between = _between(e)
     if between is not None:
         return between
-    return passed(name, f"Requests in flight varied freely, up to {max(sent.level, answered.level):,}; no limit held them at one number.", answered.figures())  # fmt: skip
+    return passed(
+        name,
+        f"Requests in flight varied freely, up to {max(sent.level, answered.level):,}; no "
+        "limit held them at one number.",
+        answered.figures(),
+    )
 
 
 def _plateau_by_summary(e: Evidence, name: str) -> Check:
@@ -204,11 +229,23 @@ def _plateau_by_summary(e: Evidence, name: str) -> Check:
         f"Rate times latency gives {mean:.1f} requests in flight on average; the concurrency limit is {number(cap)}"
     )
     if mean > most:
-        return failed(name, f"{sentence}: more than the limit allows, so the file contradicts itself.", "Rate, latency, answer length or limit is not what the file says; save single requests (--save-detailed) and audit those.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"{sentence}: more than the limit allows, so the file contradicts itself.",
+            "Rate, latency, answer length or limit is not what the file says; save single "
+            "requests (--save-detailed) and audit those.",
+            figures,
+        )
     if not _finite(asked):
         return passed(name, f"{sentence}: a closed loop.", figures)
     if mean >= HELD_SHARE * cap and rate < asked:
-        return failed(name, f"{sentence}: the limit held requests back, so the requested {number(asked)} per second never reached the server.", "Remove the limit (--max-concurrency, --concurrency), or raise it well above what the rate needs.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"{sentence}: the limit held requests back, so the requested {number(asked)} per "
+            "second never reached the server.",
+            "Remove the limit (--max-concurrency, --concurrency), or raise it well above what the rate needs.",
+            figures,
+        )
     return passed(name, f"{sentence}: the limit was not reached.", figures)
 
 
@@ -217,7 +254,9 @@ def _mean_latency_s(figures: Mapping[str, object]) -> float | None:
     whole = figures.get("mean_e2el_ms")
     if _finite(whole):
         return whole / 1000
-    ttft, tpot, tokens, done = (figures.get(k) for k in ("mean_ttft_ms", "mean_tpot_ms", "total_output_tokens", "completed"))  # fmt: skip
+    ttft, tpot, tokens, done = (
+        figures.get(k) for k in ("mean_ttft_ms", "mean_tpot_ms", "total_output_tokens", "completed")
+    )
     if _finite(ttft) and _finite(tpot) and _finite(tokens) and _finite(done) and done > 0:
         return (ttft + max(tokens / done - 1, 0) * tpot) / 1000
     return None
@@ -246,18 +285,40 @@ def _held(e: Evidence, name: str, level: int, figures: dict[str, float], what: s
     explained = _explained(e, level)
     if explained:
         return passed(name, f"{sentence}, which the server explains: {explained}.", figures)
-    remedy = "Remove the client's connection limit (aiohttp: TCPConnector(limit=0); httpx: Limits(max_connections=None); vllm bench serve: no --max-concurrency), or a proxy's; the load offered was not the load delivered."  # fmt: skip
+    remedy = (
+        "Remove the client's connection limit (aiohttp: TCPConnector(limit=0); httpx: "
+        "Limits(max_connections=None); vllm bench serve: no --max-concurrency), or a "
+        "proxy's; the load offered was not the load delivered."
+    )
     cap = e.quoted.get("max_concurrency")
     if cap == level:
         word = "--max-concurrency" if e.tool.startswith("vllm") else "its max_concurrency of"
-        return failed(name, f"{sentence}: {word} {level} held the others back, so the requested rate never reached the server.", remedy, figures)  # fmt: skip
+        return failed(
+            name,
+            f"{sentence}: {word} {level} held the others back, so the requested rate never reached the server.",
+            remedy,
+            figures,
+        )
     if level in CLIENT_DEFAULTS:
-        return failed(name, f"{sentence}; {CLIENT_DEFAULTS[level]}, so the client most likely held the others back.", remedy, figures)  # fmt: skip
+        return failed(
+            name,
+            f"{sentence}; {CLIENT_DEFAULTS[level]}, so the client most likely held the others back.",
+            remedy,
+            figures,
+        )
     if what == IN_FLIGHT and figures["waiting_meanwhile"]:
-        return failed(name, f"{sentence}: they were due and not sent, so the client itself held them back.", remedy, figures)  # fmt: skip
+        return failed(
+            name, f"{sentence}: they were due and not sent, so the client itself held them back.", remedy, figures
+        )
     unknown = not e.ticks
     if unknown and level & (level - 1) == 0 and level <= 1024:
-        return warned(name, f"{sentence}. That may be the server's max_num_seqs, or a limit between client and server; this file does not say which.", "If max_num_seqs is another number, look for a connection limit in the client or a proxy.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"{sentence}. That may be the server's max_num_seqs, or a limit between client and "
+            "server; this file does not say which.",
+            "If max_num_seqs is another number, look for a connection limit in the client or a proxy.",
+            figures,
+        )
     return failed(name, f"{sentence}, and no known limit of the server explains it.", remedy, figures)
 
 
@@ -284,7 +345,14 @@ def _between(e: Evidence) -> Check | None:
     if level < 2 or still < 0.5 or more < max(3.0, 0.1 * level):
         return None
     figures = {"level": level, "share_of_time_at_level": round(still, 3), "client_has_more": round(more, 1)}
-    return failed("in-flight-plateau", f"The server has at most {level:.0f} requests for {100 * still:.0f} % of the time while the client has {more:.0f} more in flight: something between them holds requests back.", "Look for a connection limit in a proxy or load balancer, or in the server's front end.", figures)  # fmt: skip
+    return failed(
+        "in-flight-plateau",
+        f"The server has at most {level:.0f} requests for {100 * still:.0f} % of the time "
+        f"while the client has {more:.0f} more in flight: something between them holds "
+        "requests back.",
+        "Look for a connection limit in a proxy or load balancer, or in the server's front end.",
+        figures,
+    )
 
 
 ALL = (send_lag, delivered, connections, plateau)

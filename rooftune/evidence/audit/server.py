@@ -16,7 +16,12 @@ from rooftune.metrics.window import Window
 
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
 """Relative tolerance of Little's law, and requests that are always allowed (sampling once per second)."""
-HEAT = {0x08: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}  # fmt: skip
+HEAT = {
+    0x08: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+}
 KV_FULL = 0.9
 """Usage of the KV cache from which the scheduler may not admit another request."""
 POWER_CAP = 0x04
@@ -58,7 +63,7 @@ def little(e: Evidence) -> Check:
 
 
 def queue(e: Evidence) -> Check:
-    """Requests that wait at the server wait for something: its limit of sequences, its KV cache, or a burst of prompts."""
+    """What requests at the server wait for: its limit of sequences, its KV cache, or a burst of prompts."""
     name = "queue-explained"
     running, waiting, usage = (e.samples(n) for n in ("running", "waiting", "kv_usage"))
     if running is None or waiting is None or len(waiting) < 5:
@@ -67,7 +72,11 @@ def queue(e: Evidence) -> Check:
     if usage is not None:
         figures["kv_usage_max"] = round(float(usage.max()), 3)
     if float(np.mean(waiting >= 1)) < 0.5:
-        return passed(name, f"The server had {number(figures['running_mean'])} requests running on average and almost none waiting.", figures)  # fmt: skip
+        return passed(
+            name,
+            f"The server had {number(figures['running_mean'])} requests running on average and almost none waiting.",
+            figures,
+        )
     limit = e.trial.effective.max_num_seqs if e.trial is not None else None
     sentence = f"{number(figures['waiting_mean'])} requests waited at the server on average"
     if limit is not None and float(running.max()) >= 0.95 * limit:
@@ -76,7 +85,14 @@ def queue(e: Evidence) -> Check:
         return passed(name, f"{sentence}: its KV cache is full ({100 * float(usage.max()):.0f} %).", figures)
     if limit is None or usage is None or len(running) != len(waiting):
         return no_data(name, f"{sentence}, and the server does not report its limits.")
-    return warned(name, f"{sentence} although it runs {running.max():.0f} of at most {limit} and its KV cache is at {100 * float(usage.max()):.0f} %: prefill is slower than the arrivals, or something else holds requests back.", "Look at max_num_batched_tokens, at the time that prefill takes, and at other clients of the server.", figures)  # fmt: skip
+    return warned(
+        name,
+        f"{sentence} although it runs {running.max():.0f} of at most {limit} and its KV cache "
+        f"is at {100 * float(usage.max()):.0f} %: prefill is slower than the arrivals, or "
+        "something else holds requests back.",
+        "Look at max_num_batched_tokens, at the time that prefill takes, and at other clients of the server.",
+        figures,
+    )
 
 
 def overload(e: Evidence) -> Check:
@@ -97,7 +113,13 @@ def overload(e: Evidence) -> Check:
     served = f"{t.served_rate_per_s:.2f}" if t.served_rate_per_s is not None else "fewer"
     broken = t.server.get("slo_breaks_after_s")
     when = f"; the SLO broke after {broken:.0f} s" if broken is not None else ""
-    return passed(name, f"Finding: {asked} were requested, the saturated server serves {served}, and the queue grew by {figures['queue_growth_per_s']:.2f} requests per second{when}. Metrics that grow with the length of the load are withheld.", figures)  # fmt: skip
+    return passed(
+        name,
+        f"Finding: {asked} were requested, the saturated server serves {served}, and the "
+        f"queue grew by {figures['queue_growth_per_s']:.2f} requests per second{when}. "
+        "Metrics that grow with the length of the load are withheld.",
+        figures,
+    )
 
 
 def _foreign_overload(e: Evidence, name: str) -> Check:
@@ -113,10 +135,23 @@ def _foreign_overload(e: Evidence, name: str) -> Check:
     order = np.argsort(r.scheduled_s[known])
     third = max(len(order) // 3, 1)
     first, last = float(np.median(wait[known][order[:third]])), float(np.median(wait[known][order[-third:]]))
-    figures = {"ttft_first_third_s": round(first, 3), "ttft_last_third_s": round(last, 3), "without_first_token": round(unanswered, 4)}  # fmt: skip
+    figures = {
+        "ttft_first_third_s": round(first, 3),
+        "ttft_last_third_s": round(last, 3),
+        "without_first_token": round(unanswered, 4),
+    }
     if unanswered > 0.1 or (last > 3 * first and last - first > 1.0):
-        sentence = f"The median time to first token went from {first:.2f} s (first third) to {last:.2f} s (last third), {100 * unanswered:.0f} % never got one. The queue grew, so these times depend on how long the load lasted."  # fmt: skip
-        return warned(name, sentence, "Quote the saturated throughput, and measure latencies at a rate that the server can serve.", figures)  # fmt: skip
+        sentence = (
+            f"The median time to first token went from {first:.2f} s (first third) to {last:.2f} "
+            f"s (last third), {100 * unanswered:.0f} % never got one. The queue grew, so these "
+            "times depend on how long the load lasted."
+        )
+        return warned(
+            name,
+            sentence,
+            "Quote the saturated throughput, and measure latencies at a rate that the server can serve.",
+            figures,
+        )
     return passed(name, f"The time to first token did not grow ({first:.2f} s, then {last:.2f} s).", figures)
 
 
@@ -132,7 +167,12 @@ def preemptions(e: Evidence) -> Check:
         return passed(name, "No sequence was preempted in the window.", figures)
     sentence = f"{value:,.0f} sequences were preempted in the window ({done:,.0f} answers ended)."
     if value > 0.1 * max(done, 1.0):
-        return warned(name, sentence, "The KV cache is too small for this many sequences: lower max_num_seqs, or give the cache more memory.", figures)  # fmt: skip
+        return warned(
+            name,
+            sentence,
+            "The KV cache is too small for this many sequences: lower max_num_seqs, or give the cache more memory.",
+            figures,
+        )
     return passed(name, sentence, figures)
 
 
@@ -150,10 +190,17 @@ def prefix_hits(e: Evidence) -> Check:
     sentence = f"{100 * share:.1f} % of the prompt tokens were found in the prefix cache"
     if asked:
         return passed(name, f"{sentence}; the workload shares prefixes.", figures)
-    remedy = "The prompts repeat something (a template, or a seed used twice on a warm server): restart the server or use another seed."  # fmt: skip
+    remedy = (
+        "The prompts repeat something (a template, or a seed used twice on a warm server): "
+        "restart the server or use another seed."
+    )
     if share > 0.10:
         return failed(name, f"{sentence}, but the workload shares no prefix.", remedy, figures)
-    return warned(name, f"{sentence}, but the workload shares no prefix.", remedy, figures) if share > 0.03 else passed(name, f"{sentence}.", figures)  # fmt: skip
+    return (
+        warned(name, f"{sentence}, but the workload shares no prefix.", remedy, figures)
+        if share > 0.03
+        else passed(name, f"{sentence}.", figures)
+    )
 
 
 def throttling(e: Evidence) -> Check:
@@ -164,13 +211,22 @@ def throttling(e: Evidence) -> Check:
         return no_data(name, "No GPU was sampled, so heat and power limits are not known.")
     bits = reasons.astype(np.int64)
     hot = {word: float(((bits & mask) != 0).mean()) for mask, word in HEAT.items()}
-    figures = {**{k.replace(" ", "_"): round(v, 3) for k, v in hot.items()}, "power_cap": round(float(((bits & POWER_CAP) != 0).mean()), 3)}  # fmt: skip
+    figures = {
+        **{k.replace(" ", "_"): round(v, 3) for k, v in hot.items()},
+        "power_cap": round(float(((bits & POWER_CAP) != 0).mean()), 3),
+    }
     worst = max(hot, key=lambda k: hot[k])
     remedy = "Cool the card or lower its power limit and measure again; compare only trials with equal clocks."
     if hot[worst] > 0.05:
         return warned(name, f"The card reported {worst} for {100 * hot[worst]:.0f} % of the window.", remedy, figures)
     if figures["power_cap"] > 0.5:
-        return warned(name, f"The card ran at its power limit for {100 * figures['power_cap']:.0f} % of the window, so its clocks follow its temperature.", remedy, figures)  # fmt: skip
+        return warned(
+            name,
+            f"The card ran at its power limit for {100 * figures['power_cap']:.0f} % of the "
+            "window, so its clocks follow its temperature.",
+            remedy,
+            figures,
+        )
     return passed(name, "The card was not throttled for heat or power.", figures)
 
 
@@ -196,7 +252,12 @@ def drift(e: Evidence) -> Check:
         figures["clock_change"] = round(fall, 4)
         sentence += f", the SM clock by {100 * fall:+.1f} %"
     if abs(change) > 0.15:
-        return warned(name, f"{sentence}.", "Warm up longer; compare only trials in balanced order, which cancels a steady drift.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"{sentence}.",
+            "Warm up longer; compare only trials in balanced order, which cancels a steady drift.",
+            figures,
+        )
     return passed(name, f"{sentence}.", figures)
 
 
@@ -213,9 +274,19 @@ def restarts(e: Evidence) -> Check:
     fell = int((np.diff(known) < 0).sum()) if len(known) > 1 else 0
     figures = {"samples_without_answer": round(missed, 4), "counter_resets": fell}
     if fell:
-        return failed(name, f"The server's counters were reset {fell} times: it restarted under load.", "Read the server's log for the reason.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"The server's counters were reset {fell} times: it restarted under load.",
+            "Read the server's log for the reason.",
+            figures,
+        )
     if missed > 0.2:
-        return warned(name, f"The server did not answer {100 * missed:.0f} % of the samples.", "It was too busy or unreachable; its gauges are incomplete.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"The server did not answer {100 * missed:.0f} % of the samples.",
+            "It was too busy or unreachable; its gauges are incomplete.",
+            figures,
+        )
     return passed(name, "The server ran without a restart and answered its samples.", figures)
 
 
@@ -228,7 +299,12 @@ def log(e: Evidence) -> Check:
     deadly, errors = DEADLY.search(text), len(ERROR.findall(text))
     figures = {"error_lines": errors}
     if deadly:
-        return failed(name, f"The server's log says {deadly.group(0)!r}.", "Read server.log; the configuration does not run safely.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"The server's log says {deadly.group(0)!r}.",
+            "Read server.log; the configuration does not run safely.",
+            figures,
+        )
     if errors:
         return warned(name, f"The server's log has {errors:,} error lines.", "Read server.log.", figures)
     return passed(name, "The server's log has no errors.", figures)

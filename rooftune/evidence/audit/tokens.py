@@ -21,14 +21,24 @@ def count(e: Evidence) -> Check:
     """Tokens of the client against usage and against the server's own counter."""
     name = "token-count"
     if e.characters:
-        return failed(name, "The file has characters of finished answers and no tokens. Characters / 4 is a guess, and tokens of unfinished answers are missing.", "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, including those of unfinished answers.")  # fmt: skip
+        return failed(
+            name,
+            "The file has characters of finished answers and no tokens. Characters / 4 is a "
+            "guess, and tokens of unfinished answers are missing.",
+            "Ask for usage (stream_options.include_usage) and count each chunk as it arrives, "
+            "including those of unfinished answers.",
+        )
     if e.requests is None:
         return no_data(name, f"{e.no_requests}, so its tokens cannot be recounted.")
     r = e.requests
     done = (r.status == "completed") & np.isfinite(r.output_tokens)
     if not done.any():
         if e.ours and np.nansum(r.streamed_tokens) > 0:
-            return warned(name, "The server sent no usage, so tokens are counted from the text of each chunk.", "Use an engine that supports stream_options.include_usage.")  # fmt: skip
+            return warned(
+                name,
+                "The server sent no usage, so tokens are counted from the text of each chunk.",
+                "Use an engine that supports stream_options.include_usage.",
+            )
         return no_data(name, "The file has no token counts of single requests.")
     usage, mine = float(r.output_tokens[done].sum()), float(np.nansum(r.streamed_tokens[done]))
     figures: dict[str, float] = {"usage": usage, "client": mine}
@@ -89,17 +99,30 @@ def answers(e: Evidence) -> Check:
         return no_data(name, "The file does not have the number of tokens of an answer.")
     empty = int((known & (got <= 0)).sum())
     figures: dict[str, float] = {"completed": int(done.sum()), "empty": empty}
-    remedy = "Set ignore_eos, give max_tokens and leave room below max_model_len; an answer without tokens is not a success."  # fmt: skip
+    remedy = (
+        "Set ignore_eos, give max_tokens and leave room below max_model_len; an answer without tokens is not a success."
+    )
     if empty > 0.01 * known.sum():
-        return failed(name, f"{empty:,} of {int(known.sum()):,} answers are empty but recorded as completed.", remedy, figures)  # fmt: skip
+        return failed(
+            name, f"{empty:,} of {int(known.sum()):,} answers are empty but recorded as completed.", remedy, figures
+        )
     exact = e.workload is not None and e.workload.ignore_eos
     planned = known & np.isfinite(r.planned_output_tokens)
     if not exact or not planned.any():
-        return passed(name, f"{int(known.sum()):,} answers have {got[known].mean():.1f} tokens on average, and none is empty.", figures)  # fmt: skip
+        return passed(
+            name,
+            f"{int(known.sum()):,} answers have {got[known].mean():.1f} tokens on average, and none is empty.",
+            figures,
+        )
     short = int((planned & (got < r.planned_output_tokens)).sum())
     figures["short"] = short
     if short > 0.01 * planned.sum():
-        return failed(name, f"{short:,} of {int(planned.sum()):,} answers are shorter than planned although ignore_eos was set.", remedy, figures)  # fmt: skip
+        return failed(
+            name,
+            f"{short:,} of {int(planned.sum()):,} answers are shorter than planned although ignore_eos was set.",
+            remedy,
+            figures,
+        )
     if short:
         return warned(name, f"{short:,} answers are shorter than planned.", remedy, figures)
     return passed(name, f"All {int(planned.sum()):,} answers have the planned length.", figures)
@@ -119,9 +142,19 @@ def prompts(e: Evidence) -> Check:
     longer = float(np.median(counted - planned))
     figures = {"prompts": int(known.sum()), "cut_share": round(cut, 4), "median_added_tokens": longer}
     if cut > 0.01:
-        return failed(name, f"{100 * cut:.1f} % of the prompts are shorter at the server than planned.", "Raise max_model_len or shorten the prompts; look for truncate_prompt_tokens.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"{100 * cut:.1f} % of the prompts are shorter at the server than planned.",
+            "Raise max_model_len or shorten the prompts; look for truncate_prompt_tokens.",
+            figures,
+        )
     if longer > max(16.0, 0.1 * float(np.median(planned))):
-        return warned(name, f"The server counts {longer:.0f} tokens more than planned in the median prompt.", "A chat template or another tokenizer adds them; plan with the lengths that the server counts.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"The server counts {longer:.0f} tokens more than planned in the median prompt.",
+            "A chat template or another tokenizer adds them; plan with the lengths that the server counts.",
+            figures,
+        )
     return passed(name, f"The server counts the planned lengths for {int(known.sum()):,} prompts.", figures)
 
 
@@ -130,7 +163,11 @@ def repeated(e: Evidence) -> Check:
     name = "prompts-repeated"
     if e.requests is None or e.requests.prompt_key is None:
         if e.ours:
-            return passed(name, "Prompts are drawn distinct, except for prefixes that the workload shares; prefix-hits checks this at the server.")  # fmt: skip
+            return passed(
+                name,
+                "Prompts are drawn distinct, except for prefixes that the workload shares; "
+                "prefix-hits checks this at the server.",
+            )
         return no_data(name, "The file does not say which requests sent the same prompt.")
     keys = e.requests.prompt_key
     distinct, total = len(set(keys.tolist())), len(keys)
@@ -139,7 +176,13 @@ def repeated(e: Evidence) -> Check:
     sentence = f"{total:,} requests sent {distinct:,} distinct prompts"
     remedy = "Draw distinct prompts, or declare the shared part of the prompts and measure that."
     if share < REPEATED_FAIL:
-        return failed(name, f"{sentence}, each {total / distinct:.0f} times on average: the prefix cache answers prompts that users would not repeat.", remedy, figures)  # fmt: skip
+        return failed(
+            name,
+            f"{sentence}, each {total / distinct:.0f} times on average: the prefix cache answers "
+            "prompts that users would not repeat.",
+            remedy,
+            figures,
+        )
     if share < REPEATED_WARN:
         return warned(name, f"{sentence}.", remedy, figures)
     return passed(name, f"{sentence}.", figures)

@@ -38,7 +38,13 @@ def warm_up(e: Evidence) -> Check:
     if start <= 0:
         return warned(name, "No warm-up was left out: the first requests met an empty, cold server.", remedy, figures)  # fmt: skip
     if start < span and not (e.trial and e.trial.overloaded):
-        return warned(name, f"The warm-up of {number(start)} s is shorter than the median answer of {span:.1f} s, so the server was still filling up.", remedy, figures)  # fmt: skip
+        return warned(
+            name,
+            f"The warm-up of {number(start)} s is shorter than the median answer of {span:.1f} s, "
+            "so the server was still filling up.",
+            remedy,
+            figures,
+        )
     return passed(name, f"The first {number(start)} s of the load were left out.", figures)
 
 
@@ -63,7 +69,9 @@ def steady_state(e: Evidence) -> Check:
         sentence = f"Tokens per second jumped by {100 * jump.change:+.1f} % after {float(edges[jump.block]):.0f} s"
     remedy = "Measure longer after a longer warm-up; look for heat, growing contexts or other work on the machine."
     if e.workload is not None and e.workload.arrivals.process in UNSTEADY:
-        return passed(name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures)  # fmt: skip
+        return passed(
+            name, f"{sentence}; the arrivals ({e.workload.arrivals.process}) are not meant to be steady.", figures
+        )
     if abs(found.change) > TREND_FAIL and found.p_value < 0.001:
         return failed(name, f"{sentence} (p = {number(found.p_value, 1)}): there was no steady state.", remedy, figures)
     if abs(found.change) > TREND_WARN and found.p_value < 0.01:
@@ -142,10 +150,20 @@ def quantiles(e: Evidence) -> Check:
     quoted = any(k.startswith("p99_") for k in e.quoted)
     if found is not None:
         figures[f"p99_{word.lower()}_ms_interval"] = [round(v, 2) for v in found]
-        return passed(name, f"{len(times):,} requests are enough for a p99: that of {word} is between {number(found[0])} and {number(found[1])} ms (95 % interval).", figures)  # fmt: skip
+        return passed(
+            name,
+            f"{len(times):,} requests are enough for a p99: that of {word} is between "
+            f"{number(found[0])} and {number(found[1])} ms (95 % interval).",
+            figures,
+        )
     if not quoted:
         return passed(name, f"{len(times):,} requests; no p99 is quoted.", figures)
-    return warned(name, f"{len(times):,} requests are too few for a p99, which is close to the largest value.", f"Measure at least {P99_NEEDS} requests, or quote the median and p90.", figures)  # fmt: skip
+    return warned(
+        name,
+        f"{len(times):,} requests are too few for a p99, which is close to the largest value.",
+        f"Measure at least {P99_NEEDS} requests, or quote the median and p90.",
+        figures,
+    )
 
 
 def length(e: Evidence) -> Check:
@@ -165,13 +183,33 @@ def length(e: Evidence) -> Check:
     present = inside(np.fmin(e.requests.first_token_s, e.requests.last_s), e.requests.left_s, at)
     full = float(np.quantile(present, 0.9))
     idle = float((present < 0.5 * full).mean())
-    figures = {"window_s": round(seconds, 3), "median_answer_s": round(answer, 3), "share_below_half_load": round(idle, 3)}  # fmt: skip
+    figures = {
+        "window_s": round(seconds, 3),
+        "median_answer_s": round(answer, 3),
+        "share_below_half_load": round(idle, 3),
+    }
     if seconds < 2 * answer:
-        return failed(name, f"The window of {number(seconds)} s is shorter than two answers of {answer:.1f} s.", "Measure for at least ten times the median answer.", figures)  # fmt: skip
+        return failed(
+            name,
+            f"The window of {number(seconds)} s is shorter than two answers of {answer:.1f} s.",
+            "Measure for at least ten times the median answer.",
+            figures,
+        )
     if idle > 0.25 and not e.ours:
-        return warned(name, f"For {100 * idle:.0f} % of the measured time fewer than half as many answers as at the peak were in flight (ramp-up and drain), which lowers the throughput.", "Measure throughput over the time in which the load was steady.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"For {100 * idle:.0f} % of the measured time fewer than half as many answers as at "
+            "the peak were in flight (ramp-up and drain), which lowers the throughput.",
+            "Measure throughput over the time in which the load was steady.",
+            figures,
+        )
     if seconds < 5 * answer:
-        return warned(name, f"The window of {number(seconds)} s is only {seconds / answer:.1f} times the median answer.", "Measure for at least ten times the median answer.", figures)  # fmt: skip
+        return warned(
+            name,
+            f"The window of {number(seconds)} s is only {seconds / answer:.1f} times the median answer.",
+            "Measure for at least ten times the median answer.",
+            figures,
+        )
     return passed(
         name, f"The window of {number(seconds)} s is {seconds / answer:.0f} times the median answer.", figures
     )

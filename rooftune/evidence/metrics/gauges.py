@@ -75,7 +75,7 @@ def server_metrics(ticks: Ticks, window: Window) -> dict[str, float]:
 def delta(ticks: Ticks, column: str, window: Window) -> float | None:
     """Growth of a counter over the window, interpolated between samples; None without two samples.
 
-    A counter that falls (the server was started anew) counts from zero again.
+    A counter that falls (the server was restarted) counts from zero again.
     """
     values, at = ticks.get(column), ticks.get("t_s")
     if values is None or at is None:

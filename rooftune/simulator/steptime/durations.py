@@ -14,7 +14,7 @@ def decode_seconds(step: StepTime, batch: int, context: float) -> float:
 
 
 def prefill_seconds(step: StepTime, prompt: int, batch: int = 1) -> float:
-    """Duration of the prefill of ``batch`` prompts of so many tokens, in chunks of the token budget."""
+    """Duration of the prefill of ``batch`` prompts of this many tokens, in chunks of the token budget."""
     budget, done, seconds = step.r.max_num_batched_tokens, 0, 0.0
     total = prompt * batch
     while done < total:

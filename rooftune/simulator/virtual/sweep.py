@@ -196,7 +196,8 @@ def _why(flag: str, best: SweepRow | None, rows: Sequence[SweepRow], engine: Emu
         inside, beyond = (decode_step(step, n, 200).step_ms for n in (AWQ_TILE, AWQ_TILE + 1))
         said.append(
             f"The old AWQ kernel reads all weights once for every {AWQ_TILE} rows: a step of {AWQ_TILE} sequences "
-            f"takes {inside:.1f} ms and one of {AWQ_TILE + 1} takes {beyond:.1f} ms, so a limit just above a multiple of "
+            f"takes {inside:.1f} ms and one of {AWQ_TILE + 1} takes {beyond:.1f} ms, so a limit "
+            "just above a multiple of "
             f"{AWQ_TILE} wastes most of a pass{_beyond_a_tile(best, rows)}."
         )
     return said
