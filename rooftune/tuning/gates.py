@@ -92,8 +92,7 @@ def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_vers
 def _state(name: str, value: FlagValue | None, effective: EffectiveConfig) -> str | None:
     """A phrase when the engine already does what the flag asks for, else None."""
     if name == "enforce_eager":
-        on = effective.cuda_graphs if effective.attention_backend != "CPU_ATTN" else effective.enforce_eager is False
-        return "CUDA graphs captured" if on and not value and effective.cuda_graphs else _eager_off(on, value)
+        return _eager_state(bool(value), effective)
     switches = {
         "enable_chunked_prefill": ("chunked prefill", effective.chunked_prefill),
         "enable_prefix_caching": ("prefix caching", effective.prefix_caching),
@@ -113,8 +112,13 @@ def _state(name: str, value: FlagValue | None, effective: EffectiveConfig) -> st
     return f"{name} {found}" if _plain(found) == _plain(value) else None
 
 
-def _eager_off(on: bool | None, value: FlagValue | None) -> str | None:
-    return "eager mode off" if on and not value else None
+def _eager_state(value: bool, effective: EffectiveConfig) -> str | None:
+    if value:
+        return "eager mode on" if effective.enforce_eager else None
+    if effective.cuda_graphs:
+        return "CUDA graphs captured"
+    on_cpu = effective.attention_backend == "CPU_ATTN"  # compiles without CUDA graphs
+    return "eager mode off" if on_cpu and effective.enforce_eager is False else None
 
 
 def _quantization_state(value: str, effective: EffectiveConfig) -> str | None:

@@ -6,10 +6,13 @@ import pytest
 import synthetic_run as made
 
 from rooftune.engines.server import EffectiveConfig
+from rooftune.hardware.accelerator import Capability
 from rooftune.models.catalogue import model_facts
 from rooftune.tuning.case import target_for
-from rooftune.tuning.gates import gate_effective
+from rooftune.tuning.gates import capability_gates, gate_effective, predicted_effective
+from rooftune.tuning.plan import Gate
 from rooftune.tuning.playbook import build_plan
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 def plan(version: str = "0.15.1", **capabilities: bool):  # type: ignore[no-untyped-def]
@@ -78,3 +81,107 @@ def test_all_flags_of_a_change_must_be_on() -> None:
     both = EffectiveConfig(linear_kernel="MarlinLinearKernel", cuda_graphs=True, enforce_eager=False)
     assert gate_effective(candidate, marlin, "0.15.1") == []
     assert gate_effective(candidate, both, "0.15.1")[0].verdict == "already on"
+
+
+MARLIN = EffectiveConfig(linear_kernel="MarlinLinearKernel", quantization="awq")
+STATES: list[tuple[dict[str, FlagValue | None], EffectiveConfig, str]] = [
+    ({"enable_chunked_prefill": True}, EffectiveConfig(chunked_prefill=True), "chunked prefill on"),
+    ({"enable_chunked_prefill": False}, EffectiveConfig(chunked_prefill=False), "chunked prefill off"),
+    ({"enable_chunked_prefill": False}, EffectiveConfig(chunked_prefill=True), ""),
+    ({"enable_prefix_caching": True}, EffectiveConfig(prefix_caching=True), "prefix caching on"),
+    ({"async_scheduling": True}, EffectiveConfig(async_scheduling=True), "asynchronous scheduling on"),
+    ({"async_scheduling": True}, EffectiveConfig(async_scheduling=False), ""),
+    ({"enforce_eager": False}, EffectiveConfig(cuda_graphs=True), "CUDA graphs captured"),
+    ({"enforce_eager": False}, EffectiveConfig(cuda_graphs=False, enforce_eager=False), ""),
+    ({"enforce_eager": False}, EffectiveConfig(attention_backend="CPU_ATTN", enforce_eager=False), "eager mode off"),
+    ({"enforce_eager": False}, EffectiveConfig(attention_backend="CPU_ATTN", enforce_eager=True), ""),
+    ({"enforce_eager": False}, EffectiveConfig(attention_backend="CPU_ATTN"), ""),
+    ({"enforce_eager": True}, EffectiveConfig(enforce_eager=True, cuda_graphs=False), "eager mode on"),
+    ({"enforce_eager": True}, EffectiveConfig(enforce_eager=False, cuda_graphs=True), ""),
+    ({"quantization": "awq"}, EffectiveConfig(quantization="awq"), "quantization awq"),
+    ({"quantization": "awq"}, EffectiveConfig(quantization="fp8"), ""),
+    ({"quantization": "awq"}, EffectiveConfig(), ""),
+    ({"quantization": "awq"}, MARLIN, ""),
+    ({"quantization": "awq_marlin"}, MARLIN, "the kernel MarlinLinearKernel for the linear layers"),
+    ({"quantization": "awq_marlin"}, EffectiveConfig(linear_kernel="MacheteLinearKernel"), "the kernel Machete"),
+    ({"quantization": "awq_marlin"}, EffectiveConfig(quantization="awq_marlin"), "quantization awq_marlin"),
+    ({"quantization": "awq_marlin"}, EffectiveConfig(quantization="awq"), ""),
+    ({"quantization": "awq_marlin"}, EffectiveConfig(quantization="a"), ""),
+    ({"speculative_config": {"method": "ngram"}}, EffectiveConfig(speculative="ngram"), "speculative decoding"),
+    ({"speculative_config": {"method": "ngram"}}, EffectiveConfig(speculative="eagle"), ""),
+    ({"speculative_config": None}, EffectiveConfig(), ""),
+    ({"kv_cache_dtype": "fp8_e4m3"}, EffectiveConfig(kv_cache_dtype="fp8"), "kv_cache_dtype fp8"),
+    ({"dtype": "half"}, EffectiveConfig(dtype="float16"), "dtype float16"),
+    ({"max_num_seqs": 8}, EffectiveConfig(max_num_seqs=8), "max_num_seqs 8"),
+    ({"max_num_seqs": 8}, EffectiveConfig(max_num_seqs=16), ""),
+    ({"max_num_seqs": None}, EffectiveConfig(max_num_seqs=16), ""),
+    ({}, MARLIN, ""),
+]
+
+
+@pytest.mark.parametrize(("change", "effective", "phrase"), STATES)
+def test_the_gate_is_closed_only_by_what_the_engine_reports(
+    change: dict[str, FlagValue | None], effective: EffectiveConfig, phrase: str
+) -> None:
+    candidate = plan().candidate("chunked-prefill").model_copy(update={"change": change})
+    found = gate_effective(candidate, effective, "0.15.1")
+    if phrase:
+        assert found[0].reason.startswith(f"vLLM 0.15.1 reports {phrase}")
+    else:
+        assert found == []
+
+
+def test_the_version_that_the_engine_reports_is_quoted() -> None:
+    candidate = plan().candidate("chunked-prefill")
+    effective = EffectiveConfig(engine_version="0.15.2", chunked_prefill=True)
+    assert gate_effective(candidate, effective, "0.15.1")[0].reason.startswith("vLLM 0.15.2 reports")
+
+
+def predicted(config: EngineConfig, *, version: str = "0.15.1", **accelerator: object) -> EffectiveConfig:
+    hardware = made.hardware(version)
+    hardware = hardware.model_copy(update={"accelerator": hardware.accelerator.model_copy(update=accelerator)})
+    return predicted_effective(config, hardware, model_facts("llama-2-7b", quantization="awq"), version)
+
+
+def test_the_prediction_follows_the_flags() -> None:
+    plain = predicted(EngineConfig(model="m"))
+    assert (plain.chunked_prefill, plain.prefix_caching, plain.enforce_eager) == (True, True, False)
+    off = EngineConfig(model="m", enable_chunked_prefill=False, enable_prefix_caching=False, enforce_eager=True)
+    found = predicted(off)
+    assert (found.chunked_prefill, found.prefix_caching, found.enforce_eager) == (False, False, True)
+    assert (plain.cuda_graphs, found.cuda_graphs) == (True, False)
+    on = EngineConfig(model="m", enable_chunked_prefill=True, enable_prefix_caching=True)
+    assert (predicted(on).chunked_prefill, predicted(on).prefix_caching) == (True, True)
+
+
+def test_nothing_is_predicted_for_a_gpu_of_unknown_generation_or_a_backend_that_does_not_run() -> None:
+    known = predicted(EngineConfig(model="m"))
+    assert known.attention_backend
+    assert known.linear_kernel
+    unknown = predicted(EngineConfig(model="m"), compute_capability=None)
+    assert unknown.attention_backend is None
+    assert unknown.linear_kernel is None
+    cpu = predicted(EngineConfig(model="m"), kind="cpu", compute_capability=None)
+    assert cpu.attention_backend == "CPU_ATTN"
+    assert cpu.linear_kernel is None
+    assert predicted(EngineConfig(model="m", attention_backend="FLASH_ATTN")).attention_backend is None, "a T4"
+
+
+def test_a_capability_is_named_once() -> None:
+    def gate(name: str, reason: str) -> Gate:
+        capability = Capability(id="x", name=name, available=False, reason=reason)
+        hardware = made.hardware().model_copy(update={"capabilities": [capability]})
+        return capability_gates(["x"], [], hardware)[0]
+
+    assert gate("FP8", "fp8 needs 8.9").reason == "fp8 needs 8.9"
+    assert gate("FP8", "needs 8.9").reason == "FP8: needs 8.9"
+
+
+def test_one_of_several_capabilities_is_enough() -> None:
+    def gates(**available: bool) -> list[Gate]:
+        found = [Capability(id=k, name=k, available=v, reason=f"{k} is missing") for k, v in available.items()]
+        return capability_gates([], ["a", "b"], made.hardware().model_copy(update={"capabilities": found}))
+
+    assert gates(a=False, b=True) == []
+    assert gates(c=False) == []
+    assert [g.reason for g in gates(a=False, b=False)] == ["a is missing; b is missing"]
