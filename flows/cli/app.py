@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from flows.cli import (
     audit,
     calibrate,
+    capacity,
     command_log,
     load,
     optimize,
@@ -79,7 +80,14 @@ def root(
 
 
 PANELS = {
-    "Measure and tune": (probe.probe, plan.plan, optimize.optimize, load.load, workloads.workloads),
+    "Measure and tune": (
+        probe.probe,
+        plan.plan,
+        optimize.optimize,
+        capacity.capacity,
+        load.load,
+        workloads.workloads,
+    ),
     "Predict and simulate (no GPU needed)": (
         predict.predict,
         steptime.steptime,

@@ -26,11 +26,6 @@ ModelName = Annotated[
     str | None, Option("--model", help="Model name to send. Needed when the server has several models.")
 ]
 GpuNote = Annotated[str | None, Option("--gpu", help="Accelerator of the server, for the record.")]
-Prompts = Annotated[
-    str | None, Option("--prompts", help="tokens (exact lengths), or text for servers that reject token ids.")
-]
-VocabSize = Annotated[int | None, Option("--vocab-size", min=16, help="Draw token ids below this number.")]
-RequestTimeout = Annotated[float, Option("--request-timeout", min=1, help="Seconds after which a request fails.")]
 Save = Annotated[
     Path | None, Option("--save", help="Folder to keep requests.parquet, ticks.parquet, trial.json ... in.")
 ]
@@ -45,9 +40,9 @@ def load(
     gpu: GpuNote = None,
     drain: options.Drain = None,
     client_processes: options.ClientProcesses = None,
-    prompts: Prompts = None,
-    vocab_size: VocabSize = None,
-    request_timeout: RequestTimeout = 600.0,
+    prompts: options.Prompts = None,
+    vocab_size: options.VocabSize = None,
+    request_timeout: options.RequestTimeout = 600.0,
     save: Save = None,
     as_json: options.Json = False,
 ) -> None:

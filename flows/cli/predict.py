@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,15 @@ from flows.cli.metric_rows import metric_rows
 from flows.inputs import options
 from flows.inputs.flat import flat_command
 from flows.inputs.parameters import ServerOptions, WorkloadOptions
-from rooftune.formatting import rate
+from rooftune.formatting import number, rate
 
 if TYPE_CHECKING:
+    from flows.inputs.targets import EmulatedServer
+    from rooftune.simulator.virtual.capacity import PredictedCapacity
     from rooftune.simulator.virtual.predict import Prediction
+    from rooftune.workloads.spec import Workload
+
+LIMITS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL", "queue": "its queue"}
 
 BESIDES_METRICS = (
     "bottleneck",
@@ -86,13 +92,43 @@ def predict(
         seed=changes.seed,
         calibration=opened(chosen.calibration),
     )
+    carries = _capacity(load, chosen)
     if as_json:
-        terminal.print_json({**found.metrics, "workload": load.name, **description(chosen), **_rest(found)})
+        about = {"workload": load.name, **description(chosen), **_rest(found)}
+        terminal.print_json({**found.metrics, **about, "capacity": asdict(carries) if carries else None})
         return
     print(heading(load.name, chosen))
     terminal.table(["Metric", "Predicted", ""], metric_rows(found.metrics), right=(1,))
-    for line in _sentences(found):
+    for line in [*_capacity_sentence(carries), *_sentences(found)]:
         print(line)
+
+
+def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | None:
+    """The rate that the server carries within the SLO; None without an SLO or a rate to vary."""
+    from rooftune.errors import InputError
+    from rooftune.simulator.calibration.files import opened
+    from rooftune.simulator.virtual.capacity import capacity, sample
+    from rooftune.simulator.virtual.predict import engine_of
+
+    try:
+        drawn = sample(load)
+    except InputError:
+        return None
+    engine = engine_of(
+        server.gpu, server.model, server.engine_version, server.flags, calibration=opened(server.calibration)
+    )
+    return capacity(engine, drawn)
+
+
+def _capacity_sentence(found: PredictedCapacity | None) -> list[str]:
+    if found is None:
+        return []
+    name = LIMITS[found.limited_by]
+    if found.rate_per_s <= 0:
+        times = number(found.ratio_at_low_load, 2)
+        return [f"Capacity: none, because even a lone request takes {times} times its limit of {name} (simulated)."]
+    carries = rate(found.rate_per_s, "request", 3)
+    return [f"Capacity: it carries about {carries} within the SLO, limited by {name} (simulated)."]
 
 
 def _rest(found: Prediction) -> dict[str, Any]:

@@ -59,6 +59,14 @@ Seed = Annotated[int | None, Option("--seed", help="Seed of the workload; the sa
 Duration = Annotated[float | None, Option("--duration", help="Override the workload's measured window, in seconds.")]
 Warmup = Annotated[float | None, Option("--warmup", help="Override the workload's warm-up, in seconds.")]
 Rate = Annotated[float | None, Option("--rate", help="Override the workload's request rate, in requests per second.")]
+Slo = Annotated[
+    list[str] | None,
+    Option(
+        "--slo",
+        metavar="LIMIT=VALUE",
+        help="A limit of the SLO: --slo ttft_ms=500, tpot_ms, e2el_ms (none removes it), share=0.95. Repeatable.",
+    ),
+]
 Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")]
 Artifacts = Annotated[str, Option("--artifacts", help="Folder to write runs to.")]
 Playbook = Annotated[
@@ -79,6 +87,25 @@ Budget = Annotated[
 ClientProcesses = Annotated[
     int | None, Option("--client-processes", min=1, help="Number of client processes. Default: as the rate needs.")
 ]
+CapacityBudget = Annotated[
+    str | None,
+    Option("--budget", help="Real time of load after which no further step begins: 10m, 90s. Default: no limit."),
+]
+Precision = Annotated[
+    str, Option("--precision", help="Half width of the interval at which the measurement ends, such as 5%.")
+]
+Per = Annotated[
+    str, Option("--per", help="What the capacity counts: rate (requests/s). Users in a closed loop are not there yet.")
+]
+Save = Annotated[
+    str | None,
+    Option("--save", metavar="FOLDER", help="Folder for the steps; a measurement that it holds is continued."),
+]
+Prompts = Annotated[
+    str | None, Option("--prompts", help="tokens (exact lengths), or text for servers that reject token ids.")
+]
+VocabSize = Annotated[int | None, Option("--vocab-size", min=16, help="Draw token ids below this number.")]
+RequestTimeout = Annotated[float, Option("--request-timeout", min=1, help="Seconds after which a request fails.")]
 ReadyTimeout = Annotated[
     float | None, Option("--ready-timeout", min=1, help="Longest wait until a server is ready, in seconds.")
 ]

@@ -36,6 +36,31 @@ class WorkloadOptions:
     warmup_s: options.Warmup = None
     rate_per_s: options.Rate = None
     seed: options.Seed = None
+    slo: options.Slo = None
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """Changes to a workload whose duration the measurement decides."""
+
+    rate_per_s: options.Rate = None
+    seed: options.Seed = None
+    slo: options.Slo = None
+
+
+@dataclass(frozen=True)
+class CapacityOptions:
+    """How a capacity is measured, and how long that may take."""
+
+    precision: options.Precision = "5%"
+    budget: options.CapacityBudget = None
+    per: options.Per = "rate"
+    time_scale: options.TimeScale = None
+    client_processes: options.ClientProcesses = None
+    ready_timeout_s: options.ReadyTimeout = None
+    prompts: options.Prompts = None
+    vocab_size: options.VocabSize = None
+    request_timeout_s: options.RequestTimeout = 600.0
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flows.inputs.parameters import WorkloadOptions
-from rooftune.errors import InputError
+from rooftune.errors import InputError, nearest
 from rooftune.workloads.load import as_workload, load_workload
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import Slo, Workload
 
 
 def changed_workload(name: str, changes: WorkloadOptions | None = None, *, drain_s: float | None = None) -> Workload:
-    """The workload of that name, with durations, seed and rate replaced where a value is given.
+    """The workload of that name, with durations, seed, rate and limits of the SLO replaced where a value is given.
 
     Raises:
         InputError: there is no such workload, a value is out of range, or the arrivals have no rate.
@@ -21,6 +21,8 @@ def changed_workload(name: str, changes: WorkloadOptions | None = None, *, drain
         if value is not None:
             _check_length(field, value)
             content[field] = value
+    if changes.slo:
+        content["slo"].update(slo_limits(changes.slo))
     if changes.seed is not None:
         content["seed"] = changes.seed
     if changes.rate_per_s is not None:
@@ -31,6 +33,28 @@ def changed_workload(name: str, changes: WorkloadOptions | None = None, *, drain
             raise InputError(f"arrivals of {workload.name} ({process}) have no rate; run without --rate.")
         content["arrivals"]["rate_per_s"] = changes.rate_per_s
     return as_workload(content, f"{workload.name} with these options")
+
+
+def slo_limits(words: list[str]) -> dict[str, float | None]:
+    """Limits of an SLO as users write them: ``ttft_ms=500``; ``none`` removes a limit. Commas separate several.
+
+    Raises:
+        InputError: an unknown limit, or a value that is not a number.
+    """
+    found: dict[str, float | None] = {}
+    for word in ",".join(words).split(","):
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if name not in Slo.model_fields or not equals:
+            known = list(Slo.model_fields)
+            raise InputError(f"--slo takes LIMIT=VALUE, not {word!r}{nearest(name, known)}; known: {', '.join(known)}.")
+        if value.lower() == "none" and name != "share":
+            found[name] = None
+            continue
+        try:
+            found[name] = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            raise InputError(f"--slo {name} needs a number, not {value!r}.") from None
+    return found
 
 
 def _check_length(field: str, value: float) -> None:

@@ -10,9 +10,11 @@ from rooftune.capacity.curve import PredictedResponse
 from rooftune.capacity.errors_bracket import errors_bracket
 from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.measured_step import StepRecord
+from rooftune.capacity.reference import FASTEST, SLOWEST
 from rooftune.capacity.reference_server import ReferenceServer
 from rooftune.capacity.replicas import replicas_for, usd_per_million
 from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests
+from rooftune.evidence.audit.ladder import LadderContext, LadderStep, audit_ladder
 from rooftune.simulator.virtual.predict import EmulatedEngine
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Burst, Workload
@@ -54,23 +56,23 @@ class Interval:
     half: float | None = None
 
 
-def interval_of(found: CapacityEstimate | None, records: Sequence[StepRecord]) -> Interval:
+def interval_of(records: Sequence[StepRecord], outcome: Outcome) -> Interval:
     """The estimate with its interval, or the bracket where errors limit the server."""
-    bracket = errors_bracket(records)
+    found, lone, bracket = outcome.found, outcome.lone, errors_bracket(records)
+    if lone is not None and lone.breaks:
+        return Interval(0.0)
     if bracket.broken_per_s is not None and (found is None or found.high_per_s > bracket.broken_per_s):
         low = bracket.carried_per_s or 0.0
         return Interval(low, low, bracket.broken_per_s)
-    if found is None:
+    if found is None or found.rate_per_s <= 0:
         return Interval(None)
-    if found.rate_per_s <= 0:
-        return Interval(0.0)
     return Interval(found.rate_per_s, found.low_per_s, found.high_per_s, LEVEL, found.half)
 
 
 def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome) -> CapacityResult:
     """The answer, with the reference's response at the speed that was measured."""
     found, workload = outcome.found, subject.workload
-    quoted = interval_of(found, records)
+    quoted = interval_of(records, outcome)
     price = subject.server.price
     hourly = price.usd_per_hour if price else None
     each = requests_per_arrival(workload)
@@ -83,7 +85,7 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         asked = float(getattr(workload.arrivals, "rate_per_s", 0.0))
         replicas = replicas_for(asked, quoted.rate_per_s, quoted.low_per_s, response, hourly, tokens)
     cost = usd_per_million(hourly, quoted.rate_per_s * tokens) if hourly and tokens and quoted.rate_per_s else None
-    return CapacityResult(
+    result = CapacityResult(
         workload=workload,
         url=subject.url,
         model=subject.model,
@@ -114,6 +116,39 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         curve=measured_curve(records),
         predicted_curve=curve,
     )
+    return result.model_copy(update={"checks": audit_ladder(ladder_of(records), _context(workload, quoted))})
+
+
+def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
+    """The steps as their audit looks at them."""
+    cut = [0, *(r.census.cut for r in records)]
+    return [
+        LadderStep(
+            number=r.number,
+            rate_per_s=r.rate_per_s,
+            seed=r.workload.seed,
+            started_at=r.started_at,
+            idle=r.start.idle,
+            present=r.start.present,
+            settle_s=r.workload.warmup_s,
+            window_s=r.workload.duration_s,
+            answer_s=r.latencies["median_e2el_ms"] / 1000 if "median_e2el_ms" in r.latencies else None,
+            requests=r.requests,
+            attainment=r.attainment,
+            log_speed=math.log(r.speed) if r.speed else None,
+            log_ratio=_log_ratio(r),
+            send_lag_p99_s=r.send_lag_p99_ms / 1000,
+            answer_tokens=r.output_tokens,
+            planned_tokens=r.planned_output_tokens,
+            cut_before=before,
+        )
+        for r, before in zip(records, cut, strict=False)
+    ]
+
+
+def _context(workload: Workload, quoted: Interval) -> LadderContext:
+    limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
+    return LadderContext(workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST)
 
 
 def measured_curve(records: Sequence[StepRecord]) -> list[CurvePoint]:
@@ -151,19 +186,19 @@ def mean_output_tokens(records: Sequence[StepRecord]) -> float | None:
 
 def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneRequests | None) -> str:
     """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge."""
-    if lone is not None and lone.ratio is not None and lone.ratio > 1:
+    if lone is not None and lone.breaks:
         return lone.limit
     if quoted.rate_per_s is not None and quoted.level is None and quoted.high_per_s is not None:
         return "errors"
     known = [r for r in records if not r.errors_break]
     if not known:
         return ""
-    nearest = min(known, key=_distance)
+    nearest = min(known, key=lambda r: abs(_log_ratio(r)))
     ratios = {name: ratio for name, ratio in nearest.by_limit.items() if ratio is not None}
     return max(ratios, key=lambda name: ratios[name]) if ratios else "queue"
 
 
-def _distance(record: StepRecord) -> float:
-    """How far a step is from the edge of the SLO, in the logarithm of its ratio."""
+def _log_ratio(record: StepRecord) -> float:
+    """Logarithm of a step's SLO ratio: 0 at the edge of the SLO, infinite where it is not determined."""
     ratio = record.quantiles.get(str(record.workload.slo.share))
-    return abs(math.log(max(ratio, 1e-9))) if ratio is not None else math.inf
+    return math.log(max(ratio, 1e-9)) if ratio is not None else math.inf

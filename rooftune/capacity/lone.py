@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from rooftune.capacity.measured_step import slo_ratios_of
 from rooftune.capacity.result import LoneRequests
+from rooftune.capacity.steps import Floats
 from rooftune.evidence.records.parquet_files import read_requests
 from rooftune.runfolder import TrialFolder
 from rooftune.workloads.spec import Closed, Workload
@@ -17,6 +19,14 @@ REQUESTS = 20
 LONGEST_S = 600.0
 NUMBER = 900
 """Number of the step in which they are sent."""
+
+
+@dataclass(frozen=True)
+class LoneTimes:
+    """Medians of requests sent one at a time, seconds; None where they are not known."""
+
+    ttft_s: float | None
+    tpot_s: float | None
 
 
 def lone_workload(workload: Workload, answer_s: float, seed: int) -> Workload:
@@ -52,7 +62,26 @@ def lone_requests(folder: TrialFolder, workload: Workload) -> LoneRequests:
     return LoneRequests(
         requests=len(r),
         attainment=float((worst <= 1).mean()),
+        share=workload.slo.share,
         limit=limit,
         ratio=at_share[limit] if math.isfinite(at_share[limit]) else None,
         median_ratio=middle if math.isfinite(middle) else None,
     )
+
+
+def lone_times(folder: TrialFolder) -> LoneTimes:
+    """How long a prompt and a token took.
+
+    Raises:
+        RooftuneError: requests.parquet is missing, empty or cut.
+    """
+    r = read_requests(folder.requests)
+    done = r.status == "completed"
+    tokens = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
+    each = (r.last_s - r.first_token_s) / np.maximum(tokens - 1, 1)
+    return LoneTimes(_median((r.first_token_s - r.scheduled_s)[done]), _median(each[done & (tokens > 1)]))
+
+
+def _median(values: Floats) -> float | None:
+    known = values[np.isfinite(values) & (values > 0)]
+    return float(np.median(known)) if len(known) else None

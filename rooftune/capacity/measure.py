@@ -7,81 +7,33 @@ goes on after the last step that has one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-import shutil
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from rooftune.capacity.answer import Outcome, Subject, result_of
 from rooftune.capacity.errors_bracket import errors_bracket
 from rooftune.capacity.estimate import CapacityEstimate, estimate
-from rooftune.capacity.idle import wait_idle
 from rooftune.capacity.listener import CapacityListener, measurement_plan
 from rooftune.capacity.lone import NUMBER as LONE
 from rooftune.capacity.lone import lone_requests, lone_workload
-from rooftune.capacity.measured_step import STEP, MeasuredStep, StepRecord, StepStart, read_step, step_folder
+from rooftune.capacity.measured_step import STEP, MeasuredStep, StepRecord, read_step, step_folder
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.reference_server import ReferenceServer
 from rooftune.capacity.result import CapacityResult, LoneRequests
 from rooftune.capacity.search import Ended, NextStep, Precision, next_step
+from rooftune.capacity.step_load import ClientSettings, Died, Loadable, StepLoader
 from rooftune.capacity.steps import Step, workload_at
 from rooftune.errors import EngineError, InputError, RooftuneError
 from rooftune.files import read_model, write_json
-from rooftune.loadgen.client import run_load
-from rooftune.loadgen.summary import LoadOptions, LoadSummary
-from rooftune.runfolder import TrialFolder
-from rooftune.workloads.draw import draw
+from rooftune.formatting import number
 from rooftune.workloads.spec import Workload
 
-MEASUREMENT, CAPACITY, ORDER = "measurement.json", "capacity.json", "order.json"
-STALL_FACTOR, STALL_S = 3.0, 120.0
-"""A load that takes this many times as long as it may, and this many real seconds more, has stalled."""
-RETRY_SEED = 100
-"""Added to the seed of a step that is made again, so that its prompts are fresh."""
-Died = Callable[[], Awaitable[EngineError | None]]
-
-
-class Loadable(Protocol):
-    """A running server, as ``ServerInfo`` describes it."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def vocab_size(self) -> int | None: ...
-    @property
-    def time_scale(self) -> float: ...
-    @property
-    def simulated(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class ClientSettings:
-    """How the load generator sends; None = its default."""
-
-    processes: int | None = None
-    prompt_format: str | None = None
-    vocab_size: int | None = None
-    request_timeout_s: float | None = None
-
-    def options(self, server: Loadable, workload: Workload) -> LoadOptions:
-        """The options of a load."""
-        named = {"processes": self.processes, "prompt_format": self.prompt_format, "vocab_size": self.vocab_size,
-                 "request_timeout_s": self.request_timeout_s}  # fmt: skip
-        known = {
-            "url": server.url,
-            "model": server.model,
-            "endpoint": workload.endpoint,
-            "vocab_size": server.vocab_size,
-            "time_scale": server.time_scale,
-        }
-        return LoadOptions.model_validate({**known, **{k: v for k, v in named.items() if v is not None}})
+MEASUREMENT, CAPACITY = "measurement.json", "capacity.json"
+BY_THE_USER = "it was stopped by the user"
 
 
 class Measurement(BaseModel):
@@ -93,13 +45,6 @@ class Measurement(BaseModel):
     model: str
     reference: ReferenceServer
     seed: int
-
-
-class StepOrder(BaseModel):
-    """A step that has begun. Content of order.json."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    attempt: int
 
 
 class Stopped(RooftuneError):
@@ -120,6 +65,7 @@ async def measure_capacity(
     client: ClientSettings | None = None,
     died: Died | None = None,
     stop: asyncio.Event | None = None,
+    lone: LoneRequests | None = None,
 ) -> CapacityResult:
     """Measure how much of a workload a running server carries within its SLO. Writes capacity.json into ``folder``.
 
@@ -129,6 +75,7 @@ async def measure_capacity(
         seed: of the requests. Each step draws its own from it. None = a new one, or that of the measurement to resume.
         died: says whether the server has ended, and why; asked after every step.
         stop: ends the measurement when it is set. The step in progress is discarded.
+        lone: what requests see one at a time, if that was measured before.
 
     Raises:
         InputError: the workload has no SLO or no rate to vary, or ``folder`` holds another measurement.
@@ -136,19 +83,20 @@ async def measure_capacity(
         Stopped: ``stop`` was set before the first step ended.
     """
     made = await asyncio.to_thread(reference.reference, workload)
-    begun = _begun(folder, Measurement(workload=workload, model=server.model, reference=reference,
-                                       seed=seed if seed is not None else secrets.randbelow(10**9)), seed)  # fmt: skip
-    run = _Run(server, made, precision, folder, begun.seed, listener or CapacityListener(),
-               client or ClientSettings(), died, stop or asyncio.Event())  # fmt: skip
+    new = Measurement(workload=workload, model=server.model, reference=reference,
+                      seed=seed if seed is not None else secrets.randbelow(10**9))  # fmt: skip
+    begun = _begun(folder, new, seed)
+    heard = listener or CapacityListener()
+    loader = StepLoader(server, folder, client or ClientSettings(), heard, died, stop or asyncio.Event())
     plan = await asyncio.to_thread(measurement_plan, made)
-    run.listener.planned(plan)
+    heard.planned(plan)
+    run = _Run(made, precision, loader, begun.seed, lone)
     outcome = await run.to_the_end()
-    records = [s.record for s in run.steps]
-    if not records:
+    if not run.steps and outcome.lone is None:
         raise Stopped("stopped before the first step ended; nothing is known yet, and nothing is left running.")
     subject = Subject(workload, server.url, server.model, server.simulated, server.time_scale, reference, made.engine,
                       plan.predicted_per_s)  # fmt: skip
-    result = await asyncio.to_thread(result_of, subject, records, outcome)
+    result = await asyncio.to_thread(result_of, subject, run.records, outcome)
     write_json(folder / CAPACITY, result.model_dump(mode="json"))
     return result
 
@@ -172,22 +120,11 @@ class _Run:
     """One measurement while it runs."""
 
     def __init__(
-        self,
-        server: Loadable,
-        reference: Reference,
-        precision: Precision,
-        folder: Path,
-        seed: int,
-        listener: CapacityListener,
-        client: ClientSettings,
-        died: Died | None,
-        stop: asyncio.Event,
+        self, reference: Reference, precision: Precision, loader: StepLoader, seed: int, lone: LoneRequests | None
     ) -> None:
-        self.server, self.reference, self.precision, self.folder = server, reference, precision, folder
-        self.seed, self.listener, self.client, self.died, self.stop = seed, listener, client, died, stop
+        self.reference, self.precision, self.loader, self.seed, self.lone = reference, precision, loader, seed, lone
         self.steps: list[MeasuredStep] = []
         self.found: CapacityEstimate | None = None
-        self.lone: LoneRequests | None = None
 
     @property
     def records(self) -> list[StepRecord]:
@@ -195,22 +132,29 @@ class _Run:
 
     async def to_the_end(self) -> Outcome:
         """Step after step, beginning with those that the folder has."""
+        if self.lone is not None and self.lone.breaks:
+            return Outcome(None, "even a lone request breaks the SLO", True, lone=self.lone)
         await self._resume()
         while True:
             order = await asyncio.to_thread(self._next)
-            if self.stop.is_set():
-                return Outcome(self.found, "it was stopped by the user", False, stopped=True)
+            if self.loader.stop.is_set():
+                return self._outcome(BY_THE_USER, precise=False)
             if isinstance(order, Ended):
-                if self.found is not None and self.found.rate_per_s <= 0:
-                    await self._lone()
-                return Outcome(self.found, order.reason, order.precise, lone=self.lone)
+                break
             if not await self._step(order):
-                return Outcome(self.found, "it was stopped by the user", False, stopped=True)
+                return self._outcome(BY_THE_USER, precise=False)
+        if self.found is not None and self.found.rate_per_s <= 0 and self.lone is None:
+            await self._lone()
+        return self._outcome(order.reason, precise=order.precise)
+
+    def _outcome(self, reason: str, *, precise: bool) -> Outcome:
+        return Outcome(self.found, reason, precise, stopped=reason == BY_THE_USER, lone=self.lone)
 
     async def _resume(self) -> None:
         """Take over the steps that were completed before."""
-        while (step_folder(self.folder, len(self.steps)).path / STEP).is_file():
-            files = step_folder(self.folder, len(self.steps))
+        folder = self.loader.folder
+        while (step_folder(folder, len(self.steps)).path / STEP).is_file():
+            files = step_folder(folder, len(self.steps))
             kept = read_model(files.path / STEP, StepRecord)
             try:
                 found = read_step(files, kept.workload, kept.number, kept.reason, kept.start)
@@ -218,12 +162,26 @@ class _Run:
                 break
             await self._add(found, kept=True)
 
+    async def _step(self, order: NextStep) -> bool:
+        """Make one step; False where it was stopped."""
+        number = len(self.steps)
+        self.loader.listener.step(number, order)
+        loaded = await self.loader.load(number, order.workload)
+        if loaded is None:
+            return False
+        found = await asyncio.to_thread(
+            read_step, loaded.files, loaded.workload, number, order.reason, loaded.start
+        )  # fmt: skip
+        _check_answered(found.record, self.loader.server.url)
+        await self._add(found, kept=False)
+        return True
+
     async def _add(self, found: MeasuredStep, *, kept: bool) -> None:
         found = await asyncio.to_thread(self._judged, found)
         self.steps.append(found)
-        files = step_folder(self.folder, found.record.number)
+        files = step_folder(self.loader.folder, found.record.number)
         write_json(files.path / STEP, found.record.model_dump(mode="json"))
-        self.listener.measured(found.record, self.found, kept)
+        self.loader.listener.measured(found.record, self.found, kept)
 
     def _judged(self, found: MeasuredStep) -> MeasuredStep:
         """The step with its speed; updates the estimate."""
@@ -236,43 +194,41 @@ class _Run:
         return found
 
     def _usable(self) -> list[Step]:
+        """Steps whose latencies show the server's speed."""
         return [s.step for s in self.steps if not s.record.errors_break]
 
     def _next(self) -> NextStep | Ended:
         """The next step: as the search has it, unless errors of the server leave no room for it."""
         bracket, usable = errors_bracket(self.records), self._usable()
         if bracket.broken_per_s is None:
-            return self._affordable(self._ordered(usable))
-        between = f"errors break the SLO from {bracket.broken_per_s:.3g} requests/s"
+            return self._affordable(self._searched(usable))
         if bracket.hopeless:
             return Ended("the server fails or refuses requests at every rate that was tried", False)
         if usable:
-            order = self._ordered(usable)
-            if isinstance(order, Ended):
-                return order
-            if bracket.allows(order.rate_per_s):
+            order = self._searched(usable)
+            if isinstance(order, Ended) or bracket.allows(order.rate_per_s):
                 return self._affordable(order)
+        reason = f"errors break the SLO from {number(bracket.broken_per_s)} requests/s"
         if bracket.narrow:
-            return Ended(between, False)
+            return Ended(reason, False)
         if len(self.steps) >= self.precision.most_steps:
             return Ended(f"{len(self.steps)} steps were made", False)
-        return self._affordable(self._at(bracket.middle(), between))
+        return self._affordable(self._at(bracket.middle(), reason))
 
-    def _ordered(self, usable: list[Step]) -> NextStep | Ended:
+    def _searched(self, usable: Sequence[Step]) -> NextStep | Ended:
+        """What the search says, with a seed that no step had."""
         order = next_step(self.reference, usable, self.precision, seed=self.seed, found=self.found)
-        if isinstance(order, Ended) or len(usable) == len(self.steps):
+        if isinstance(order, Ended):
             return order
-        return replace(order, workload=order.workload.model_copy(update={"seed": self._step_seed(len(self.steps))}))
+        return replace(order, workload=order.workload.model_copy(update={"seed": self._step_seed()}))
 
     def _at(self, rate_per_s: float, reason: str) -> NextStep:
         shape = self.reference.shape(self.found.speed if self.found is not None else 1.0)
-        number = len(self.steps)
-        return NextStep(
-            workload_at(self.reference.workload, rate_per_s, shape, self._step_seed(number)), rate_per_s, reason
-        )  # fmt: skip
+        workload = workload_at(self.reference.workload, rate_per_s, shape, self._step_seed())
+        return NextStep(workload, rate_per_s, reason)
 
-    def _step_seed(self, number: int) -> int:
-        return self.seed * 1_000 + number
+    def _step_seed(self) -> int:
+        return self.seed * 1_000 + len(self.steps)
 
     def _affordable(self, order: NextStep | Ended) -> NextStep | Ended:
         """The order, or the end where the time that is left is too short for it."""
@@ -283,85 +239,14 @@ class _Run:
             return Ended("the time that is left is too short for another step", False)
         return order
 
-    async def _step(self, order: NextStep) -> bool:
-        """Make one step; False where it was stopped."""
-        number = len(self.steps)
-        self.listener.step(number, order)
-        start = await self._load(number, order.workload)
-        if start is None:
-            return False
-        files = step_folder(self.folder, number)
-        sent = read_model(files.path / "workload.json", Workload)
-        found = await asyncio.to_thread(read_step, files, sent, number, order.reason, start)
-        _check_answered(found.record, self.server.url)
-        await self._add(found, kept=False)
-        return True
-
     async def _lone(self) -> None:
         """Send requests one at a time, to see what the server does without load."""
         speed = self.found.speed if self.found is not None else 1.0
         shape = await asyncio.to_thread(self.reference.shape, speed)
-        workload = lone_workload(self.reference.workload, shape.settle_s, self._step_seed(LONE))
-        if await self._load(LONE, workload) is not None:
-            self.lone = await asyncio.to_thread(lone_requests, step_folder(self.folder, LONE), workload)
-
-    async def _load(self, number: int, workload: Workload) -> StepStart | None:
-        """Wait until the server is idle, and load it; None where it was stopped."""
-        files = step_folder(self.folder, number)
-        workload = self._attempt(files, workload)
-        start = await wait_idle(self.server.url)
-        if start.idle is False:
-            self.listener.waiting(f"the server still has {start.present:.0f} requests of its own or of others")
-        plan = await asyncio.to_thread(draw, workload)
-        options = self.client.options(self.server, workload)
-        loading = asyncio.create_task(run_load(workload, plan, options, files, progress=self.listener.load))
-        try:
-            ended = await self._or_stopped(loading, workload)
-        finally:
-            if not loading.done():
-                loading.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await loading
-        if not ended:
-            return None
-        await self._check_alive()
-        return start
-
-    def _attempt(self, files: TrialFolder, workload: Workload) -> Workload:
-        """The workload with fresh requests where the step was begun before; its folder is emptied."""
-        attempt = 0
-        with contextlib.suppress(RooftuneError):
-            attempt = read_model(files.path / ORDER, StepOrder).attempt + 1
-        shutil.rmtree(files.path, ignore_errors=True)
-        workload = workload.model_copy(update={"seed": workload.seed + RETRY_SEED * attempt})
-        write_json(files.path / ORDER, StepOrder(attempt=attempt).model_dump())
-        write_json(files.path / "workload.json", workload.model_dump(mode="json"))
-        return workload
-
-    async def _or_stopped(self, loading: asyncio.Task[LoadSummary], workload: Workload) -> bool:
-        """Whether the load ended before the measurement was stopped.
-
-        Raises:
-            EngineError: it took far too long.
-        """
-        longest = (workload.total_s + workload.drain_s) / self.server.time_scale
-        limit = STALL_FACTOR * longest + STALL_S
-        stopping = asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait([loading, stopping], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-        if loading.done():
-            loading.result()
-            return True
-        if not self.stop.is_set():
-            raise EngineError(f"the load did not end within {limit:.0f} s; the server has stalled.", "stall")
-        return False
-
-    async def _check_alive(self) -> None:
-        dead = await self.died() if self.died is not None else None
-        if dead is not None:
-            raise dead
+        workload = lone_workload(self.reference.workload, shape.settle_s, self.seed * 1_000 + LONE)
+        loaded = await self.loader.load(LONE, workload)
+        if loaded is not None:
+            self.lone = await asyncio.to_thread(lone_requests, loaded.files, loaded.workload)
 
 
 def _check_answered(record: StepRecord, url: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.reference import Reference
-from rooftune.engines.server import EffectiveConfig
 from rooftune.engines.target import CalibrationFile, Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Price
@@ -17,14 +16,6 @@ from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of, too_lo
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
-
-STAND_IN_VERSION = "0.32.0"
-"""vLLM version of a stand-in whose server does not report one."""
-STAND_IN_GPUS = ("L4", "A100-80", "H200")
-"""Accelerators of a stand-in; the first on which the model and the workload fit is taken."""
-STAND_IN_MODEL = "llama-3.1-8b"
-REPORTED = ("max_model_len", "max_num_seqs", "max_num_batched_tokens")
-"""Limits that a server may report and that its stand-in then has too."""
 
 
 class ReferenceServer(BaseModel):
@@ -37,6 +28,7 @@ class ReferenceServer(BaseModel):
     flags: dict[str, FlagValue] = Field(default_factory=dict)
     calibration: CalibrationFile | None = None
     stand_in: bool = Field(default=False, description="the server's own GPU or model is not known")
+    gpu_known: bool = Field(default=True, description="the accelerator is the server's own")
 
     @property
     def words(self) -> str:
@@ -47,7 +39,7 @@ class ReferenceServer(BaseModel):
     @property
     def price(self) -> Price | None:
         """Price of the server's accelerator; None where it is not known."""
-        return None if self.stand_in else accelerator(self.gpu).price
+        return accelerator(self.gpu).price if self.gpu_known else None
 
     def engine(self) -> EmulatedEngine:
         """The emulated engine.
@@ -85,43 +77,3 @@ def usable(server: ReferenceServer, workload: Workload) -> str:
     if too_long(draw(workload), engine.limits.max_model_len).any():
         return f"some requests are longer than max_model_len={engine.limits.max_model_len}"
     return ""
-
-
-def stand_in(effective: EffectiveConfig, model: str | None, gpu: str | None, workload: Workload) -> ReferenceServer:
-    """A simulated server in the place of one about which little is known.
-
-    Args:
-        effective: what the server reports about itself.
-        model: name of its model, if known.
-        gpu: its accelerator, if known.
-
-    Raises:
-        RooftuneError: the workload's requests are too long for every candidate.
-    """
-    refusal = ""
-    for found in _candidates(effective, model, gpu):
-        why = usable(found, workload)
-        if not why:
-            return found
-        refusal = why
-    raise RooftuneError(
-        f"no simulated server can stand in for this one ({refusal.rstrip('.')}); name its accelerator and model with "
-        "--gpu and --model."
-    )
-
-
-def _candidates(effective: EffectiveConfig, model: str | None, gpu: str | None) -> Iterator[ReferenceServer]:
-    limits: dict[str, FlagValue] = {
-        name: value for name in REPORTED if (value := getattr(effective, name)) is not None
-    }  # fmt: skip
-    version = effective.engine_version or STAND_IN_VERSION
-    for flags in (limits, {}) if limits else ({},):
-        for name in (model, STAND_IN_MODEL):
-            if not name:
-                continue
-            for card in (gpu,) if gpu else STAND_IN_GPUS:
-                known = gpu is not None and name == model
-                for release in dict.fromkeys((version, STAND_IN_VERSION)):
-                    yield ReferenceServer(
-                        gpu=card, model=name, engine_version=release, flags=dict(flags), stand_in=not known
-                    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.measured_step import StepRecord
@@ -53,9 +55,16 @@ class LoneRequests(Strict):
 
     requests: int
     attainment: float
+    share: float = Field(description="that the SLO promises")
     limit: str = Field(description="the limit that is broken by the largest factor")
     ratio: float | None = Field(description="time over that limit at the share of the SLO; None = did not end")
     median_ratio: float | None = Field(default=None, description="the same for the median request")
+
+    @property
+    def breaks(self) -> bool:
+        """Whether the SLO is broken without any load, by more requests than chance explains."""
+        error = math.sqrt(self.share * (1 - self.share) / max(1, self.requests))
+        return self.attainment < self.share - 3 * error
 
 
 class CapacityResult(Strict):

@@ -42,7 +42,8 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
 
 def test_names_are_what_the_documents_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    wanted = [f"optimize/{name}" for name in workload_files()] + ["sweep/nightly"] + [f"{p}/{p}" for p in PHASES]
+    wanted = [f"{flow}/{name}" for flow in ("optimize", "capacity") for name in workload_files()]
+    wanted += ["sweep/nightly"] + [f"{p}/{p}" for p in PHASES]
     assert sorted(IDS) == sorted(wanted)
 
 

@@ -1,0 +1,34 @@
+"""How fast the clock of a simulated server may run while its capacity is measured over HTTP."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rooftune.capacity.reference_server import reference_server
+from rooftune.engines.target import Target
+from rooftune.hardware.host import cores
+from rooftune.simulator.virtual.capacity import SHORT, capacity, sample
+from rooftune.workloads.spec import Workload
+
+CHUNKS_PER_CORE = 3_000.0
+"""Chunks/s of real time that client and server pass on per core without being late."""
+JITTER_S = 0.002
+"""Lateness of a busy machine in real time, which the clock multiplies."""
+JITTER_SHARE = 0.1
+"""Share of a TTFT or E2EL limit that this lateness may reach."""
+
+
+def time_scale_for(target: Target, workload: Workload) -> float:
+    """The clock's speed for a target: at most the target's own, and 1 at least."""
+    found = target.time_scale
+    limits = [limit / 1000 for name, limit in workload.slo.limits_ms().items() if name != "tpot_ms"]
+    if limits:
+        found = min(found, JITTER_SHARE * min(limits) / JITTER_S)
+    engine = reference_server(target, target.flags, target.gpu or "").engine()
+    drawn = sample(workload, SHORT)
+    rate = capacity(engine, drawn, tolerance=0.2).rate_per_s
+    turns = len(drawn.plan) / max(1, int((drawn.plan.turn == 0).sum()))
+    tokens_per_s = rate * turns * float(np.mean(drawn.plan.output_tokens))
+    if tokens_per_s > 0:
+        found = min(found, CHUNKS_PER_CORE * cores() / tokens_per_s)
+    return max(1.0, round(found, 1))

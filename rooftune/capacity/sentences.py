@@ -1,0 +1,105 @@
+"""The answer of a capacity measurement in words."""
+
+from __future__ import annotations
+
+from rooftune.capacity.result import CapacityResult, LoneRequests, ReplicaRow
+from rooftune.evidence.records.trial import Check
+from rooftune.formatting import number, percent, quantity, rate
+
+LIMITS = {
+    "ttft_ms": "TTFT limits it",
+    "tpot_ms": "TPOT limits it",
+    "e2el_ms": "E2EL limits it",
+    "queue": "beyond it the queue grows",
+    "errors": "beyond it requests fail or are refused",
+}
+NAMES = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL"}
+
+
+def slo_text(result: CapacityResult) -> str:
+    """The SLO: 'TTFT ≤ 500 ms, TPOT ≤ 50 ms for 99 % of the requests'."""
+    slo = result.workload.slo
+    limits = ", ".join(f"{NAMES[name]} ≤ {number(limit)} ms" for name, limit in slo.limits_ms().items())
+    return f"{limits} for {percent(slo.share, 3)} of the requests"
+
+
+def headline(result: CapacityResult) -> str:
+    """The capacity in one sentence."""
+    simulated = " (simulated)" if result.simulated else ""
+    name = result.workload.name
+    if result.rate_per_s is None:
+        return f"The capacity of {name} is not known: {result.ended}."
+    if result.rate_per_s <= 0 and result.lone is not None:
+        return f"{name}: the server cannot keep the SLO; {lone_text(result.lone)}{simulated}."
+    limit = LIMITS.get(result.limited_by, "")
+    if result.level is None:
+        low, high = number(result.low_per_s or 0), number(result.high_per_s or 0)
+        return f"{name}: the capacity is between {low} and {high} requests/s; {limit}{simulated}."
+    interval = f"95 % interval {number(result.low_per_s)} to {number(result.high_per_s)}"
+    carries = f"one server carries {rate(result.rate_per_s, 'request', 3)} within the SLO"
+    return f"{name}: {carries} ({interval}; {limit}){simulated}."
+
+
+def lone_text(lone: LoneRequests) -> str:
+    """What one request at a time sees."""
+    name = NAMES[lone.limit]
+    if lone.median_ratio is not None and lone.median_ratio > 1:
+        return f"one request at a time breaks its {name} limit, with {number(lone.median_ratio, 2)} times the limit at the median"  # fmt: skip
+    missed = percent(1 - lone.attainment)
+    ratio = f", by up to {number(lone.ratio, 2)} times the limit" if lone.ratio is not None else ""
+    return f"{missed} of {quantity(lone.requests, 'request')} sent one at a time break the {name} limit{ratio}"
+
+
+def replica_lines(result: CapacityResult) -> list[str]:
+    """How many servers the asked rate needs, and what happens with one fewer and one more."""
+    found = result.replicas
+    if found is None:
+        return []
+    needed = quantity(found.at_estimate, "server")
+    lines = [f"{rate(found.asked_rate_per_s, 'request', 3)} need {needed}{_at_low(found.at_estimate, found.at_low)}."]
+    lines += [_row(row) for row in found.rows]
+    if result.usd_per_million_output_tokens is not None:
+        cost = number(result.usd_per_million_output_tokens)
+        lines.append(
+            f"At its capacity a server costs USD {cost} per million output tokens "
+            f"(USD {number(result.usd_per_hour)} per hour, {result.price_source})."
+        )
+    return lines
+
+
+def _at_low(estimate: int, low: int) -> str:
+    return "" if estimate == low else f", or {low} to be safe (lower end of the interval)"
+
+
+def _row(row: ReplicaRow) -> str:
+    each = f"{quantity(row.replicas, 'server')}: {rate(row.rate_per_s, 'request', 3)} each"
+    if row.overloaded:
+        what = "more than a server can serve, so the queue grows without end"
+    else:
+        what = f"{percent(row.attainment, 3)} of the requests within the SLO (simulated)"
+    cost = ""
+    if row.usd_per_hour is not None:
+        cost = f"; USD {number(row.usd_per_hour)} per hour"
+        if row.usd_per_million_output_tokens is not None:
+            cost += f", USD {number(row.usd_per_million_output_tokens)} per million output tokens"
+    return f"{each}: {what}{cost}."
+
+
+def method_lines(result: CapacityResult) -> list[str]:
+    """How the answer was found, and what is to be known about it."""
+    steps = quantity(len(result.steps), "step")
+    lines = [f"SLO: {slo_text(result)}."]
+    if result.steps:
+        lines.append(
+            f"Measured in {steps}, {number(result.load_s)} s of load; it ended because {result.ended}."
+        )  # fmt: skip
+    predicted = ""
+    if result.predicted_per_s and result.rate_per_s:
+        predicted = f"; it predicted {rate(result.predicted_per_s, 'request', 3)}"
+    lines.append(f"Reference: {result.reference.words}{predicted}.")
+    lines += [f"{'Do not trust this' if c.status == 'fail' else 'Note'}: {c.sentence}" for c in _notable(result)]
+    return lines
+
+
+def _notable(result: CapacityResult) -> list[Check]:
+    return [c for c in result.checks if c.status in ("fail", "warn")]
