@@ -119,6 +119,8 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     named = {name: value for name, value in client.items() if value is not None}
     load_options = LoadOptions.model_validate({**asked, **named})
     plan = draw(spec)
+    for note in plan.notes:
+        terminal.note(f"{note}.")
     with load_display(f"loading {server.url}", quiet=quiet) as shown:
         await run_load(spec, plan, load_options, trial, progress=shown)
     config = EngineConfig(model=target.model)

@@ -68,4 +68,12 @@ def _part(plan: RequestPlan, rows: npt.NDArray[np.int32], k: int, processes: int
     )
 
 
-assert {f.name for f in fields(RequestPlan)} == {*PER_REQUEST, "concurrency", "seed", "blocks", "block_tokens", "texts"}
+assert {f.name for f in fields(RequestPlan)} == {
+    *PER_REQUEST,
+    "concurrency",
+    "seed",
+    "blocks",
+    "block_tokens",
+    "texts",
+    "notes",
+}

@@ -5,20 +5,18 @@ Each purpose has its own random stream, so that changing one (the rate, for exam
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from rooftune.errors import InputError
 from rooftune.workloads import spec
 from rooftune.workloads.arrivals import arrival_times
+from rooftune.workloads.lengths import lengths
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.spec import Workload
-from rooftune.workloads.traces import draw_trace
+from rooftune.workloads.traces.plan import draw_trace
 
-Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
@@ -35,22 +33,6 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
     if workload.conversations:
         return _conversations(workload, arrival, seed)
     return _independent(workload, arrival, seed)
-
-
-def lengths(what: spec.Lengths, n: int, rng: np.random.Generator) -> Ints:
-    """``n`` lengths in tokens of a distribution of the spec."""
-    if isinstance(what, spec.Fixed):
-        return np.full(n, what.value, dtype=np.int32)
-    if isinstance(what, spec.Uniform):
-        return rng.integers(what.low, what.high + 1, n).astype(np.int32)
-    if isinstance(what, spec.Empirical):
-        return rng.choice(np.asarray(what.values), n).astype(np.int32)
-    if isinstance(what, spec.Normal):
-        drawn = rng.normal(what.mean, what.stddev, n)
-    else:
-        mu = math.log(what.mean) - what.sigma**2 / 2
-        drawn = rng.lognormal(mu, what.sigma, n)
-    return np.clip(np.rint(drawn), what.low, what.high).astype(np.int32)
 
 
 def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:

@@ -39,6 +39,8 @@ class RequestPlan:
     block_tokens: int = 512
     texts: tuple[str, ...] | None = None
     """Traces with real text: what the user says in each request."""
+    notes: tuple[str, ...] = ()
+    """What was assumed about a trace, one sentence each without its full stop."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -124,15 +124,43 @@ class Burst(Strict):
     burst_every_s: float = Field(gt=0)
 
 
+TimeUnit = Literal["s", "ms", "us", "ns"]
+TraceColumn = Literal[
+    "arrival", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "conversation", "think_s", "hash_ids"
+]
+
+
 class Trace(Strict):
     """Arrivals and lengths from a file."""
 
     process: Literal["trace"]
     file: str
-    format: Literal["auto", "csv", "mooncake", "azure", "sharegpt"] = "auto"
+    format: Literal[
+        "auto",
+        "csv",
+        "mooncake",
+        "bailian",
+        "azure",
+        "burstgpt",
+        "vidur",
+        "llmservingsim",
+        "aiperf",
+        "guidellm",
+        "sharegpt",
+        "openai",
+    ] = Field(default="auto", description="where the file is from; auto recognises it by its content")
+    time_unit: TimeUnit | None = Field(
+        default=None, description="unit of its times; by default what its format defines"
+    )
+    block_tokens: int | None = Field(
+        default=None, ge=1, le=MOST_TOKENS, description="tokens per hash block; by default what its format defines"
+    )
+    columns: dict[TraceColumn, str] = Field(
+        default_factory=dict, description="our name of a column and the file's, where they differ"
+    )
     speed: float = Field(default=1.0, gt=0, description="2 sends the trace twice as fast")
     rate_per_s: float | None = Field(
-        default=None, gt=0, description="for traces without times (ShareGPT): Poisson at this rate"
+        default=None, gt=0, description="for files without times (ShareGPT, OpenAI messages): Poisson at this rate"
     )
 
 

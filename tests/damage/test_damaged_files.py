@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,12 @@ CONFIGS: dict[str, dict[str, object]] = {
         },
     },
 }  # fmt: skip
+
+
+def json_lines(values: Iterable[object]) -> str:
+    return "\n".join(json.dumps(v) for v in values)
+
+
 TRACES = {
     "mooncake.jsonl": "\n".join(
         json.dumps({"timestamp": 900 * i, "input_length": 700 + i, "output_length": 9, "hash_ids": [1, 2 + i]})
@@ -66,6 +72,41 @@ TRACES = {
     + "\n".join(f"2023-11-16 18:17:{i:02d}.9799600,{300 + i},{20 + i}" for i in range(12)),
     "own.csv": "arrival_s,prompt_tokens,output_tokens,prefix_id,prefix_tokens,conversation,think_s\n"
     + "\n".join(f"{0.5 * i},{300 + i},{20 + i},{i % 3},100,{i // 4},1.5" for i in range(12)),
+    "bailian.jsonl": json_lines(
+        {
+            "chat_id": i,
+            "parent_chat_id": -1,
+            "timestamp": 1.5 * i,
+            "input_length": 30,
+            "output_length": 9,
+            "hash_ids": [1, 2 + i],
+        }
+        for i in range(12)
+    ),
+    "burstgpt.csv": "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    + "\n".join(f"{3 * i},{i // 2},4.1,ChatGPT,{400 + i},100,500,Conversation log" for i in range(12)),
+    "llmservingsim.tsv": "input_toks\toutput_toks\tarrival_time_ns\n"
+    + "\n".join(f"{100 + i}\t10\t{i * 10**9}" for i in range(12)),
+    "openai.jsonl": json_lines(
+        {"messages": [{"role": "user", "content": f"why {i}"}, {"role": "assistant", "content": "because"}]}
+        for i in range(8)
+    ),
+    "batch.jsonl": json_lines(
+        {"custom_id": "1", "body": {"messages": [{"role": "user", "content": f"why {i}"}], "max_tokens": 9}}
+        for i in range(8)
+    ),
+    "aiperf.jsonl": json_lines(
+        {
+            "session_id": "a",
+            "turns": [{"text": f"why {i}", "delay": 5, "output_length": 9}, {"text": "x", "output_length": 9}],
+        }
+        for i in range(8)
+    ),
+    "guidellm.json": json.dumps(
+        {"benchmarks": [{"requests": {"successful": [
+            {"start_time": 1.7e9 + i, "prompt_tokens": 9, "output_tokens": 9} for i in range(8)
+        ]}}]}
+    ),
     "sharegpt.json": json.dumps(
         [{"conversations": [{"from": "human", "value": f"why {i}"}, {"from": "gpt", "value": "because"}]} for i in range(8)]
     ),
@@ -139,6 +180,13 @@ def test_configurations_of_models(name: str, tmp_path: Path) -> None:
 def test_traces(name: str, tmp_path: Path) -> None:
     text = TRACES[name]
     assert sentences(requests_of_trace, tmp_path / name, lambda rng: damaged_text(text, rng), 2 * CASES)
+
+
+@pytest.mark.parametrize("name", [n for n in TRACES if n.endswith((".json", ".jsonl"))])
+def test_values_of_traces(name: str, tmp_path: Path) -> None:
+    text = TRACES[name]
+    value = json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.split("\n")]
+    assert sentences(requests_of_trace, tmp_path / name, lambda rng: damaged_json(value, rng), 2 * CASES)
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def predict(
     client = client_of(workload, plan, server_path(engine.step_time.k))
     run = run_fast(kept, engine.step_time, engine.limits, client, acceptance=acceptance, runs=runs)
     found = _prediction(engine, workload, _sent(workload, plan, refused, run), kept)
-    return replace(found, notes=_notes(engine, refused), _engine=engine, _plan=kept, _runs=runs)
+    return replace(found, notes=(*plan.notes, *_notes(engine, refused)), _engine=engine, _plan=kept, _runs=runs)
 
 
 def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: RequestPlan) -> Prediction:
