@@ -61,7 +61,7 @@ class PredictedCapacity:
     """The limit that breaks first above that rate: ttft_ms, tpot_ms or e2el_ms; ``queue`` = the server is saturated
     before the sample shows a broken limit, and from there on the queue grows without end."""
     ratio_at_low_load: float
-    """SLO ratio (``share`` quantile) at the lowest rate looked at; above 1 where a lone request breaks the SLO."""
+    """SLO ratio (``share`` quantile) at a rate at which the SLO holds; above 1 where even a lone request breaks it."""
     saturated_rate_per_s: float
     """Requests per second that come out when the queue is never empty."""
     runs: int
@@ -125,6 +125,14 @@ def ratio_quantile(ratios: dict[str, Floats], judged: slice | Floats, share: flo
     return float(np.quantile(worst, share, method="inverted_cdf"))
 
 
+@dataclass(frozen=True)
+class AtRate:
+    """What a sample shows at one rate."""
+
+    log_ratio: float
+    breaking: str
+
+
 class Response:
     """SLO ratio against rate for one engine and one sample."""
 
@@ -134,6 +142,7 @@ class Response:
         self.refused = float(refused.mean()) if len(refused) else 0.0
         self.drawn = Sample(select(drawn.plan, ~refused), drawn.rate_per_s, drawn.slo)
         self.runs = 0
+        self._seen: dict[float, AtRate] = {}
 
     def ratios(self, rate_per_s: float) -> dict[str, Floats]:
         """SLO ratios by limit of every request of the sample at that rate."""
@@ -147,25 +156,38 @@ class Response:
 
     def log_ratio(self, rate_per_s: float) -> float:
         """Logarithm of the quantile of the SLO ratio that decides: 0 at the capacity, above it beyond."""
-        # Requests that are too long for the model fail at any rate and take their part of what may fail.
-        share = self.slo.share / (1 - self.refused) if self.refused < 1 else 2.0
-        if share > 1:
-            return math.log(NEVER)
-        ratios = self.ratios(rate_per_s)
-        return math.log(max(ratio_quantile(ratios, self._judged(), share), 1e-9))
+        return self._at(rate_per_s).log_ratio
 
     def breaking(self, rate_per_s: float) -> str:
         """The limit that the fewest requests meet at that rate."""
-        ratios = self.ratios(rate_per_s)
-        judged = self._judged()
-        return min(ratios, key=lambda name: float((ratios[name][judged] <= 1).mean()))
+        return self._at(rate_per_s).breaking
+
+    def _at(self, rate_per_s: float) -> AtRate:
+        found = self._seen.get(rate_per_s)
+        if found is None:
+            found = self._seen[rate_per_s] = self._look(rate_per_s)
+        return found
+
+    def _look(self, rate_per_s: float) -> AtRate:
+        # Requests that are too long for the model fail at any rate and take their part of what may fail.
+        share = self.slo.share / (1 - self.refused) if self.refused < 1 else 2.0
+        if share > 1:
+            return AtRate(math.log(NEVER), next(iter(self.slo.limits_ms())))
+        ratios, judged = self.ratios(rate_per_s), self._judged()
+        ratio = max(ratio_quantile(ratios, judged, share), 1e-9)
+        return AtRate(math.log(ratio), min(ratios, key=lambda name: float((ratios[name][judged] <= 1).mean())))
 
     def _judged(self) -> slice:
         return slice(int(SETTLING * len(self.drawn.plan)), None)
 
 
 def capacity(
-    engine: EmulatedEngine, drawn: Sample, *, tolerance: float = TOLERANCE, speed: float = 1.0
+    engine: EmulatedEngine,
+    drawn: Sample,
+    *,
+    tolerance: float = TOLERANCE,
+    speed: float = 1.0,
+    near_per_s: float | None = None,
 ) -> PredictedCapacity:
     """The capacity of one engine on a sample of requests, to ``tolerance``.
 
@@ -173,6 +195,7 @@ def capacity(
 
     Args:
         speed: of the server, relative to the engine's step times.
+        near_per_s: about where the capacity is, from a shorter sample.
 
     Raises:
         InputError: the sample holds no requests.
@@ -180,23 +203,28 @@ def capacity(
     if not len(drawn.plan):
         raise InputError("the workload's sample holds no requests; raise its rate or its duration.")
     whole = Response(engine, drawn, speed)
-    top = saturated_rate(whole.drawn.plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
+    plan = whole.drawn.plan
+    top = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
     if top is None:
         return PredictedCapacity(0.0, next(iter(drawn.slo.limits_ms())), NEVER, 0.0, whole.runs)
-    requests_each = len(whole.drawn.plan) / max(1, _starts(whole.drawn.plan))
-    top = top * speed / requests_each
-    part = _part(drawn)
+    top = top * speed * _starts(plan) / len(plan)
+    part = drawn if near_per_s else _part(drawn)
     coarse = whole if part is drawn else Response(engine, part, speed)
-    low = _feasible(coarse.log_ratio, top)
-    if low is None:
-        slowest = top * SLOWEST
-        ratio = math.exp(coarse.log_ratio(slowest))
-        return PredictedCapacity(0.0, coarse.breaking(slowest), ratio, top, whole.runs + coarse.runs)
-    rough = _crossing(coarse.log_ratio, low, 1.1 * top, max(tolerance, 0.05)) if coarse is not whole else None
+    rough = near_per_s
+    if near_per_s:
+        low = near_per_s
+    else:
+        feasible = _feasible(coarse.log_ratio, top)
+        if feasible is None:
+            slowest = top * SLOWEST
+            ratio = math.exp(coarse.log_ratio(slowest))
+            return PredictedCapacity(0.0, coarse.breaking(slowest), ratio, top, coarse.runs)
+        low = feasible
+        rough = _crossing(coarse.log_ratio, low, 1.1 * top, max(tolerance, 0.05)).rate if coarse is not whole else None
     found = _crossing(whole.log_ratio, *_around(whole.log_ratio, rough, low, top), tolerance)
     limited_by = "queue" if found.rate > top else whole.breaking(found.high)
-    ratio = math.exp(whole.log_ratio(low))
     runs = whole.runs + (coarse.runs if coarse is not whole else 0)
+    ratio = math.exp(coarse.log_ratio(low))
     return PredictedCapacity(min(found.rate, top), limited_by, ratio, top, runs)
 
 
@@ -228,11 +256,11 @@ def _feasible(response: Callable[[float], float], top: float) -> float | None:
     return rate
 
 
-def _around(response: Callable[[float], float], rough: Crossing | None, low: float, top: float) -> tuple[float, float]:
+def _around(response: Callable[[float], float], rough: float | None, low: float, top: float) -> tuple[float, float]:
     """A bracket of the whole sample's crossing: near the short one's, widened where that one misled."""
     if rough is None:
         return low, 1.1 * top
-    low, high = 0.93 * rough.rate, 1.01 * rough.rate
+    low, high = 0.93 * rough, 1.01 * rough
     while low > SLOWEST * top and response(low) > 0:
         low, high = 0.85 * low, low
     while high < 1.5 * top and response(high) <= 0:

@@ -50,8 +50,8 @@ class Round:
     """Share of the best capacity down to which a configuration goes on to the next round."""
 
 
-ROUNDS = (Round(1_000, 0.8), Round(4_000, 0.93), Round(30_000, 1.0))
-"""A sample of 1,000 requests overestimates the capacity by 5 to 10 %, one of 30,000 by 1 to 2 %."""
+ROUNDS = (Round(1_000, 0.85), Round(4_000, 0.95), Round(30_000, 1.0))
+"""A sample of 1,000 requests overestimates the capacity by 5 to 10 %, one of 30,000 by 2 to 3 %."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,12 @@ def judge_all(
     with _workers(processes if processes is not None else os.cpu_count() or 1, len(going_on)) as pool:
         for drawn, this in zip(samples, rounds, strict=True):
             tasks = [
-                Task(server, drawn, need.longest_tokens, tuple(configurations[i] for i in chunk))
+                Task(
+                    server,
+                    drawn,
+                    need.longest_tokens,
+                    tuple(Entrant(configurations[i], judged[i].rate_per_s) for i in chunk),
+                )
                 for chunk in _chunks(going_on)
             ]
             results = [j for batch in (pool.map(_judge, tasks) if pool else map(_judge, tasks)) for j in batch]
@@ -186,16 +191,27 @@ def _workers(processes: int, configurations: int) -> Iterator[ProcessPoolExecuto
 
 
 @dataclass(frozen=True)
+class Entrant:
+    """A configuration in a round, and its capacity in the round before; 0 = not judged yet."""
+
+    flags: Flags
+    near_per_s: float
+
+
+@dataclass(frozen=True)
 class Task:
     """Configurations for one process, all known to start."""
 
     server: Server
     drawn: Sample
     longest_request: int
-    batch: tuple[Flags, ...]
+    batch: tuple[Entrant, ...]
 
 
 def _judge(task: Task) -> list[Judged]:
     requests = len(task.drawn.plan)
-    engines = ((flags, _engine(task.server, flags, task.longest_request)) for flags in task.batch)
-    return [Judged(flags, capacity(engine, task.drawn), requests=requests) for flags, engine in engines]
+    engines = ((e, _engine(task.server, e.flags, task.longest_request)) for e in task.batch)
+    return [
+        Judged(e.flags, capacity(engine, task.drawn, near_per_s=e.near_per_s or None), requests=requests)
+        for e, engine in engines
+    ]

@@ -1,0 +1,1 @@
+"""Measured capacity: coverage of its intervals, error and load time."""
