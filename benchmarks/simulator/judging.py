@@ -1,7 +1,7 @@
 """Thousands of configurations of one workload, judged in virtual time: how fast, and how far off.
 
-The capacity is compared with the mean of the same engine's on other draws of the same length, which shows the luck of one
-draw, and with its capacity on a sample sixteen times as long: rare long queues make that one lower.
+The capacity is compared with the mean of the same engine's on other draws of the same length, which shows the luck of
+one draw, and with its capacity on a sample sixteen times as long: rare long queues make that one lower.
 """
 
 from __future__ import annotations
@@ -110,5 +110,7 @@ def judge(grid: Grid) -> JudgingRun:
 
 def _distinct(ranked: list[Judged]) -> list[Judged]:
     """One of each group of configurations that cannot differ."""
-    seen: set[int] = set()
-    return [j for j in ranked if not (id(j.capacity) in seen or seen.add(id(j.capacity)))]  # type: ignore[func-returns-value]
+    first: dict[int, Judged] = {}
+    for judged in ranked:
+        first.setdefault(id(judged.capacity), judged)
+    return list(first.values())

@@ -1,1 +1,0 @@
-"""Measured capacity: coverage of its intervals, error and load time."""
