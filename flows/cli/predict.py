@@ -115,7 +115,12 @@ def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | Non
     except InputError:
         return None
     engine = engine_of(
-        server.gpu, server.model, server.engine_version, server.flags, calibration=opened(server.calibration)
+        server.gpu,
+        server.model,
+        server.engine_version,
+        server.flags,
+        calibration=opened(server.calibration),
+        longest_request=drawn.plan.longest_request,
     )
     return capacity(engine, drawn)
 
