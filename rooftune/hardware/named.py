@@ -11,7 +11,7 @@ from rooftune.hardware.processor import cpu
 def accelerator(name: str) -> Accelerator:
     """The GPU of that name, or of that name in the driver; case, spaces, dashes and underscores do not matter.
 
-    'cpu' is the processor of this machine with assumed rates; ``probe.present`` measures them.
+    'cpu' is the processor of this machine with assumed rates; ``rooftune.hardware.probe`` measures them.
 
     Raises:
         InputError: no such GPU; the message names the nearest and all others.

@@ -46,7 +46,10 @@ class EngineConfig(BaseModel):
     """Flags without a field here, passed on as they are. Old plan.json files call them ``extra``."""
 
     def with_change(self, change: Mapping[str, FlagValue | None]) -> EngineConfig:
-        """A copy with the flags of ``change`` set; None removes a flag. ``flags.validate`` checks the names."""
+        """A copy with the flags of ``change`` set; None removes a flag.
+
+        ``rooftune.vllm_rules.validation`` checks the names.
+        """
         fields = {k: v for k, v in change.items() if k in EngineConfig.model_fields and k != "other_flags"}
         others = {**self.other_flags, **{k: v for k, v in change.items() if k not in fields}}
         kept = {k: v for k, v in others.items() if v is not None}
