@@ -28,7 +28,7 @@ import numpy.typing as npt
 import rooftune.simulator
 from benchmarks.fidelity import silicon
 from benchmarks.fidelity import t4_replay as t4
-from benchmarks.fidelity.judged import Judged
+from benchmarks.fidelity.judged import JudgedPoint
 from benchmarks.fidelity.measurements import Point, points, predicted, reason_aside
 from benchmarks.fidelity.public_fit import without_each_gpu
 from rooftune.hardware.named import accelerator
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--figure", type=Path, help="draw measured and predicted values into this PNG")
     given = parser.parse_args(arguments)
     short = [*windows(), *published()]
-    every = [Judged(p, predicted(p)) for p in points()]
+    every = [JudgedPoint(p, predicted(p)) for p in points()]
     judged = [j for j in every if reason_aside(j.point) is None]
     short += public(judged)
     aside([j for j in every if reason_aside(j.point) is not None])
@@ -134,7 +134,7 @@ def published() -> list[str]:
     return short
 
 
-def public(judged: list[Judged]) -> list[str]:
+def public(judged: list[JudgedPoint]) -> list[str]:
     """The public measurements by GPU and kernel family."""
     errors = np.abs([j.error for j in judged])
     gpus, families = {j.point.gpu for j in judged}, {j.point.kernel for j in judged}
@@ -159,9 +159,9 @@ def public(judged: list[Judged]) -> list[str]:
     return short
 
 
-def _groups(judged: list[Judged]) -> dict[str, list[Judged]]:
-    def by(key: Callable[[Point], str]) -> dict[str, list[Judged]]:
-        found: dict[str, list[Judged]] = defaultdict(list)
+def _groups(judged: list[JudgedPoint]) -> dict[str, list[JudgedPoint]]:
+    def by(key: Callable[[Point], str]) -> dict[str, list[JudgedPoint]]:
+        found: dict[str, list[JudgedPoint]] = defaultdict(list)
         for j in judged:
             found[key(j.point)].append(j)
         return dict(sorted(found.items()))
@@ -178,7 +178,7 @@ def _groups(judged: list[Judged]) -> dict[str, list[Judged]]:
     }
 
 
-def aside(rest: list[Judged]) -> None:
+def aside(rest: list[JudgedPoint]) -> None:
     """The points that are not judged, by rule, with their errors."""
     print("\nNot judged, by rules that do not depend on the error:\n")
     print("| rule | points | error: median, largest |")
@@ -231,7 +231,7 @@ def _error_row(name: str, errors: npt.NDArray[np.float64]) -> str:
     return f"| {name} | {len(errors)} | {np.median(sizes):.1%} | {sizes.max():.1%} | {errors.mean():+.1%} |"
 
 
-def write_errors(judged: list[Judged], unseen: list[float]) -> None:
+def write_errors(judged: list[JudgedPoint], unseen: list[float]) -> None:
     """Write the table from which predictions quote their error."""
     found: dict[str, list[float]] = defaultdict(list)
     for j in judged:

@@ -95,14 +95,14 @@ async def compare(asked: argparse.Namespace, scratch: Path) -> None:
         print(row(words, [r[name] for r in found["ours"]], [r[name] for r in found["theirs"]], digits))
 
 
-class Case(NamedTuple):
+class LoadedServer(NamedTuple):
     """The server that both clients load."""
 
     target: Target
     config: EngineConfig
 
 
-def case(engine: str, model: Path, python: str) -> Case:
+def case(engine: str, model: Path, python: str) -> LoadedServer:
     """Target and configuration. The prefix cache is off, so that loading the same prompts again costs the same."""
     if engine == "simulated":
         flags = parse_set(["quantization=awq", "enforce_eager=true", "max_model_len=2048", "dtype=half"], "0.15.1")
@@ -111,7 +111,7 @@ def case(engine: str, model: Path, python: str) -> Case:
         flags = parse_set(["enforce_eager=true", "max_num_seqs=64", "max_model_len=2048"], "0.32.0")
         version = installed(python).version
         target = Target(engine="vllm", model=str(model), engine_version=version, vllm_python=python, flags=flags)
-    return Case(target, EngineConfig(model=target.model, enable_prefix_caching=False).with_change(flags))
+    return LoadedServer(target, EngineConfig(model=target.model, enable_prefix_caching=False).with_change(flags))
 
 
 def written_trace(workload: str, duration_s: float, seed: int, path: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from benchmarks.fidelity.judged import Judged
+    from benchmarks.fidelity.judged import JudgedPoint
 
 COLOURS = {
     "gemm_16bit": "#0072B2", "marlin": "#D55E00", "awq_gemm": "#009E73", "int8": "#CC79A7", "fp8": "#595959", "machete": "#E69F00",
@@ -21,7 +21,7 @@ NAMES = {
 }  # fmt: skip
 
 
-def draw(judged: list[Judged], path: Path) -> None:
+def draw(judged: list[JudgedPoint], path: Path) -> None:
     """Two panels: all points on one scale, and the error of each GPU's points."""
     import matplotlib
 
@@ -41,7 +41,7 @@ def draw(judged: list[Judged], path: Path) -> None:
     plt.close(figure)
 
 
-def _milliseconds(j: Judged, value: float) -> float:
+def _milliseconds(j: JudgedPoint, value: float) -> float:
     """A value as a time, so that all fit on one axis: of a step, a prompt or a request, or per 1,000 tokens served."""
     p = j.point
     if p.metric == "tflops":
@@ -55,8 +55,8 @@ def _milliseconds(j: Judged, value: float) -> float:
     )
 
 
-def _scatter(axis: Axes, judged: list[Judged]) -> None:
-    by_kernel: dict[str, list[Judged]] = defaultdict(list)
+def _scatter(axis: Axes, judged: list[JudgedPoint]) -> None:
+    by_kernel: dict[str, list[JudgedPoint]] = defaultdict(list)
     for j in judged:
         by_kernel[j.point.kernel].append(j)
     for kernel, rows in by_kernel.items():
@@ -86,8 +86,8 @@ def _scatter(axis: Axes, judged: list[Judged]) -> None:
     _bare(axis)
 
 
-def _by_gpu(axis: Axes, judged: list[Judged]) -> None:
-    by_gpu: dict[str, list[Judged]] = defaultdict(list)
+def _by_gpu(axis: Axes, judged: list[JudgedPoint]) -> None:
+    by_gpu: dict[str, list[JudgedPoint]] = defaultdict(list)
     for j in judged:
         by_gpu[j.point.gpu].append(j)
     order = sorted(by_gpu, key=lambda g: float(np.median([abs(j.error) for j in by_gpu[g]])))

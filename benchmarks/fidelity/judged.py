@@ -8,7 +8,7 @@ from benchmarks.fidelity.measurements import Point, relative_error
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPoint:
     """A public measurement and the prediction."""
 
     point: Point

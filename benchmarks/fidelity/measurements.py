@@ -129,14 +129,14 @@ def relative_error(point: Point, value: float) -> float:
     return value / point.value - 1.0
 
 
-class Served(NamedTuple):
+class ServedLoad(NamedTuple):
     """The model and the configuration of a point."""
 
     facts: ModelFacts
     resolved: Resolved
 
 
-def _served(point: Point, gpu: Accelerator) -> Served:
+def _served(point: Point, gpu: Accelerator) -> ServedLoad:
     facts = model_facts(point.model, quantization=point.quantization)
     if point.weight_bits:
         facts = facts.model_copy(update={"weight_bits": point.weight_bits})
@@ -153,7 +153,7 @@ def _served(point: Point, gpu: Accelerator) -> Served:
     config = EngineConfig(
         model=point.model, dtype=point.dtype, enforce_eager=point.eager or None, tensor_parallel_size=point.tp, **flags
     )
-    return Served(facts, resolve(gpu, facts, config, version))
+    return ServedLoad(facts, resolve(gpu, facts, config, version))
 
 
 def _gemm(point: Point, gpu: Accelerator, constants: Constants) -> float:

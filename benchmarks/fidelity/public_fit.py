@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ruamel.yaml import YAML
 
-from benchmarks.fidelity.judged import Judged
+from benchmarks.fidelity.judged import JudgedPoint
 from benchmarks.fidelity.measurements import Point, judged, predicted
 from rooftune.hardware.named import accelerator
 from rooftune.simulator.calibration.least_squares import Free, fit
@@ -144,13 +144,13 @@ def fitted_points(of: Sequence[Point] | None = None) -> list[Point]:
     return [p for p in judged(of) if p.use == "fit"]
 
 
-def without_each_gpu() -> dict[str, list[Judged]]:
+def without_each_gpu() -> dict[str, list[JudgedPoint]]:
     """For each GPU, the predictions of all its points with constants fitted without any of them."""
-    found: dict[str, list[Judged]] = {}
+    found: dict[str, list[JudgedPoint]] = {}
     for gpu in sorted({p.gpu for p in judged()}):
         others = [p for p in fitted_points() if p.gpu != gpu]
         constants = constants_for(accelerator(gpu), fit_table(others))
-        found[gpu] = [Judged(p, predicted(p, constants)) for p in judged() if p.gpu == gpu]
+        found[gpu] = [JudgedPoint(p, predicted(p, constants)) for p in judged() if p.gpu == gpu]
     return found
 
 

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def draw(runs: dict[int | None, t4.Run], path: Path) -> None:
+def draw(runs: dict[int | None, t4.T4Run], path: Path) -> None:
     """Left: tokens over time at the server. Right: what the client counted of them."""
     import matplotlib
 
@@ -81,12 +81,12 @@ def draw(runs: dict[int | None, t4.Run], path: Path) -> None:
     plt.close(figure)
 
 
-def _generated(run: t4.Run) -> float:
+def _generated(run: t4.T4Run) -> float:
     """Tokens that the server generated up to the cut."""
     return float(_curve(run, np.array([run.requests.sent_s[-1] + t4.LINGER_S]))[0])
 
 
-def _curve(run: t4.Run, at: t4.Floats) -> t4.Floats:
+def _curve(run: t4.T4Run, at: t4.Floats) -> t4.Floats:
     """Tokens generated up to each moment; an answer grows evenly from its first token to its last."""
     o = run.simulated
     begun = ~np.isnan(o.first_s)
@@ -95,7 +95,7 @@ def _curve(run: t4.Run, at: t4.Floats) -> t4.Floats:
     return np.asarray((np.clip(share, 0, 1) * (tokens - 1)[None] + (at[:, None] >= first[None])).sum(axis=1))
 
 
-def _server(axis: Axes, run: t4.Run, line: Line) -> None:
+def _server(axis: Axes, run: t4.T4Run, line: Line) -> None:
     seqs, colour, name = line
     at = np.linspace(0, run.requests.sent_s[-1], 200)
     curve = _curve(run, at) / 1000
@@ -109,7 +109,7 @@ def _server(axis: Axes, run: t4.Run, line: Line) -> None:
     axis.text(at_s, height, name, color=colour, fontsize=11, ha="center")
 
 
-def _client(axis: Axes, run: t4.Run, line: Line) -> None:
+def _client(axis: Axes, run: t4.T4Run, line: Line) -> None:
     seqs, colour, name = line
     o, load = run.simulated, run.requests
     ended = np.flatnonzero(o.ended & (o.last_s <= load.sent_s[-1] + t4.LINGER_S))

@@ -63,7 +63,7 @@ KV_CACHE_TOKENS = {None: 18608, 8: 18640, 1: 18640}
 
 
 @dataclass(frozen=True)
-class Requests:
+class T4Requests:
     """The experiment's requests as columns."""
 
     sent_s: Floats
@@ -79,10 +79,10 @@ class Requests:
         ends = np.array([ENDS_BY_ITSELF.get(int(p), 1 << 30) for p in self.prompt])
         return np.asarray(np.minimum(self.max_tokens, ends))
 
-    def until(self, seconds: float) -> Requests:
+    def until(self, seconds: float) -> T4Requests:
         """Only those sent before."""
         n = int(np.searchsorted(self.sent_s, seconds))
-        return Requests(self.sent_s[:n], self.prompt[:n], self.prompt_tokens[:n], self.max_tokens[:n], self.chars)
+        return T4Requests(self.sent_s[:n], self.prompt[:n], self.prompt_tokens[:n], self.max_tokens[:n], self.chars)
 
     def characters(self, generated: Ints) -> Floats:
         """Characters of the first ``generated`` tokens of each answer."""
@@ -116,19 +116,19 @@ class Claimed:
 
 
 @dataclass(frozen=True)
-class Run:
+class T4Run:
     """One simulated run of the experiment."""
 
     kv_cache_tokens: int
     windows_tok_s: Floats
     """Tokens/s that the server generated in each window."""
     simulated: SimulatedRun
-    requests: Requests
+    requests: T4Requests
     claimed: Claimed
 
 
 @cache
-def requests() -> Requests:
+def requests() -> T4Requests:
     """All 767 requests."""
     text = files("benchmarks.fidelity").joinpath("data/t4_requests.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
@@ -147,10 +147,10 @@ def requests() -> Requests:
         return np.array([int(r[name]) for r in rows], np.int64)
 
     sent = np.array([float(r["sent_s"]) for r in rows])
-    return Requests(sent, column("prompt"), column("prompt_tokens"), column("max_tokens"), chars)
+    return T4Requests(sent, column("prompt"), column("prompt_tokens"), column("max_tokens"), chars)
 
 
-def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Constants | None = None) -> Run:
+def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Constants | None = None) -> T4Run:
     """Simulate the experiment.
 
     Args:
@@ -176,10 +176,10 @@ def run(max_num_seqs: int | None, *, sent_for_s: float = 40.0, constants: Consta
     step = StepTime(gpu, facts, resolved, constants=constants or constants_for(gpu, table()))
     outcome = run_fast(_plan(load), step, limits(resolved, tokens, config), client)
     rates = outcome.tokens[1 : len(edges)] / np.diff(edges)
-    return Run(tokens, rates, outcome, load, claimed(outcome, load))
+    return T4Run(tokens, rates, outcome, load, claimed(outcome, load))
 
 
-def claimed(outcome: SimulatedRun, load: Requests) -> Claimed:
+def claimed(outcome: SimulatedRun, load: T4Requests) -> Claimed:
     """The client's arithmetic: cut, survivors only, characters / 4, every scheduled request called a success."""
     cut = float(load.sent_s[-1]) + LINGER_S
     span = float(load.sent_s[-1] - load.sent_s[0])
@@ -199,7 +199,7 @@ def claimed(outcome: SimulatedRun, load: Requests) -> Claimed:
     )
 
 
-def _plan(load: Requests) -> RequestPlan:
+def _plan(load: T4Requests) -> RequestPlan:
     n = len(load.sent_s)
 
     def whole(value: int) -> npt.NDArray[np.int32]:

@@ -33,8 +33,8 @@ from rooftune.errors import RooftuneError
 from rooftune.hardware.probe import present
 from rooftune.models.catalogue import model_facts
 from rooftune.runfolder import TrialFolder
-from rooftune.simulator.calibration.fit import Calibrated, Served, calibrate
-from rooftune.simulator.calibration.measure import Client, grid_for
+from rooftune.simulator.calibration.fit import Calibrated, ServedTrial, calibrate
+from rooftune.simulator.calibration.measure import SweepClient, grid_for
 from rooftune.simulator.calibration.measure import measure as measure_grid
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
@@ -51,7 +51,7 @@ LONG_S = 1e6
 
 
 @dataclass(frozen=True)
-class Case:
+class ServerCase:
     """One configuration with its load: a closed loop of requests with prompts and answers of mixed lengths."""
 
     flags: dict[str, Any]
@@ -66,10 +66,10 @@ class Case:
 
 
 CONFIGURATIONS = (
-    Case(BASE, 16, 0, (0, 0), (0, 0)),
-    Case({**BASE, "max_num_seqs": 4}, 12, 60, (64, 320), (32, 96)),
-    Case({**BASE, "max_num_batched_tokens": 256}, 12, 72, (256, 768), (32, 96)),
-    Case({**BASE, "max_num_seqs": 32}, 32, 160, (64, 320), (32, 96)),
+    ServerCase(BASE, 16, 0, (0, 0), (0, 0)),
+    ServerCase({**BASE, "max_num_seqs": 4}, 12, 60, (64, 320), (32, 96)),
+    ServerCase({**BASE, "max_num_batched_tokens": 256}, 12, 72, (256, 768), (32, 96)),
+    ServerCase({**BASE, "max_num_seqs": 32}, 32, 160, (64, 320), (32, 96)),
 )
 
 
@@ -99,7 +99,7 @@ async def _measure(python: str, running: Sequence[str]) -> list[str]:
                 await stop(server)
 
 
-async def _server(case: Case, version: str, folder: Path, url: str | None) -> ServerInfo:
+async def _server(case: ServerCase, version: str, folder: Path, url: str | None) -> ServerInfo:
     target = Target(engine="endpoint" if url else "vllm", model=str(MODEL), engine_version=version, url=url)
     if url:
         return await connect(target)
@@ -148,12 +148,12 @@ async def _compared(found: Calibrated, servers: Sequence[ServerInfo], version: s
     return short
 
 
-def _served(case: Case, version: str) -> Served:
+def _served(case: ServerCase, version: str) -> ServedTrial:
     config = EngineConfig(model=str(MODEL)).with_change(case.flags)
-    return Served(present(), model_facts(str(MODEL)), config, version)
+    return ServedTrial(present(), model_facts(str(MODEL)), config, version)
 
 
-class Lengths(NamedTuple):
+class MixedLengths(NamedTuple):
     """Tokens of each request."""
 
     prompts: Ints
@@ -168,18 +168,18 @@ class Service(NamedTuple):
     """Mean over the requests."""
 
 
-def _lengths(case: Case) -> Lengths:
+def _lengths(case: ServerCase) -> MixedLengths:
     draw = np.random.Generator(np.random.PCG64(11))
-    return Lengths(*(draw.integers(low, high + 1, case.requests) for low, high in (case.prompts, case.outputs)))
+    return MixedLengths(*(draw.integers(low, high + 1, case.requests) for low, high in (case.prompts, case.outputs)))
 
 
-async def _load(server: ServerInfo, case: Case, lengths: Lengths) -> Service:
+async def _load(server: ServerInfo, case: ServerCase, lengths: MixedLengths) -> Service:
     """A closed loop on a real server."""
     queue = list(zip(lengths.prompts.tolist(), lengths.outputs.tolist(), strict=True))[::-1]
     tpots: list[float] = []
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(server.url, connector=connector) as session:
-        client = Client(session, server.model, server.vocab_size or 4096, random.Random(5))
+        client = SweepClient(session, server.model, server.vocab_size or 4096, random.Random(5))
         await client.batch(2, 64, 16)  # warms up
 
         async def keep_busy() -> None:
@@ -194,7 +194,9 @@ async def _load(server: ServerInfo, case: Case, lengths: Lengths) -> Service:
     return Service(float(lengths.outputs.sum()) / seconds, 1000 * float(np.mean(tpots)))
 
 
-def _simulated(found: Calibrated, case: Case, lengths: Lengths, version: str, kv_cache_tokens: int | None) -> Service:
+def _simulated(
+    found: Calibrated, case: ServerCase, lengths: MixedLengths, version: str, kv_cache_tokens: int | None
+) -> Service:
     served = _served(case, version)
     resolved = served.resolved()
     step = StepTime(served.gpu, served.facts, resolved, calibration=found.calibration)
@@ -205,7 +207,7 @@ def _simulated(found: Calibrated, case: Case, lengths: Lengths, version: str, kv
     return Service(float(lengths.outputs.sum()) / seconds, 1000 * float(np.mean(tpot)))
 
 
-def _plan(lengths: Lengths) -> RequestPlan:
+def _plan(lengths: MixedLengths) -> RequestPlan:
     n = len(lengths.prompts)
 
     def whole(value: int) -> Any:

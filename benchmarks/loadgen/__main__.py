@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.loadgen.clients import CLIENTS, LADDERS, NEEDS, ROOT, VLLM, Case, Floats, Seen
+from benchmarks.loadgen.clients import CLIENTS, LADDERS, NEEDS, ROOT, VLLM, ClientRun, Floats, Seen
 
 TOKENS = 128
 LAG_RATE, LAG_MS = 500, 2.0
@@ -48,7 +48,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Run:
+class LoadRun:
     """One client at one rate, with the stub's figures."""
 
     rate: float
@@ -91,7 +91,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="rooftune-bench-") as scratch:
         tokenizer = _tokenizer(Path(scratch))
-        runs: dict[str, list[Run]] = {}
+        runs: dict[str, list[LoadRun]] = {}
         missing: dict[str, str] = {}
         for name in names:
             if name in NEEDS and not NEEDS[name].exists():
@@ -105,9 +105,9 @@ def main() -> int:
     return judge(runs)
 
 
-def _ladder(name: str, seconds: float, cores: list[int], tokenizer: Path) -> list[Run]:
+def _ladder(name: str, seconds: float, cores: list[int], tokenizer: Path) -> list[LoadRun]:
     """Run a client at rising rates until it falls behind."""
-    found: list[Run] = []
+    found: list[LoadRun] = []
     for rate in LADDERS[name]:
         with tempfile.TemporaryDirectory(prefix="rooftune-bench-") as scratch:
             run = once(name, rate, seconds, cores, tokenizer, Path(scratch))
@@ -132,7 +132,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def once(name: str, rate: float, seconds: float, cores: list[int], tokenizer: Path, scratch: Path) -> Run:
+def once(name: str, rate: float, seconds: float, cores: list[int], tokenizer: Path, scratch: Path) -> LoadRun:
     """Do one run with a fresh stub."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -144,7 +144,7 @@ def once(name: str, rate: float, seconds: float, cores: list[int], tokenizer: Pa
     )  # fmt: skip
     try:
         _listening(port)
-        seen = CLIENTS[name](Case(port, rate, seconds, cores[1], tokenizer), scratch)
+        seen = CLIENTS[name](ClientRun(port, rate, seconds, cores[1], tokenizer), scratch)
     finally:
         stub.send_signal(signal.SIGTERM)
         stub.wait()
@@ -160,13 +160,13 @@ def _listening(port: int) -> None:
             time.sleep(0.05)
 
 
-def _run(rate: float, seen: Seen, stub: dict[str, Any]) -> Run:
+def _run(rate: float, seen: Seen, stub: dict[str, Any]) -> LoadRun:
     rows = [np.asarray(r) for r in stub["requests"] if len(r) == TOKENS + 1]
     # A client may send one request more to check whether the server answers.
     rows = rows[len(rows) - max(seen.completed, 1) :] if len(rows) > seen.completed else rows
     at = np.array([r[0] for r in rows])
     span = float(at.max() - at.min()) if len(at) > 1 else 1.0
-    return Run(
+    return LoadRun(
         rate, seen, stub["chunks"], stub["busy_s"] / max(1, stub["chunks"]) * 1e6, stub["late_p99_ms"],
         np.array([r[1] - r[0] for r in rows]), np.concatenate([np.diff(r[1:]) for r in rows]) if rows else np.empty(0),
         np.array([r[-1] - r[0] for r in rows]), (len(at) - 1) / span if span else 0.0,
@@ -180,13 +180,13 @@ def _tokenizer(scratch: Path) -> Path:
     return make_tiny_model(scratch / "tokenizer", str(VLLM)) if VLLM.exists() else scratch
 
 
-def best(runs: list[Run]) -> Run | None:
+def best(runs: list[LoadRun]) -> LoadRun | None:
     """The run at the highest rate that was kept."""
     kept = [r for r in runs if r.kept]
     return max(kept, key=lambda r: r.rate) if kept else None
 
 
-def cpu_us(runs: list[Run]) -> float | None:
+def cpu_us(runs: list[LoadRun]) -> float | None:
     """CPU microseconds per chunk without the start-up: the slope from the lowest to the highest rate that was kept."""
     low, high = runs[0], best(runs)
     if high is None or high is low:
@@ -194,7 +194,7 @@ def cpu_us(runs: list[Run]) -> float | None:
     return (high.seen.cpu_s - low.seen.cpu_s) / (high.chunks - low.chunks) * 1e6
 
 
-def report(runs: dict[str, list[Run]], missing: dict[str, str]) -> str:
+def report(runs: dict[str, list[LoadRun]], missing: dict[str, str]) -> str:
     """The tables, as Markdown."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, found in runs.items():
@@ -218,7 +218,7 @@ def report(runs: dict[str, list[Run]], missing: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _errors(found: list[Run]) -> list[str]:
+def _errors(found: list[LoadRun]) -> list[str]:
     """Client minus stub at the second rate of the ladder, or at the first if the second was not kept."""
     run = next((r for r in reversed(found[:2]) if r.kept), None)
     if run is None:
@@ -239,7 +239,7 @@ def _errors(found: list[Run]) -> list[str]:
     ]
 
 
-def judge(runs: dict[str, list[Run]]) -> int:
+def judge(runs: dict[str, list[LoadRun]]) -> int:
     """Print what was reached and missed; return 0 if the goal is met."""
     mine, plain = runs.get("rooftune"), runs.get("bare protocol")
     if not mine or not plain or (us := cpu_us(mine)) is None or (plain_us := cpu_us(plain)) is None:

@@ -43,7 +43,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Case:
+class ClientRun:
     """One run: where to send, at which rate, for how long."""
 
     port: int
@@ -85,7 +85,7 @@ def _timed(command: list[str], core: int, **environment: str) -> tuple[float, st
     return spent.ru_utime + spent.ru_stime, "\n".join(words[-5:])
 
 
-def ours(case: Case, scratch: Path) -> Seen:
+def ours(case: ClientRun, scratch: Path) -> Seen:
     """`run_load` with one client process, parent and sampling thread on the same core."""
     import pyarrow.parquet as pq
 
@@ -107,7 +107,7 @@ def ours(case: Case, scratch: Path) -> Seen:
     return _seen(chunks, int(good.sum()), cpu, load["send_lag_p99_ms"], about)
 
 
-def bare(case: Case, scratch: Path) -> Seen:
+def bare(case: ClientRun, scratch: Path) -> Seen:
     """The bare uvloop protocol."""
     out = scratch / "bare.json"
     command = [
@@ -136,7 +136,7 @@ def _seen(
     return Seen(first, itl, last, completed, cpu, lag, more or {})
 
 
-def vllm(case: Case, scratch: Path) -> Seen:
+def vllm(case: ClientRun, scratch: Path) -> Seen:
     """`vllm bench serve` of `.venv-vllm`."""
     command = [str(VLLM), "-c", VLLM_BENCH, "--backend", "openai", "--base-url", case.url, "--endpoint", "/v1/completions",
                "--model", "stub", "--tokenizer", str(case.tokenizer), "--dataset-name", "random", "--random-input-len", "8",
@@ -160,7 +160,7 @@ def _as_cached(tokenizer: Path, scratch: Path) -> Path:
     return scratch / "hub"
 
 
-def aiperf(case: Case, scratch: Path) -> Seen:
+def aiperf(case: ClientRun, scratch: Path) -> Seen:
     """aiperf of `.venv-peers/aiperf`."""
     command = [str(PEERS / "aiperf" / "bin" / "aiperf"), "profile", "--model", "stub", "--url", case.url, "--endpoint-type",
                "completions", "--streaming", "--request-rate", str(case.rate), "--request-rate-mode", "constant",
@@ -177,7 +177,7 @@ def aiperf(case: Case, scratch: Path) -> Seen:
     return Seen(of("time_to_first_token"), of("inter_token_latency"), of("request_latency"), len(rows), cpu)
 
 
-def guidellm(case: Case, scratch: Path) -> Seen:
+def guidellm(case: ClientRun, scratch: Path) -> Seen:
     """guidellm of `.venv-peers/guidellm`."""
     out = scratch / "guidellm.json"
     command = [str(PEERS / "guidellm" / "bin" / "guidellm"), "run", "--backend",

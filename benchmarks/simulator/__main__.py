@@ -43,7 +43,7 @@ RATE = 20.0
 
 
 @dataclass(frozen=True)
-class Run:
+class VirtualRun:
     """One run in virtual time, as a separate process measured it."""
 
     requests: int
@@ -91,11 +91,11 @@ def run_once(requests: int) -> dict[str, Any]:
     }
 
 
-def in_a_process(requests: int) -> Run:
+def in_a_process(requests: int) -> VirtualRun:
     """:func:`run_once` in a fresh process, so that its peak of memory is its own."""
     words = [sys.executable, "-m", "benchmarks.simulator", "--once", str(requests)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return Run(**json.loads(done.stdout))
+    return VirtualRun(**json.loads(done.stdout))
 
 
 def speed() -> list[str]:

@@ -39,7 +39,7 @@ class Front:
     busy: float
 
 
-class Stream(asyncio.Protocol):
+class OpenStream(asyncio.Protocol):
     """One connection that asks again as soon as its answer has ended."""
 
     def __init__(self, count: list[int], body: bytes) -> None:
@@ -106,7 +106,7 @@ async def _load(pid: int, port: int, streams: int) -> Front:
     for i in range(streams):
         prompt = [3 + (i * 31 + k) % 30000 for k in range(24)]
         body = json.dumps({"model": "m", "prompt": prompt, "max_tokens": 200 + i % 200, "stream": True}).encode()
-        await loop.create_connection(lambda body=body: Stream(count, body), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(lambda body=body: OpenStream(count, body), "127.0.0.1", port)  # type: ignore[misc]
     await asyncio.sleep(SETTLE_S)
     chunks, began, spent, before = count[0], time.perf_counter(), _cpu_s(pid), await _metrics(port)
     await asyncio.sleep(MEASURE_S)

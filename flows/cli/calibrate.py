@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flows.inputs.parameters import TargetOptions
     from rooftune.engines.server import ServerInfo
     from rooftune.engines.target import Target
-    from rooftune.simulator.calibration.fit import Calibrated, Observation, Served
+    from rooftune.simulator.calibration.fit import Calibrated, Observation, ServedTrial
     from rooftune.vllm_rules.config import EngineConfig
 
 MOST_ERROR = 0.25
@@ -86,7 +86,7 @@ def calibrate(
     _show(found, path)
 
 
-def _refuse(served: Served, error: float, *, remote: bool) -> None:
+def _refuse(served: ServedTrial, error: float, *, remote: bool) -> None:
     from rooftune.errors import RooftuneError
 
     r = served.resolved()
@@ -137,11 +137,11 @@ async def _measured(asked: TargetOptions, repeats: int, say: Callable[[str], Non
             await stop(server)
 
 
-def _served(target: Target, config: EngineConfig, server: ServerInfo, named: str | None) -> Served:
+def _served(target: Target, config: EngineConfig, server: ServerInfo, named: str | None) -> ServedTrial:
     from rooftune.hardware.named import accelerator
     from rooftune.hardware.probe import present
     from rooftune.models.catalogue import model_facts
-    from rooftune.simulator.calibration.fit import Served
+    from rooftune.simulator.calibration.fit import ServedTrial
 
     effective = server.effective
     known = {
@@ -155,7 +155,7 @@ def _served(target: Target, config: EngineConfig, server: ServerInfo, named: str
     quantization = config.quantization or effective.quantization
     facts = model_facts(named or target.model, quantization=quantization if named or config.quantization else None)
     here = target.gpu is None or target.gpu.lower() == "cpu"
-    return Served(
+    return ServedTrial(
         present() if here else accelerator(target.gpu or ""),
         facts,
         config,
@@ -163,7 +163,9 @@ def _served(target: Target, config: EngineConfig, server: ServerInfo, named: str
     )
 
 
-async def _sweep(served: Served, server: ServerInfo, repeats: int, say: Callable[[str], None]) -> Sequence[Observation]:
+async def _sweep(
+    served: ServedTrial, server: ServerInfo, repeats: int, say: Callable[[str], None]
+) -> Sequence[Observation]:
     from rooftune.simulator.calibration.measure import grid_for, measure
     from rooftune.vllm_rules.memory import kv_cache_tokens
 

@@ -12,7 +12,7 @@ from rooftune.errors import InputError
 
 if TYPE_CHECKING:
     from rooftune.evidence.trial_table import TrialRow
-    from rooftune.simulator.calibration.fit import Observation, Served
+    from rooftune.simulator.calibration.fit import Observation, ServedTrial
     from rooftune.vllm_rules.config import EngineConfig
 
 HISTORY = "history"
@@ -24,7 +24,7 @@ IDENTITY = ("gpu", "engine_version", "model")
 class Measured:
     """Points to fit to, and the server that they were measured on."""
 
-    server: Served
+    server: ServedTrial
     points: Sequence[Observation]
 
 
@@ -114,11 +114,11 @@ def _number(row: TrialRow, column: str) -> float:
     return float(row.get(column) or 0)
 
 
-def _served(of: Mapping[str, str], config: EngineConfig) -> Served:
+def _served(of: Mapping[str, str], config: EngineConfig) -> ServedTrial:
     from rooftune.hardware.named import accelerator
     from rooftune.hardware.probe import present
     from rooftune.models.catalogue import model_facts
-    from rooftune.simulator.calibration.fit import Served
+    from rooftune.simulator.calibration.fit import ServedTrial
 
     gpu = present() if of["gpu"].lower() == "cpu" else accelerator(of["gpu"])
-    return Served(gpu, model_facts(of["model"], quantization=config.quantization), config, of["engine_version"])
+    return ServedTrial(gpu, model_facts(of["model"], quantization=config.quantization), config, of["engine_version"])

@@ -22,7 +22,7 @@ from rooftune.loadgen.process_count import processes_for
 from rooftune.loadgen.processes import ClientProcesses
 from rooftune.loadgen.progress import Progress
 from rooftune.loadgen.summary import LoadOptions, LoadSummary
-from rooftune.loadgen.ticks import Ticks
+from rooftune.loadgen.ticks import TickRecorder
 from rooftune.runfolder import TrialFolder
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
@@ -59,7 +59,7 @@ async def run_load(
     ]
     processes = ClientProcesses(jobs)
     reporter = _ProgressReporter(processes, workload.total_s, scale, progress)
-    ticks = Ticks(options.url, parts, scale, processes.tick)
+    ticks = TickRecorder(options.url, parts, scale, processes.tick)
     try:
         await asyncio.gather(asyncio.to_thread(ticks.prepare), processes.start(reporter.report))
         began, started_at = processes.go(), time.time()
@@ -74,7 +74,7 @@ async def run_load(
     return await asyncio.to_thread(_finish, workload, plan, options, folder, reports, started_at)
 
 
-async def _end(processes: ClientProcesses, ticks: Ticks) -> None:
+async def _end(processes: ClientProcesses, ticks: TickRecorder) -> None:
     await processes.end()
     await asyncio.to_thread(ticks.stop)
 

@@ -31,7 +31,7 @@ def interval_s(scale: float) -> float:
     return max(1.0, LEAST_REAL_S * scale)
 
 
-class Ticks:
+class TickRecorder:
     """Samples from ``start`` to ``stop`` and writes each sample to ``folder``."""
 
     def __init__(self, url: str, folder: Path, scale: float, client: Callable[[], dict[str, float | None]]) -> None:

@@ -46,7 +46,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class RequestTimes:
+class PlottedRequests:
     """Times of one trial's requests that were scheduled in the window."""
 
     e2el_s: Floats
@@ -188,7 +188,7 @@ def distribution(run: RunData) -> Figure | None:
     return figure
 
 
-def _answered(run: RunData, axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str]) -> None:
+def _answered(run: RunData, axis: Axes, data: dict[str, PlottedRequests], colours: dict[str, str]) -> None:
     """Of all scheduled requests, the share answered within a time."""
     for name, found in data.items():
         _curve(axis, found.e2el_s, found.scheduled, colours[name], name)
@@ -199,7 +199,7 @@ def _answered(run: RunData, axis: Axes, data: dict[str, RequestTimes], colours: 
     axis.set_xlim(left=0)
 
 
-def _between(axis: Axes, data: dict[str, RequestTimes], colours: dict[str, str]) -> None:
+def _between(axis: Axes, data: dict[str, PlottedRequests], colours: dict[str, str]) -> None:
     """Gaps between tokens."""
     gaps = {name: found.gaps_s * 1000 for name, found in data.items()}
     for name, values in gaps.items():
@@ -221,7 +221,7 @@ def chosen_for_curves(run: RunData) -> list[str]:
     return [n for n in dict.fromkeys(names) if run.of(n)]
 
 
-def times(run: RunData, name: str) -> RequestTimes | None:
+def times(run: RunData, name: str) -> PlottedRequests | None:
     """The times of one configuration's last trial; None without records."""
     import pyarrow.parquet as pq
 
@@ -235,7 +235,7 @@ def times(run: RunData, name: str) -> RequestTimes | None:
     inside = (scheduled >= trial.window.start_s) & (scheduled < trial.window.end_s)
     done = inside & (np.asarray(found["status"].to_pylist()) == "completed")
     last = found["last_token_s"].to_numpy()
-    return RequestTimes(np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window))
+    return PlottedRequests(np.sort((last - scheduled)[done]), int(inside.sum()), _gaps(found, scheduled, trial.window))
 
 
 def _gaps(found: pa.Table, scheduled: Floats, window: Window) -> Floats:

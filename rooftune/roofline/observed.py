@@ -23,7 +23,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class MeanLengths:
     """Mean tokens of prompts and outputs; None if the trial did not record them."""
 
     prompt: float | None
@@ -73,7 +73,7 @@ def _batch(trial: TrialResult) -> Estimate:
     return Estimate(None, "unknown")
 
 
-def _mean_lengths(trial: TrialResult) -> Lengths:
+def _mean_lengths(trial: TrialResult) -> MeanLengths:
     m = trial.metrics
     done = m.get("completed") or (trial.census.completed if trial.census else 0)
     prompt = m.get("mean_input_tokens", m.get("mean_prompt_tokens"))
@@ -82,10 +82,10 @@ def _mean_lengths(trial: TrialResult) -> Lengths:
         prompt = m["total_input_tokens"] / done
     if output is None and done and "total_output_tokens" in m:
         output = m["total_output_tokens"] / done
-    return Lengths(prompt, output)
+    return MeanLengths(prompt, output)
 
 
-def _context(trial: TrialResult, lengths: Lengths) -> Estimate:
+def _context(trial: TrialResult, lengths: MeanLengths) -> Estimate:
     usage, running, tokens = trial.server.get(KV_USAGE), trial.server.get(RUNNING), trial.effective.kv_cache_tokens
     if usage and running and tokens and running >= 1:
         held = usage * tokens / running - HALF_BLOCK

@@ -9,7 +9,7 @@ from rooftune.errors import RooftuneError
 from rooftune.formatting import change, rate
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning.metrics import metric_name
-from rooftune.tuning.plan import Effect, Goal
+from rooftune.tuning.plan import ExpectedEffect, Goal
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
@@ -26,13 +26,13 @@ class Predictions:
     """Flags of each configuration that its prediction leaves out, with the reason."""
 
     @property
-    def baseline_effect(self) -> Effect | None:
+    def baseline_effect(self) -> ExpectedEffect | None:
         """The expected effect of the baseline itself: its throughput."""
         found = self.metrics.get("baseline")
         if not found:
             return None
         words = f"about {rate(found.get('output_throughput', 0.0), 'output token')}"
-        return Effect(metric="output_throughput", sentence=words, source="simulator")
+        return ExpectedEffect(metric="output_throughput", sentence=words, source="simulator")
 
 
 def predictions(
@@ -72,7 +72,7 @@ def predictions(
     return Predictions(metrics, overloaded, error, left_out)
 
 
-def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect | None:
+def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> ExpectedEffect | None:
     """The predicted ratio of a candidate to the baseline, with the simulator's error band, if predicted."""
     ours, base = foreseen.metrics.get(candidate), foreseen.metrics.get("baseline")
     if not ours or not base:
@@ -89,4 +89,4 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Effect 
     band = foreseen.error
     low, high = (None, None) if band is None else (ratio * (1 - band), ratio * (1 + band))
     sentence = f"{metric_name(metric)} {change(ratio)} compared with the baseline"
-    return Effect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")
+    return ExpectedEffect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")

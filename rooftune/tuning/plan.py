@@ -54,7 +54,7 @@ class Gate(BaseModel):
     reason: str
 
 
-class Effect(BaseModel):
+class ExpectedEffect(BaseModel):
     """The expected effect of a change, as a ratio to the configuration that it is applied to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +78,7 @@ class Candidate(BaseModel):
     hypothesis: str
     relieves: str = Field(description="the bottleneck: weights, kv, compute, overhead, queueing, none")
     gates: list[Gate] = Field(default_factory=list)
-    expected: Effect | None = None
+    expected: ExpectedEffect | None = None
     config: EngineConfig = Field(description="applied to the baseline; the search applies the change to the incumbent")
     command: str
     group: str = Field(

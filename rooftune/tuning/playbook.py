@@ -15,7 +15,7 @@ from rooftune.tuning.configuration import base_config, command_text
 from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import goal_of
-from rooftune.tuning.plan import Candidate, Effect, Gate, Plan
+from rooftune.tuning.plan import Candidate, ExpectedEffect, Gate, Plan
 from rooftune.tuning.starts import Starts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import unmodelled
@@ -49,7 +49,7 @@ def build_plan(
     base = start.config if start is not None else base_config(target, facts)
     refusal = start.refusal if start is not None else None
     effective = rules.predicted_effective(base, hardware, facts, target.engine_version)
-    case = Case(target, hardware, facts, base, effective, lengths.mean_prompt, starts, refusal)
+    case = PlanCase(target, hardware, facts, base, effective, lengths.mean_prompt, starts, refusal)
     entries = [e for e in _in_order(book) if case.meets(e.when)]
     if target.engine == "endpoint":
         entries = []
@@ -81,7 +81,7 @@ def build_plan(
 
 
 @dataclass(frozen=True)
-class Case:
+class PlanCase:
     """What a plan is made for: target, hardware, model, baseline and the workload's mean prompt length."""
 
     target: Target
@@ -167,7 +167,7 @@ def _baseline(config: EngineConfig, foreseen: Predictions) -> Candidate:
     )
 
 
-def _candidate(entry: Entry, book: Playbook, config: EngineConfig, case: Case) -> Candidate:
+def _candidate(entry: Entry, book: Playbook, config: EngineConfig, case: PlanCase) -> Candidate:
     candidate = Candidate(
         id=entry.id,
         name=entry.name,
@@ -196,7 +196,7 @@ def _candidate(entry: Entry, book: Playbook, config: EngineConfig, case: Case) -
     return candidate.model_copy(update={"gates": found})
 
 
-def _predicted_gates(candidate: Candidate, case: Case) -> list[Gate]:
+def _predicted_gates(candidate: Candidate, case: PlanCase) -> list[Gate]:
     note = rules.PREDICTED.format(version=case.target.engine_version)
     return [
         g.model_copy(update={"id": "already-on-predicted", "reason": g.reason.replace("reports", "has") + f" ({note})"})
@@ -244,8 +244,8 @@ def _flag_gates(candidate: Candidate, target: Target) -> list[Gate]:
     return []
 
 
-def _literature(entry: Entry, metric: str) -> Effect | None:
+def _literature(entry: Entry, metric: str) -> ExpectedEffect | None:
     if entry.expected is None:
         return None
     e = entry.expected
-    return Effect(metric=metric, ratio=e.ratio, low=e.low, high=e.high, sentence=e.sentence, source=e.source)
+    return ExpectedEffect(metric=metric, ratio=e.ratio, low=e.low, high=e.high, sentence=e.sentence, source=e.source)

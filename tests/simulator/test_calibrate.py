@@ -19,12 +19,12 @@ from rooftune.errors import InputError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import load, newest, opened, reference, save
-from rooftune.simulator.calibration.fit import Observation, Served, calibrate, from_trials
+from rooftune.simulator.calibration.fit import Observation, ServedTrial, calibrate, from_trials
 from rooftune.simulator.calibration.measure import (
     Arrival,
-    Client,
     MeasurementGrid,
-    Stream,
+    SweepClient,
+    TimedStream,
     grid_for,
     measure,
     points_of,
@@ -36,7 +36,9 @@ from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.predict import engine_of
 from rooftune.vllm_rules.config import EngineConfig
 
-SERVED = Served(accelerator("L4"), model_facts("llama-3.1-8b"), EngineConfig(model="x", max_model_len=4096), "0.32.0")
+SERVED = ServedTrial(
+    accelerator("L4"), model_facts("llama-3.1-8b"), EngineConfig(model="x", max_model_len=4096), "0.32.0"
+)
 
 
 def _observed(constants: Constants, front_s: float = 0.008) -> list[Observation]:
@@ -198,9 +200,9 @@ async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
 async def test_a_step_is_timed_while_the_whole_batch_decodes(
     monkeypatch: pytest.MonkeyPatch, arrivals: list[list[float]], seconds: float
 ) -> None:
-    async def batch(self: Client, batch: int, prompt: int, tokens: int) -> list[Stream]:
-        return [Stream(0.0, [Arrival(t, i + 1) for i, t in enumerate(times)]) for times in arrivals]
+    async def batch(self: SweepClient, batch: int, prompt: int, tokens: int) -> list[TimedStream]:
+        return [TimedStream(0.0, [Arrival(t, i + 1) for i, t in enumerate(times)]) for times in arrivals]
 
-    monkeypatch.setattr(Client, "batch", batch)
-    client = Client(None, "m", 1000, random.Random(1))  # type: ignore[arg-type]
+    monkeypatch.setattr(SweepClient, "batch", batch)
+    client = SweepClient(None, "m", 1000, random.Random(1))  # type: ignore[arg-type]
     assert await client.step(2, 64, 6) == pytest.approx(seconds)

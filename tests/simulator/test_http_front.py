@@ -15,7 +15,7 @@ from simulator_cases import plan_of
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front.__main__ import build
 from rooftune.simulator.front.protocol import HttpProtocol
-from rooftune.simulator.front.server import Server
+from rooftune.simulator.front.server import EngineFront
 from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.stepwise import run_stepwise
 
@@ -27,8 +27,8 @@ def core_of(version: str = "0.15.1", **flags: Any) -> EngineCore:
 
 
 @asynccontextmanager
-async def serving(core: EngineCore, time_scale: float = 100.0) -> AsyncIterator[tuple[Server, int]]:
-    server = Server(core, "m", time_scale)
+async def serving(core: EngineCore, time_scale: float = 100.0) -> AsyncIterator[tuple[EngineFront, int]]:
+    server = EngineFront(core, "m", time_scale)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(lambda: HttpProtocol(server.handle), "127.0.0.1", 0)
     task = asyncio.create_task(server.run())

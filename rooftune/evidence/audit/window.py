@@ -89,7 +89,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step(Change):
+class Jump(Change):
     """A jump between two levels."""
 
     block: int
@@ -112,12 +112,12 @@ def trend(rates: Floats) -> Change:
     return Change(change, 2 * t_tail(abs(gain) / max(error, 1e-12), freedom))
 
 
-def step(rates: Floats) -> Step:
+def step(rates: Floats) -> Jump:
     """Change at the likeliest change point.
 
     The largest two-sample t over all splits with two blocks or more on each side, corrected for their number.
     """
-    size, best = len(rates), Step(0.0, 1.0, 0)
+    size, best = len(rates), Jump(0.0, 1.0, 0)
     if rates.mean() <= 0:
         return best
     for k in range(2, size - 1):
@@ -129,7 +129,7 @@ def step(rates: Floats) -> Step:
             continue
         chance = min(1.0, (size - 3) * 2 * t_tail(abs(gap) / max(error, 1e-12), size - 2))
         if chance < best.p_value:
-            best = Step(gap / float(before.mean()), chance, k)
+            best = Jump(gap / float(before.mean()), chance, k)
     return best
 
 

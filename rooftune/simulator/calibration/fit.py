@@ -46,7 +46,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedTrial:
     """The server that was measured: enough to predict how long its steps take."""
 
     gpu: Accelerator
@@ -79,7 +79,7 @@ class Calibrated:
     rows: tuple[FittedPoint, ...]
 
 
-def calibrate(served: Served, observations: Sequence[Observation]) -> Calibrated:
+def calibrate(served: ServedTrial, observations: Sequence[Observation]) -> Calibrated:
     """Fit to two of three points, find the error on every third one, then fit to all of them.
 
     Raises:
@@ -148,7 +148,7 @@ class _Fitted:
     """A request's way through client, HTTP and tokenizer."""
 
 
-def _fitted(served: Served, resolved: Resolved, shipped: Constants, of: Sequence[Observation]) -> _Fitted:
+def _fitted(served: ServedTrial, resolved: Resolved, shipped: Constants, of: Sequence[Observation]) -> _Fitted:
     free = {**free_constants(resolved, shipped), FRONT: Free(FRONT_START_MS, WIDE)}
 
     def predicted(values: dict[str, float]) -> npt.NDArray[np.float64]:
@@ -161,7 +161,7 @@ def _fitted(served: Served, resolved: Resolved, shipped: Constants, of: Sequence
 
 
 def _predict(
-    served: Served, resolved: Resolved, constants: Constants, of: Sequence[Observation], front_s: float
+    served: ServedTrial, resolved: Resolved, constants: Constants, of: Sequence[Observation], front_s: float
 ) -> npt.NDArray[np.float64]:
     step = StepTime(served.gpu, served.facts, resolved, constants=constants)
     return np.array([_seconds(step, o, front_s) for o in of])

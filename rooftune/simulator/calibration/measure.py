@@ -66,7 +66,7 @@ class Arrival(NamedTuple):
 
 
 @dataclass
-class Stream:
+class TimedStream:
     """When the tokens of one answer arrived."""
 
     sent: float = 0.0
@@ -115,7 +115,7 @@ async def measure(
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
     ) as session:
-        client = Client(session, model, vocab_size, draw)
+        client = SweepClient(session, model, vocab_size, draw)
         await client.batch(2, 32, grid.tokens)  # warms up; not kept
         for prompt in grid.prompts:
             times = [await client.first_token(prompt) for _ in range(grid.repeats)]
@@ -131,7 +131,7 @@ async def measure(
     return found
 
 
-class Client:
+class SweepClient:
     """Sends requests of the sweep and reads their tokens as they come."""
 
     def __init__(self, session: ClientSession, model: str, vocab_size: int, draw: random.Random) -> None:
@@ -153,11 +153,11 @@ class Client:
             steps = [(s.seen[-1].at_s - s.seen[0].at_s) / max(1, s.seen[-1].tokens - s.seen[0].tokens) for s in streams]
         return statistics.median(steps)
 
-    async def batch(self, batch: int, prompt: int, tokens: int) -> list[Stream]:
+    async def batch(self, batch: int, prompt: int, tokens: int) -> list[TimedStream]:
         """Send ``batch`` requests at once and read them to their end."""
         return await asyncio.gather(*(self.answer(prompt, tokens) for _ in range(batch)))
 
-    async def answer(self, prompt: int, tokens: int) -> Stream:
+    async def answer(self, prompt: int, tokens: int) -> TimedStream:
         """Send one new prompt and read its answer to the end.
 
         Raises:
@@ -175,7 +175,7 @@ class Client:
             "stream": True,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
-        stream = Stream(sent=time.perf_counter())
+        stream = TimedStream(sent=time.perf_counter())
         try:
             await self._read(body, stream)
         except (OSError, asyncio.TimeoutError, aiohttp.ClientError) as error:
@@ -187,7 +187,7 @@ class Client:
             raise EngineError(f"the server sent {got} of {tokens} tokens; the sweep needs complete answers.", "stream")
         return stream
 
-    async def _read(self, body: dict[str, Any], stream: Stream) -> None:
+    async def _read(self, body: dict[str, Any], stream: TimedStream) -> None:
         async with self.session.post("/v1/completions", json=body) as answer:
             if answer.status != 200:
                 text = (await answer.text())[:300]
@@ -197,7 +197,7 @@ class Client:
                     _note(stream, line)
 
 
-def _note(stream: Stream, line: bytes) -> None:
+def _note(stream: TimedStream, line: bytes) -> None:
     now = time.perf_counter()
     chunk = json.loads(line[6:])
     usage = chunk.get("usage") or {}
@@ -207,7 +207,7 @@ def _note(stream: Stream, line: bytes) -> None:
         stream.seen.append(Arrival(now, so_far))
 
 
-def _span(stream: Stream, begin: float, end: float) -> Span:
+def _span(stream: TimedStream, begin: float, end: float) -> Span:
     """The part of an answer between two moments, from token to token."""
     inside = [arrival for arrival in stream.seen if begin <= arrival.at_s <= end]
     if len(inside) < 2:

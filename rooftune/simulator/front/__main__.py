@@ -19,7 +19,7 @@ from rooftune.simulator.calibration.files import Calibration, opened, reference
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front import log_lines
 from rooftune.simulator.front.protocol import HttpProtocol
-from rooftune.simulator.front.server import Server
+from rooftune.simulator.front.server import EngineFront
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 FAULT = "ROOFTUNE_SIM_FAULT"
@@ -46,7 +46,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    server = Server(core, model, time_scale)
+    server = EngineFront(core, model, time_scale)
     listening = await loop.create_server(lambda: HttpProtocol(server.handle), host, port, backlog=4096)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +65,7 @@ async def serve(
         failed[0].result()
 
 
-async def _die_after(server: Server, requests: int) -> None:
+async def _die_after(server: EngineFront, requests: int) -> None:
     """Kill this process once it has answered this many requests, the warm-up request included."""
     while sum(server.metrics.success.values()) < requests:
         await asyncio.sleep(0.002)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rooftune.simulator.engine.scheduler import EngineRequest
-from rooftune.simulator.front.protocol import Exchange
+from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import WORDS, encode, piece_of
 from rooftune.vllm_rules.memory import BLOCK_TOKENS
 
@@ -47,7 +47,7 @@ class ActiveRequest:
     chat: bool
     body: CompletionBody
     model: str
-    exchange: Exchange
+    exchange: HttpExchange
     arrived_s: float
     first_token_s: float | None = None
     last_token_s: float | None = None

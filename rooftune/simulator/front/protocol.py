@@ -18,7 +18,7 @@ REASONS = {
 }
 
 
-class Exchange:
+class HttpExchange:
     """One request and the means to answer it."""
 
     __slots__ = ("body", "method", "on_gone", "open", "path", "protocol", "streaming")
@@ -71,12 +71,12 @@ class Exchange:
 class HttpProtocol(asyncio.Protocol):
     """Parses the requests of one connection and passes them, one after another, to ``handle``."""
 
-    def __init__(self, handle: Callable[[Exchange], None]) -> None:
+    def __init__(self, handle: Callable[[HttpExchange], None]) -> None:
         self.handle = handle
         self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
-        self.waiting: deque[Exchange] = deque()
-        self.current: Exchange | None = None
+        self.waiting: deque[HttpExchange] = deque()
+        self.current: HttpExchange | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
@@ -107,7 +107,7 @@ class HttpProtocol(asyncio.Protocol):
             self.current = self.waiting.popleft()
             self.handle(self.current)
 
-    def _parse(self) -> Exchange | None:
+    def _parse(self) -> HttpExchange | None:
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self.buffer) > 65536:
@@ -130,10 +130,10 @@ class HttpProtocol(asyncio.Protocol):
             return None
         body = bytes(self.buffer[end + 4 : stop])
         del self.buffer[:stop]
-        return Exchange(self, parts[0], parts[1].split("?")[0], body)
+        return HttpExchange(self, parts[0], parts[1].split("?")[0], body)
 
     def _refuse(self, message: str, status: int) -> None:
         self.buffer.clear()
-        Exchange(self, "", "", b"").error(message, status)
+        HttpExchange(self, "", "", b"").error(message, status)
         if self.transport:
             self.transport.close()

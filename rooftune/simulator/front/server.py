@@ -22,14 +22,14 @@ from rooftune.simulator.front.active_request import (
     whole,
 )
 from rooftune.simulator.front.metrics_text import Metrics
-from rooftune.simulator.front.protocol import Exchange
+from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import encode
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
 
 STATS_EVERY_S = 10.0
 
 
-class Server:
+class EngineFront:
     """Routes and the engine loop. Times inside are engine seconds; real seconds are these divided by ``time_scale``."""
 
     def __init__(self, core: EngineCore, model: str, time_scale: float = 1.0) -> None:
@@ -64,7 +64,7 @@ class Server:
         """Engine seconds since the server began."""
         return (time.monotonic() - self.started) * self.time_scale
 
-    def handle(self, exchange: Exchange) -> None:
+    def handle(self, exchange: HttpExchange) -> None:
         """Answer one request."""
         route = self.routes.get((exchange.method, exchange.path))
         if route is not None:
@@ -74,7 +74,7 @@ class Server:
         else:
             exchange.error("Not Found", 404, "Not Found")
 
-    def _models(self, exchange: Exchange) -> None:
+    def _models(self, exchange: HttpExchange) -> None:
         card = {
             "id": self.model,
             "object": "model",
@@ -86,7 +86,7 @@ class Server:
         }
         exchange.answer(json.dumps({"object": "list", "data": [card]}).encode())
 
-    def _tokenize(self, exchange: Exchange) -> None:
+    def _tokenize(self, exchange: HttpExchange) -> None:
         try:
             fields = json.loads(exchange.body)
             text = fields.get("prompt") or "\n".join(m["content"] for m in fields["messages"])
@@ -96,11 +96,11 @@ class Server:
         body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}
         return exchange.answer(json.dumps(body).encode())
 
-    def _reset(self, exchange: Exchange) -> None:
+    def _reset(self, exchange: HttpExchange) -> None:
         self.core.scheduler.pool.forget()
         exchange.answer(b"")
 
-    def _complete(self, exchange: Exchange, chat: bool) -> None:
+    def _complete(self, exchange: HttpExchange, chat: bool) -> None:
         r = self.core.resolved
         if self.most_requests and len(self.active) >= self.most_requests:
             return exchange.error(
@@ -225,7 +225,7 @@ class Server:
         late = sorted(self.late)
         return late[int(0.99 * (len(late) - 1))] / self.time_scale if late else 0.0
 
-    def _metrics(self, exchange: Exchange) -> None:
+    def _metrics(self, exchange: HttpExchange) -> None:
         core, s = self.core, self.core.scheduler
         self.metrics.counters |= {
             "num_preemptions": s.preemptions,

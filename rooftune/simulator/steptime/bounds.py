@@ -9,7 +9,7 @@ from rooftune.models.costs import decode_bytes, flops_per_token
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.model import StepTime
 
-Bound = Literal["memory", "compute", "overhead"]
+StepBound = Literal["memory", "compute", "overhead"]
 MUCH_LONGER = 1.5
 """Matrices that take this much longer than with one row no longer wait for the weights to stream, but for the
 products."""
@@ -23,7 +23,7 @@ class DecodeStep:
     batch: int
     context: float
     step_ms: float
-    bound: Bound
+    bound: StepBound
     intensity_flop_per_byte: float
     seconds: dict[str, float]
     """Seconds by what they are spent on: weights, arithmetic, KV cache, host."""
@@ -51,7 +51,7 @@ def decode_step(step_time: StepTime, batch: int, context: float) -> DecodeStep:
     for name in ("linear", "head"):
         spent["arithmetic" if parts[name] >= MUCH_LONGER * one[name] else "weights"] += parts[name]
     gpu = parts["linear"] + parts["head"] + parts["attention"]
-    bound: Bound = "memory"
+    bound: StepBound = "memory"
     if parts["host"] > gpu or spent["host"] > gpu:
         spent["host"] += max(parts["host"] - gpu, 0.0)
         bound = "overhead"

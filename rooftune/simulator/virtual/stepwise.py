@@ -68,7 +68,7 @@ class StepwiseRun:
         return len(self.durations)
 
 
-class Client:
+class VirtualClient:
     """Sends requests when they are due, as far as connections are free."""
 
     def __init__(self, plan: RequestPlan, settings: ClientSettings) -> None:
@@ -147,7 +147,7 @@ def run_stepwise(
         RuntimeError: the first waiting request can never be admitted.
     """
     n, same = len(plan), block_identities(plan)
-    scheduler, client, notes = Scheduler(limits), Client(plan, settings), Notes(n)
+    scheduler, client, notes = Scheduler(limits), VirtualClient(plan, settings), Notes(n)
     table = acceptances(limits.speculative_tokens, acceptance)
     draw = (lambda s: accepted_at(table, s.id, s.generated)) if limits.speculative_tokens else None
     sequences = [_sequence(plan, r, same.names(r, int(plan.prompt_tokens[r]) // BLOCK_TOKENS)) for r in range(n)]
@@ -184,7 +184,7 @@ def run_stepwise(
 
 
 def _run(
-    client: Client, scheduler: Scheduler, sequences: list[EngineRequest], notes: Notes, end_s: float
+    client: VirtualClient, scheduler: Scheduler, sequences: list[EngineRequest], notes: Notes, end_s: float
 ) -> StepwiseRun:
     def column(name: str) -> npt.NDArray[np.int64]:
         return np.array([getattr(s, name) for s in sequences], np.int64)

@@ -15,7 +15,7 @@ BLUE, GREY, INK = "#0072B2", "#8C8C8C", "#333333"
 SIZE, DPI = (8.5, 5.2), 110
 
 
-class Point(NamedTuple):
+class SweepPoint(NamedTuple):
     """One value of the flag: median TPOT in ms, output throughput in tokens/s."""
 
     x: float
@@ -33,7 +33,7 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=SIZE, dpi=DPI, layout="constrained")
     points = [
-        Point(r.prediction.metrics["median_tpot_ms"], r.prediction.metrics["output_throughput"], f"{r.value}", r is found.best)
+        SweepPoint(r.prediction.metrics["median_tpot_ms"], r.prediction.metrics["output_throughput"], f"{r.value}", r is found.best)
         for r in found.rows
         if r.prediction and "median_tpot_ms" in r.prediction.metrics
     ]  # fmt: skip
@@ -55,12 +55,12 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
     plt.close(figure)
 
 
-def _label(axis: Axes, points: list[Point]) -> None:
+def _label(axis: Axes, points: list[SweepPoint]) -> None:
     """Write values beside their points. A label that would cover another is left out, but never the best."""
     if not points:
         return
     wide, high = max(p.x for p in points) or 1.0, max(p.y for p in points) or 1.0
-    placed: list[Point] = []
+    placed: list[SweepPoint] = []
     for p in sorted(points, key=lambda p: not p.best):
         near = any(abs(p.x - q.x) < 0.03 * wide and abs(p.y - q.y) < 0.045 * high for q in placed)
         if near and not p.best:
