@@ -22,7 +22,7 @@ from rooftune.models.catalogue import model_facts
 from rooftune.roofline.model import Point, Ridge, Roof, Roofline
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.tuning.case import target_for
+from rooftune.tuning.case import TargetRequest, target_for
 from rooftune.tuning.gates import predicted_effective
 from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import Playbook, build_plan
@@ -98,7 +98,7 @@ def hardware(version: str = "0.15.1", **changed: bool) -> Hardware:
 def plan_of(load: Workload, target: Target | None = None, playbook: Playbook | None = None) -> Plan:
     """The plan of the published case without predictions."""
     facts = model_facts("llama-2-7b", quantization="awq")
-    return build_plan(load, target or target_for(), hardware(), facts, playbook, predict=False)
+    return build_plan(load, target or target_for(TargetRequest()), hardware(), facts, playbook, predict=False)
 
 
 class World:

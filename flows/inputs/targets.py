@@ -44,7 +44,7 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
         InputError: an unknown name, a flag that the version does not have, contradicting flags, or no vLLM here.
         EngineError: an endpoint does not answer.
     """
-    from rooftune.tuning.case import CURRENT_VERSION, DEFAULT_VERSION, is_default_case, target_for
+    from rooftune.tuning.case import CURRENT_VERSION, DEFAULT_VERSION, TargetRequest, is_default_case, target_for
     from rooftune.vllm_rules.flags import parse_set
 
     kind, model, version = engine_kind(asked.engine), asked.model, asked.engine_version
@@ -57,7 +57,7 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
     if gpu is not None and kind != "vllm" and gpu.strip().lower() != "cpu":
         gpu = _catalogue_name(gpu)
     published = kind == "simulated" and is_default_case(gpu, model, version)
-    target = target_for(
+    request = TargetRequest(
         engine=kind,
         gpu=gpu,
         model=model,
@@ -67,6 +67,7 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
         vllm_python=asked.vllm_python,
         time_scale=time_scale,
     )
+    target = target_for(request)
     return _calibrated(_checked(target), asked.calibration)
 
 

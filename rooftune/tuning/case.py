@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from rooftune.engines.target import EngineKind, Target
 from rooftune.errors import InputError
 from rooftune.vllm_rules.config import FlagValue
@@ -34,33 +37,39 @@ def is_default_case(gpu: str | None, model: str | None, engine_version: str | No
     )
 
 
-def target_for(
-    *,
-    engine: EngineKind = "simulated",
-    gpu: str | None = None,
-    model: str | None = None,
-    engine_version: str | None = None,
-    flags: dict[str, FlagValue] | None = None,
-    url: str | None = None,
-    vllm_python: str | None = None,
-    time_scale: float | None = None,
-) -> Target:
+@dataclass(frozen=True)
+class TargetRequest:
+    """What a command's options say about a target; None where an option was not given."""
+
+    engine: EngineKind = "simulated"
+    gpu: str | None = None
+    model: str | None = None
+    engine_version: str | None = None
+    flags: Mapping[str, FlagValue] = field(default_factory=dict)
+    url: str | None = None
+    vllm_python: str | None = None
+    time_scale: float | None = None
+    """Used by the simulated engine only."""
+
+
+def target_for(asked: TargetRequest) -> Target:
     """The target that a command's options describe, gaps filled.
 
-    Simulated engine: with nothing named it is the published case (:data:`PUBLISHED_FLAGS`); its flags are taken as
-    long as GPU, model and version are that case's, and ``flags`` override them. Any other target starts from ``flags``
-    alone, so with the engine's own defaults. ``time_scale`` is used by the simulated engine only.
+    For the simulated engine, no options at all mean the published case (:data:`PUBLISHED_FLAGS`). Its flags are taken
+    as long as GPU, model and version are that case's, and ``flags`` override them. Any other target starts from
+    ``flags`` alone, so with the engine's own defaults.
 
     Raises:
         InputError: no model named for a real engine; a URL missing or not wanted.
     """
-    given: dict[str, FlagValue] = dict(flags or {})
+    engine, gpu, model, version, url = asked.engine, asked.gpu, asked.model, asked.engine_version, asked.url
+    given: dict[str, FlagValue] = dict(asked.flags)
     if engine == "simulated":
         if url is not None:
             raise InputError("--url belongs to --engine endpoint; the simulated engine is started by rooftune.")
-        if is_default_case(gpu, model, engine_version):
+        if is_default_case(gpu, model, version):
             given = {**PUBLISHED_FLAGS, **given}
-            engine_version = DEFAULT_VERSION
+            version = DEFAULT_VERSION
         gpu, model = gpu or DEFAULT_GPU, model or DEFAULT_MODEL
     elif engine == "endpoint" and not url:
         raise InputError("--engine endpoint needs the server's address: --url http://HOST:PORT.")
@@ -70,11 +79,11 @@ def target_for(
         engine=engine,
         gpu=gpu,
         model=model or "",
-        engine_version=engine_version or CURRENT_VERSION,
+        engine_version=version or CURRENT_VERSION,
         flags=given,
         url=url,
-        vllm_python=vllm_python,
-        time_scale=(time_scale or DEFAULT_TIME_SCALE) if engine == "simulated" else 1.0,
+        vllm_python=asked.vllm_python,
+        time_scale=(asked.time_scale or DEFAULT_TIME_SCALE) if engine == "simulated" else 1.0,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,8 +89,10 @@ def upgrade_path(
     own = accelerator(target.gpu).name if target.gpu else None
     names = [*([own] if own and own not in PATH else []), *PATH]
 
+    wanted = _Wanted(workload, target, facts, flags, asked_rate_per_s, calibration)
+
     def predicted(name: str) -> _Prediction:
-        return _row(accelerator(name), name == own, workload, target, facts, flags, asked_rate_per_s, calibration)
+        return _row(accelerator(name), name == own, wanted)
 
     # The compiled simulator releases the interpreter's lock, so predictions run in parallel; the first one compiles it.
     found = [predicted(names[0])]
@@ -146,25 +149,31 @@ def options(gpu: Accelerator, facts: ModelFacts, flags: dict[str, FlagValue], en
     return [*plain, *(Option(f"{o.words}, {cache} KV cache", o.flags) for o in found)] if cache else plain
 
 
-def _row(
-    gpu: Accelerator,
-    current: bool,
-    workload: Workload,
-    target: Target,
-    facts: ModelFacts,
-    flags: dict[str, FlagValue],
-    asked: float | None,
-    calibration: Calibration | None,
-) -> _Prediction:
+@dataclass(frozen=True)
+class _Wanted:
+    """What is predicted on every accelerator of the path."""
+
+    workload: Workload
+    target: Target
+    facts: ModelFacts
+    flags: dict[str, FlagValue]
+    asked_rate_per_s: float | None
+    calibration: Calibration | None
+
+
+def _row(gpu: Accelerator, current: bool, wanted: _Wanted) -> _Prediction:
+    target, flags, calibration = wanted.target, wanted.flags, wanted.calibration
     fitted = calibration if calibration is not None and calibration.gpu == gpu.name else None
     best: _Service | None = None
     chosen, refusal = Option("", dict(flags)), ""
     choices = (
-        [Option("the recommended flags", dict(flags))] if current else options(gpu, facts, flags, target.engine_version)
+        [Option("the recommended flags", dict(flags))]
+        if current
+        else options(gpu, wanted.facts, flags, target.engine_version)
     )
     for option in choices:
         try:
-            found = _predicted(workload, gpu.name, target, option.flags, fitted)
+            found = _predicted(wanted.workload, gpu.name, target, option.flags, fitted)
         except RooftuneError as error:
             refusal = refusal or str(error)
             continue
@@ -181,7 +190,7 @@ def _row(
     )
     if best is None:
         return _Prediction(row.model_copy(update={"impossible": refusal or "no configuration of the model fits"}), None)
-    return _Prediction(row.model_copy(update=_service(best, chosen, gpu, asked)), best.band)
+    return _Prediction(row.model_copy(update=_service(best, chosen, gpu, wanted.asked_rate_per_s)), best.band)
 
 
 class _Prediction(NamedTuple):
@@ -225,7 +234,7 @@ def _predicted(
     )
 
 
-def _service(found: _Service, option: Option, gpu: Accelerator, asked: float | None) -> dict[str, Any]:
+def _service(found: _Service, option: Option, gpu: Accelerator, asked: float | None) -> dict[str, object]:
     served = found.served_rate_per_s
     needed = math.ceil(asked / served - 1e-9) if asked and served else None
     price = gpu.price.usd_per_hour if gpu.price else None

@@ -8,7 +8,7 @@ import synthetic_run as made
 from rooftune.engines.server import EffectiveConfig
 from rooftune.hardware.accelerator import Capability
 from rooftune.models.catalogue import model_facts
-from rooftune.tuning.case import target_for
+from rooftune.tuning.case import TargetRequest, target_for
 from rooftune.tuning.gates import capability_gates, gate_effective, predicted_effective
 from rooftune.tuning.plan import Gate
 from rooftune.tuning.playbook import build_plan
@@ -16,7 +16,7 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 def plan(version: str = "0.15.1", **capabilities: bool):  # type: ignore[no-untyped-def]
-    target = target_for().model_copy(update={"engine_version": version})
+    target = target_for(TargetRequest()).model_copy(update={"engine_version": version})
     facts = model_facts("llama-2-7b", quantization="awq")
     return build_plan(made.workload(), target, made.hardware(version, **capabilities), facts, predict=False)
 

@@ -10,7 +10,7 @@ import synthetic_run as made
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.tuning.case import PUBLISHED_FLAGS, target_for
+from rooftune.tuning.case import PUBLISHED_FLAGS, TargetRequest, target_for
 from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
 
 OWN = """
@@ -32,7 +32,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_default_case_is_the_published_one() -> None:
-    target = target_for()
+    target = target_for(TargetRequest())
     assert (target.engine, target.gpu, target.model, target.engine_version) == (
         "simulated",
         "T4",
@@ -44,12 +44,12 @@ def test_default_case_is_the_published_one() -> None:
 
 
 def test_another_gpu_starts_from_the_engines_defaults() -> None:
-    assert target_for(gpu="L4", model="llama-3-8b").flags == {}
-    assert target_for(gpu="tesla-t4".removeprefix("tesla-"), model="LLAMA-2-7B").flags == PUBLISHED_FLAGS
+    assert target_for(TargetRequest(gpu="L4", model="llama-3-8b")).flags == {}
+    assert target_for(TargetRequest(gpu="tesla-t4".removeprefix("tesla-"), model="LLAMA-2-7B")).flags == PUBLISHED_FLAGS
 
 
 def test_sets_come_on_top_of_the_case() -> None:
-    flags = target_for(flags={"max_num_seqs": 8, "enforce_eager": False}).flags
+    flags = target_for(TargetRequest(flags={"max_num_seqs": 8, "enforce_eager": False})).flags
     assert flags["max_num_seqs"] == 8
     assert flags["enforce_eager"] is False
 
@@ -64,7 +64,7 @@ def test_sets_come_on_top_of_the_case() -> None:
 )
 def test_options_that_contradict_say_the_way_out(options: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        target_for(**options)  # type: ignore[arg-type]
+        target_for(TargetRequest(**options))  # type: ignore[arg-type]
 
 
 def test_every_candidate_of_the_mission_is_there() -> None:
@@ -94,7 +94,9 @@ def test_a_file_extends_replaces_and_drops(tmp_path: Path) -> None:
     assert "huge" in ids
     assert "batch-8" not in ids
     assert book.phases == ["baseline", "easy-wins", "medium-term", "bold"]
-    real = target_for(engine="vllm", model="llama-2-7b", engine_version="0.15.1", flags={"quantization": "awq"})
+    real = target_for(
+        TargetRequest(engine="vllm", model="llama-2-7b", engine_version="0.15.1", flags={"quantization": "awq"})
+    )
     draft = made.plan_of(made.workload(), real, playbook=book).candidate("spec-draft")
     assert draft.runnable
     assert draft.config.speculative_config == {
@@ -146,7 +148,9 @@ def test_plan_on_the_cpu_leaves_gpu_candidates_out() -> None:
         flops_per_s={"fp32": 1e11},
     )  # fmt: skip
     hardware = made.hardware("0.32.0").model_copy(update={"accelerator": cpu, "simulated": False})
-    target = target_for(engine="vllm", model="llama-2-7b", engine_version="0.32.0", flags={"enforce_eager": True})
+    target = target_for(
+        TargetRequest(engine="vllm", model="llama-2-7b", engine_version="0.32.0", flags={"enforce_eager": True})
+    )
     plan = build_plan(made.workload(), target, hardware, model_facts("llama-2-7b"), predict=False)
     ids = [c.id for c in plan.candidates]
     assert "cuda-graphs" not in ids
@@ -156,7 +160,7 @@ def test_plan_on_the_cpu_leaves_gpu_candidates_out() -> None:
 
 
 def test_an_endpoint_has_a_baseline_only() -> None:
-    target = target_for(engine="endpoint", url="http://127.0.0.1:9", model="some-model")
+    target = target_for(TargetRequest(engine="endpoint", url="http://127.0.0.1:9", model="some-model"))
     plan = build_plan(made.workload(), target, made.hardware(), None, predict=False)
     assert [c.id for c in plan.candidates] == ["baseline"]
 

@@ -11,14 +11,14 @@ from rooftune.engines.target import EngineKind
 from rooftune.hardware.accelerator import Hardware
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.tuning.case import target_for
+from rooftune.tuning.case import TargetRequest, target_for
 from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import build_plan
 from rooftune.vllm_rules.capabilities import with_capabilities
 
 
 def plan(gpu: str, model: str, version: str = "0.32.0", engine: EngineKind = "simulated", **flags: Any) -> Plan:
-    target = target_for(engine=engine, gpu=gpu, model=model, engine_version=version, flags=flags)
+    target = target_for(TargetRequest(engine=engine, gpu=gpu, model=model, engine_version=version, flags=flags))
     card = accelerator(gpu)
     hardware = with_capabilities(Hardware(accelerator=card, simulated=engine == "simulated", engine_version=version))
     return build_plan(
@@ -60,7 +60,7 @@ def test_a_missing_kernel_blocks_every_engine(engine: EngineKind) -> None:
 
 
 def test_an_endpoint_is_never_refused() -> None:
-    target = target_for(engine="endpoint", gpu="L4", model="llama-3.1-8b", url="http://127.0.0.1:1")
+    target = target_for(TargetRequest(engine="endpoint", gpu="L4", model="llama-3.1-8b", url="http://127.0.0.1:1"))
     hardware = Hardware(accelerator=accelerator("L4"), simulated=False, engine_version="0.32.0")
     found = build_plan(made.workload(), target, hardware, model_facts("llama-3.1-8b"), predict=False)
     assert (found.refusal, found.memory, found.context) == (None, None, None)

@@ -12,7 +12,7 @@ from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.report import upgrade_path as section
 from rooftune.tuning import upgrade
-from rooftune.tuning.case import target_for
+from rooftune.tuning.case import TargetRequest, target_for
 from rooftune.tuning.upgrade import UpgradePath, UpgradeRow, options, upgrade_path
 
 
@@ -33,7 +33,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> UpgradePath:
 
     monkeypatch.setattr(upgrade, "_predicted", predicted)
     flags = {"quantization": "awq_marlin", "max_model_len": 2048}
-    return upgrade_path(made.workload(), target_for(), model_facts("llama-2-7b"), flags, 20.0)
+    return upgrade_path(made.workload(), target_for(TargetRequest()), model_facts("llama-2-7b"), flags, 20.0)
 
 
 def test_change_and_cost_follow_from_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
