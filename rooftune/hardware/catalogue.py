@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import NamedTuple
 
 from ruamel.yaml import YAML
 
@@ -35,45 +37,72 @@ def plain(name: str) -> str:
     return re.sub(r"^(nvidia|tesla|geforce)+", "", squeezed)
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One GPU of the data file, whose first lines explain the keys."""
+
+    cc: str
+    memory: float
+    bandwidth: float
+    watts: float
+    sm: int
+    link: float
+    driver_mib: int | None = None
+    fp32: float | None = None
+    fp16: float | None = None
+    bf16: float | None = None
+    int8: float | None = None
+    fp8: float | None = None
+    fp4: float | None = None
+    price: tuple[float, str, date, str] | None = None
+    source: str = "datasheet"
+    notes: str = ""
+    also: tuple[str, ...] = ()
+
+
+class _Data(NamedTuple):
+    sources: dict[str, str]
+    rows: dict[str, _Row]
+
+
 @cache
-def _data() -> dict[str, Any]:
+def _data() -> _Data:
     text = files("rooftune.hardware").joinpath("data/accelerators.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = YAML(typ="safe").load(text)
-    return data
+    data = YAML(typ="safe").load(text)
+    return _Data(data["sources"], {name: _Row(**row) for name, row in data["gpus"].items()})
 
 
 @cache
 def _catalogue() -> dict[str, Accelerator]:
-    return {plain(name): _accelerator(name, row, _data()["sources"]) for name, row in _data()["gpus"].items()}
+    return {plain(name): _accelerator(name, row) for name, row in _data().rows.items()}
 
 
 @cache
 def _aliases() -> dict[str, Accelerator]:
-    found = {plain(also): name for name, row in _data()["gpus"].items() for also in row.get("also", [])}
-    return {also: _catalogue()[plain(name)] for also, name in found.items()}
+    return {plain(also): _catalogue()[plain(name)] for name, row in _data().rows.items() for also in row.also}
 
 
-def _accelerator(name: str, row: dict[str, Any], sources: dict[str, str]) -> Accelerator:
-    major, minor = row["cc"].split(".")
+def _accelerator(name: str, row: _Row) -> Accelerator:
+    major, minor = row.cc.split(".")
     return Accelerator(
         name=name,
         kind="cuda",
         compute_capability=(int(major), int(minor)),
-        memory_bytes=int(row["memory"] * GIB),
-        driver_memory_bytes=row["driver_mib"] * MIB if "driver_mib" in row else None,
-        bandwidth_bytes_per_s=row["bandwidth"] * 1e9,
-        flops_per_s={k: row[k] * 1e12 for k in RATES if k in row},
-        power_watts=row["watts"],
-        multiprocessors=row["sm"],
-        interconnect_bytes_per_s=row["link"] * 1e9,
-        price=_price(row.get("price"), sources),
-        source=sources[row.get("source", "datasheet")],
-        notes=row.get("notes", ""),
+        memory_bytes=int(row.memory * GIB),
+        driver_memory_bytes=row.driver_mib * MIB if row.driver_mib is not None else None,
+        bandwidth_bytes_per_s=row.bandwidth * 1e9,
+        flops_per_s={k: rate * 1e12 for k in RATES if (rate := getattr(row, k)) is not None},
+        power_watts=row.watts,
+        multiprocessors=row.sm,
+        interconnect_bytes_per_s=row.link * 1e9,
+        price=_price(row),
+        source=_data().sources[row.source],
+        notes=row.notes,
     )
 
 
-def _price(row: list[Any] | None, sources: dict[str, str]) -> Price | None:
-    if row is None:
+def _price(row: _Row) -> Price | None:
+    if row.price is None:
         return None
-    usd, offer, date, source = row
-    return Price(usd_per_hour=usd, offer=offer, date=str(date), source=sources[source])
+    usd, offer, day, source = row.price
+    return Price(usd_per_hour=usd, offer=offer, date=str(day), source=_data().sources[source])
