@@ -38,7 +38,7 @@ def capacity(
       rooftune capacity chat-medium     (simulated T4, about a minute)
       rooftune capacity chat-medium --url http://127.0.0.1:8000 --gpu L4 --model llama-3.1-8b
       rooftune capacity chat-low --engine vllm --model ./my-model --slo ttft_ms=500 --budget 10m
-      rooftune capacity chat-medium --url http://127.0.0.1:8000 --save here     (run again to go on)
+      rooftune capacity chat-medium --url http://127.0.0.1:8000 --save here     (run it again to continue)
 
     The load is open, and its rate changes from step to step on the same server. Ctrl-C ends with what is known so far.
     """

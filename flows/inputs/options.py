@@ -77,7 +77,7 @@ Candidates = Annotated[
     Option(
         "--candidate",
         metavar="NAME=FLAG=VALUE,...",
-        help="A configuration of your own to try: --candidate small=max_num_seqs=4. Repeatable.",
+        help="Your own configuration to try: --candidate small=max_num_seqs=4. Repeatable.",
     ),
 ]
 Budget = Annotated[
@@ -85,7 +85,7 @@ Budget = Annotated[
     Option("--budget", help="Real time for all trials: 10m, 90s. Default: 340s simulated, 15m endpoint, 1h vllm."),
 ]
 ClientProcesses = Annotated[
-    int | None, Option("--client-processes", min=1, help="Number of client processes. Default: as the rate needs.")
+    int | None, Option("--client-processes", min=1, help="Number of client processes. Default: as many as the rate needs.")
 ]
 CapacityBudget = Annotated[
     str | None,

@@ -114,6 +114,7 @@ STATES: list[tuple[dict[str, FlagValue | None], EffectiveConfig, str]] = [
     ({"dtype": "half"}, EffectiveConfig(dtype="float16"), "dtype float16"),
     ({"max_num_seqs": 8}, EffectiveConfig(max_num_seqs=8), "max_num_seqs 8"),
     ({"max_num_seqs": 8}, EffectiveConfig(max_num_seqs=16), ""),
+    ({"max_num_seqs": 8}, EffectiveConfig(max_num_seqs=9), ""),
     ({"max_num_seqs": None}, EffectiveConfig(max_num_seqs=16), ""),
     ({}, MARLIN, ""),
 ]

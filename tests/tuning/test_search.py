@@ -40,6 +40,7 @@ def test_each_side_of_a_pair_draws_the_same_requests() -> None:
             theirs = sorted(seeds[v.against, n] for n in v.against_trials)
             assert ours == theirs, v.candidate
             assert len(v.trials) >= 2
+            assert set(ours[:2]) == {LOAD.seed, LOAD.seed + 1}, "the first pair draws two different samples"
 
 
 def test_the_truth_of_the_published_case_is_found() -> None:
@@ -123,6 +124,18 @@ def test_a_baseline_that_fails_ends_the_search() -> None:
     assert {r.candidate for r in results} == {"baseline"}
     assert "The port is taken" in decision.first_sentence
     assert not decision.complete
+    found = {v.candidate: v for v in decision.verdicts}
+    assert found["batch-8"].verdict == "not run"
+    assert found["batch-8"].reason == "the baseline failed: The port is taken."
+    assert found["attention-flash"].verdict == "not supported", "a gate closes whether or not the search could start"
+
+
+def test_a_baseline_that_is_not_trusted_ends_the_search() -> None:
+    world = made.World(PLAN)
+    world.doubted.add("baseline")
+    found = {v.candidate: v for v in decide(PLAN, world.search()).verdicts}
+    assert found["batch-8"].verdict == "not run"
+    assert found["batch-8"].reason == "the baseline is not trusted: The window was disturbed."
 
 
 def test_nothing_measured_still_gives_a_decision() -> None:
@@ -138,6 +151,7 @@ def test_the_budget_is_kept_and_skipped_candidates_are_reported(trials: int, see
     results = made.World(PLAN, seed=seed).search(budget=trials * 10.0)
     assert len(results) <= trials
     decision = decide(PLAN, results)
+    assert all(len(v.trials) != 1 for v in decision.verdicts[1:]), "no trial is spent that no verdict can use"
     for v in decision.verdicts:
         if v.ratios:
             assert len(v.trials) >= 2

@@ -70,7 +70,9 @@ def test_a_real_but_tiny_difference_does_not_matter() -> None:
     noise = 1e-5 * np.arange(10)
     a, b = arm(list(0.01 + noise), simulated=True), arm(list(noise), 1, simulated=True)
     assert compare_arms(a, b, "output_throughput").answer == "no measurable difference"
+    assert compare_arms(b, a, "output_throughput").answer == "no measurable difference"
     assert compare_arms(a, b, "output_throughput", smallest_effect=0.005).answer == "better"
+    assert compare_arms(b, a, "output_throughput", smallest_effect=0.005).answer == "worse"
 
 
 def test_noise_asks_for_more_trials_and_says_how_many() -> None:
@@ -164,3 +166,6 @@ def test_trials_without_the_metric_are_left_out() -> None:
     assert compare(a, b, "output_throughput").answer == "better"
     with pytest.raises(RooftuneError, match="not measured on both sides"):
         compare(a, b, "median_ttft_ms")
+    for sides in ((a, []), ([], b)):
+        with pytest.raises(RooftuneError, match="not measured on both sides"):
+            compare(*sides, "output_throughput")
