@@ -66,7 +66,7 @@ async def capacity_order(
     from rooftune.capacity.step_load import ClientSettings
 
     if asked.per != "rate":
-        known = "users are not there yet" if asked.per == "users" else f"{asked.per!r} is unknown"
+        known = "users are not supported yet" if asked.per == "users" else f"{asked.per!r} is unknown"
         raise InputError(f"--per takes rate; {known}.")
     if asked.prompts not in (None, "tokens", "text"):
         raise InputError(f"--prompts is tokens or text, not {asked.prompts!r}.")

@@ -85,7 +85,8 @@ Budget = Annotated[
     Option("--budget", help="Real time for all trials: 10m, 90s. Default: 340s simulated, 15m endpoint, 1h vllm."),
 ]
 ClientProcesses = Annotated[
-    int | None, Option("--client-processes", min=1, help="Number of client processes. Default: as many as the rate needs.")
+    int | None,
+    Option("--client-processes", min=1, help="Number of client processes. Default: as many as the rate needs."),
 ]
 CapacityBudget = Annotated[
     str | None,
@@ -95,7 +96,8 @@ Precision = Annotated[
     str, Option("--precision", help="Half width of the interval at which the measurement ends, such as 5%.")
 ]
 Per = Annotated[
-    str, Option("--per", help="What the capacity counts: rate (requests/s). Users in a closed loop are not there yet.")
+    str,
+    Option("--per", help="What the capacity counts: rate (requests/s). Users in a closed loop are not supported yet."),
 ]
 Save = Annotated[
     str | None,
