@@ -10,13 +10,12 @@ import pytest
 
 from rooftune.loadgen.job import split
 from rooftune.loadgen.records import RequestRows
-from rooftune.loadgen.wire import Exchange, Response
-from rooftune.loadgen.wire.connection import Connection
+from rooftune.loadgen.wire import Exchange
 from rooftune.loadgen.wire.sse import Events
 from rooftune.workloads.draw import draw
 from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
+from tests.loadgen.fed_connection import cut, exchanged
 from tests.loadgen.harness import workload
-from tests.loadgen.test_streams import FakeLink, FakePool, cut
 from tests.mutations import mutations
 
 VARIANTS = 400
@@ -41,18 +40,7 @@ RESPONSES = {
 
 def read(pieces: list[bytes], *, chat: bool, streamed: bool) -> Exchange:
     """The exchange whose response arrives in these reads."""
-    pool = FakePool()
-    connection = Connection(pool)
-    connection.connection_made(FakeLink())  # type: ignore[arg-type]
-    exchange = Exchange(0, 0.0, 0.0, b"", Response(chat=chat, max_tokens=8, streamed=streamed))
-    connection.begin(exchange)
-    for piece in pieces:
-        if piece and connection.exchange is not None:
-            connection.data_received(piece)
-    if connection.exchange is not None:
-        connection.connection_lost(None)
-    assert pool.done == [exchange]
-    return exchange
+    return exchanged(pieces, chat=chat, max_tokens=8, streamed=streamed)
 
 
 @pytest.mark.parametrize("name", RESPONSES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -15,55 +14,13 @@ from rooftune.loadgen.wire.connection import Connection
 from rooftune.loadgen.wire.sse import Events
 from rooftune.loadgen.wire.template import learn, loads
 from tests.faults.server import DONE, END, HEAD, chunk, event, usage, whole
-
-
-class FakePool:
-    """Records the calls of a connection."""
-
-    def __init__(self) -> None:
-        self.head = b""
-        self.done: list[Exchange] = []
-        self.kept = 0
-        self.next_due = math.inf
-        self.rung = 0
-
-    def when_due(self) -> None:
-        self.rung += 1
-
-    def ended(self, exchange: Exchange) -> None:
-        self.done.append(exchange)
-
-    def free(self, connection: Connection) -> None:
-        self.kept += 1
-
-    def lost(self, connection: Connection) -> None:
-        pass
-
-
-class FakeLink:
-    """Takes what is written."""
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
+from tests.loadgen.fed_connection import FakeLink, FakePool, cut, exchanged
 
 
 def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[Any, ...]:
     """The record of an answer that comes in these reads and then ends."""
-    pool = FakePool()
-    connection = Connection(pool)
-    connection.connection_made(FakeLink())  # type: ignore[arg-type]
-    exchange = Exchange(0, 0.0, 0.0, b"", Response(chat=chat, max_tokens=asked, streamed=True))
-    connection.begin(exchange)
-    for piece in pieces:
-        if piece and connection.exchange is not None:
-            connection.data_received(piece)
-    if connection.exchange is not None:
-        connection.connection_lost(None)
+    exchange = exchanged(pieces, chat=chat, max_tokens=asked)
     a = exchange.response
-    assert pool.done == [exchange]
     assert list(a.chunk_t) == sorted(a.chunk_t)
     return (
         a.error_class,
@@ -74,12 +31,6 @@ def read(pieces: list[bytes], *, chat: bool = False, asked: int = 20) -> tuple[A
         a.http_status,
         exchange.bytes_received,
     )
-
-
-def cut(body: bytes, places: list[int]) -> list[bytes]:
-    """A body in pieces."""
-    at = sorted({p % (len(body) + 1) for p in places} | {0, len(body)})
-    return [body[a:b] for a, b in itertools.pairwise(at)]
 
 
 TEXT = st.text(max_size=6) | st.sampled_from(
