@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rooftune.capacity.bracket import errors_bracket, slo_bracket
 from rooftune.capacity.curve import PredictedResponse
-from rooftune.capacity.errors_bracket import errors_bracket
 from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference import FASTEST, SLOWEST
@@ -64,6 +64,9 @@ def interval_of(records: Sequence[StepRecord], outcome: Outcome) -> Interval:
     if bracket.broken_per_s is not None and (found is None or found.high_per_s > bracket.broken_per_s):
         low = bracket.carried_per_s or 0.0
         return Interval(low, low, bracket.broken_per_s)
+    if (found is None or found.rate_per_s <= 0) and lone is not None and records:
+        between = slo_bracket(records, lone)
+        return Interval(between.carried_per_s, between.carried_per_s, between.broken_per_s)
     if found is None or found.rate_per_s <= 0:
         return Interval(None)
     return Interval(found.rate_per_s, found.low_per_s, found.high_per_s, LEVEL, found.half)
@@ -188,7 +191,7 @@ def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneReques
     """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge."""
     if lone is not None and lone.breaks:
         return lone.limit
-    if quoted.rate_per_s is not None and quoted.level is None and quoted.high_per_s is not None:
+    if quoted.level is None and errors_bracket(records).broken_per_s is not None:
         return "errors"
     known = [r for r in records if not r.errors_break]
     if not known:

@@ -61,6 +61,7 @@ def lone_requests(folder: TrialFolder, workload: Workload) -> LoneRequests:
     middle = float(np.quantile(ratios[limit], 0.5, method="inverted_cdf"))
     return LoneRequests(
         requests=len(r),
+        rate_per_s=len(r) / max(r.observed_until_s, 1e-9),
         attainment=float((worst <= 1).mean()),
         share=workload.slo.share,
         limit=limit,

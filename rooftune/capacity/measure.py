@@ -15,18 +15,18 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rooftune.capacity.answer import Outcome, Subject, result_of
-from rooftune.capacity.errors_bracket import errors_bracket
+from rooftune.capacity.bracket import Bracket, errors_bracket, slo_bracket
 from rooftune.capacity.estimate import CapacityEstimate, estimate
 from rooftune.capacity.listener import CapacityListener, measurement_plan
 from rooftune.capacity.lone import NUMBER as LONE
 from rooftune.capacity.lone import lone_requests, lone_workload
 from rooftune.capacity.measured_step import STEP, MeasuredStep, StepRecord, read_step, step_folder
-from rooftune.capacity.reference import Reference
-from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.reference import LEAST_WINDOW_S, Reference
+from rooftune.capacity.reference_server import BATCH_LIMIT, ReferenceServer
 from rooftune.capacity.result import CapacityResult, LoneRequests
 from rooftune.capacity.search import Ended, NextStep, Precision, next_step
 from rooftune.capacity.step_load import ClientSettings, Died, Loadable, StepLoader
-from rooftune.capacity.steps import Step, workload_at
+from rooftune.capacity.steps import Step, judged_requests, lengthened, workload_at
 from rooftune.errors import EngineError, InputError, RooftuneError
 from rooftune.files import read_model, write_json
 from rooftune.formatting import number
@@ -90,12 +90,12 @@ async def measure_capacity(
     loader = StepLoader(server, folder, client or ClientSettings(), heard, died, stop or asyncio.Event())
     plan = await asyncio.to_thread(measurement_plan, made)
     heard.planned(plan)
-    run = _Run(made, precision, loader, begun.seed, lone)
+    run = _Run(made, begun, precision, loader, lone)
     outcome = await run.to_the_end()
     if not run.steps and outcome.lone is None:
         raise Stopped("stopped before the first step ended; nothing is known yet, and nothing is left running.")
-    subject = Subject(workload, server.url, server.model, server.simulated, server.time_scale, reference, made.engine,
-                      plan.predicted_per_s)  # fmt: skip
+    subject = Subject(workload, server.url, server.model, server.simulated, server.time_scale, run.begun.reference,
+                      run.reference.engine, plan.predicted_per_s)  # fmt: skip
     result = await asyncio.to_thread(result_of, subject, run.records, outcome)
     write_json(folder / CAPACITY, result.model_dump(mode="json"))
     return result
@@ -120,9 +120,15 @@ class _Run:
     """One measurement while it runs."""
 
     def __init__(
-        self, reference: Reference, precision: Precision, loader: StepLoader, seed: int, lone: LoneRequests | None
+        self,
+        reference: Reference,
+        begun: Measurement,
+        precision: Precision,
+        loader: StepLoader,
+        lone: LoneRequests | None,
     ) -> None:
-        self.reference, self.precision, self.loader, self.seed, self.lone = reference, precision, loader, seed, lone
+        self.reference, self.begun, self.precision, self.loader = reference, begun, precision, loader
+        self.lone = lone
         self.steps: list[MeasuredStep] = []
         self.found: CapacityEstimate | None = None
 
@@ -132,10 +138,14 @@ class _Run:
 
     async def to_the_end(self) -> Outcome:
         """Step after step, beginning with those that the folder has."""
+        if self.lone is None and await asyncio.to_thread(self.reference.capacity, 1.0) <= 0:
+            await self._lone()
         if self.lone is not None and self.lone.breaks:
             return Outcome(None, "even a lone request breaks the SLO", True, lone=self.lone)
         await self._resume()
         while True:
+            if self._refuted and self.lone is None:
+                await self._lone()
             order = await asyncio.to_thread(self._next)
             if self.loader.stop.is_set():
                 return self._outcome(BY_THE_USER, precise=False)
@@ -143,8 +153,6 @@ class _Run:
                 break
             if not await self._step(order):
                 return self._outcome(BY_THE_USER, precise=False)
-        if self.found is not None and self.found.rate_per_s <= 0 and self.lone is None:
-            await self._lone()
         return self._outcome(order.reason, precise=order.precise)
 
     def _outcome(self, reason: str, *, precise: bool) -> Outcome:
@@ -177,11 +185,39 @@ class _Run:
         return True
 
     async def _add(self, found: MeasuredStep, *, kept: bool) -> None:
-        found = await asyncio.to_thread(self._judged, found)
-        self.steps.append(found)
-        files = step_folder(self.loader.folder, found.record.number)
-        write_json(files.path / STEP, found.record.model_dump(mode="json"))
-        self.loader.listener.measured(found.record, self.found, kept)
+        self.steps.append(await asyncio.to_thread(self._judged, found))
+        self._write(self.steps[-1])
+        if self._learn(found.record):
+            await asyncio.to_thread(self._judge_again)
+        self.loader.listener.measured(self.records[-1], self.found, kept)
+
+    def _write(self, step: MeasuredStep) -> None:
+        files = step_folder(self.loader.folder, step.record.number)
+        write_json(files.path / STEP, step.record.model_dump(mode="json"))
+
+    def _learn(self, record: StepRecord) -> bool:
+        """Give the reference the batch limit that a step shows, where its flags are assumed."""
+        server, limit = self.begun.reference, record.batch_limit
+        if limit is None or server.flags_known or server.flags.get(BATCH_LIMIT) == limit:
+            return False
+        learned = server.with_batch_limit(limit)
+        try:
+            self.reference = learned.reference(self.begun.workload)
+        except RooftuneError:
+            return False
+        self.begun = self.begun.model_copy(update={"reference": learned})
+        write_json(self.loader.folder / MEASUREMENT, self.begun.model_dump(mode="json"))
+        self.loader.listener.waiting(
+            f"the server answers at most {limit} requests at once; the reference now does so too"
+        )
+        return True
+
+    def _judge_again(self) -> None:
+        """Compare all steps with the reference as it is now."""
+        steps, self.steps, self.found = self.steps, [], None
+        for step in steps:
+            self.steps.append(self._judged(step))
+            self._write(self.steps[-1])
 
     def _judged(self, found: MeasuredStep) -> MeasuredStep:
         """The step with its speed; updates the estimate."""
@@ -197,10 +233,18 @@ class _Run:
         """Steps whose latencies show the server's speed."""
         return [s.step for s in self.steps if not s.record.errors_break]
 
+    @property
+    def _refuted(self) -> bool:
+        """Whether the reference, at the speed of the steps, cannot keep the SLO even without load."""
+        return self.found is not None and self.found.rate_per_s <= 0
+
     def _next(self) -> NextStep | Ended:
-        """The next step: as the search has it, unless errors of the server leave no room for it."""
+        """The next step: as the search has it, unless errors or a wrong reference leave no room for it."""
         bracket, usable = errors_bracket(self.records), self._usable()
         if bracket.broken_per_s is None:
+            if self._refuted and self.lone is not None and not self.lone.breaks:
+                between = slo_bracket(self.records, self.lone)
+                return self._within(between, "the server keeps the SLO without load, and the reference does not")
             return self._affordable(self._searched(usable))
         if bracket.hopeless:
             return Ended("the server fails or refuses requests at every rate that was tried", False)
@@ -208,7 +252,10 @@ class _Run:
             order = self._searched(usable)
             if isinstance(order, Ended) or bracket.allows(order.rate_per_s):
                 return self._affordable(order)
-        reason = f"errors break the SLO from {number(bracket.broken_per_s)} requests/s"
+        return self._within(bracket, f"errors break the SLO from {number(bracket.broken_per_s)} requests/s")
+
+    def _within(self, bracket: Bracket, reason: str) -> NextStep | Ended:
+        """A step at a rate between the ends of the bracket."""
         if bracket.narrow:
             return Ended(reason, False)
         if len(self.steps) >= self.precision.most_steps:
@@ -217,18 +264,20 @@ class _Run:
 
     def _searched(self, usable: Sequence[Step]) -> NextStep | Ended:
         """What the search says, with a seed that no step had."""
-        order = next_step(self.reference, usable, self.precision, seed=self.seed, found=self.found)
+        order = next_step(self.reference, usable, self.precision, seed=self.begun.seed, found=self.found)
         if isinstance(order, Ended):
             return order
         return replace(order, workload=order.workload.model_copy(update={"seed": self._step_seed()}))
 
     def _at(self, rate_per_s: float, reason: str) -> NextStep:
         shape = self.reference.shape(self.found.speed if self.found is not None else 1.0)
+        enough = max(judged_requests(self.reference.workload.slo.share), round(LEAST_WINDOW_S * rate_per_s))
+        shape = lengthened(shape, min(shape.requests, enough))
         workload = workload_at(self.reference.workload, rate_per_s, shape, self._step_seed())
         return NextStep(workload, rate_per_s, reason)
 
     def _step_seed(self) -> int:
-        return self.seed * 1_000 + len(self.steps)
+        return self.begun.seed * 1_000 + len(self.steps)
 
     def _affordable(self, order: NextStep | Ended) -> NextStep | Ended:
         """The order, or the end where the time that is left is too short for it."""
@@ -243,7 +292,7 @@ class _Run:
         """Send requests one at a time, to see what the server does without load."""
         speed = self.found.speed if self.found is not None else 1.0
         shape = await asyncio.to_thread(self.reference.shape, speed)
-        workload = lone_workload(self.reference.workload, shape.settle_s, self.seed * 1_000 + LONE)
+        workload = lone_workload(self.reference.workload, shape.settle_s, self.begun.seed * 1_000 + LONE)
         loaded = await self.loader.load(LONE, workload)
         if loaded is not None:
             self.lone = await asyncio.to_thread(lone_requests, loaded.files, loaded.workload)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.steps import Floats, Step, response_of
 from rooftune.evidence.aggregate import census
-from rooftune.evidence.metrics import overload
+from rooftune.evidence.metrics import concurrency, overload
 from rooftune.evidence.metrics.request_metrics import request_metrics, scheduled_in
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.parquet_files import read_request_table, read_requests
@@ -57,6 +57,10 @@ class StepRecord(BaseModel):
     )
     by_limit: dict[str, float | None] = Field(description="the same for each limit alone, at the share of the SLO")
     queue_grew: bool
+    batch_limit: int | None = Field(
+        default=None, description="requests answered at once, where a limit holds them at one number while others wait"
+    )
+    served_per_s: float | None = Field(default=None, description="requests/s served, where the queue grew")
     latencies: dict[str, float] = Field(default_factory=dict, description="milliseconds, over the judged requests")
     census: Census
     errors: int = Field(default=0, description="judged requests that failed or were refused")
@@ -103,7 +107,8 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
     ratios = slo_ratios_of(r, workload.slo)
     response = response_of(ratios, judged, len(r) / workload.total_s, workload.slo.share)
     closed = load.concurrency is not None
-    grew = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos).overloaded
+    state = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos)
+    ceiling = concurrency.streams(r, window)
     metrics = request_metrics(r, window, workload.slo).metrics
     done, wrong = r.status == "completed", np.isin(r.status, ("failed", "refused")) & judged
     answered = done & np.isfinite(r.output_tokens)
@@ -121,7 +126,9 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
         attainment=response.attainment,
         quantiles={str(level): _finite(value) for level, value in response.quantiles.items()},
         by_limit={n: _finite(_quantile(v[judged], workload.slo.share)) for n, v in ratios.items()},
-        queue_grew=grew,
+        queue_grew=state.overloaded,
+        batch_limit=ceiling.level if ceiling.held and state.overloaded else None,
+        served_per_s=state.served_rate_per_s,
         latencies={name: metrics[name] for name in SHOWN if name in metrics},
         census=census(r, load),
         errors=int(wrong.sum()),
@@ -130,7 +137,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
         planned_output_tokens=float(r.planned_output_tokens[answered].mean()) if answered.any() else None,
         send_lag_p99_ms=load.send_lag_p99_ms,
     )
-    return MeasuredStep(step=Step(workload, response, load.drained_after_s, grew), record=record)
+    return MeasuredStep(step=Step(workload, response, load.drained_after_s, state.overloaded), record=record)
 
 
 def slo_ratios_of(r: Requests, slo: Slo) -> dict[str, Floats]:

@@ -17,6 +17,8 @@ from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
 
+BATCH_LIMIT = "max_num_seqs"
+
 
 class ReferenceServer(BaseModel):
     """The simulated server whose response gives a measurement its shape. Only its shape matters, not its speed."""
@@ -28,6 +30,7 @@ class ReferenceServer(BaseModel):
     flags: dict[str, FlagValue] = Field(default_factory=dict)
     calibration: CalibrationFile | None = None
     stand_in: bool = Field(default=False, description="the server's own GPU or model is not known")
+    flags_known: bool = Field(default=True, description="the flags are those of the server, not assumed")
     gpu_known: bool = Field(default=True, description="the accelerator is the server's own")
 
     @property
@@ -40,6 +43,10 @@ class ReferenceServer(BaseModel):
     def price(self) -> Price | None:
         """Price of the server's accelerator; None where it is not known."""
         return accelerator(self.gpu).price if self.gpu_known else None
+
+    def with_batch_limit(self, sequences: int) -> ReferenceServer:
+        """The same with the limit of sequences that the server was seen to have."""
+        return self.model_copy(update={"flags": {**self.flags, BATCH_LIMIT: sequences}})
 
     def engine(self) -> EmulatedEngine:
         """The emulated engine.

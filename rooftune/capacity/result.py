@@ -54,6 +54,7 @@ class LoneRequests(Strict):
     """Requests sent one at a time: what the server does without any load."""
 
     requests: int
+    rate_per_s: float = Field(description="that this gives")
     attainment: float
     share: float = Field(description="that the SLO promises")
     limit: str = Field(description="the limit that is broken by the largest factor")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rooftune.capacity.lone import LoneTimes
-from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.reference_server import BATCH_LIMIT, ReferenceServer
 from rooftune.engines.server import EffectiveConfig
 from rooftune.errors import RooftuneError
 from rooftune.models.catalogue import model_facts
@@ -101,6 +101,7 @@ def _candidates(known: Known, longest: int) -> Iterator[ReferenceServer]:
                     engine_version=_version(known.effective),
                     flags=flags,
                     stand_in=not (model and known.gpu),
+                    flags_known=BATCH_LIMIT in flags,
                     gpu_known=known.gpu is not None,
                 )
 
