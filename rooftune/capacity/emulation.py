@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rooftune.capacity.context import fitted
 from rooftune.capacity.reference_server import reference_server
 from rooftune.engines.target import Target
 from rooftune.hardware.host import cores
@@ -24,6 +25,7 @@ def time_scale_for(target: Target, workload: Workload) -> float:
     limits = [limit / 1000 for name, limit in workload.slo.limits_ms().items() if name != "tpot_ms"]
     if limits:
         found = min(found, JITTER_SHARE * min(limits) / JITTER_S)
+    target = fitted(target, workload).target
     engine = reference_server(target, target.flags, target.gpu or "").engine()
     drawn = sample(workload, SHORT)
     rate = capacity(engine, drawn, tolerance=0.2).rate_per_s

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rooftune.capacity.context import fitted
 from rooftune.capacity.listener import CapacityListener
 from rooftune.capacity.lone import NUMBER as LONE
 from rooftune.capacity.lone import lone_requests, lone_times, lone_workload
@@ -81,6 +82,10 @@ async def measure_target(
         Stopped: ``stop`` was set before anything was known.
     """
     check_measurable(workload)
+    context = fitted(target, workload)
+    target = context.target
+    if context.sentence and say is not None:
+        say(f"{context.sentence}.")
     config = EngineConfig(model=target.model).with_change(target.flags)
     files = TrialFolder(folder / "server")
     started = launch.running(target, config, files, ready_timeout_s=settings.ready_timeout_s, say=say)

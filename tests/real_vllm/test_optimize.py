@@ -215,10 +215,13 @@ def test_what_was_measured_before_the_kill_is_not_measured_again(resumed: Resume
 
 
 @pytest.mark.measurement
-def test_a_candidate_that_cannot_start_is_a_verdict_with_its_reason(verdicts: dict[str, Any]) -> None:
-    assert verdicts["bad"]["verdict"] == "failed"
-    assert "12 attention heads cannot be split evenly across 5 GPUs" in verdicts["bad"]["reason"]
-    assert "choose a tensor_parallel_size that divides 12" in verdicts["bad"]["reason"]
+def test_a_candidate_that_cannot_start_is_refused_with_its_reason_before_a_server_is_started(
+    verdicts: dict[str, Any],
+) -> None:
+    assert verdicts["bad"]["verdict"] == "not supported"
+    assert verdicts["bad"]["trials"] == []
+    assert "attention heads (12) must be divisible by tensor parallel size (5)" in verdicts["bad"]["reason"]
+    assert "It would start with tensor_parallel_size=4" in verdicts["bad"]["reason"]
     assert verdicts["baseline"]["verdict"] == "applied"
     assert verdicts["alone"]["verdict"] == "no gain"
     assert len(verdicts["alone"]["trials"]) >= 2
