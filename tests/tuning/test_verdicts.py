@@ -62,11 +62,13 @@ def test_the_best_of_the_better_ones_becomes_the_incumbent(metric: str, first: f
     assert (state.closing, state.offset) == (None, 0)
 
 
-@pytest.mark.parametrize("order", [(ONE_FLAG, TWO_FLAGS), (TWO_FLAGS, ONE_FLAG)])
-def test_of_two_that_do_not_differ_the_one_with_fewer_flags_is_applied(order: tuple[str, str]) -> None:
+@pytest.mark.parametrize("simple", [ONE_FLAG, "awq-marlin"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_that_do_not_differ_the_one_with_fewer_flags_is_applied(simple: str, turned: bool) -> None:
     state = search()
-    found = settled(state, block(batch_8=150, awq_marlin_graphs=150.3), *order)
-    assert state.incumbent == ONE_FLAG
+    members = {simple: trials(simple, 150), TWO_FLAGS: trials(TWO_FLAGS, 150.3)}
+    found = settled(state, Block(trials("baseline", 100), members), *sorted(members, reverse=turned))
+    assert state.incumbent == simple
     assert found[TWO_FLAGS].verdict == "outdone"
 
 
