@@ -123,3 +123,18 @@ def test_a_module_that_does_not_exist_is_found() -> None:
     assert not importable("benchmarks.nothing")
     assert not importable("rooftune.files.nothing")
     assert importable("rooftune.files.write_json")
+
+
+def test_the_map_has_every_package_from_top_to_bottom() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.split("## Packages")[1].split("## Data flow")[0]
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("from report down to hardware")[1]
+    layers = re.findall(r'"rooftune\.(\w+)"', contract.split("]")[0])
+    assert re.findall(r"^\| `(\w+)/`", table, re.M) == layers
+    inner = {p.parent.name for p in (ROOT / "rooftune").glob("*/*/__init__.py")}
+    assert inner <= set(re.findall(r"`(\w+)/`", table))
+
+
+def test_every_page_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {p.name for p in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"docs/(\w+\.md)", readme))
