@@ -35,7 +35,7 @@ def headline(result: CapacityResult) -> str:
     if result.level is None:
         low, high = number(result.low_per_s or 0), number(result.high_per_s or 0)
         return f"{name}: the capacity is between {low} and {high} requests/s; {limit}{simulated}."
-    interval = f"95 % interval {number(result.low_per_s)} to {number(result.high_per_s)}"
+    interval = f"provisional 95 % interval {number(result.low_per_s)} to {number(result.high_per_s)}"
     carries = f"one server carries {rate(result.rate_per_s, 'request', 3)} within the SLO"
     return f"{name}: {carries} ({interval}; {limit}){simulated}."
 
