@@ -45,3 +45,12 @@ def test_tables_may_be_wider(tmp_path: Path) -> None:
 def test_a_folder_has_at_most_25_modules(folder: Path) -> None:
     modules = [p.name for p in folder.glob("*.py") if p.name != "__init__.py"]
     assert len(modules) <= MOST_MODULES, f"{len(modules)} modules; split the folder by subject"
+
+
+def test_every_test_module_has_its_own_name() -> None:
+    """pytest imports test modules by their name alone, so two of one name cannot be collected together."""
+    folders: dict[str, list[str]] = {}
+    for path in FILES:
+        if path.name.startswith("test_"):
+            folders.setdefault(path.name, []).append(str(path.parent.relative_to(ROOT)))
+    assert not {name: where for name, where in folders.items() if len(where) > 1}
