@@ -44,7 +44,7 @@ def workloads(tmp_path: Path) -> None:
     [
         (["no-slo.yaml"], "no-slo has no SLO, so it has no capacity; add slo: {ttft_ms: 500} or give --slo."),
         (["closed.yaml"], "closed arrivals have no rate to vary"),
-        (["small.yaml", "--per", "users"], "--per takes rate; users are not there yet."),
+        (["small.yaml", "--per", "users"], "--per takes rate; users are not supported yet."),
         (["small.yaml", "--per", "cats"], "--per takes rate; 'cats' is unknown."),
         (["small.yaml", "--precision", "much"], "--precision takes a share such as 5%, not 'much'."),
         (["small.yaml", "--precision", "90%"], "--precision must be between 0.5 % and 50 %, not 90%."),
