@@ -130,7 +130,9 @@ class World:
         bad, late = order.candidate in self.doubted, order.n in self.late_sends.get(order.candidate, ())
         return TrialResult(
             status="measured",
-            effective=predicted_effective(order.config, hardware(), model_facts("llama-2-7b", quantization="awq"), "0.15.1"),
+            effective=predicted_effective(
+                order.config, hardware(), model_facts("llama-2-7b", quantization="awq"), "0.15.1"
+            ),
             window=Window(start_s=20, end_s=80),
             census=Census(scheduled=1600, completed=300, cut=100, never_begun=1200),
             overloaded=rate / 150 < 20,
@@ -143,15 +145,20 @@ class World:
                 "p99_tpot_ms": 1100 * running / rate,
             },
             withheld=dict.fromkeys(WITHHELD, GROWING_QUEUE),
-            server={"running": running, "waiting": 600.0,
-                    "kv_usage": 0.8, "preemptions": 3.0, "iteration_tokens": 110.0},
+            server={
+                "running": running,
+                "waiting": 600.0,
+                "kv_usage": 0.8,
+                "preemptions": 3.0,
+                "iteration_tokens": 110.0,
+            },
             checks=[
                 Check(id="census", status="pass", sentence="Every request is accounted for."),
                 Check(id="window", status="fail" if bad else "pass", sentence="The window was disturbed."),
                 Check(id="send-lag", status="fail" if late else "pass", sentence="The client sent late."),
             ],
             **common,
-        )  # fmt: skip
+        )
 
     def search(self, budget: float | None = None, cost: float = 10.0, most: int = 200) -> list[TrialResult]:
         """Run the search to its end."""

@@ -214,10 +214,19 @@ def _plan(lengths: MixedLengths) -> RequestPlan:
         return np.full(n, value, np.int32)
 
     return RequestPlan(
-        arrival_s=np.zeros(n), prompt_tokens=lengths.prompts.astype(np.int32), output_tokens=lengths.outputs.astype(np.int32),
-        prefix_id=whole(-1), prefix_tokens=whole(0), prompt_seed=np.arange(n, dtype=np.int64), conversation=whole(-1),
-        turn=whole(0), think_s=np.zeros(n), part=np.zeros(n, np.int16), concurrency=None, seed=0,
-    )  # fmt: skip
+        arrival_s=np.zeros(n),
+        prompt_tokens=lengths.prompts.astype(np.int32),
+        output_tokens=lengths.outputs.astype(np.int32),
+        prefix_id=whole(-1),
+        prefix_tokens=whole(0),
+        prompt_seed=np.arange(n, dtype=np.int64),
+        conversation=whole(-1),
+        turn=whole(0),
+        think_s=np.zeros(n),
+        part=np.zeros(n, np.int16),
+        concurrency=None,
+        seed=0,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,10 @@ from typing import Any
 import uvloop
 
 BODY = json.dumps({"model": "stub", "prompt": list(range(1000, 1008)), "max_tokens": 128, "stream": True}).encode()
-WIRE = b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)  # fmt: skip
+WIRE = (
+    b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
 FREE: list[Bare] = []
 RESULTS: list[list[float]] = []
 

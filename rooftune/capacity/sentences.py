@@ -44,7 +44,10 @@ def lone_text(lone: LoneRequests) -> str:
     """What one request at a time sees."""
     name = NAMES[lone.limit]
     if lone.median_ratio is not None and lone.median_ratio > 1:
-        return f"one request at a time breaks its {name} limit, with {number(lone.median_ratio, 2)} times the limit at the median"  # fmt: skip
+        return (
+            f"one request at a time breaks its {name} limit, with {number(lone.median_ratio, 2)} "
+            "times the limit at the median"
+        )
     missed = percent(1 - lone.attainment)
     ratio = f", by up to {number(lone.ratio, 2)} times the limit" if lone.ratio is not None else ""
     return f"{missed} of {quantity(lone.requests, 'request')} sent one at a time break the {name} limit{ratio}"

@@ -138,7 +138,10 @@ def _interval(axis: Axes, result: CapacityResult, *, named: bool = True) -> None
     axis.axvline(result.rate_per_s, color=ORANGE, linewidth=1.4)
     if named:
         kind = "95 % interval" if result.level is not None else "bracket"
-        text = f"capacity {number(result.rate_per_s)} requests/s\n{kind} {number(result.low_per_s)} to {number(result.high_per_s)}"  # fmt: skip
+        text = (
+            f"capacity {number(result.rate_per_s)} requests/s\n{kind} {number(result.low_per_s)} "
+            f"to {number(result.high_per_s)}"
+        )
         axis.annotate(
             text, (result.high_per_s, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
             textcoords="offset points", va="top", fontsize=9, color=ORANGE,

@@ -53,7 +53,9 @@ def _steps(result: CapacityResult) -> list[str]:
     heads = ["step", "requests/s", "judged", "within the SLO", "TTFT p50 / p99, ms", "TPOT p50 / p99, ms", "queue", "speed"]  # fmt: skip
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for s in result.steps:
-        times = [f"{_known(s.latencies, f'median_{k}')} / {_known(s.latencies, f'p99_{k}')}" for k in ("ttft_ms", "tpot_ms")]  # fmt: skip
+        times = [
+            f"{_known(s.latencies, f'median_{k}')} / {_known(s.latencies, f'p99_{k}')}" for k in ("ttft_ms", "tpot_ms")
+        ]
         cells = [
             str(s.number + 1),
             number(s.rate_per_s),

@@ -57,9 +57,19 @@ def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
             groups_before += p.shared_prefix.groups
     concurrency = workload.arrivals.concurrency if isinstance(workload.arrivals, spec.Closed) else None
     return RequestPlan(
-        arrival, prompt, output, prefix_id, prefix_tokens, prompt_seeds(seed, n), np.full(n, -1, np.int32), np.zeros(n, np.int32),
-        np.zeros(n), part, concurrency, seed,
-    )  # fmt: skip
+        arrival_s=arrival,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        prefix_id=prefix_id,
+        prefix_tokens=prefix_tokens,
+        prompt_seed=prompt_seeds(seed, n),
+        conversation=np.full(n, -1, np.int32),
+        turn=np.zeros(n, np.int32),
+        think_s=np.zeros(n),
+        part=part,
+        concurrency=concurrency,
+        seed=seed,
+    )
 
 
 def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
@@ -86,6 +96,16 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
             f"{spec.MOST_TOKENS:,}; lower turns, prompt_tokens or output_tokens."
         )
     return RequestPlan(
-        np.repeat(arrival, turns), prompt.astype(np.int32), output, np.full(n, -1, np.int32), np.zeros(n, np.int32), prompt_seeds(seed, n),
-        conversation, turn, think, np.zeros(n, np.int16), None, seed,
-    )  # fmt: skip
+        arrival_s=np.repeat(arrival, turns),
+        prompt_tokens=prompt.astype(np.int32),
+        output_tokens=output,
+        prefix_id=np.full(n, -1, np.int32),
+        prefix_tokens=np.zeros(n, np.int32),
+        prompt_seed=prompt_seeds(seed, n),
+        conversation=conversation,
+        turn=turn,
+        think_s=think,
+        part=np.zeros(n, np.int16),
+        concurrency=None,
+        seed=seed,
+    )

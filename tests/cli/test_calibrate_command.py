@@ -27,16 +27,30 @@ def _trials(root: Path, engine: str = "endpoint", gpu: str = "L4", erratic: bool
     )
     for n, batch in enumerate((1, 2, 4, 8, 12, 16, 24, 32, 48), 1):
         trial = TrialResult(
-            candidate="baseline", n=n, status="measured", simulated=engine == "simulated", time_scale=1.0, workload="chat-low",
-            workload_hash="w", seed=n, position=n, started_at=1e9 + n, engine=engine, engine_version="0.32.0", gpu=gpu,
-            model="qwen2.5-7b", flags={"max_model_len": 4096, "max_num_seqs": max(batch, 8)},
+            candidate="baseline",
+            n=n,
+            status="measured",
+            simulated=engine == "simulated",
+            time_scale=1.0,
+            workload="chat-low",
+            workload_hash="w",
+            seed=n,
+            position=n,
+            started_at=1e9 + n,
+            engine=engine,
+            engine_version="0.32.0",
+            gpu=gpu,
+            model="qwen2.5-7b",
+            flags={"max_model_len": 4096, "max_num_seqs": max(batch, 8)},
             metrics={
-                "mean_tpot_ms": 1000 * decode_seconds(step, batch, 300) * (1 + 4 * (n % 2) * erratic), "completed": 100,
-                "total_input_tokens": 22500, "total_output_tokens": 15000,
+                "mean_tpot_ms": 1000 * decode_seconds(step, batch, 300) * (1 + 4 * (n % 2) * erratic),
+                "completed": 100,
+                "total_input_tokens": 22500,
+                "total_output_tokens": 15000,
             },
             server={"running": float(batch)},
             checks=[Check(id="c", status="fail" if n == 9 else "pass", sentence="")],
-        )  # fmt: skip
+        )
         history.append(root, trial)
 
 

@@ -177,7 +177,9 @@ def resumed(
         found = ResumedRun(second_load(place, flow))
         served = family(small)
         assert len(served) >= 2
-        found.before = {str(f.trial_json): f.trial_json.stat().st_mtime for f in found.folder.trials() if f.trial_json.exists()}  # fmt: skip
+        found.before = {
+            str(f.trial_json): f.trial_json.stat().st_mtime for f in found.folder.trials() if f.trial_json.exists()
+        }
         flow.send_signal(signal.SIGKILL)
         flow.wait()
         deadline = time.monotonic() + LEFT_S

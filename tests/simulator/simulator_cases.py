@@ -44,10 +44,21 @@ class MadeStepTime:
     def seconds(self, s: StepShape) -> float:
         return float(
             step_seconds(
-                self.linear_decode, self.linear_mixed, self.head, self.host_decode, self.host_mixed, self.cost,
-                s.decode_seqs, s.decode_tokens, s.decode_context, s.prefill_tokens, s.prefill_pairs, s.prefill_context, s.sampled,
+                self.linear_decode,
+                self.linear_mixed,
+                self.head,
+                self.host_decode,
+                self.host_mixed,
+                self.cost,
+                s.decode_seqs,
+                s.decode_tokens,
+                s.decode_context,
+                s.prefill_tokens,
+                s.prefill_pairs,
+                s.prefill_context,
+                s.sampled,
             )
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -163,9 +174,14 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
         async_scheduling=draw(st.booleans()),
     )
     step_time = MadeStepTime(
-        budget, seqs, seed=draw(st.integers(0, 5)), window=draw(st.sampled_from([0, 0, 40])), full=draw(st.sampled_from([0.0, 0.5])),
-        floor=draw(st.sampled_from([0.0, 4e-4])), host=draw(st.sampled_from([0.0, 8e-3])),
-    )  # fmt: skip
+        budget,
+        seqs,
+        seed=draw(st.integers(0, 5)),
+        window=draw(st.sampled_from([0, 0, 40])),
+        full=draw(st.sampled_from([0.0, 0.5])),
+        floor=draw(st.sampled_from([0.0, 4e-4])),
+        host=draw(st.sampled_from([0.0, 8e-3])),
+    )
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
     marks = (0.1, 0.25, 0.4)
     client = ClientSettings(

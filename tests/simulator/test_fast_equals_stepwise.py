@@ -150,9 +150,14 @@ def test_compiled_equals_plain() -> None:
             seeds=rng.integers(0, 20, n), prefix=[(int(g), 32) for g in rng.integers(-1, 2, n)],
         )  # fmt: skip
         limits = Limits(
-            max_num_seqs=10, max_num_batched_tokens=128, max_model_len=256, kv_blocks=36, speculative_tokens=2 * (seed % 2),
-            whole_prompt_must_fit=seed % 3 == 0, async_scheduling=seed % 2 == 0,
-        )  # fmt: skip
+            max_num_seqs=10,
+            max_num_batched_tokens=128,
+            max_model_len=256,
+            kv_blocks=36,
+            speculative_tokens=2 * (seed % 2),
+            whole_prompt_must_fit=seed % 3 == 0,
+            async_scheduling=seed % 2 == 0,
+        )
         case = Case(plan, limits, MadeStepTime(128, 10, seed=seed), ClientSettings(), 0.6)
         fast, plain = both(case, compile=True)
         assert_equal(fast, plain)

@@ -36,7 +36,7 @@ def warm_up(e: Evidence) -> Check:
     figures = {"warm_up_s": round(start, 3), "median_answer_s": None if math.isnan(span) else round(span, 3)}
     remedy = "Start the window after the load has run for several answers (warmup_s in the workload)."
     if start <= 0:
-        return warned(name, "No warm-up was left out: the first requests met an empty, cold server.", remedy, figures)  # fmt: skip
+        return warned(name, "No warm-up was left out: the first requests met an empty, cold server.", remedy, figures)
     if start < span and not (e.trial and e.trial.overloaded):
         return warned(
             name,

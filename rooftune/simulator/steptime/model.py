@@ -71,10 +71,21 @@ class StepTime:
         s = shape
         return float(
             step_seconds(
-                self.linear_decode, self.linear_mixed, self.head, self.host_decode, self.host_mixed, self.cost,
-                s.decode_seqs, s.decode_tokens, s.decode_context, s.prefill_tokens, s.prefill_pairs, s.prefill_context, s.sampled,
+                self.linear_decode,
+                self.linear_mixed,
+                self.head,
+                self.host_decode,
+                self.host_mixed,
+                self.cost,
+                s.decode_seqs,
+                s.decode_tokens,
+                s.decode_context,
+                s.prefill_tokens,
+                s.prefill_pairs,
+                s.prefill_context,
+                s.sampled,
             )
-        )  # fmt: skip
+        )
 
     def parts(self, shape: StepShape) -> dict[str, float]:
         """The GPU's seconds by part, and the host's: where the time of a step goes."""

@@ -33,10 +33,15 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=SIZE, dpi=DPI, layout="constrained")
     points = [
-        SweepPoint(r.prediction.metrics["median_tpot_ms"], r.prediction.metrics["output_throughput"], f"{r.value}", r is found.best)
+        SweepPoint(
+            r.prediction.metrics["median_tpot_ms"],
+            r.prediction.metrics["output_throughput"],
+            f"{r.value}",
+            r is found.best,
+        )
         for r in found.rows
         if r.prediction and "median_tpot_ms" in r.prediction.metrics
-    ]  # fmt: skip
+    ]
     axis.plot([p.x for p in points], [p.y for p in points], color=GREY, linewidth=1, zorder=1)
     for p in points:
         axis.scatter([p.x], [p.y], s=70 if p.best else 28, color=BLUE if p.best else GREY, zorder=2)

@@ -29,7 +29,9 @@ def arm(logs: list[float], first: int = 0, *, seed: int = 0, **more: object) -> 
     return Arm(np.array(logs), seeds, np.array(places, dtype=float), **more)  # type: ignore[arg-type]
 
 
-def trial(value: float, seed: int, position: int, candidate: str = "a", metric: str = "output_throughput") -> TrialResult:  # fmt: skip
+def trial(
+    value: float, seed: int, position: int, candidate: str = "a", metric: str = "output_throughput"
+) -> TrialResult:
     return TrialResult(
         candidate=candidate, n=seed + 1, status="measured", workload="w", workload_hash="0", seed=seed,
         position=position, metrics={metric: value},
