@@ -161,6 +161,30 @@ def test_the_budget_is_kept_and_skipped_candidates_are_reported(trials: int, see
         assert all("budget" in v.reason for v in decision.verdicts if v.verdict == "not run")
 
 
+@pytest.mark.parametrize(("budget", "count"), [(1, 1), (2, 1), (3, 1), (4, 4), (5, 4)])
+def test_a_candidate_starts_only_if_the_way_back_to_the_incumbent_fits(budget: int, count: int) -> None:
+    """Two trials of the candidate and the incumbent after them."""
+    results = made.World(PLAN).search(budget=budget * 10.0)
+    assert len(results) == count
+    assert [r.candidate for r in results] == ["baseline", "batch-8", "batch-8", "baseline"][:count]
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.04])
+def test_more_trials_come_in_pairs(noise: float) -> None:
+    decision = decide(PLAN, made.World(PLAN, noise=noise, seed=3).search())
+    counts = [len(v.trials) for v in decision.verdicts if v.ratios]
+    assert max(counts) > 2
+    assert all(count % 2 == 0 for count in counts), "a round out and a round back"
+
+
+def test_a_candidate_with_the_flags_of_the_incumbent_is_already_on() -> None:
+    book = with_candidates(default_playbook(), ["same=max_model_len=2048"], "0.15.1")
+    world = made.World(made.plan_of(LOAD, playbook=book))
+    found = {v.candidate: v for v in decide(world.plan, world.search()).verdicts}
+    assert found["same"].verdict == "already on"
+    assert found["same"].reason == "awq-marlin-graphs already has these flags"
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 3), st.floats(0.002, 0.03))
 def test_a_killed_run_resumes_where_it_stopped(cut: int, seed: int, noise: float) -> None:

@@ -46,7 +46,7 @@ def block(**values: float) -> Block:
 
 
 @pytest.mark.parametrize("metric", ["output_throughput", "median_tpot_ms"])
-@pytest.mark.parametrize(("first", "second"), [(150, 200), (200, 150)])
+@pytest.mark.parametrize(("first", "second"), [(150, 200), (200, 150), (150, 170), (170, 150)])
 def test_the_best_of_the_better_ones_becomes_the_incumbent(metric: str, first: float, second: float) -> None:
     state = search(metric)
     members = block(batch_8=first, batch_16=second, awq_marlin_graphs=60)
