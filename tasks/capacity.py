@@ -32,7 +32,7 @@ class _Logged(CapacityListener):
     def measured(self, record: StepRecord, found: CapacityEstimate | None, kept: bool) -> None:
         step = f"{rate(record.rate_per_s, 'request', 3)}: {percent(record.attainment, 3)} within the SLO"
         so_far = f"; capacity {number(found.rate_per_s)}" if found is not None else ""
-        run_listener.log(f"step {record.number + 1} at {step}{so_far}{' (measured before)' if kept else ''}")
+        run_listener.log(f"step {record.number} at {step}{so_far}{' (measured before)' if kept else ''}")
 
 
 @task(

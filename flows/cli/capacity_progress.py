@@ -69,7 +69,7 @@ class BarAndLines(Lines):
         self.bars.update(self.task, text=line[:60])
 
     def step(self, number: int, order: NextStep) -> None:
-        title = f"step {number + 1}: {rate(order.rate_per_s, 'request', 3)}"
+        title = f"step {number}: {rate(order.rate_per_s, 'request', 3)}"
         self.bars.reset(self.task, description=title, total=None, text="")
 
     def load(self, progress: Progress) -> None:
@@ -119,7 +119,7 @@ def step_text(record: StepRecord, found: CapacityEstimate | None, kept: bool) ->
         low, high = number(found.low_per_s), number(found.high_per_s)
         known = f" -> capacity {number(found.rate_per_s)} ({low} to {high})"
     again = " (measured before)" if kept else ""
-    return f"step {record.number + 1}: {rate(record.rate_per_s, 'request', 3)}: {', '.join(parts)}{known}{again}"
+    return f"step {record.number}: {rate(record.rate_per_s, 'request', 3)}: {', '.join(parts)}{known}{again}"
 
 
 _SHOWN = (("TTFT", "p99_ttft_ms"), ("TPOT", "p99_tpot_ms"))

@@ -161,8 +161,8 @@ class _Run:
     async def _resume(self) -> None:
         """Take over the steps that were completed before."""
         folder = self.loader.folder
-        while (step_folder(folder, len(self.steps)).path / STEP).is_file():
-            files = step_folder(folder, len(self.steps))
+        while (step_folder(folder, len(self.steps) + 1).path / STEP).is_file():
+            files = step_folder(folder, len(self.steps) + 1)
             kept = read_model(files.path / STEP, StepRecord)
             try:
                 found = read_step(files, kept.workload, kept.number, kept.reason, kept.start)
@@ -172,7 +172,7 @@ class _Run:
 
     async def _step(self, order: NextStep) -> bool:
         """Make one step; False where it was stopped."""
-        number = len(self.steps)
+        number = len(self.steps) + 1
         self.loader.listener.step(number, order)
         loaded = await self.loader.load(number, order.workload)
         if loaded is None:

@@ -40,7 +40,7 @@ class StepRecord(BaseModel):
     """One step. Content of step.json. Times in workload seconds unless they say otherwise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    number: int
+    number: int = Field(description="from 1")
     reason: str = Field(description="why this rate was chosen")
     workload: Workload = Field(description="as sent; drawing it again gives the same requests")
     rate_per_s: float = Field(description="of the arrival process")

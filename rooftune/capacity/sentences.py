@@ -6,6 +6,8 @@ from rooftune.capacity.result import CapacityResult, LoneRequests, ReplicaRow
 from rooftune.evidence.records.trial import Check
 from rooftune.formatting import number, percent, quantity, rate
 
+INTERVAL = "provisional 95 % interval"
+"""Name of the interval. How often it covers the truth has not been measured."""
 LIMITS = {
     "ttft_ms": "TTFT limits it",
     "tpot_ms": "TPOT limits it",
@@ -35,7 +37,7 @@ def headline(result: CapacityResult) -> str:
     if result.level is None:
         low, high = number(result.low_per_s or 0), number(result.high_per_s or 0)
         return f"{name}: the capacity is between {low} and {high} requests/s; {limit}{simulated}."
-    interval = f"provisional 95 % interval {number(result.low_per_s)} to {number(result.high_per_s)}"
+    interval = f"{INTERVAL} {number(result.low_per_s)} to {number(result.high_per_s)}"
     carries = f"one server carries {rate(result.rate_per_s, 'request', 3)} within the SLO"
     return f"{name}: {carries} ({interval}; {limit}){simulated}."
 

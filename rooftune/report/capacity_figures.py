@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rooftune.capacity.result import CapacityResult, CurvePoint
+from rooftune.capacity.sentences import INTERVAL
 from rooftune.files import replacing
 from rooftune.formatting import number, percent
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#595959", "#BDBDBD", "#333333"
 WIDTH, DPI = 9.0, 110
 ATTAINMENT, LATENCIES = "attainment.png", "latencies.png"
-ROOM = 1.16
+ROOM = 1.2
 """Width of the axis beyond the last rate of interest."""
 
 
@@ -80,8 +81,8 @@ def _name_curve(axis: Axes, shown: list[CurvePoint]) -> None:
         return
     last = shown[-1]
     axis.annotate(
-        "reference\n(simulated)", (last.rate_per_s, last.attainment), xytext=(7, 0), textcoords="offset points",
-        ha="left", va="center", fontsize=9, color=GREY,
+        "reference, long run\n(simulated)", (last.rate_per_s, last.attainment), xytext=(7, 0), textcoords="offset points",
+        ha="left", va="bottom", fontsize=9, color=GREY,
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def _interval(axis: Axes, result: CapacityResult, *, named: bool = True) -> None
     axis.axvspan(result.low_per_s, result.high_per_s, color=ORANGE, alpha=0.13, linewidth=0)
     axis.axvline(result.rate_per_s, color=ORANGE, linewidth=1.4)
     if named:
-        kind = "95 % interval" if result.level is not None else "bracket"
+        kind = INTERVAL if result.level is not None else "bracket"
         text = (
             f"capacity {number(result.rate_per_s)} requests/s\n{kind} {number(result.low_per_s)} "
             f"to {number(result.high_per_s)}"

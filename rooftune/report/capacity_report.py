@@ -57,7 +57,7 @@ def _steps(result: CapacityResult) -> list[str]:
             f"{_known(s.latencies, f'median_{k}')} / {_known(s.latencies, f'p99_{k}')}" for k in ("ttft_ms", "tpot_ms")
         ]
         cells = [
-            str(s.number + 1),
+            str(s.number),
             number(s.rate_per_s),
             f"{s.requests:,}",
             percent(s.attainment, 3),

@@ -37,7 +37,7 @@ async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: P
         assert CapacityResult.model_validate(json.loads((folder / "capacity.json").read_text())) == found
 
         # Killed in the last step: its load had begun, and its result was not written.
-        last = folder / "steps" / str(len(found.steps) - 1)
+        last = folder / "steps" / str(len(found.steps))
         (last / "step.json").unlink()
         again = Heard()
         resumed = await measure_capacity(server, workload(), twin(which), PRECISION, folder, listener=again)

@@ -68,7 +68,7 @@ async def test_a_server_that_dies_under_load_is_an_error(tmp_path: Path) -> None
                 listener=Kills(),
                 died=lambda: launch.died_or_dying(server, files),
             )
-    assert not (tmp_path / "capacity" / "steps" / "0" / "step.json").exists()
+    assert not (tmp_path / "capacity" / "steps" / "1" / "step.json").exists()
 
 
 async def test_a_server_that_breaks_the_slo_without_load_says_by_how_much(tmp_path: Path) -> None:

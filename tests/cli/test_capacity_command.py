@@ -102,14 +102,14 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     assert text.startswith("# Capacity of small")
     assert (here / "figures" / "attainment.png").stat().st_size > 10_000
     assert (here / "figures" / "latencies.png").stat().st_size > 10_000
-    for place in range(len(found["steps"])):
+    for place in range(1, 1 + len(found["steps"])):
         assert (here / "steps" / str(place) / "step.json").is_file()
 
 
 def test_ctrl_c_ends_with_what_is_known_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ("capacity", "small.yaml", *CARD, "--precision", "1%", "--time-scale", "8", "--save", "here")
     running = start(tmp_path, "", *words)
-    wait_for(tmp_path / "here" / "steps" / "1" / "order.json", running)
+    wait_for(tmp_path / "here" / "steps" / "2" / "order.json", running)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_with_what_is_known_and_the_same_command_goes_on(tmp_path: P
     assert len(saved["steps"]) == 1
 
     early = start(tmp_path, "", *words[:-1], "there")
-    wait_for(tmp_path / "there" / "steps" / "0" / "order.json", early)
+    wait_for(tmp_path / "there" / "steps" / "1" / "order.json", early)
     early.send_signal(signal.SIGINT)
     _, err = early.communicate(timeout=60)
     assert early.returncode == 130

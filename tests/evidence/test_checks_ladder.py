@@ -35,7 +35,7 @@ def step(number: int, **changes: Any) -> LadderStep:
     return replace(base, **changes)
 
 
-GOOD = [step(n, log_speed=s) for n, s in enumerate((0.0, 0.01, -0.01, 0.005))]
+GOOD = [step(n, log_speed=s) for n, s in enumerate((0.0, 0.01, -0.01, 0.005), 1)]
 
 
 def found(steps: list[LadderStep], context: LadderContext = CONTEXT) -> dict[str, str]:
@@ -85,8 +85,8 @@ def test_a_drift_is_found_where_it_exceeds_the_scatter() -> None:
     assert check.figures["change"] == pytest.approx(math.expm1(-0.24), abs=0.01)
     scattered = [replace(s, log_speed=0.03 * (-1) ** s.number) for s in GOOD]
     assert found(scattered)["drift"] == "pass"
-    far = [replace(s, log_speed=-0.5) if s.number == 0 else s for s in GOOD]
-    first_is_far = [replace(s, log_ratio=-1.2) if s.number == 0 else s for s in far]
+    far = [replace(s, log_speed=-0.5) if s.number == 1 else s for s in GOOD]
+    first_is_far = [replace(s, log_ratio=-1.2) if s.number == 1 else s for s in far]
     assert found(first_is_far)["drift"] == "pass", "the probe, far from the edge, is no drift"
 
 

@@ -42,6 +42,7 @@ class LadderStep:
     """One step. Times in seconds of the workload's clock, except ``started_at``."""
 
     number: int
+    """From 1; the first one only finds out roughly how fast the server is."""
     rate_per_s: float
     seed: int
     started_at: float
@@ -157,7 +158,7 @@ def drift(steps: Steps, _: LadderContext) -> Check:
 def windows(steps: Steps, context: LadderContext) -> Check:
     """Whether the windows hold enough requests for the share that the SLO names, and enough time for a queue."""
     name = "window-length"
-    full = [s for s in steps if s.number > 0] or list(steps)
+    full = [s for s in steps if s.number > 1] or list(steps)
     fewest = min(full, key=lambda s: s.requests)
     beyond = fewest.requests * (1 - context.share)
     figures = {"requests": fewest.requests, "beyond_share": round(beyond, 2)}
