@@ -169,6 +169,25 @@ def test_a_candidate_starts_only_if_the_way_back_to_the_incumbent_fits(budget: i
     assert [r.candidate for r in results] == ["baseline", "batch-8", "batch-8", "baseline"][:count]
 
 
+def test_more_trials_begin_as_soon_as_the_budget_also_covers_every_untried_candidate() -> None:
+    """Two rounds of the undecided one, and for each later group two trials per member and two of the incumbent."""
+    world = made.World(PLAN, rates={"batch-8": 200.0, "batch-16": 250.0, "batch-32": 355.0}, noise=0.02, seed=1)
+    block = world.search(most=8)
+    assert [v.candidate for v in decide(PLAN, block).verdicts if v.verdict == "more trials needed"] == ["batch-32"]
+    later: dict[tuple[str, str, str], int] = {}
+    for c in PLAN.candidates[1:]:
+        if c.runnable and c.group != "batch limit":
+            later[c.phase, c.group or c.id, c.on] = later.get((c.phase, c.group or c.id, c.on), 0) + 1
+    needed = 2 * (1 + 1) + sum(2 * members + 2 for members in later.values())
+
+    def follows(trials: int) -> str:
+        order = next_trial(PLAN, block, trials * 10.0, 10.0)
+        return order.candidate if order is not None else ""
+
+    assert follows(needed) in ("batch-32", "baseline")
+    assert follows(needed - 1) not in ("batch-32", "baseline")
+
+
 @pytest.mark.parametrize("noise", [0.02, 0.04])
 def test_more_trials_come_in_pairs(noise: float) -> None:
     decision = decide(PLAN, made.World(PLAN, noise=noise, seed=3).search())
