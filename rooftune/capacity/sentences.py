@@ -61,7 +61,8 @@ def replica_lines(result: CapacityResult) -> list[str]:
     if found is None:
         return []
     needed = quantity(found.at_estimate, "server")
-    lines = [f"{rate(found.asked_rate_per_s, 'request', 3)} need {needed}{_at_low(found.at_estimate, found.at_low)}."]
+    asked = rate(found.asked_rate_per_s, "request", 3)
+    lines = [f"The asked rate of {asked} takes {needed}{_at_low(found.at_estimate, found.at_low)}."]
     lines += [_row(row) for row in found.rows]
     if result.usd_per_million_output_tokens is not None:
         cost = number(result.usd_per_million_output_tokens)
@@ -98,6 +99,11 @@ def method_lines(result: CapacityResult) -> list[str]:
         lines.append(
             f"Measured in {steps}, {number(result.load_s)} s of load; it ended because {result.ended}."
         )  # fmt: skip
+    if result.requests_per_arrival > 1.0:
+        each = number(result.requests_per_arrival)
+        lines.append(
+            f"Rates count the arrivals of the process; with bursts and later turns, each brings {each} requests."
+        )
     predicted = ""
     if result.predicted_per_s and result.rate_per_s:
         predicted = f"; it predicted {rate(result.predicted_per_s, 'request', 3)}"

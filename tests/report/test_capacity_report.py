@@ -97,7 +97,7 @@ def test_the_answer_has_interval_limit_servers_and_cost(measured: CapacityResult
     tokens_per_h = 40 * 40 * 3600
     assert measured.replicas.rows[1].usd_per_million_output_tokens == pytest.approx(3 * price / tokens_per_h * 1e6)
     lines = replica_lines(measured)
-    assert lines[0] == "40 requests/s need 3 servers."
+    assert lines[0] == "The asked rate of 40 requests/s takes 3 servers."
     assert "the queue grows without end" in lines[1]
     assert measured.believed
 
@@ -105,7 +105,10 @@ def test_the_answer_has_interval_limit_servers_and_cost(measured: CapacityResult
 def test_the_lower_end_may_need_one_more() -> None:
     near = replace(FOUND, rate_per_s=40.2, low_per_s=38.0, high_per_s=42.0)
     found = answer(STEPS[:1], Outcome(near, "a test", True))
-    assert replica_lines(found)[0] == "40 requests/s need 1 server, or 2 to be safe (lower end of the interval)."
+    assert (
+        replica_lines(found)[0]
+        == "The asked rate of 40 requests/s takes 1 server, or 2 to be safe (lower end of the interval)."
+    )
 
 
 def test_a_stand_in_has_no_price_and_says_that_it_is_one(measured: CapacityResult) -> None:
