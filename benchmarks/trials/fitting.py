@@ -89,7 +89,7 @@ def free_constants(of: Sequence[Trial]) -> dict[str, Free]:
 
 
 def without_gpus(of: Table, kept: set[str]) -> Table:
-    """A copy in which the GPUs that only the trials describe have no constants of their own, except those
+    """A copy in which the GPUs that only the trials describe have no separate constants, except those
     ``kept``."""
     made = copy.deepcopy(of)
     for gpu, paths in BY_GPU.items():

@@ -59,7 +59,7 @@ def next_step(
     """The next step of a measurement, or its end.
 
     Args:
-        seed: of the measurement; each step draws requests of its own.
+        seed: of the measurement; each step draws its own requests.
         found: the estimate from ``steps``; None without steps.
     """
     if found is None:

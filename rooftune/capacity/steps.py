@@ -46,7 +46,7 @@ def judged_requests(share: float) -> int:
 
 
 def workload_at(workload: Workload, rate_per_s: float, shape: StepShape, seed: int) -> Workload:
-    """The workload of one step: the arrival process at another rate, with requests of its own.
+    """The workload of one step: the arrival process at another rate, with its own requests.
 
     Raises:
         InputError: the workload's arrivals have no rate to vary.

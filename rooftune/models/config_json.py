@@ -21,7 +21,7 @@ from rooftune.models.vocabulary import check_layers, check_other_layers, check_u
 VOCABULARY = ("vocab_size", "padded_vocab_size")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed")
 LANGUAGE = ("text_config", "language_config", "llm_config", "thinker_config")
-"""Keys under which a multimodal model has its language model; a thinker has a ``text_config`` of its own."""
+"""Keys under which a multimodal model has its language model; a thinker has a nested ``text_config``."""
 OTHER_PARTS = {
     "vision", "vit", "audio", "speech", "talker", "code2wav", "token2wav", "projector", "generation", "thinker", "text",
 }  # fmt: skip

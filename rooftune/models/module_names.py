@@ -64,7 +64,7 @@ class Patterns:
 
 
 def _either(expressions: list[str]) -> re.Pattern[str] | None:
-    """One expression for all of them; those that are no regular expressions match nothing."""
+    """One expression for all of them; those that are not regular expressions match nothing."""
     valid = [e for e in expressions if _compiled(e)]
     return _compiled("|".join(f"(?:{e})" for e in valid)) if valid else None
 

@@ -27,7 +27,7 @@ FAMILIES = {
     "FLEX_ATTENTION": "triton",
     "CPU_ATTN": "cpu",
 }
-"""Backend -> family of step times; FlexAttention compiles to Triton and has no measurement of its own."""
+"""Backend -> family of step times; FlexAttention compiles to Triton and has no measurement."""
 ONLY_FLEX_ON_TURING = Releases(until="0.11")
 FLASHINFER_ON_TURING = Releases(until="0.23", after="0.24")
 """FlashInfer needs 8.0 from 0.24 on (pull request 45375, issue 47549)."""

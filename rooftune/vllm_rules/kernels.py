@@ -23,7 +23,7 @@ KINDS |= {"fp8_per_tensor": "fp8", "fp8_per_block": "fp8", "fbgemm_fp8": "fp8", 
 OF_THE_CHECKPOINT = ("compressed-tensors", "modelopt", "moe_wna16", "torchao")
 """Methods that say how weights are stored; their kind is the checkpoint's."""
 TIMED = (None, "awq", "gptq", "fp8", "int8")
-"""Kinds of weights with a kernel family of their own."""
+"""Kinds of weights with a separate kernel family."""
 
 OLD_AWQ_IS_FORCED = Releases(until="0.23")
 """``quantization=awq`` forces the old AWQ kernel ("so forcing awq"); in 0.29 it is one more name of AutoAWQConfig."""
@@ -33,7 +33,7 @@ TURING_SCHEMES = Releases(since="0.19")
 """Weight-only FP8 of compressed-tensors runs from 7.5 on; before, from 8.0."""
 CUTLASS_FP8_ANYWHERE = Releases(since="0.29", until="0.29")
 """CUTLASS comes before Marlin in the list of FP8 kernels and is taken on any CUDA device (issues 53376 and 55008, fixed
-by pull request 55884). Block-wise and compressed-tensors FP8 have lists of their own."""
+by pull request 55884). Block-wise and compressed-tensors FP8 have separate lists."""
 _OLDER_MODELOPT = Releases(since="0.29")
 
 

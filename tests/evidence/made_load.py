@@ -117,14 +117,14 @@ def evidence(
     sampled |= {
         n: np.broadcast_to(np.asarray(v, dtype=float), sampled["t_s"].shape) for n, v in (samples or {}).items()
     }
-    told = LoadSummary.model_validate(described(load, rows, **summary))
+    load_summary = LoadSummary.model_validate(described(load, rows, **summary))
     effective = EffectiveConfig(max_num_seqs=slots)
     about = TrialResult(
         candidate="baseline", n=1, status="measured", workload=load.name, workload_hash="0", position=0,
         engine="vllm", gpu="T4", effective=effective, seed=load.seed,
     )  # fmt: skip
-    trial = measured(about, requests, sampled, told, load)
-    return Evidence.of_trial(requests, sampled, told, load, trial, log)
+    trial = measured(about, requests, sampled, load_summary, load)
+    return Evidence.of_trial(requests, sampled, load_summary, load, trial, log)
 
 
 def order(candidate: str, n: int, position: int, seed: int = 3, **flags: Any) -> TrialOrder:

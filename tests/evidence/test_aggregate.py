@@ -126,9 +126,9 @@ def test_broken_files_are_one_sentence(tmp_path: Path) -> None:
     whole = folder.requests.read_bytes()
     for content, word in ((whole[: len(whole) // 2], "cut"), (b"", "empty")):
         folder.requests.write_bytes(content)
-        with pytest.raises(RooftuneError, match=word) as told:
+        with pytest.raises(RooftuneError, match=word) as raised:
             aggregate(folder, made_load.order("baseline", 1, 0), made_load.workload(5.0), TARGET)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_failed_start_is_a_trial_and_has_its_row(tmp_path: Path) -> None:

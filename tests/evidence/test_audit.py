@@ -74,8 +74,8 @@ def test_a_fault_of_one_trial_shows_in_the_audit_of_the_run(folder: RunFolder) -
 def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFolder) -> None:
     """Refused when it was measured; the search then ordered another, and no verdict depends on the first."""
     trial = folder.trial("baseline", 1)
-    whole, told = trial.load_json.read_text(), trial.trial_json.read_text()
-    value = TrialResult.model_validate_json(told)
+    whole, trial_text = trial.load_json.read_text(), trial.trial_json.read_text()
+    value = TrialResult.model_validate_json(trial_text)
     bad = [failed("connections", "Bad.", "Do.") if c.id == "connections" else c for c in value.checks]
     try:
         trial.load_json.write_text(re.sub(r'"descriptors_peak": *\d+', '"descriptors_peak": 4096', whole))
@@ -85,7 +85,7 @@ def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFol
         assert "measured again" in found["connections"].sentence
     finally:
         trial.load_json.write_text(whole)
-        trial.trial_json.write_text(told)
+        trial.trial_json.write_text(trial_text)
 
 
 def test_the_worst_finding_of_each_check_is_shown() -> None:

@@ -87,7 +87,7 @@ def test_a_drift_is_found_where_it_exceeds_the_scatter() -> None:
     assert found(scattered)["drift"] == "pass"
     far = [replace(s, log_speed=-0.5) if s.number == 1 else s for s in GOOD]
     first_is_far = [replace(s, log_ratio=-1.2) if s.number == 1 else s for s in far]
-    assert found(first_is_far)["drift"] == "pass", "the probe, far from the edge, is no drift"
+    assert found(first_is_far)["drift"] == "pass", "the probe, far from the edge, is not drift"
 
 
 def test_without_an_interval_nothing_can_be_contradicted() -> None:

@@ -316,7 +316,7 @@ def test_the_census_of_any_csv_is_exact(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "words"),
     [
         ("a.json", "", "empty"),
         ("a.json", '{"duration": 1, "comp', "cut"),
@@ -327,10 +327,10 @@ def test_the_census_of_any_csv_is_exact(
         ("a.txt", "hello", "cut or not JSON"),
     ],
 )
-def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, text: str, words: str) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(RooftuneError, match=told) as error:
+    with pytest.raises(RooftuneError, match=words) as error:
         importers.read(path)
     assert "\n" not in str(error.value)
 

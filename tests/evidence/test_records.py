@@ -52,9 +52,9 @@ def test_every_chunk_has_its_owner_and_time(sizes: list[int]) -> None:
 def test_tokens_are_spread_over_chunks_that_hold_several() -> None:
     row = {**LOAD[0], "chunk_s": [0.1, 0.2, 0.3, 0.4], "chunks": 4, "output_tokens": 12, "streamed_tokens": 4}
     assert requests_of(table([row])).token_count.tolist() == [3, 3, 3, 3]
-    told = {**row, "chunk_tokens": [1, 2, 4, 5]}
-    assert requests_of(table([told])).token_count.tolist() == [1, 2, 4, 5]
-    mixed = requests_of(table([row, told]))
+    counted = {**row, "chunk_tokens": [1, 2, 4, 5]}
+    assert requests_of(table([counted])).token_count.tolist() == [1, 2, 4, 5]
+    mixed = requests_of(table([row, counted]))
     assert mixed.token_count.tolist() == [3, 3, 3, 3, 1, 2, 4, 5]
 
 

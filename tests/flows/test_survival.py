@@ -89,7 +89,7 @@ from flows.optimize import optimize
 from tasks.orphans import mark_crashed
 
 async def main(flow_run_id):
-    print("buried", await mark_crashed())
+    print("marked", await mark_crashed())
     async with get_client() as client:
         await client.set_flow_run_state(flow_run_id, Scheduled(), force=True)
         run = await client.read_flow_run(flow_run_id)
@@ -114,7 +114,7 @@ def test_retry_in_prefect_goes_on_in_the_same_run_folder(tmp_path: Path, prefect
         check=False,
     )
     assert done.returncode == 0 or REFUSED in done.stderr, done.stdout + done.stderr
-    assert "buried 0" not in done.stdout, "a run whose process is gone is not called running any more"
+    assert "marked 0" not in done.stdout, "a run whose process is gone is not called running any more"
     now = measured(tmp_path)
     assert {k: now[k] for k in kept} == kept
     assert len(now) > len(kept)

@@ -128,7 +128,7 @@ def _behind_s(engine: Process) -> float:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 def test_a_process_that_was_stopped_reports_that_its_clock_is_behind(tmp_path: Path) -> None:
-    """The answer is so long that the stop falls into it on any machine; the test does not wait for its end."""
+    """The answer takes longer than the stop needs on any machine; the test does not wait for its end."""
     body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 1900, "stream": True}).encode()
     with started(tmp_path, *AWQ, "--noise", "0", "--set", "max_model_len=2048") as engine:
         answer = urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", data=body, timeout=60)

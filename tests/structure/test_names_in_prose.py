@@ -138,3 +138,22 @@ def test_the_map_has_every_package_from_top_to_bottom() -> None:
 def test_every_page_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert {p.name for p in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"docs/(\w+\.md)", readme))
+
+
+AVOIDED = re.compile(
+    r"\b(told|tells|seldom|whence|wherewith|alike|hangs on|one's own|of (?:its|their|his|your) own|mend(?:s|ed)?"
+    r"|mistakes?|(?:requests?|tokens?) a second|trials a side|is no (?:version|noise|token|trend|measurement))\b"
+)
+QUOTED = ("docs/style.md", "tests/engines/logs/", "rooftune/workloads/prompts.py")
+"""The rules themselves, the words of real logs, and a list of words to draw prompts from."""
+
+
+def test_prose_has_none_of_the_patterns_that_the_style_page_avoids() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number} {found.group()}"
+        for path in TEXTS
+        if not str(path.relative_to(ROOT)).startswith(QUOTED)
+        for number, line in enumerate(lines(path), 1)
+        if (found := AVOIDED.search(line))
+    ]
+    assert not wrong, f"docs/style.md has the usual words: {wrong}"

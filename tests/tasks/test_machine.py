@@ -73,8 +73,8 @@ def test_a_waiting_run_names_the_holder_and_a_killed_holder_frees_the_machine(tm
     assert holder.stdout.readline() == "in\n"
     waiter = hold("two", book, 0)
     assert waiter.stdout
-    told = waiter.stdout.readline()
-    assert f"run artifacts/chat-low/one (process {holder.pid})" in told
+    line = waiter.stdout.readline()
+    assert f"run artifacts/chat-low/one (process {holder.pid})" in line
     assert machine.busy() == f"run artifacts/chat-low/one (process {holder.pid})"
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()

@@ -243,7 +243,7 @@ def test_start_rules_by_version(version: str, quantized: bool, graphs_inside: bo
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.rule not in ("fp8-weight-only", "kv-heads")], ids=str)
 def test_the_log_reader_gives_a_refusal_the_same_class(case: Case) -> None:
-    """Of the other two, vLLM prints no text of its own."""
+    """Of the other two, vLLM prints no text."""
     error = start(case.gpu, case.model, case.version, **case.flags).error
     assert error is not None
     read = classify(f"ValueError: {error}", 1)

@@ -47,7 +47,7 @@ def consistent(e: Evidence) -> Check:
     compared = [*_rates(e), *_tpot(e.quoted)]
     falls = _falling(e.quoted)
     if not compared and falls is None:
-        return no_data(name, "The file has too few figures of its own to compare them with each other.")
+        return no_data(name, "The file has too few figures to compare with each other.")
     figures = {c.name: {"quoted": c.quoted, "expected": round(c.expected, 4)} for c in compared if c.distance > c.warn}
     wrong = [c.sentence for c in compared if c.distance > c.fail] + ([falls] if falls else [])
     remedy = (

@@ -124,7 +124,7 @@ def fresh(steps: Steps, _: LadderContext) -> Check:
             "Two steps sent the same prompts, so a prefix cache may have answered for the server.",
             "Measure again with another seed.",
         )
-    return passed(name, "Every step sent prompts of its own.")
+    return passed(name, "Every step sent its own prompts.")
 
 
 def drift(steps: Steps, _: LadderContext) -> Check:
@@ -140,7 +140,7 @@ def drift(steps: Steps, _: LadderContext) -> Check:
     centred = (at - at.mean()) / span
     total = float((centred * (speed - speed.mean())).sum() / (centred**2).sum())
     rest = speed - speed.mean() - total * centred
-    # Few steps show little of their own scatter, so the usual one is a floor.
+    # Few steps show little of their scatter, so the usual one is a floor.
     spread = max(SPREAD, float(np.sqrt((rest**2).sum() / max(1, len(rest) - 2))))
     error = spread / math.sqrt(float((centred**2).sum()))
     figures = {"change": math.expm1(total), "error": error}

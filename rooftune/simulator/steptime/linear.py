@@ -67,7 +67,7 @@ def tail_rows(gpu: Accelerator, waves: float, matrices: tuple[Matrix, ...]) -> f
 def linear_seconds(
     gpu: Accelerator, facts: ModelFacts, r: Resolved, k: Constants, rows: Ints, *, decode: bool
 ) -> Floats:
-    """Seconds of all matrices of all layers on one GPU for so many rows of activations."""
+    """Seconds of all matrices of all layers on one GPU for this many rows of activations."""
     n = r.tensor_parallel
     flops = 2.0 * facts.active_linear_parameters / n
     c = k.linear[r.kernel]
@@ -104,7 +104,7 @@ def _longer(*seconds: Floats) -> Floats:
 
 
 def _streaming(gpu: Accelerator, c: dict[str, float], rows: Ints, stream: float | Floats) -> Floats:
-    """Seconds to read the weights. One row takes a kernel of its own that may read faster than those for several."""
+    """Seconds to read the weights. One row takes a separate kernel that may read faster than those for several."""
     share = np.where(rows > 1, c["memory"] * c.get("several_rows", 1.0), c["memory"])
     return np.asarray(stream / (gpu.bandwidth_bytes_per_s * share), dtype=np.float64)
 
