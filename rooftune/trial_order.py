@@ -7,6 +7,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from rooftune.vllm_rules.config import EngineConfig
 
 
+class TrialLoad(BaseModel):
+    """The load of a trial that measures a capacity. Times in workload seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rate_per_s: float = Field(description="of the arrival process; 0 = one request at a time")
+    settle_s: float = Field(description="load before the judged window")
+    window_s: float
+    drain_s: float
+    time_scale: float | None = Field(
+        default=None, description="speed of the simulated engine's clock that this machine keeps up with at this rate"
+    )
+    settled_below_per_s: float = Field(
+        default=0.0, description="a capacity shown to be below this settles the trial without a second load"
+    )
+
+
 class TrialOrder(BaseModel):
     """One trial before it runs. Search, flows, load and aggregation pass it on whole; written as order.json."""
 
@@ -19,3 +35,4 @@ class TrialOrder(BaseModel):
     phase: str
     against: str | None = Field(default=None, description="the incumbent of the block")
     why: str = Field(default="", description="one line for the progress display")
+    load: TrialLoad | None = Field(default=None, description="None = the load of the workload file")

@@ -76,6 +76,7 @@ def workload(rate: float = 20.0, **more: Any) -> Workload:
             "duration_s": 60,
             "warmup_s": 20,
             "slo": {"ttft_ms": 2000, "tpot_ms": 100},
+            "objective": {"metric": "output_throughput"},
             **more,
         }
     )

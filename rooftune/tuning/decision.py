@@ -5,19 +5,25 @@ from __future__ import annotations
 from statistics import median
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.formatting import percent, rate
+from rooftune.formatting import multiple, number, percent, rate
+from rooftune.tuning.capacity_figures import capacity_of, hourly, per_million, price_of, server_words, servers
 from rooftune.tuning.configuration import command_text
-from rooftune.tuning.goal import slo_broken
+from rooftune.tuning.goal import constraint_broken, slo_broken
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Decision, Plan, Verdict
 from rooftune.tuning.state import Search
+from rooftune.workloads.spec import CAPACITY
 
 
 def conclude(search: Search, budget_spent_s: float) -> Decision:
     """The decision of a search, finished or not."""
     plan, incumbent = search.plan, search.incumbent
     trials = believed(search.results, incumbent)
-    verdicts = _all_verdicts(search)
+    verdicts = [_with_capacity(v, search) for v in _all_verdicts(search)]
+    found = capacity_of(trials) if plan.objective.by_capacity else None
+    asked = asked_rate(plan, trials)
+    price = price_of(plan) if found is not None else None
+    each = hourly(price, search.config.flags())
     return Decision(
         objective=plan.objective.metric,
         incumbent=incumbent,
@@ -27,11 +33,31 @@ def conclude(search: Search, budget_spent_s: float) -> Decision:
         incumbents=search.incumbents,
         first_sentence=first_sentence(plan, trials, incumbent, verdicts, search.stopped),
         budget_spent_s=budget_spent_s,
-        overloaded=any(t.overloaded for t in trials),
+        overloaded=_overloaded(plan, trials),
         served_rate_per_s=served_rate(trials),
-        asked_rate_per_s=asked_rate(plan, trials),
+        asked_rate_per_s=asked,
+        capacity=found,
+        replicas=servers(found, asked) if found is not None else None,
+        usd_per_hour=each,
+        price_source=f"{price.offer}, {price.date}" if price else "",
+        usd_per_million_output_tokens=per_million(found, each) if found is not None else None,
         complete=not any(v.verdict == "not run" for v in verdicts) and not search.stopped,
     )
+
+
+def _with_capacity(verdict: Verdict, search: Search) -> Verdict:
+    """The verdict with the capacity that all trials of its configuration show, those of later blocks too."""
+    if not search.plan.objective.by_capacity:
+        return verdict
+    return verdict.model_copy(update={"capacity": capacity_of(believed(search.results, verdict.candidate))})
+
+
+def _overloaded(plan: Plan, trials: list[TrialResult]) -> bool:
+    """Whether the load that was asked for is more than the configuration serves.
+
+    Trials that measure a capacity choose their load themselves, so their queues say nothing about the asked one.
+    """
+    return not plan.objective.by_capacity and any(t.overloaded for t in trials)
 
 
 def believed(results: list[TrialResult], candidate: str) -> list[TrialResult]:
@@ -69,6 +95,8 @@ def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdic
     where = place_of(plan, trials)
     if not trials:
         return f"There is no result for {plan.workload} on {where}: {stopped or 'nothing has been measured yet'}."
+    if plan.objective.by_capacity:
+        return _capacity_sentence(plan, trials, incumbent, verdicts)
     asked, served = asked_rate(plan, trials), served_rate(trials)
     if any(t.overloaded for t in trials) and asked and served:
         return (
@@ -84,11 +112,51 @@ def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdic
     return f"{served_words} {_gain(incumbent, verdicts)}"
 
 
+def _capacity_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdicts: list[Verdict]) -> str:
+    """How much one server carries, how that compares with the baseline, and how many servers the asked rate takes."""
+    where, found = _one_server(plan, trials), capacity_of(trials)
+    if found is None:
+        why = next((w for t in trials if (w := t.withheld.get(CAPACITY))), "its trials did not show it")
+        return f"The capacity of {plan.workload} on {where} with {incumbent} is not known: {why}."
+    if found.estimate <= 0:
+        return f"{where} cannot keep the SLO of {plan.workload} with {incumbent}: {found.sentence}."
+    words = f"{where} with {incumbent} carries {rate(found.estimate, 'request', 3)} of {plan.workload} within the SLO "
+    words += f"(95 % interval {number(found.low)} to {number(found.high)})"
+    base = next((v.capacity for v in verdicts if v.candidate == "baseline"), None)
+    if incumbent != "baseline" and base is not None:
+        words += _times(found.estimate, base.estimate)
+    broken = constraint_broken(plan.objective, trials)
+    words += f", but breaks a constraint: {broken}" if broken else ""
+    asked = asked_rate(plan, trials)
+    needed = servers(found, asked)
+    if needed is not None and asked:
+        each = hourly(price_of(plan), next((v.flags for v in verdicts if v.candidate == incumbent), {}))
+        words += f"; {server_words(needed, rate(asked, 'request', 3), each)}"
+    return f"{words}." + (f" {_gain(incumbent, verdicts)}" if incumbent == "baseline" else "")
+
+
+def _times(ours: float, baseline: float) -> str:
+    if baseline <= 0:
+        return "; the baseline cannot keep the SLO at all"
+    return f", {multiple(ours / baseline)} the baseline ({number(baseline)})"
+
+
+def _one_server(plan: Plan, trials: list[TrialResult]) -> str:
+    """The server that was measured: 'One T4 (simulated)'."""
+    if plan.target.engine == "endpoint":
+        where = place_of(plan, trials)
+        return where[0].upper() + where[1:]
+    gpu = plan.target.gpu or next((t.gpu for t in trials if t.gpu), "")
+    simulated = plan.target.simulated or any(t.simulated for t in trials)
+    name = "This machine's CPU" if gpu.lower() == "cpu" else f"One {gpu}" if gpu else "This machine"
+    return name + (" (simulated)" if simulated else "")
+
+
 def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
     """The gain of the incumbent, step by step."""
     steps = [v for v in verdicts if v.verdict == "applied" and v.against]
     if incumbent == "baseline" or not steps:
-        measured = sum(1 for v in verdicts if v.ratios)
+        measured = sum(1 for v in verdicts[1:] if v.ratios or v.trials)
         if not measured:
             return "No alternative was measured."
         if measured == 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.formatting import percent
-from rooftune.tuning.metrics import lower_is_better
+from rooftune.formatting import number, percent
+from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
 from rooftune.tuning.plan import Goal
 from rooftune.workloads.spec import Workload
 
@@ -17,24 +17,27 @@ UNSATURATED_METRIC = "median_e2el_ms"
 
 def goal_of(workload: Workload) -> Goal:
     """The goal of a workload."""
-    metric = workload.objective.metric
+    metric = workload.decides
     return Goal(
         metric=metric,
         direction="lower" if lower_is_better(metric) else "higher",
         slo=workload.slo.limits_ms(),
         slo_share=workload.slo.share,
         asked_rate_per_s=getattr(workload.arrivals, "rate_per_s", None),
+        constraints=workload.objective.constraints,
         seed=workload.seed,
     )
 
 
 def metric_between(goal: Goal, a: list[TrialResult], b: list[TrialResult]) -> str:
-    """The metric that compares two configurations.
+    """The metric that compares two configurations: the capacity, if it is the objective.
 
-    If both are overloaded, latencies and goodput depend on how long the load lasted, so the saturated metric
+    Otherwise, if both are overloaded, latencies and goodput depend on how long the load lasted, so the saturated metric
     (throughput) decides. If neither is, throughput equals the load on both sides (and so does goodput where both keep
     the SLO), so the time to the last token decides.
     """
+    if goal.by_capacity:
+        return goal.metric
     if any(t.overloaded for t in a) and any(t.overloaded for t in b):
         return goal.saturated_metric
     metric = goal.metric
@@ -58,3 +61,17 @@ def slo_broken(goal: Goal, trials: list[TrialResult]) -> str | None:
     if not goal.slo or share is None or share >= goal.slo_share:
         return None
     return f"{percent(share, 3)} of the requests meet it instead of {percent(goal.slo_share, 4)}"
+
+
+def constraint_broken(goal: Goal, trials: list[TrialResult]) -> str | None:
+    """The first constraint that the trials break, in words; None if they keep all of them."""
+    for bound in goal.constraints:
+        values = [t.metrics[bound.metric] for t in trials if bound.metric in t.metrics]
+        name, unit = metric_name(bound.metric), unit_of(bound.metric)
+        if not values:
+            return f"{name} was not measured, so its constraint cannot be checked"
+        value = median(values)
+        if not bound.allows(value):
+            sign, limit = ("≤", bound.at_most) if bound.at_most is not None else ("≥", bound.at_least)
+            return f"{name} is {number(value)} {unit} instead of {sign} {number(limit)} {unit}"
+    return None

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from rooftune.evidence.comparison.compare import MOST_TRIALS, Comparison, compare
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import change
-from rooftune.tuning.goal import metric_between, slo_broken
+from rooftune.tuning.capacity_figures import capacity_of, interval_words
+from rooftune.tuning.goal import constraint_broken, metric_between, slo_broken
 from rooftune.tuning.metrics import COMPARED, metric_name
 from rooftune.tuning.plan import Goal, Interval, VerdictName
+
+SETTLED = "the served load, the SLO or a constraint decides, so more trials would not change the verdict"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def judge(
 ) -> Judgement:
     """Compare a candidate with the incumbent that was measured beside it.
 
-    Whether the whole load is served decides first, then the SLO, then the metric of the goal.
+    Constraints decide first. If the capacity is the objective, it decides everything else: it contains the SLO and the
+    load that is served. Otherwise whether the whole load is served comes next, then the SLO, then the metric of the
+    goal.
 
     Args:
         against: the incumbent's name.
@@ -55,17 +60,21 @@ def judge(
     """
     metric = metric_between(goal, candidate, incumbent)
     found = _compare(candidate, incumbent, metric, candidates, others)
-    ratios = _ratios(candidate, incumbent, candidates, others) if full else {}
+    ratios = _ratios(candidate, incumbent, candidates, others) if full and not goal.by_capacity else {}
     if found is None:
+        ruling = _without_comparison(candidate, incumbent, goal, against)
+        if ruling is not None:
+            return Judgement(ruling.verdict, ruling.reason, metric, ratios, SETTLED)
         missing = f"one side has no value of {metric}"
         return Judgement("not trusted", missing, metric, ratios, missing)
     interval = _interval(found)
     ratios[metric] = interval
     measured = f"{metric_name(metric)} {interval.as_change} compared with {against}"
-    ruling = _by_service(candidate, incumbent, goal, measured, against)
+    ruling = _by_constraints(candidate, incumbent, goal, measured, against)
+    if ruling is None and not goal.by_capacity:
+        ruling = _by_service(candidate, incumbent, goal, measured, against)
     if ruling is not None:
-        stopped = "the served load or the SLO decides, so more trials would not change the verdict"
-        return Judgement(ruling.verdict, ruling.reason, metric, ratios, stopped)
+        return Judgement(ruling.verdict, ruling.reason, metric, ratios, SETTLED)
     ruling = _by_metric(found, measured)
     undecided = found.answer == "more trials needed"
     return Judgement(ruling.verdict, ruling.reason, metric, ratios, found.reason, undecided)
@@ -107,6 +116,35 @@ def _by_service(
     if before and not broken and goal.slo:
         return Ruling("applied", f"it keeps the SLO, but {against} breaks it ({before}); {measured}")
     return None
+
+
+def _by_constraints(
+    candidate: list[TrialResult], incumbent: list[TrialResult], goal: Goal, measured: str, against: str
+) -> Ruling | None:
+    """The ruling where one side breaks a constraint, else None."""
+    broken, before = constraint_broken(goal, candidate), constraint_broken(goal, incumbent)
+    if broken:
+        return Ruling("no gain", f"it breaks a constraint ({broken}); {measured}")
+    if before:
+        return Ruling("applied", f"it keeps the constraints, but {against} breaks one ({before}); {measured}")
+    return None
+
+
+def _without_comparison(
+    candidate: list[TrialResult], incumbent: list[TrialResult], goal: Goal, against: str
+) -> Ruling | None:
+    """The ruling where a side carries nothing, because even one request at a time breaks the SLO there."""
+    if not goal.by_capacity:
+        return None
+    ours, theirs = capacity_of(candidate), capacity_of(incumbent)
+    if ours is None or theirs is None or (ours.estimate > 0 and theirs.estimate > 0):
+        return None
+    if ours.estimate <= 0:
+        return Ruling("no gain", f"its capacity is 0: {ours.sentence}")
+    broken = constraint_broken(goal, candidate)
+    if broken:
+        return Ruling("no gain", f"it breaks a constraint ({broken})")
+    return Ruling("applied", f"it carries {interval_words(ours)}, and {against} cannot keep the SLO: {theirs.sentence}")
 
 
 def _ratios(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from rooftune.workloads.spec import lower_is_better
+
+__all__ = ["COMPARED", "METRIC_NAMES", "lower_is_better", "metric_name", "unit_of"]
+
 COMPARED = (
     "output_throughput",
     "request_throughput",
@@ -17,6 +21,7 @@ COMPARED = (
 """Every verdict has the ratios of these metrics, where both sides measured them."""
 
 METRIC_NAMES = {
+    "capacity": "capacity",
     "output_throughput": "output throughput",
     "request_throughput": "request throughput",
     "total_token_throughput": "total token throughput",
@@ -35,11 +40,6 @@ METRIC_NAMES = {
 def metric_name(metric: str) -> str:
     """The metric's name for readers: 'median TPOT'."""
     return METRIC_NAMES.get(metric, metric)
-
-
-def lower_is_better(metric: str) -> bool:
-    """True for times, False for rates."""
-    return metric.endswith("_ms")
 
 
 def unit_of(metric: str) -> str:

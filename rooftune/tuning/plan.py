@@ -6,12 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rooftune.capacity.result import Replicas
 from rooftune.engines.target import Target
 from rooftune.formatting import change_range
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.start.context import FittedContext
 from rooftune.vllm_rules.start.startup import Refusal
+from rooftune.workloads.spec import CAPACITY, Constraint
 
 VerdictName = Literal[
     "applied",
@@ -42,7 +44,15 @@ class Goal(BaseModel):
     slo: dict[str, float] = Field(default_factory=dict, description="limits of one request: {'ttft_ms': 500.0}")
     slo_share: float = Field(default=0.99, description="share of requests that must meet all of them")
     asked_rate_per_s: float | None = None
+    constraints: list[Constraint] = Field(
+        default_factory=list, description="bounds on metrics; a configuration outside of one cannot win"
+    )
     seed: int = 0
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether the requests/s within the SLO decide."""
+        return self.metric == CAPACITY
 
 
 class Gate(BaseModel):
@@ -154,6 +164,29 @@ class Interval(BaseModel):
         return change_range(self.estimate, self.low, self.high)
 
 
+class AtRate(BaseModel):
+    """The SLO at one rate, measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rate_per_s: float
+    attainment: float = Field(description="share of the requests within every limit")
+    requests: int
+
+
+class CapacityFigures(BaseModel):
+    """Requests/s of one server within the SLO, from all believed trials of a configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    estimate: float = Field(description="0 = even one request at a time breaks the SLO")
+    low: float
+    high: float
+    level: float = 0.95
+    limited_by: str = Field(default="", description="ttft_ms, tpot_ms, e2el_ms, queue, or errors")
+    attainment: list[AtRate] = Field(default_factory=list, description="every load of its trials, by rate")
+    output_tokens: float | None = Field(default=None, description="mean output tokens that one arrival brings")
+    sentence: str = Field(default="", description="where it is 0: the limit that breaks, and by how much")
+
+
 class Verdict(BaseModel):
     """What the trials show about one candidate."""
 
@@ -168,6 +201,7 @@ class Verdict(BaseModel):
     against_trials: list[int] = Field(default_factory=list)
     stopped_because: str = ""
     metric: str = Field(default="", description="the metric that decided")
+    capacity: CapacityFigures | None = Field(default=None, description="where the objective is the capacity")
     lacks_artifact: bool = Field(default=False, description="not supported because an artefact is missing")
     flags: dict[str, FlagValue] = Field(default_factory=dict, description="the flags that it ran with")
     command: str = Field(default="", description="the command line that it ran with")
@@ -189,4 +223,11 @@ class Decision(BaseModel):
     overloaded: bool = False
     served_rate_per_s: float | None = None
     asked_rate_per_s: float | None = None
+    capacity: CapacityFigures | None = Field(default=None, description="of the incumbent, if the capacity decides")
+    replicas: Replicas | None = Field(
+        default=None, description="servers with the incumbent for the asked rate; rows once the run has ended"
+    )
+    usd_per_hour: float | None = Field(default=None, description="list price of one server")
+    price_source: str = ""
+    usd_per_million_output_tokens: float | None = Field(default=None, description="of one server at its capacity")
     complete: bool = True

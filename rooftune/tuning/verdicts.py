@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.configuration import command_text, difference
 from rooftune.tuning.judge import Judgement, judge
 from rooftune.tuning.metrics import lower_is_better
@@ -64,6 +65,9 @@ def _winner(search: Search, block: Block, judgements: dict[str, Judgement], agai
 
     def gain(who: str) -> _Gain:
         found = judgements[who]
+        if search.plan.objective.by_capacity:
+            figures = capacity_of(block.members[who])
+            return _Gain(True, figures.estimate if figures else 0.0)
         estimate = found.ratios[found.metric].estimate
         serves = not any(t.overloaded for t in block.members[who])
         return _Gain(serves, 1 / estimate if lower_is_better(found.metric) else estimate)

@@ -173,7 +173,7 @@ _TAGS: dict[str, type[BaseModel]] = {
 }
 _CHILDREN: dict[str, type[BaseModel]] = {
     "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
-    "conversations": spec.Conversations,
+    "conversations": spec.Conversations, "constraints": spec.Constraint,
 }  # fmt: skip
 
 

@@ -211,25 +211,56 @@ class Slo(Strict):
         return {k: v for k in ("ttft_ms", "tpot_ms", "e2el_ms") if (v := getattr(self, k)) is not None}
 
 
+CAPACITY = "capacity"
+"""The objective that decides where there is an SLO and a rate: requests/s of one server within the SLO."""
+MetricName = Literal[
+    "capacity",
+    "output_throughput",
+    "request_throughput",
+    "request_goodput",
+    "total_token_throughput",
+    "median_ttft_ms",
+    "p99_ttft_ms",
+    "median_tpot_ms",
+    "p99_tpot_ms",
+    "median_e2el_ms",
+    "p99_e2el_ms",
+]
+
+
+def lower_is_better(metric: str) -> bool:
+    """True for times, False for rates and shares."""
+    return metric.endswith("_ms")
+
+
+class Constraint(Strict):
+    """A bound on a metric; a configuration outside of it cannot win."""
+
+    metric: MetricName
+    at_most: float | None = Field(default=None, gt=0)
+    at_least: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Constraint:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give either at_most or at_least")
+        return self
+
+    def allows(self, value: float) -> bool:
+        """Whether a value is within the bound."""
+        if self.at_most is not None:
+            return value <= self.at_most
+        return self.at_least is not None and value >= self.at_least
+
+
 class ObjectiveMetric(Strict):
     """The metric that decides between configurations."""
 
-    metric: Literal[
-        "output_throughput",
-        "request_throughput",
-        "request_goodput",
-        "total_token_throughput",
-        "median_ttft_ms",
-        "p99_ttft_ms",
-        "median_tpot_ms",
-        "p99_tpot_ms",
-        "median_e2el_ms",
-        "p99_e2el_ms",
-    ] = "output_throughput"
-
-    @property
-    def larger_is_better(self) -> bool:
-        return not self.metric.endswith("_ms")
+    metric: MetricName | None = Field(
+        default=None,
+        description="default: output_throughput",
+    )
+    constraints: list[Constraint] = Field(default_factory=list, description="bounds on other metrics")
 
 
 class Workload(Strict):
@@ -265,7 +296,19 @@ class Workload(Strict):
             raise ValueError("prompt_tokens and output_tokens are missing (or parts, or a trace that has lengths)")
         if self.conversations and (self.parts or isinstance(self.arrivals, (Trace, Closed))):
             raise ValueError("conversations need open-loop arrivals and one kind of lengths")
+        if self.objective.metric == CAPACITY and not self.has_capacity:
+            raise ValueError("objective capacity needs an slo, and poisson, constant, gamma or burst arrivals")
         return self
+
+    @property
+    def has_capacity(self) -> bool:
+        """Whether there is a highest rate within the SLO: it has limits, and arrivals whose rate can vary."""
+        return bool(self.slo.limits_ms()) and isinstance(self.arrivals, (Poisson, Constant, Gamma, Burst))
+
+    @property
+    def decides(self) -> str:
+        """The metric that decides."""
+        return self.objective.metric or "output_throughput"
 
     def whole(self) -> Part:
         """The lengths of a workload without parts."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rooftune.engines.server import EffectiveConfig
 from rooftune.engines.target import CalibrationFile
+from rooftune.evidence.records.capacity import TrialCapacity
 from rooftune.metrics.window import Window
 
 MOST_S = 1e9
@@ -83,6 +84,7 @@ class TrialResult(BaseModel):
     jackknife: dict[str, list[float]] = Field(
         default_factory=dict, description="ln(metric) with one block of the window left out, for each block in turn"
     )
+    capacity: TrialCapacity | None = Field(default=None, description="where the objective is the capacity")
     checks: list[Check] = Field(default_factory=list)
 
     @field_validator("window")

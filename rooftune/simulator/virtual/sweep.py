@@ -14,7 +14,7 @@ from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.flags import parse_set
 from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.workloads.draw import draw
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import Workload, lower_is_better
 
 TIE = 0.01
 """Among values within this share of the best one, the time per token decides."""
@@ -108,7 +108,7 @@ def sweep(
         rows.append(SweepRow(value, found))
     if refused is not None and not any(row.prediction for row in rows):
         raise unchanged if isinstance(unchanged, StartRefused) else refused
-    choice = choose(rows, workload.objective.metric, workload.objective.larger_is_better)
+    choice = choose(rows, workload.decides, not lower_is_better(workload.decides))
     best = choice.best
     fitted = best.prediction.context if best and best.prediction else None
     why = [f"{fitted.sentence}."] if fitted else []
