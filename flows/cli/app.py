@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import (
-    audit,
-    calibrate,
-    capacity,
-    command_log,
-    load,
-    optimize,
-    plan,
-    predict,
-    probe,
-    results,
-    service,
-    simulate,
-    steptime,
-    terminal,
-    workloads,
-)
+from flows.cli import command_log, terminal
 from rooftune.errors import RooftuneError
 
 INTERRUPTED = 130
@@ -51,18 +37,6 @@ Start with [bold]rooftune plan chat-medium[/bold] (shows what would be tried; no
 Exit codes: 0 done, 1 ran and failed, 2 bad input. Every command takes --json.
 """
 
-app = typer.Typer(
-    name="rooftune",
-    cls=TyperGroup,
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EPILOG,
-    help="Find the vLLM configuration that serves a workload best on your hardware, and prove it with measurements.",
-)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -72,7 +46,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -80,26 +53,56 @@ def root(
 
 
 PANELS = {
-    "Measure and tune": (
-        probe.probe,
-        plan.plan,
-        optimize.optimize,
-        capacity.capacity,
-        load.load,
-        workloads.workloads,
-    ),
-    "Predict and simulate (no GPU needed)": (
-        predict.predict,
-        steptime.steptime,
-        simulate.simulate,
-        calibrate.calibrate,
-    ),
-    "Read results": (results.report, results.compare, results.history, audit.audit),
-    "Prefect on this machine": (service.up, service.down),
+    "Measure and tune": {
+        "probe": "probe",
+        "plan": "plan",
+        "optimize": "optimize",
+        "capacity": "capacity",
+        "load": "load",
+        "workloads": "workloads",
+    },
+    "Predict and simulate (no GPU needed)": {
+        "predict": "predict",
+        "steptime": "steptime",
+        "simulate": "simulate",
+        "calibrate": "calibrate",
+    },
+    "Read results": {"report": "results", "compare": "results", "history": "results", "audit": "audit"},
+    "Prefect on this machine": {"up": "service", "down": "service"},
 }
-for panel, commands in PANELS.items():
-    for command in commands:
-        app.command(rich_help_panel=panel)(command)
+"""By panel of the help: the commands, and the module of ``flows.cli`` that has each."""
+
+
+def command_line(words: list[str] | None = None) -> typer.Typer:
+    """The command line with all commands, or only with the one that ``words`` begins with.
+
+    A command that is known is the only one to be imported, which takes a quarter off the start.
+    """
+    app = typer.Typer(
+        name="rooftune",
+        cls=TyperGroup,
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=EPILOG,
+        help="Find the vLLM configuration that serves a workload best on your hardware, and prove it with "
+        "measurements.",
+    )
+    app.callback()(root)
+    wanted = words[0] if words else ""
+    known = any(wanted in commands for commands in PANELS.values())
+    for panel, commands in PANELS.items():
+        for name, module in commands.items():
+            if name == wanted or not known:
+                app.command(rich_help_panel=panel)(_command(module, name))
+    return app
+
+
+def _command(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(importlib.import_module(f"flows.cli.{module}"), name)
+    return found
 
 
 def main(words: list[str] | None = None) -> int:
@@ -122,6 +125,7 @@ def run(words: list[str] | None = None) -> int:
 
 def _run(words: list[str] | None) -> int:
     try:
+        app = command_line(sys.argv[1:] if words is None else words)
         code = typer.main.get_command(app).main(args=words, prog_name="rooftune", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError) as stopped:

@@ -6,9 +6,9 @@ import click
 import pytest
 import typer
 
-from flows.cli.app import app
+from flows.cli.app import command_line
 
-COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(typer.main.get_command(command_line()).commands)  # type: ignore[attr-defined]
 
 
 def test_all_commands_are_there() -> None:
@@ -41,7 +41,7 @@ def test_help_of_a_command(rooftune, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
     unexplained = [p.name for p in command.params if not getattr(p, "help", None) and p.name != "help"]
     assert unexplained == []
 
@@ -49,7 +49,7 @@ def test_every_option_is_explained(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_name_options_that_exist(name: str) -> None:
     """Every option in an example is one of the command's own."""
-    command: click.Command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command: click.Command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
     lines = [line for line in (command.help or "").splitlines() if line.strip().startswith(f"rooftune {name}")]
     used = {word for line in lines for word in line.split() if word.startswith("--")}
@@ -61,7 +61,7 @@ def test_the_help_shows_every_word(rooftune, monkeypatch: pytest.MonkeyPatch, na
     """Text in square brackets would be taken for markup and dropped."""
     monkeypatch.setenv("COLUMNS", "400")
     shown = " ".join(rooftune(name, "--help").out.split())
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
     for parameter in command.params:
         if parameter.name != "help":
             assert " ".join(parameter.help.split()) in shown, parameter.name

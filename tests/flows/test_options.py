@@ -49,10 +49,10 @@ async def test_a_flow_takes_plain_types_and_describes_every_parameter() -> None:
 
 
 def test_the_command_line_and_the_flow_offer_the_same_options() -> None:
-    from flows.cli.app import app
+    from flows.cli.app import command_line
     from flows.optimize import optimize
 
-    command = typer.main.get_command(app).commands["optimize"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(command_line()).commands["optimize"]  # type: ignore[attr-defined]
     offered = {p.name for p in command.params} - {"help", "as_json"}
     assert offered == set(inspect.signature(optimize.fn).parameters)
 
