@@ -1,0 +1,194 @@
+"""The confirmation: fresh trials of the winner beside the baseline, and beside the runner-up where the two are close.
+
+The trials of the search chose the winner, so its value there is too high on average. They are not used here: every
+claim comes from trials with fresh seeds in palindromes, by the project's one comparison. The rounds are paired: all
+arms of a round send the same requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rooftune.evidence.comparison.balanced_order import balanced_order
+from rooftune.evidence.comparison.compare import Arm, Comparison, compare_arms
+from rooftune.search.gain import Outlook, normal_cdf
+from rooftune.search.options import Outcome, Problem
+
+FRESH = 1_000
+"""Distance of the confirmation's seeds from the search's."""
+FIRST_ROUNDS = 2
+TRIES = 2
+"""Failed trials of an arm after which it is dropped."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison of two options by fresh trials."""
+
+    option: str
+    against: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the fresh trials say so far, and what they still need."""
+
+    arms: tuple[str, ...]
+    """Baseline, winner, and the runner-up where it is close."""
+    claims: tuple[Claim, ...]
+    recommended: str
+    next: str | None
+    next_seed: int
+    reason: str
+    failed: tuple[str, ...] = ()
+    """Arms that could no longer be measured."""
+
+
+def confirmation(
+    problem: Problem, look: Outlook, winner: str, outcomes: Sequence[Outcome], left_s: float | None
+) -> Confirmation:
+    """The confirmation of the search's winner after these trials.
+
+    Args:
+        outcomes: trials of the confirmation, in the order in which they ran.
+        left_s: of the budget; None = no limit.
+    """
+    baseline = problem.baseline
+    if winner == baseline:
+        return Confirmation((baseline,), (), baseline, None, 0, "the baseline itself is the best option found")
+    arms = (baseline, winner, *_close(look, winner))
+    replay = _Replay(problem, arms, outcomes)
+    active = list(arms)
+    rounds = 0
+    while rounds < problem.rules.most_trials:
+        if rounds >= FIRST_ROUNDS and rounds % 2 == 0:
+            active = _undecided(replay, active)
+            if not active:
+                return replay.ended("every comparison has a clear answer")
+        if rounds % 2 == 0 and replay.is_over and not _affords(problem, active, left_s):
+            return replay.ended("the budget has no room for more trials")
+        for name in balanced_order(active, rounds + 1)[-len(active) :]:
+            if name in replay.failed:
+                continue
+            if not replay.take(name):
+                why = f"{name}, round {rounds + 1} of the confirmation"
+                return replay.confirmation(name, fresh_seed(problem, rounds), why)
+        rounds += 1
+        if baseline in replay.failed or len(replay.failed) >= len(arms) - 1:
+            return replay.ended(f"{replay.failed[-1]} could no longer be measured")
+    return replay.ended(f"after {problem.rules.most_trials} trials per side the comparison ends")
+
+
+def fresh_seed(problem: Problem, round_number: int) -> int:
+    """Seed of a round's requests, the same for all arms; the search never used it."""
+    return problem.rules.seed + FRESH + round_number
+
+
+class _Replay:
+    """The trials of the confirmation, taken one after another into the slots of its rounds."""
+
+    def __init__(self, problem: Problem, arms: tuple[str, ...], outcomes: Sequence[Outcome]) -> None:
+        self.problem, self.arms = problem, arms
+        self.failed: list[str] = []
+        self._waiting = {name: [i for i, o in enumerate(outcomes) if o.option == name] for name in arms}
+        self._taken: dict[str, list[int]] = {name: [] for name in arms}
+        self._outcomes = outcomes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every trial was taken."""
+        return not any(self._waiting.values())
+
+    def take(self, name: str) -> bool:
+        """Take the arm's next trial with a value; False where it has none yet. Drops an arm that fails repeatedly."""
+        failures = 0
+        while self._waiting[name]:
+            at = self._waiting[name].pop(0)
+            if self._outcomes[at].log_value is not None:
+                self._taken[name].append(at)
+                return True
+            failures += 1
+            if failures >= TRIES:
+                self.failed.append(name)
+                return True
+        return False
+
+    def claims(self) -> tuple[Claim, ...]:
+        """The comparisons of all arms that have trials on both sides."""
+        baseline, winner, *close = self.arms
+        pairs = [(winner, baseline), *((name, other) for name in close for other in (baseline, winner))]
+        ready = [(a, b) for a, b in pairs if self._taken[a] and self._taken[b] and not {a, b} & set(self.failed)]
+        return tuple(Claim(a, b, self._compare(a, b, len(pairs))) for a, b in ready)
+
+    def _compare(self, name: str, against: str, candidates: int) -> Comparison:
+        rules = self.problem.rules
+        return compare_arms(
+            self._arm(name),
+            self._arm(against),
+            self.problem.metric,
+            candidates=candidates,
+            most_trials=rules.most_trials,
+        )
+
+    def _arm(self, name: str) -> Arm:
+        sign = -1.0 if self.problem.metric.endswith("_ms") else 1.0
+        taken = [self._outcomes[i] for i in self._taken[name]]
+        return Arm(
+            logs=sign * np.array([o.log_value for o in taken], dtype=np.float64),
+            seeds=tuple(o.seed for o in taken),
+            positions=np.array(self._taken[name], dtype=np.float64),
+            simulated=self.problem.simulated,
+        )
+
+    def ended(self, reason: str) -> Confirmation:
+        """The confirmation, over."""
+        return self.confirmation(None, 0, reason)
+
+    def confirmation(self, following: str | None, seed: int, reason: str) -> Confirmation:
+        """The confirmation so far."""
+        claims = self.claims()
+        return Confirmation(
+            self.arms, claims, _recommended(self.arms, claims), following, seed, reason, tuple(self.failed)
+        )
+
+
+def _close(look: Outlook, winner: str) -> tuple[str, ...]:
+    """The runner-up, if it has a real chance of being better than the winner by the smallest effect that matters."""
+    problem = look.problem
+    at = problem.at(winner)
+    spread = np.maximum(look.posterior.difference_sd(at), 1e-9)
+    ahead = look.posterior.mean - look.posterior.mean[at] - math.log1p(problem.rules.smallest_effect)
+    chance = np.where(look.measured, normal_cdf(ahead / spread), 0.0)
+    chance[[at, problem.at(problem.baseline)]] = 0.0
+    best = int(np.argmax(chance))
+    return (problem.options[best].id,) if chance[best] >= problem.rules.real_chance else ()
+
+
+def _undecided(replay: _Replay, active: Sequence[str]) -> list[str]:
+    """Arms whose comparisons need more trials, in the order of the arms."""
+    open_ones = [c for c in replay.claims() if c.comparison.answer == "more trials needed"]
+    open_ones = [c for c in open_ones if c.option in active and c.against in active]
+    needed = {name for claim in open_ones for name in (claim.option, claim.against)}
+    return [name for name in replay.arms if name in needed]
+
+
+def _affords(problem: Problem, active: Sequence[str], left_s: float | None) -> bool:
+    """Whether the budget allows the way out and back."""
+    return left_s is None or left_s >= 2 * sum(problem.option(name).seconds for name in active)
+
+
+def _recommended(arms: Sequence[str], claims: Sequence[Claim]) -> str:
+    """The baseline, unless an arm is shown to be better; of two such arms, the one shown to be better, else the
+    winner."""
+    better = {(claim.option, claim.against) for claim in claims if claim.comparison.answer == "better"}
+    baseline, winner, *close = arms
+    chosen = winner if (winner, baseline) in better else baseline
+    for name in close:
+        if (name, chosen) in better:
+            chosen = name
+    return chosen

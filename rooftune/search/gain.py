@@ -1,0 +1,91 @@
+"""What measuring an option is worth: expected gain over the incumbent, and the chance of a difference that matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rooftune.search.factors import Floats
+from rooftune.search.failures import start_chances
+from rooftune.search.options import Outcome, Problem
+from rooftune.search.posterior import Posterior, posterior
+
+Bools = npt.NDArray[np.bool_]
+DRAWS, DRAWN = 512, 200
+"""Draws behind the chance that any option is better, and the likeliest options that they cover."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The options as they look after some trials. Gains and chances refer to the incumbent."""
+
+    problem: Problem
+    posterior: Posterior
+    starts: Floats
+    """Chance that each option starts."""
+    measured: Bools
+    open: Bools
+    """Neither measured nor failed."""
+    incumbent: int | None
+    """The measured option with the highest posterior mean; None before the first value."""
+    gain: Floats
+    """Expected gain in ln(objective) from measuring each option and keeping the better one; 0 where not open."""
+    chance: Floats
+    """Chance that each open option starts and is better by the smallest effect that matters."""
+
+    @property
+    def gain_per_minute(self) -> Floats:
+        """Expected gain per GPU minute. An option that does not start costs its start alone."""
+        start = np.array([option.start_s for option in self.problem.options])
+        load = np.array([option.load_s for option in self.problem.options])
+        return np.asarray(60 * self.gain / (start + self.starts * load))
+
+
+def outlook(problem: Problem, outcomes: Sequence[Outcome]) -> Outlook:
+    """Posterior, gains and chances after these trials of the search."""
+    found = posterior(problem, outcomes)
+    starts = start_chances(problem, outcomes)
+    measured = np.zeros(len(problem.options), dtype=bool)
+    failed = measured.copy()
+    for outcome in outcomes:
+        (failed if outcome.log_value is None else measured)[problem.at(outcome.option)] = True
+    opened = ~measured & ~failed
+    if not measured.any():
+        none = np.zeros(len(starts))
+        return Outlook(problem, found, starts, measured, opened, None, none, none)
+    best = int(np.argmax(np.where(measured, found.mean, -np.inf)))
+    ahead, spread = found.mean - found.mean[best], np.maximum(found.difference_sd(best), 1e-9)
+    gain = starts * (ahead * normal_cdf(ahead / spread) + spread * _density(ahead / spread))
+    matters = math.log1p(problem.rules.smallest_effect)
+    chance = starts * normal_cdf((ahead - matters) / spread)
+    return Outlook(
+        problem, found, starts, measured, opened, best, np.where(opened, gain, 0), np.where(opened, chance, 0)
+    )
+
+
+def chance_of_any(look: Outlook) -> float:
+    """Chance that at least one open option is better than the incumbent by the smallest effect that matters."""
+    likely = np.argsort(-look.chance, kind="stable")[:DRAWN]
+    likely = likely[look.chance[likely] > 1e-4]
+    if look.incumbent is None or not len(likely):
+        return 0.0
+    chosen = np.concatenate([[look.incumbent], likely])
+    covariance = look.posterior.covariance(chosen) + 1e-12 * np.eye(len(chosen))
+    rng = np.random.default_rng(look.problem.rules.seed)
+    values = look.posterior.mean[chosen] + rng.standard_normal((DRAWS, len(chosen))) @ np.linalg.cholesky(covariance).T
+    starts = rng.random((DRAWS, len(likely))) < look.starts[likely]
+    matters = math.log1p(look.problem.rules.smallest_effect)
+    return float((starts & (values[:, 1:] > values[:, :1] + matters)).any(axis=1).mean())
+
+
+def normal_cdf(x: Floats) -> Floats:
+    """Distribution function of the standard normal distribution."""
+    return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+
+
+def _density(x: Floats) -> Floats:
+    return np.asarray(np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi))

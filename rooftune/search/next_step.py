@@ -1,0 +1,206 @@
+"""The search as a pure state machine: the next trial, or why there is none, from the problem and the trials so far.
+
+The baseline comes first. Then the option with the highest expected gain over the incumbent per GPU minute is measured,
+until no option has a real chance of being better by the smallest effect that matters, or the budget ends. The
+confirmation follows (``confirm.py``); its trials do not change which option won the search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rooftune.formatting import change, percent
+from rooftune.search.black_box import best_measured, proposal
+from rooftune.search.confirm import Confirmation, confirmation
+from rooftune.search.gain import Outlook, chance_of_any, outlook
+from rooftune.search.options import BlackBox, Option, Outcome, Problem, Purpose
+
+NEARLY_BEST = 0.95
+"""Share of the highest gain per minute from which options are treated as worth the same."""
+BASELINE_TRIES = 2
+TIE_TRIALS = 2
+"""Options near the winner that were measured although they behave better beyond the capacity, from which on no more
+are looked for."""
+BETTER_BEYOND = 0.05
+"""Difference of the score beyond the capacity that is worth such a trial."""
+LEAST_CONFIRMATION = 2
+"""Trials per side that the budget keeps for the confirmation."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The trial to run next."""
+
+    option: str
+    purpose: Purpose
+    seed: int
+    why: str
+    gain: float = 0.0
+    """Expected gain in ln(objective)."""
+    chance: float = 0.0
+    """Chance that it is better than the incumbent by the smallest effect that matters."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search alone says: its winner and why it ended. Only the confirmation makes claims."""
+
+    winner: str
+    reason: str
+    chance_of_better: float
+    """Chance that an option without a trial is better than the winner by the smallest effect that matters."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a search is."""
+
+    next: Measure | None
+    """None when everything is done."""
+    found: Found | None
+    """None while the search goes on."""
+    confirmation: Confirmation | None
+    incumbent: str | None
+    reason: str
+    """Why this trial, or why there is none."""
+
+
+def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
+    """Where the search is after these trials, in the order in which they ran. The answer depends on nothing else."""
+    searched = [outcome for outcome in outcomes if outcome.purpose == "search"]
+    look = outlook(problem, searched)
+    incumbent = None if look.incumbent is None else problem.options[look.incumbent].id
+    confirming = [outcome for outcome in outcomes if outcome.purpose == "confirm"]
+    if not confirming:
+        going_on = _search(problem, searched, look)
+        if isinstance(going_on, Measure):
+            return Step(going_on, None, None, incumbent, going_on.why)
+        reason = going_on
+    else:
+        stop = _search(problem, searched, look)
+        reason = stop if isinstance(stop, str) else "the confirmation had begun"
+    if look.incumbent is None:
+        return Step(None, None, None, None, reason)
+    found = Found(_winner(problem, searched, look), reason, chance_of_any(look))
+    plan = confirmation(problem, look, found.winner, confirming, _left(problem, outcomes))
+    if plan.next is None:
+        return Step(None, found, plan, incumbent, plan.reason)
+    return Step(Measure(plan.next, "confirm", plan.next_seed, plan.reason), found, plan, incumbent, plan.reason)
+
+
+def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | str:
+    """The next trial of the search, or why it ends."""
+    baseline = problem.option(problem.baseline)
+    if look.incumbent is None or not look.measured[problem.at(baseline.id)]:
+        tries = [outcome for outcome in searched if outcome.option == baseline.id]
+        if len(tries) >= BASELINE_TRIES:
+            return f"the baseline could not be measured: {tries[-1].failure}"
+        return Measure(baseline.id, "search", problem.rules.seed, "baseline")
+    if not look.open.any():
+        return "every option was measured"
+    if problem.rules.method != "guided":
+        return _black_box(problem, searched, problem.rules.method)
+    best = _worth_most(look)
+    if look.chance.max() >= problem.rules.real_chance:
+        option = problem.options[best]
+        if _affords(problem, searched, option):
+            return Measure(
+                option.id, "search", problem.rules.seed, _why(look, best), look.gain[best], look.chance[best]
+            )
+        return "the budget ended"
+    tie = _better_beyond(problem, searched, look)
+    if tie is not None:
+        return tie
+    largest = percent(float(look.chance.max()))
+    effect = percent(problem.rules.smallest_effect)
+    return f"no option without a trial is better by {effect} with a chance above {largest}"
+
+
+def _black_box(problem: Problem, searched: Sequence[Outcome], method: BlackBox) -> Measure | str:
+    """The next trial of a method without a model, or why it ends."""
+    option = proposal(problem, searched, method)
+    if option is None:
+        return f"the {method} search has no further option"
+    if not _affords(problem, searched, option):
+        return "the budget ended"
+    return Measure(option.id, "search", problem.rules.seed, f"next of the {method} search")
+
+
+def _winner(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> str:
+    """The option that the search's method would confirm."""
+    if problem.rules.method != "guided":
+        return best_measured(problem, searched)
+    return problem.options[winner(look)].id
+
+
+def _worth_most(look: Outlook) -> int:
+    """The open option with the highest gain per minute; among nearly equal ones, the one that behaves best beyond its
+    capacity, then the first."""
+    worth = look.gain_per_minute
+    close = np.flatnonzero(look.open & (worth >= NEARLY_BEST * worth.max()) & (look.gain > 0))
+    if not len(close):
+        return int(np.argmax(np.where(look.open, look.posterior.mean, -np.inf)))
+    top = look.posterior.mean[close].max() - look.problem.rules.equal
+    close = close[look.posterior.mean[close] >= top]
+    return int(max(close, key=lambda i: (_score(look.problem.options[i]), worth[i], -i)))
+
+
+def _score(option: Option) -> float:
+    return option.beyond.score if option.beyond else -np.inf
+
+
+def _why(look: Outlook, best: int) -> str:
+    assert look.incumbent is not None
+    ahead = float(np.exp(look.posterior.mean[best] - look.posterior.mean[look.incumbent]))
+    named = look.problem.options[look.incumbent].id
+    effect = percent(look.problem.rules.smallest_effect)
+    chance = percent(float(look.chance[best]))
+    return f"expected {change(ahead)} compared with {named}; better by more than {effect} with a chance of {chance}"
+
+
+def winner(look: Outlook) -> int:
+    """The measured option to confirm: of those equal to the best, the one that behaves best beyond its capacity."""
+    assert look.incumbent is not None
+    mean = np.where(look.measured, look.posterior.mean, -np.inf)
+    equal = np.flatnonzero(mean >= mean[look.incumbent] - look.problem.rules.equal)
+    return int(max(equal, key=lambda i: (_score(look.problem.options[i]), mean[i], -i)))
+
+
+def _better_beyond(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | None:
+    """A trial of an option that equals the winner and behaves clearly better beyond its capacity."""
+    best = winner(look)
+    have = problem.options[best]
+    if have.beyond is None:
+        return None
+    level = look.posterior.mean[best]
+    scores = np.array([_score(option) for option in problem.options])
+    better = scores > have.beyond.score + BETTER_BEYOND
+    near = look.posterior.mean >= level - math.log1p(problem.rules.smallest_effect)
+    if (look.measured & better & near).sum() >= TIE_TRIALS:
+        return None
+    equal = np.flatnonzero(look.open & better & (look.posterior.mean >= level - problem.rules.equal / 2))
+    if not len(equal):
+        return None
+    chosen = problem.options[int(max(equal, key=lambda i: (scores[i], -i)))]
+    if not _affords(problem, searched, chosen):
+        return None
+    why = f"equal to {have.id} by the model, and better beyond the capacity"
+    return Measure(chosen.id, "search", problem.rules.seed, why)
+
+
+def _affords(problem: Problem, outcomes: Sequence[Outcome], option: Option) -> bool:
+    """Whether the budget allows a trial and leaves enough for the confirmation."""
+    left = _left(problem, outcomes)
+    kept = LEAST_CONFIRMATION * (problem.option(problem.baseline).seconds + option.seconds)
+    return left is None or left >= option.seconds + kept
+
+
+def _left(problem: Problem, outcomes: Sequence[Outcome]) -> float | None:
+    """Seconds left of the budget; None without one."""
+    if problem.rules.budget_s is None:
+        return None
+    return problem.rules.budget_s - sum(outcome.seconds for outcome in outcomes)

@@ -1,0 +1,166 @@
+"""What a search is given: the configurations with their predictions, the sizes of the errors, and the trials so far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from rooftune.errors import InputError, nearest
+from rooftune.evidence.comparison.compare import MOST_TRIALS
+
+KnobValue = str | int | float | bool
+Purpose = Literal["search", "confirm"]
+BlackBox = Literal["random", "grid", "staged", "tpe"]
+Method = Literal["guided"] | BlackBox
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """How a configuration behaves at 1.5 times its capacity, predicted."""
+
+    tpot_ms: float
+    goodput_per_s: float
+
+    @property
+    def score(self) -> float:
+        """Goodput per TPOT, as a logarithm: higher is better."""
+        return math.log(max(self.goodput_per_s, 1e-6)) - math.log(max(self.tpot_ms, 1e-6))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One configuration that the search may measure."""
+
+    id: str
+    knobs: Mapping[str, KnobValue]
+    predicted_log: float
+    """Logarithm of the predicted objective, negated where lower is better: higher is always better here."""
+    families: tuple[str, ...] = ()
+    """Names of what it shares with others, such as ``weights=fp8``. Options of one family share an error of the model,
+    and a reason not to start."""
+    start_s: float = 90.0
+    """Seconds from the command to the first request."""
+    load_s: float = 180.0
+    """Seconds of load that a trial takes."""
+    changes_outputs: bool = False
+    """Its answers differ from the baseline's: other weights or another KV type."""
+    start_risk: float = 0.01
+    """Chance, before any trial, that it fails to start for a reason of its own."""
+    beyond: Beyond | None = None
+    tpot_ms: float | None = None
+    """Predicted TPOT at its capacity."""
+    usd_per_hour: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """What a trial of it costs."""
+        return self.start_s + self.load_s
+
+
+@dataclass(frozen=True)
+class ErrorSizes:
+    """Standard deviations of the errors of ln(prediction), by what shares them."""
+
+    common: float = 0.10
+    """Shared by all options: the level of the card and of the host."""
+    family: float = 0.06
+    """Shared by the options of one family."""
+    slope: float = 0.02
+    """Per doubling of a numeric knob, once for all options and once in each family."""
+    level: float = 0.01
+    """Of one value of a knob."""
+    residual: float = 0.01
+    """Of one option alone."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of ln(objective) of a trial beyond the error that the trial itself states."""
+
+    start: float = 0.01
+    """From one start of a configuration to the next."""
+    drift: float = 0.003
+    """From one trial to the next: a random walk of the machine."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When the search stops, and what it treats as equal."""
+
+    smallest_effect: float = 0.03
+    """The smallest relative difference that matters."""
+    real_chance: float = 0.05
+    """Chance of such a difference below which an option is not worth a trial."""
+    equal: float = 0.01
+    """Options within this much of the best are equal; the one that behaves best beyond its capacity wins."""
+    budget_s: float | None = None
+    method: Method = "guided"
+    """How the next option is chosen: by model and trials together, or by a method that knows nothing of the model."""
+    seed: int = 1
+    most_trials: int = MOST_TRIALS
+    """Trials per side of the confirmation."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial."""
+
+    option: str
+    log_value: float | None
+    """Logarithm of the measured objective, negated where lower is better; None = no value, see ``failure``."""
+    error: float = 0.03
+    """Standard error of ``log_value`` that the trial states."""
+    seconds: float = 270.0
+    failure: str = ""
+    """Why there is no value: it did not start, or one request at a time breaks the SLO."""
+    purpose: Purpose = "search"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A search, whole: what it may measure and by which rules."""
+
+    options: tuple[Option, ...]
+    baseline: str
+    metric: str = "capacity"
+    sizes: ErrorSizes = field(default_factory=ErrorSizes)
+    noise: Noise = field(default_factory=Noise)
+    rules: Rules = field(default_factory=Rules)
+    simulated: bool = False
+    """The engine is emulated, so repeated trials vary as its do."""
+
+    def __post_init__(self) -> None:
+        if len(self.place) != len(self.options):
+            twice = next(name for name, n in Counter(o.id for o in self.options).items() if n > 1)
+            raise InputError(f"two options are called {twice!r}; give each its own id.")
+        self.at(self.baseline)
+        for option in self.options:
+            if not math.isfinite(option.predicted_log):
+                raise InputError(f"the prediction of {option.id!r} is not finite; leave out what the model rules out.")
+            if option.seconds <= 0:
+                raise InputError(f"a trial of {option.id!r} costs no time; give its start and load in seconds.")
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Index of each option by id."""
+        return {option.id: i for i, option in enumerate(self.options)}
+
+    def at(self, name: str) -> int:
+        """Index of an option.
+
+        Raises:
+            InputError: there is no such option.
+        """
+        found = self.place.get(name)
+        if found is None:
+            raise InputError(f"the search has no option {name!r}{nearest(name, list(self.place))}.")
+        return found
+
+    def option(self, name: str) -> Option:
+        """The option of that id."""
+        return self.options[self.at(name)]

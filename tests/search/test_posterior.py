@@ -1,0 +1,128 @@
+"""The posterior is exact, and learns what options share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from search_cases import BASELINE, drawn_truth, name_of, problem
+
+from rooftune.search.factors import shared_errors
+from rooftune.search.gain import chance_of_any, outlook
+from rooftune.search.options import ErrorSizes, Noise, Outcome
+from rooftune.search.posterior import posterior
+
+P = problem()
+NAMES = [o.id for o in P.options]
+TRIALS = st.lists(st.tuples(st.sampled_from(NAMES), st.floats(0.5, 2.0), st.floats(0.005, 0.1)), min_size=1, max_size=8)
+
+
+def outcomes(of: list[tuple[str, float, float]]) -> list[Outcome]:
+    return [Outcome(name, value, error) for name, value, error in of]
+
+
+@given(TRIALS)
+@settings(max_examples=30, deadline=None)
+def test_it_equals_the_textbook_formula_with_full_matrices(trials: list[tuple[str, float, float]]) -> None:
+    found = posterior(P, outcomes(trials))
+    errors = shared_errors(P).scaled(found.scale)
+    prior = errors.loadings @ errors.loadings.T + np.diag(errors.residual**2)
+    which = [P.at(name) for name, _, _ in trials]
+    at = np.arange(len(trials))
+    noise = np.diag([e**2 + P.noise.start**2 for _, _, e in trials]) + P.noise.drift**2 * np.minimum.outer(at, at)
+    gain = prior[:, which] @ np.linalg.inv(prior[np.ix_(which, which)] + noise)
+    means = np.array([o.predicted_log for o in P.options])
+    full = prior - gain @ prior[which, :]
+    assert found.mean == pytest.approx(means + gain @ ([v for _, v, _ in trials] - means[which]), abs=1e-8)
+    assert found.sd == pytest.approx(np.sqrt(np.diag(full)), abs=1e-7)
+    assert found.covariance_with(3) == pytest.approx(full[:, 3], abs=1e-8)
+    assert found.covariance(np.arange(5)) == pytest.approx(full[:5, :5], abs=1e-8)
+
+
+@given(TRIALS)
+@settings(max_examples=30, deadline=None)
+def test_without_drift_the_order_of_trials_does_not_matter(trials: list[tuple[str, float, float]]) -> None:
+    still = replace(P, noise=Noise(drift=0.0))
+    one, other = posterior(still, outcomes(trials)), posterior(still, outcomes(trials[::-1]))
+    assert one.mean == pytest.approx(other.mean, abs=1e-9)
+    assert one.scale == other.scale
+
+
+@given(TRIALS)
+@settings(max_examples=30, deadline=None)
+def test_at_equal_scale_a_trial_never_makes_anything_less_certain(trials: list[tuple[str, float, float]]) -> None:
+    few = trials[:2]
+    before, after = posterior(P, outcomes(few[:1])), posterior(P, outcomes(few))
+    assert (after.sd <= before.sd + 1e-9).all()
+
+
+def test_options_that_differ_in_a_batch_limit_share_most_of_their_error_and_other_weights_do_not() -> None:
+    value = P.option(BASELINE).predicted_log - 0.3
+    found = posterior(P, [Outcome(BASELINE, value, 0.01)])
+    change = found.mean - np.array([o.predicted_log for o in P.options])
+    near = change[P.at(name_of("none", "auto", 128, 2048))]
+    far = change[P.at(name_of("fp8", "fp8", 128, 2048))]
+    assert near < -0.25
+    assert near < far - 0.05 < -0.05
+
+
+def test_surprising_trials_widen_the_errors_and_expected_ones_narrow_them() -> None:
+    chosen = [name_of(w, k, 128, 2048) for w in ("none", "fp8", "awq") for k in ("auto", "fp8")]
+    offsets = (0.4, -0.4, 0.3, -0.3, 0.35, -0.35)
+    wild = [Outcome(n, P.option(n).predicted_log + d, 0.01) for n, d in zip(chosen, offsets, strict=True)]
+    tame = [Outcome(n, P.option(n).predicted_log, 0.01) for n in chosen]
+    assert posterior(P, wild).scale > 1 > posterior(P, tame).scale
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """Truth drawn from the prior itself: 90 % intervals of unmeasured options hold about 90 % of it."""
+    errors = shared_errors(P)
+    held, ratios = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = np.array([o.predicted_log for o in P.options])
+        truth = truth + errors.loadings @ rng.standard_normal(errors.loadings.shape[1])
+        truth = truth + errors.residual * rng.standard_normal(len(truth))
+        trials = [
+            Outcome(NAMES[i], float(truth[i] + 0.02 * rng.standard_normal()), 0.02)
+            for i in rng.permutation(len(NAMES))[:6]
+        ]
+        found = posterior(replace(P, noise=Noise(0.0, 0.0)), trials)
+        held.append((np.abs(truth - found.mean) <= 1.645 * found.sd).mean())
+        ratios.append(((truth - found.mean) ** 2 / found.sd**2).mean())
+    assert 0.85 <= np.mean(held) <= 0.95
+    assert 0.8 <= np.mean(ratios) <= 1.25
+
+
+def test_the_gain_is_the_mean_of_the_improvement_over_draws() -> None:
+    truth = drawn_truth(P, 3)
+    trials = [Outcome(n, truth[n], 0.02) for n in (BASELINE, name_of("awq", "auto", 64, 2048))]
+    look = outlook(P, trials)
+    assert look.incumbent is not None
+    one = P.at(name_of("fp8", "fp8", 128, 512))
+    chosen = np.array([look.incumbent, one])
+    drawn = np.random.default_rng(1).multivariate_normal(
+        look.posterior.mean[chosen], look.posterior.covariance(chosen), 200_000
+    )
+    ahead = drawn[:, 1] - drawn[:, 0]
+    assert look.gain[one] == pytest.approx(look.starts[one] * np.maximum(ahead, 0).mean(), rel=0.02)
+    assert look.chance[one] == pytest.approx(look.starts[one] * (ahead > math.log(1.03)).mean(), rel=0.02)
+
+
+def test_the_chance_that_anything_is_better_is_at_least_the_largest_single_chance() -> None:
+    truth = drawn_truth(P, 4)
+    trials: list[Outcome] = []
+    for name in (BASELINE, name_of("fp8", "auto", 64, 2048), name_of("fp8", "fp8", 64, 2048)):
+        trials.append(Outcome(name, truth[name], 0.02))
+        look = outlook(P, trials)
+        assert look.chance.max() - 0.06 <= chance_of_any(look) <= min(1.0, look.chance.sum() + 0.06)
+
+
+def test_a_model_without_errors_leaves_nothing_to_learn() -> None:
+    sure = replace(P, sizes=ErrorSizes(0.0, 0.0, 0.0, 0.0, 0.0))
+    found = posterior(sure, [Outcome(BASELINE, 0.0, 0.02)])
+    assert found.mean == pytest.approx([o.predicted_log for o in P.options])
