@@ -1,1 +1,1 @@
-"""The grey-box search: which configuration to measure next, when to stop, how to confirm, and what each knob is worth."""
+"""The grey-box search: what to measure next, when to stop, how to confirm, and what each knob is worth."""

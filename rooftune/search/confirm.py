@@ -50,13 +50,13 @@ class Confirmation:
 
 
 def confirmation(
-    problem: Problem, look: Outlook, winner: str, outcomes: Sequence[Outcome], left_s: float | None
+    problem: Problem, look: Outlook, winner: str, outcomes: Sequence[Outcome], budget_s: float | None
 ) -> Confirmation:
     """The confirmation of the search's winner after these trials.
 
     Args:
         outcomes: trials of the confirmation, in the order in which they ran.
-        left_s: of the budget; None = no limit.
+        budget_s: seconds for the whole confirmation; None = no limit.
     """
     baseline = problem.baseline
     if winner == baseline:
@@ -70,8 +70,10 @@ def confirmation(
             active = _undecided(replay, active)
             if not active:
                 return replay.ended("every comparison has a clear answer")
-        if rounds % 2 == 0 and replay.is_over and not _affords(problem, active, left_s):
-            return replay.ended("the budget has no room for more trials")
+        if rounds % 2 == 0 and not _affords(problem, active, replay, budget_s):
+            active = [name for name in active if name in (baseline, winner)]
+            if len(active) < 2 or not _affords(problem, active, replay, budget_s):
+                return replay.ended("the budget has no room for more trials")
         for name in balanced_order(active, rounds + 1)[-len(active) :]:
             if name in replay.failed:
                 continue
@@ -95,20 +97,18 @@ class _Replay:
     def __init__(self, problem: Problem, arms: tuple[str, ...], outcomes: Sequence[Outcome]) -> None:
         self.problem, self.arms = problem, arms
         self.failed: list[str] = []
+        self.spent_s = 0.0
+        """Seconds of the trials taken so far."""
         self._waiting = {name: [i for i, o in enumerate(outcomes) if o.option == name] for name in arms}
         self._taken: dict[str, list[int]] = {name: [] for name in arms}
         self._outcomes = outcomes
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every trial was taken."""
-        return not any(self._waiting.values())
 
     def take(self, name: str) -> bool:
         """Take the arm's next trial with a value; False where it has none yet. Drops an arm that fails repeatedly."""
         failures = 0
         while self._waiting[name]:
             at = self._waiting[name].pop(0)
+            self.spent_s += self._outcomes[at].seconds
             if self._outcomes[at].log_value is not None:
                 self._taken[name].append(at)
                 return True
@@ -177,9 +177,11 @@ def _undecided(replay: _Replay, active: Sequence[str]) -> list[str]:
     return [name for name in replay.arms if name in needed]
 
 
-def _affords(problem: Problem, active: Sequence[str], left_s: float | None) -> bool:
+def _affords(problem: Problem, active: Sequence[str], replay: _Replay, budget_s: float | None) -> bool:
     """Whether the budget allows the way out and back."""
-    return left_s is None or left_s >= 2 * sum(problem.option(name).seconds for name in active)
+    if budget_s is None:
+        return True
+    return budget_s - replay.spent_s >= 2 * sum(problem.option(name).seconds for name in active)
 
 
 def _recommended(arms: Sequence[str], claims: Sequence[Claim]) -> str:

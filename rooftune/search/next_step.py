@@ -86,7 +86,7 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
     if look.incumbent is None:
         return Step(None, None, None, None, reason)
     found = Found(_winner(problem, searched, look), reason, chance_of_any(look))
-    plan = confirmation(problem, look, found.winner, confirming, _left(problem, outcomes))
+    plan = confirmation(problem, look, found.winner, confirming, _left(problem, searched))
     if plan.next is None:
         return Step(None, found, plan, incumbent, plan.reason)
     return Step(Measure(plan.next, "confirm", plan.next_seed, plan.reason), found, plan, incumbent, plan.reason)

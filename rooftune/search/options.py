@@ -49,7 +49,7 @@ class Option:
     changes_outputs: bool = False
     """Its answers differ from the baseline's: other weights or another KV type."""
     start_risk: float = 0.01
-    """Chance, before any trial, that it fails to start for a reason of its own."""
+    """Chance, before any trial, that it alone fails to start."""
     beyond: Beyond | None = None
     tpot_ms: float | None = None
     """Predicted TPOT at its capacity."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rooftune.search.next_step import Step, next_step
-from rooftune.search.options import Beyond, Option, Outcome, Problem, Rules
+from rooftune.search.options import Beyond, Option, Outcome, Problem, Purpose, Rules
 
 WEIGHTS = ("none", "fp8", "awq")
 KV = ("auto", "fp8")
@@ -71,17 +71,17 @@ class World:
     fails: frozenset[str] = frozenset()
     seed: int = 0
 
-    def outcome(self, problem: Problem, option: str, purpose: str, seed: int, position: int) -> Outcome:
+    def outcome(self, problem: Problem, option: str, purpose: Purpose, seed: int, position: int) -> Outcome:
         rng = np.random.default_rng([self.seed, position])
         if option in self.fails:
-            return Outcome(option, None, seconds=START_S, failure="out of memory", purpose=purpose, seed=seed)  # type: ignore[arg-type]
+            return Outcome(option, None, 0.03, START_S, "out of memory", purpose, seed)
         value = self.truth[option] + self.noise * float(rng.standard_normal())
         return Outcome(
             option,
             value,
             error=max(self.noise, 1e-3),
             seconds=problem.option(option).seconds,
-            purpose=purpose,  # type: ignore[arg-type]
+            purpose=purpose,
             seed=seed,
         )
 

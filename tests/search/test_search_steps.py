@@ -134,12 +134,12 @@ def test_of_equal_options_the_one_that_behaves_best_beyond_its_capacity_wins() -
     few, many = name_of("fp8", "fp8", 128, 512), name_of("fp8", "fp8", 256, 512)
     truth = {o.id: o.predicted_log for o in P.options}
     level = truth[few]
-    alike = tuple(replace(o, predicted_log=level) if o.id in (few, many) else o for o in P.options)
-    tied = with_beyond(replace(P, options=alike), {few: Beyond(100.0, 8.0), many: Beyond(205.0, 5.0)})
+    equals = tuple(replace(o, predicted_log=level) if o.id in (few, many) else o for o in P.options)
+    tied = with_beyond(replace(P, options=equals), {few: Beyond(100.0, 8.0), many: Beyond(205.0, 5.0)})
     step, _ = run(tied, World({**truth, few: level, many: level + 0.003}, noise=0.003))
     assert step.confirmation is not None
     assert step.confirmation.recommended == few
-    turned = with_beyond(replace(P, options=alike), {few: Beyond(205.0, 5.0), many: Beyond(100.0, 8.0)})
+    turned = with_beyond(replace(P, options=equals), {few: Beyond(205.0, 5.0), many: Beyond(100.0, 8.0)})
     step, _ = run(turned, World({**truth, few: level + 0.003, many: level}, noise=0.003))
     assert step.confirmation is not None
     assert step.confirmation.recommended == many
