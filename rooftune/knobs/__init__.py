@@ -1,0 +1,1 @@
+"""The configuration space: what can be set, to which values, why, and which configurations follow from it."""

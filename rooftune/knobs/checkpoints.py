@@ -1,0 +1,126 @@
+"""Other checkpoints of a model: recognised by their config.json in a folder, in the hub cache, or in the catalogue."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rooftune.errors import InputError
+from rooftune.models.catalogue import model_facts
+from rooftune.models.facts import ModelFacts
+
+LABELS = {"awq": "AWQ", "gptq": "GPTQ", "fp8": "FP8", "int8": "W8A8", "nvfp4": "NVFP4", "mxfp4": "MXFP4"}
+"""How a report names the kinds of weights."""
+STORAGE = re.compile(
+    r"meta|hf|awq|gptq|gptqmodel|autoround|int[48]|uint4|[48]bit|\d+g|fp8|fp4|nvfp4|mxfp4|w\d+a\d+|bf16|fp16"
+    r"|dynamic|static|quantized|quant|marlin|compressed|tensors|modelopt|kv"
+)
+"""Words of a checkpoint's name that say how its weights are stored."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of a model in one type."""
+
+    model: str
+    """A folder or hub id, as ``--model`` takes it."""
+    kind: str
+    """awq, gptq, fp8, int8 (W8A8), nvfp4, mxfp4, another method of vLLM, or 'none' for 16 bits."""
+
+    @property
+    def label(self) -> str:
+        """The kind and the name: 'AWQ checkpoint Llama-2-7B-AWQ'."""
+        kind = LABELS.get(self.kind, "16-bit" if self.kind == "none" else self.kind)
+        return f"{kind} checkpoint {self.model.rstrip('/').rsplit('/', 1)[-1]}"
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """The checkpoint that a user named: a folder, or a hub id that the catalogue or the hub cache has.
+
+    Raises:
+        InputError: there is no such checkpoint, or its config.json cannot be read.
+    """
+    return Checkpoint(name, model_facts(name).quantization or "none")
+
+
+def known_checkpoints(
+    facts: ModelFacts | None, *, simulated: bool, named: Iterable[str] = (), folders: Iterable[Path] = ()
+) -> tuple[Checkpoint, ...]:
+    """Checkpoints of the same model: the named ones, those in the folders and in the hub cache.
+
+    A simulated engine loads no weights, so for it the catalogue's checkpoints are there too.
+
+    Raises:
+        InputError: a named checkpoint does not exist, or has another architecture.
+    """
+    asked = [checkpoint(name) for name in named]
+    if facts is None:
+        return tuple(asked)
+    for other in asked:
+        if not same_model(facts, model_facts(other.model)):
+            raise InputError(
+                f"{other.model} is not a checkpoint of {facts.name}: its layers differ; name a checkpoint of the same "
+                "model."
+            )
+    found = [*asked, *(c for folder in folders for c in in_folder(facts, folder)), *in_hub_cache(facts)]
+    if simulated:
+        found += [Checkpoint(hub, kind) for kind, hub in facts.hub_ids.items()]
+    return tuple({c.model: c for c in reversed(found)}.values())[::-1]
+
+
+def in_folder(facts: ModelFacts, folder: Path) -> Iterator[Checkpoint]:
+    """Checkpoints of a model in a folder of model folders, in order of their names."""
+    for file in sorted(folder.expanduser().glob("*/config.json")):
+        found = _read(str(file.parent))
+        if found is not None and _surely_same(facts, found, file.parent.name):
+            yield Checkpoint(str(file.parent), found.quantization or "none")
+
+
+def in_hub_cache(facts: ModelFacts) -> Iterator[Checkpoint]:
+    """Checkpoints of a model in the local Hugging Face cache whose weights are there too."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    for folder in sorted(hub.glob("models--*--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        if not any(folder.glob("snapshots/*/*.safetensors")):
+            continue
+        found = _read(name)
+        if found is not None and _surely_same(facts, found, name):
+            yield Checkpoint(name, found.quantization or "none")
+
+
+def same_model(facts: ModelFacts, other: ModelFacts) -> bool:
+    """Whether two checkpoints have the same layers, vocabulary and family; two fine-tunes of one model have."""
+    return (
+        facts.architecture == other.architecture
+        and facts.attention == other.attention
+        and facts.mlp == other.mlp
+        and facts.hidden_size == other.hidden_size
+        and facts.vocab_size == other.vocab_size
+    )
+
+
+def stem(name: str) -> str:
+    """A checkpoint's name without its owner and the words for how its weights are stored.
+
+    >>> stem("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"), stem("meta-llama/Llama-3.1-8B-Instruct")
+    ('llama-3.1-8b-instruct', 'llama-3.1-8b-instruct')
+    """
+    words = name.rstrip("/").rsplit("/", 1)[-1].lower().replace("_", "-").split("-")
+    return "-".join(word for word in words if word and not STORAGE.fullmatch(word.removeprefix("quantized.")))
+
+
+def _surely_same(facts: ModelFacts, found: ModelFacts, name: str) -> bool:
+    """The same layers, and a name that differs only in how the weights are stored."""
+    known = {stem(facts.name), *(stem(hub) for hub in facts.hub_ids.values())}
+    return same_model(facts, found) and stem(name) in known
+
+
+def _read(name: str) -> ModelFacts | None:
+    try:
+        return model_facts(name)
+    except InputError:
+        return None

@@ -1,0 +1,219 @@
+"""All configurations that are worth a look: the cross product of the knobs, without what cannot run or changes nothing.
+
+Knobs marked ``crossed`` in the knowledge base are combined with each other, in its order, as long as the product stays
+below :data:`MOST`. Every other value is combined with each family (weights, KV type, kernels) alone; ``neighbours``
+combines it with any configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from rooftune.errors import InputError
+from rooftune.knobs.choices import Choice, choices
+from rooftune.knobs.configuration import Configuration, Dropped, Space
+from rooftune.knobs.context import SpaceContext
+from rooftune.knobs.effective import changes_outputs, effective_key, family_of
+from rooftune.knobs.entry import Knob, knobs
+from rooftune.knobs.setting import Change, Setting, applied, effective_change, of_flag
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.effects import unmodelled
+from rooftune.vllm_rules.exclusions import refuse_contradictions
+from rooftune.vllm_rules.refusals import StartRefused
+from rooftune.vllm_rules.resolve import Resolved
+
+MOST = 2400
+"""Combinations of the crossed knobs before any is dropped."""
+HALF_STEPS = (0.5, 0.75, 1.5, 2.0)
+"""Factors by which ``neighbours`` moves a limit."""
+
+__all__ = ["Configuration", "Dropped", "Space", "SpaceContext", "configurations", "neighbours", "space"]
+
+
+def configurations(context: SpaceContext) -> list[Configuration]:
+    """The configurations of a space, the baseline first; see ``space``."""
+    return list(space(context).configurations)
+
+
+def space(context: SpaceContext) -> Space:
+    """All configurations that can start and differ from each other, in a fixed order: few changes first.
+
+    An endpoint cannot be changed, so its space is the baseline alone.
+
+    Raises:
+        InputError: the user narrowed something that is neither a knob nor a flag, or named an invalid value.
+    """
+    if context.engine == "endpoint":
+        return Space(tuple(_Collector(context).configurations))
+    offered, dropped = choices(context)
+    crossed, alone = _split(offered)
+    collector = _Collector(context)
+    for named in context.named:
+        collector.add_change(named.change, {named.id: named.id})
+    for pick in sorted(_combinations(crossed, alone), key=lambda pick: len(pick.settings)):
+        collector.add(pick)
+    return Space(tuple(collector.configurations), (*dropped, *collector.dropped()))
+
+
+def neighbours(context: SpaceContext, around: Configuration) -> list[Configuration]:
+    """What differs from a configuration in one knob: every value of every knob, and finer steps of the numbers."""
+    offered, _ = choices(context)
+    collector = _Collector(context)
+    for choice in offered:
+        if choice.may_stay and choice.knob.name in around.labels:
+            labels = {k: v for k, v in around.labels.items() if k != choice.knob.name}
+            collector.add_change(_without(around, choice.knob), labels)
+        for setting in [*choice.settings, *_between(choice.knob, around, context)]:
+            change = {**_without(around, choice.knob), **setting.change}
+            collector.add_change(change, {**around.labels, choice.knob.name: setting.words(choice.knob.name)})
+    return [c for c in collector.configurations[1:] if c.change != around.change]
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """One setting for some knobs."""
+
+    settings: tuple[tuple[Knob, Setting], ...]
+
+
+def _split(offered: Iterable[Choice]) -> tuple[list[Choice], list[Choice]]:
+    """The choices to cross, whose product stays below the limit, and the rest."""
+    crossed: list[Choice] = []
+    alone: list[Choice] = []
+    size = 1
+    for choice in offered:
+        many = tuple(s for s in choice.settings if not s.alone)
+        options = len(many) + choice.may_stay
+        pinned = not choice.may_stay
+        if (choice.knob.crossed and many and size * options <= MOST) or pinned:
+            size *= max(options, 1)
+            crossed.append(Choice(choice.knob, choice.settings if pinned else many, choice.may_stay))
+            single = () if pinned else tuple(s for s in choice.settings if s.alone)
+        else:
+            single = choice.settings
+        if single:
+            alone.append(Choice(choice.knob, single))
+    return crossed, alone
+
+
+def _combinations(crossed: list[Choice], alone: list[Choice]) -> Iterator[_Pick]:
+    for settings in product(*(_options(c) for c in crossed)):
+        yield _pick(crossed, settings)
+    families = [c if c.knob.family or not c.may_stay else Choice(c.knob, ()) for c in crossed]
+    for settings in product(*(_options(c) for c in families)):
+        base = _pick(families, settings)
+        for choice in alone:
+            for setting in choice.settings:
+                kept = tuple(s for s in base.settings if s[0].name != choice.knob.name)
+                yield _Pick((*kept, (choice.knob, setting)))
+
+
+def _options(choice: Choice) -> tuple[Setting | None, ...]:
+    return (None, *choice.settings) if choice.may_stay else choice.settings
+
+
+def _pick(of: list[Choice], settings: tuple[Setting | None, ...]) -> _Pick:
+    chosen = zip(of, settings, strict=True)
+    return _Pick(tuple((choice.knob, setting) for choice, setting in chosen if setting is not None))
+
+
+def _without(around: Configuration, knob: Knob) -> dict[str, FlagValue | None]:
+    own = {*knob.flags, *(("model", "tokenizer") if knob.name == "weights" else ())}
+    return {k: v for k, v in around.change.items() if k not in own}
+
+
+def _between(knob: Knob, around: Configuration, context: SpaceContext) -> list[Setting]:
+    """Half steps around a limit."""
+    multiple = {"max_num_seqs": 4, "max_num_batched_tokens": 128}.get(knob.name)
+    if multiple is None or knob.name in context.values:
+        return []
+    default = context.limits.sequences if knob.name == "max_num_seqs" else context.limits.tokens
+    asked = around.config(context.baseline).flags().get(knob.name)
+    now = asked if isinstance(asked, int) else default
+    steps = (round(factor * now / multiple) * multiple for factor in HALF_STEPS)
+    return of_flag(knob.name, *(n for n in steps if n > 0 and n != now))
+
+
+class _Collector:
+    """Keeps configurations that can start and that no other one equals; counts what it drops."""
+
+    def __init__(self, context: SpaceContext) -> None:
+        self.context = context
+        self.order = {k.name: i for i, k in enumerate(knobs())}
+        self.seen: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self.refused: Counter[str] = Counter()
+        self.equal = 0
+        self.start = context.start
+        self.before = self.start.resolved if self.start else None
+        self.unmodelled = {str(u) for u in unmodelled(context.baseline, context.engine_version)}
+        self.configurations = [self._configuration(context.baseline, {}, {}, self.before)]
+        self.seen.add(effective_key(context.baseline, self.before, context.engine_version))
+
+    def add(self, pick: _Pick) -> None:
+        """One combination of settings."""
+        change: dict[str, FlagValue | None] = {}
+        for _, setting in pick.settings:
+            change.update(setting.change)
+        self.add_change(change, {knob.name: setting.words(knob.name) for knob, setting in pick.settings})
+
+    def add_change(self, change: Change, labels: Mapping[str, str]) -> None:
+        """One change of the baseline, if it can start and differs from all before it."""
+        context = self.context
+        config = applied(context.baseline, change)
+        try:
+            refuse_contradictions(config, context.engine_version)
+            resolved = self._resolved(config)
+        except InputError as error:
+            self._refuse(re.sub(r"\d+", "", str(error)), str(error))
+            return
+        except StartRefused as error:
+            self._refuse(error.rule.id, f"rule {error.rule.id}, for example: {error}")
+            return
+        key = effective_key(config, resolved, context.engine_version)
+        if key in self.seen:
+            self.equal += 1
+            return
+        self.seen.add(key)
+        self.configurations.append(self._configuration(config, change, labels, resolved))
+
+    def dropped(self) -> tuple[Dropped, ...]:
+        """What was left out, the most frequent reason first."""
+        found = [Dropped("combinations", self.reasons[kind], count) for kind, count in self.refused.most_common()]
+        if self.equal:
+            found.append(Dropped("combinations", "the engine would run them as another configuration", self.equal))
+        return tuple(found)
+
+    def _refuse(self, kind: str, reason: str) -> None:
+        self.refused[kind] += 1
+        self.reasons.setdefault(kind, reason.rstrip("."))
+
+    def _resolved(self, config: EngineConfig) -> Resolved | None:
+        start = self.context.start_of(config)
+        if start is None:
+            return None
+        if start.error is not None:
+            ours = self.start.error.rule.id if self.start and self.start.error else ""
+            known = start.error.rule.estimated and start.error.rule.id == ours and self.context.engine != "simulated"
+            if not known:  # an estimate that is wrong about the baseline may be wrong about this one too
+                raise start.error
+        return start.resolved
+
+    def _configuration(
+        self, config: EngineConfig, change: Change, labels: Mapping[str, str], resolved: Resolved | None
+    ) -> Configuration:
+        context = self.context
+        last = len(self.order)
+        more = {str(u) for u in unmodelled(config, context.engine_version)} - self.unmodelled
+        return Configuration(
+            change=effective_change(context.baseline, change),
+            labels=dict(sorted(labels.items(), key=lambda pair: self.order.get(pair[0], last))),
+            family=family_of(config, resolved),
+            changes_outputs=changes_outputs(config, resolved, context.baseline, self.before),
+            gpus=config.tensor_parallel_size or 1,
+            predictable=resolved is not None and not more,
+        )

@@ -1,0 +1,175 @@
+"""The configurations of a space: which are in, which are out, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cases import LLAMA, context, published, values_of
+
+from rooftune.errors import InputError
+from rooftune.knobs.context import Named, SpaceContext
+from rooftune.knobs.effective import effective_key
+from rooftune.knobs.space import configurations, neighbours, space
+from rooftune.vllm_rules.validation import validate
+
+
+@pytest.fixture(scope="module")
+def t4() -> SpaceContext:
+    return published()
+
+
+@pytest.fixture(scope="module")
+def l4() -> SpaceContext:
+    return context(flags={"max_model_len": 4096})
+
+
+@pytest.mark.parametrize("case", ["t4", "l4"])
+def test_one_gpu_has_hundreds_of_configurations_and_the_baseline_is_the_first(
+    case: str, request: pytest.FixtureRequest
+) -> None:
+    found = configurations(request.getfixturevalue(case))
+    assert 500 <= len(found) <= 3000
+    assert found[0].change == {}
+    assert found[0].name == "baseline"
+    assert all(c.change for c in found[1:])
+
+
+@pytest.mark.parametrize("case", ["t4", "l4"])
+def test_every_configuration_starts_by_the_rules_and_none_equals_another(
+    case: str, request: pytest.FixtureRequest
+) -> None:
+    c: SpaceContext = request.getfixturevalue(case)
+    keys = []
+    for found in configurations(c):
+        config = found.config(c.baseline)
+        validate(config, c.engine_version)
+        start = c.start_of(config)
+        assert start is not None
+        assert start.resolved is not None, found.name
+        keys.append(effective_key(config, start.resolved, c.engine_version))
+    assert len(keys) == len(set(keys))
+
+
+def test_the_order_is_fixed_and_begins_with_few_changes(l4: SpaceContext) -> None:
+    first, second = configurations(l4), configurations(replace(l4))
+    assert [c.change for c in first] == [c.change for c in second]
+    counts = [len(c.knobs) for c in first]
+    assert counts == sorted(counts)
+
+
+def test_the_known_best_configurations_are_in_the_space(t4: SpaceContext, l4: SpaceContext) -> None:
+    on_t4 = [dict(c.change) for c in configurations(t4)]
+    best = {"quantization": "awq_marlin", "kv_cache_dtype": "fp8", "enforce_eager": None, "max_num_seqs": 128}
+    assert best in on_t4
+    on_l4 = [dict(c.change) for c in configurations(l4)]
+    assert {"quantization": "fp8", "kv_cache_dtype": "fp8", "max_num_batched_tokens": 512} in on_l4
+
+
+def test_members_of_a_family_differ_in_limits_only(l4: SpaceContext) -> None:
+    found = configurations(l4)
+    limits = [c for c in found if set(c.change) <= {"max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"}]
+    assert len(limits) > 20
+    assert {c.family for c in limits} == {found[0].family}
+    fp8 = next(c for c in found if c.change == {"quantization": "fp8"})
+    assert fp8.family != found[0].family
+
+
+def test_weights_and_kv_type_change_outputs_and_kernels_do_not(t4: SpaceContext) -> None:
+    by_change = {str(dict(c.change)): c for c in configurations(t4)}
+    assert not by_change["{'quantization': 'awq_marlin'}"].changes_outputs
+    assert not by_change["{'max_num_seqs': 64}"].changes_outputs
+    assert by_change["{'kv_cache_dtype': 'fp8'}"].changes_outputs
+
+
+def test_a_name_lists_everything_that_is_set(t4: SpaceContext) -> None:
+    found = next(c for c in configurations(t4) if set(c.change) == {"quantization", "kv_cache_dtype", "max_num_seqs"})
+    assert found.name.startswith("Marlin kernel for the AWQ weights, FP8 KV cache, max_num_seqs ")
+    assert found.knobs == ("weights", "kv_cache_dtype", "max_num_seqs")
+
+
+def test_one_value_pins_a_knob_and_several_narrow_it(l4: SpaceContext) -> None:
+    found = configurations(replace(l4, values={"max_num_seqs": (64,), "kv_cache_dtype": ("fp8", "auto")}))
+    assert all(c.change.get("max_num_seqs") == 64 for c in found[1:])
+    assert values_of(found, "kv_cache_dtype") == {"fp8"}
+    assert any("kv_cache_dtype" not in c.change for c in found[1:])
+
+
+def test_named_values_widen_a_knob_and_any_flag_can_become_one(l4: SpaceContext) -> None:
+    found = configurations(replace(l4, values={"max_num_seqs": (12, 48), "watermark": (None, 0.05)}))
+    assert values_of(found, "max_num_seqs") == {12, 48}
+    assert values_of(found, "watermark") == {0.05}
+
+
+def test_a_knob_pinned_to_the_baseline_is_never_set(l4: SpaceContext) -> None:
+    found = configurations(replace(l4, values={"weights": (None,), "kv_cache_dtype": (None,)}))
+    assert not any(c.changes_outputs for c in found)
+    assert len(found) > 50
+
+
+def test_composite_values_have_names(t4: SpaceContext) -> None:
+    found = configurations(replace(t4, values={"graphs": ("graphs",), "weights": ("awq_marlin",)}))
+    assert all(c.change["enforce_eager"] is None and c.change["quantization"] == "awq_marlin" for c in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_num_seq": (64,)}, "did you mean 'max_num_seqs'"),
+        ({"kv_cache_dtype": ("fp9",)}, "is not a value of this flag"),
+    ],
+)
+def test_a_wrong_restriction_is_an_error(l4: SpaceContext, values: dict[str, tuple[str, ...]], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        space(replace(l4, values=values))
+
+
+def test_named_changes_are_added_as_they_are(l4: SpaceContext) -> None:
+    own = Named("odd", {"max_num_seqs": 37, "block_size": 32})
+    found = configurations(replace(l4, named=(own,)))
+    assert found[1].change == own.change
+    assert found[1].name == "odd"
+
+
+def test_what_was_dropped_is_said_with_its_reason(t4: SpaceContext) -> None:
+    reasons = {d.what: d.reason for d in space(t4).dropped}
+    assert "it came with 0.20" in reasons["INT8 KV cache"]
+    assert "another configuration" in " ".join(d.reason for d in space(t4).dropped if d.what == "combinations")
+
+
+def test_flags_that_the_installed_engine_does_not_list_are_left_out(l4: SpaceContext) -> None:
+    flags = frozenset({"max_num_seqs", "quantization"})
+    found = space(replace(l4, engine_flags=flags))
+    assert {name for c in found.configurations for name in c.change} <= flags
+    assert any("does not list --kv-cache-dtype" in d.reason for d in found.dropped)
+
+
+def test_an_endpoint_has_its_baseline_only(l4: SpaceContext) -> None:
+    assert len(configurations(replace(l4, engine="endpoint"))) == 1
+
+
+def test_a_model_that_is_not_known_still_has_a_space() -> None:
+    c = context(model="someone/unheard-of-model", engine="vllm")
+    found = configurations(c)
+    assert len(found) > 100
+    assert not any(x.predictable for x in found)
+    assert len({str(dict(x.change)) for x in found}) == len(found)
+
+
+def test_several_gpus_bring_tensor_parallelism() -> None:
+    c = context("A100-80", LLAMA, count=4)
+    found = configurations(c)
+    assert values_of(found, "tensor_parallel_size") == {2, 4}
+    assert {x.gpus for x in found} == {1, 2, 4}
+    assert len(found) <= 4000
+
+
+def test_neighbours_differ_in_one_knob_and_have_finer_steps(l4: SpaceContext) -> None:
+    around = next(c for c in configurations(l4) if c.change == {"quantization": "fp8", "max_num_seqs": 64})
+    found = neighbours(l4, around)
+    assert {"quantization": "fp8", "max_num_seqs": 48} in [dict(c.change) for c in found]
+    assert {"quantization": "fp8"} in [dict(c.change) for c in found]
+    assert {"max_num_seqs": 64} in [dict(c.change) for c in found]
+    for other in found:
+        differ = {k for k in {**around.change, **other.change} if around.change.get(k) != other.change.get(k)}
+        assert len(differ) == 1, other.name
