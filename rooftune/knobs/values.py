@@ -191,7 +191,7 @@ def prefill_schedule_interval(c: SpaceContext) -> list[Setting]:
 
 
 def prefix_caching(c: SpaceContext) -> list[Setting]:
-    """Off where no two prompts begin alike; on where the baseline switched it off."""
+    """Off where no two prompts begin with the same text; on where the baseline switched it off."""
     if c.baseline.enable_prefix_caching is False:
         return of_flag("enable_prefix_caching", True)
     return [] if c.demand.shares_prefixes else of_flag("enable_prefix_caching", False)
