@@ -7,7 +7,6 @@ import heapq
 import math
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,9 +48,11 @@ class Runner:
         self._order, self._arrival = order.tolist(), array("d", plan.arrival_s[order].tobytes())
         self._next = 0
         self._later: list[tuple[float, int]] = []
-        """Heap of (time, request): later turns of conversations, and closed-loop slots as request -1."""
-        self._ready: deque[tuple[int, bytes]] = deque()
-        self._ready_bytes, self._preparing = 0, False
+        """Heap of (time, request): later turns of conversations, and the next requests of closed-loop users."""
+        self._ready: dict[int, bytes] = {}
+        self._made = self._ready_bytes = 0
+        """Place in the order up to which bodies were made ahead; bytes of those that are ready."""
+        self._preparing = False
         self.closed = plan.concurrency is not None
         self._stopped = False
         self.counts = dict.fromkeys(("sent", "completed", "failed", "refused", "cut", "never_begun", "left_out"), 0)
@@ -93,7 +94,7 @@ class Runner:
         self.monitor.begin(began)
         if self.closed:
             for _ in range(self.plan.concurrency or 0):
-                heapq.heappush(self._later, (began, -1))
+                self._next_of_user(began)
         self._arm()
         await self._wait(stop, beat)
         self._cut("the load was stopped" if stop.is_set() else "the request was in flight when the drain ended")
@@ -159,11 +160,8 @@ class Runner:
                 self._send(self._order[self._next - 1], at)
                 continue
             _, local = heapq.heappop(self._later)
-            if local >= 0:
+            if now < self.until or not self.closed:
                 self._send(local, at)
-            elif now < self.until and self._next < len(self._order):
-                self._next += 1
-                self._send(self._order[self._next - 1], at)
         self._arm()
         self._prepare_soon()
 
@@ -179,11 +177,11 @@ class Runner:
 
     def _body(self, local: int) -> bytes:
         """The body that was made ahead, or one made now."""
-        if self._ready and self._ready[0][0] == local:
-            body = self._ready.popleft()[1]
-            self._ready_bytes -= len(body)
-            return body
-        return self.bodies.body(local)
+        body = self._ready.pop(local, None)
+        if body is None:
+            return self.bodies.body(local)
+        self._ready_bytes -= len(body)
+        return body
 
     def _prepare_soon(self) -> None:
         if not self._preparing:
@@ -200,12 +198,13 @@ class Runner:
             self._prepare_soon()
 
     def _make_one(self) -> bool:
-        place = self._next + len(self._ready)
+        place = max(self._made, self._next)
         if place >= len(self._order) or self._ready_bytes > READY_BYTES:
             return False
+        self._made = place + 1
         local = self._order[place]
         body = self.bodies.body(local)
-        self._ready.append((local, body))
+        self._ready[local] = body
         self._ready_bytes += len(body)
         return True
 
@@ -225,22 +224,35 @@ class Runner:
             self.usage_chunks += len(response.chunk_t)
         if self._stopped:
             return
+        if self.plan.conversation[exchange.local] >= 0 and self._next_turn(exchange, good):
+            return
         if self.closed:
-            heapq.heappush(self._later, (exchange.ended + (0.0 if good else PAUSE_S), -1))
+            self._next_of_user(exchange.ended + (0.0 if good else PAUSE_S))
             self._send_due()
-        elif self.plan.conversation[exchange.local] >= 0:
-            self._next_turn(exchange, good)
+
+    def _next_of_user(self, free_at: float) -> None:
+        """A closed-loop user takes the next request or conversation, and sends it after the think time."""
+        if self._next >= len(self._order):
+            return
+        local = self._order[self._next]
+        self._next += 1
+        at = free_at + float(self.plan.think_s[local]) / self.scale
+        if at < self.until:
+            heapq.heappush(self._later, (at, local))
 
     def _write(self, exchange: Exchange, status: str) -> None:
         self.counts[status] += 1
         self.chunks += len(exchange.response.chunk_t)
         self.rows.add(exchange, status)
 
-    def _next_turn(self, exchange: Exchange, good: bool) -> None:
-        """Schedule the next turn a think time after this response. After a failed turn, the rest is never begun."""
+    def _next_turn(self, exchange: Exchange, good: bool) -> bool:
+        """Schedule the next turn a think time after this response; False where the conversation is over.
+
+        After a failed turn, the rest is never begun.
+        """
         follows = self._turns_after(exchange.local)
         if not follows:
-            return
+            return False
         assert exchange.ended is not None
         if not good:
             if exchange.ended < self.until:
@@ -249,13 +261,14 @@ class Runner:
                 self.counts["never_begun"] += len(follows)
             else:
                 self.counts["left_out"] += len(follows)
-            return
+            return False
         at = exchange.ended + float(self.plan.think_s[follows[0]]) / self.scale
         if at >= self.until:
             self.counts["left_out"] += len(follows)
-            return
+            return True
         heapq.heappush(self._later, (at, follows[0]))
         self._arm()
+        return True
 
     def _turns_after(self, local: int) -> list[int]:
         found, plan = [], self.plan
@@ -304,10 +317,9 @@ class Runner:
                 break  # stopped early: what was not due yet is not part of the load
             self.rows.add_never_begun(local, due, "the load ended before it was sent")
             self.counts["never_begun"] += 1
-        for at, local in self._later:
-            if local >= 0:
-                self.rows.add_never_begun(local, at, "the load ended before it was sent")
-                self.counts["never_begun"] += 1
+        for at, local in [] if self.closed else self._later:
+            self.rows.add_never_begun(local, at, "the load ended before it was sent")
+            self.counts["never_begun"] += 1
 
     def _new_rows(self) -> RequestRows:
         return RequestRows(self.job.share, self.job.process, began=self.began, scale=self.scale)

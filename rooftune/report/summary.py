@@ -63,7 +63,8 @@ def workload_words(run: RunData) -> str:
     parts = [run.plan.workload]
     w, asked = run.workload, run.decision.asked_rate_per_s
     if w is not None and isinstance(w.arrivals, Closed):
-        parts.append(f"closed loop, {quantity(w.arrivals.concurrency, 'request')} in flight")
+        think = f" who think for {number(w.arrivals.think_s)} s" if w.arrivals.think_s else ""
+        parts.append(f"closed loop, {quantity(w.arrivals.concurrency, 'user')}{think}")
     elif asked:
         parts.append(rate(asked, "request", 3) + (f" ({w.arrivals.process})" if w is not None else ""))
     prompt = _mean_length(w.prompt_tokens if w else None, run.value("baseline", "mean_input_tokens"))

@@ -56,7 +56,10 @@ class ClientSettings:
     """How the client applies the load. Times in workload seconds."""
 
     connections: int | None = None
-    """Most requests in flight at once; None = no limit. A closed loop is this with all arrivals at zero."""
+    """Most requests in flight at once; None = no limit."""
+    users: int | None = None
+    """Users of a closed loop: each takes the next request or conversation of the plan when the last one has ended, and
+    sends it after its think time; None = an open loop."""
     send_until_s: float = float("inf")
     """Nothing is sent from here on."""
     end_s: float = float("inf")

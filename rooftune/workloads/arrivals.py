@@ -12,6 +12,8 @@ from rooftune.workloads import spec
 from rooftune.workloads.spec import Workload
 
 Floats = npt.NDArray[np.float64]
+SHORTEST_ANSWER_S = 0.05
+"""Mean time of an answer for which a closed loop has enough requests until its end."""
 
 
 def expected_arrivals(workload: Workload) -> float:
@@ -39,7 +41,8 @@ def arrival_times(workload: Workload, rng: np.random.Generator) -> Floats:
     a, total = workload.arrivals, workload.total_s
     if isinstance(a, spec.Closed):
         # More than can be served: the loop sends the next when one ends, and stops with the window.
-        return np.zeros(int(min(2_000_000, a.concurrency * max(50, total * 20))))
+        pause = a.think_s + (workload.conversations.think_s if workload.conversations else 0.0)
+        return np.zeros(int(min(2_000_000, a.concurrency * max(50, total / (SHORTEST_ANSWER_S + pause)))))
     if isinstance(a, spec.Constant):
         return np.arange(0, total, 1 / a.rate_per_s)
     if isinstance(a, spec.Ramp):

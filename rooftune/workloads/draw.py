@@ -55,7 +55,7 @@ def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
             prefix_tokens[shared] = p.shared_prefix.tokens
             prompt[shared] = np.maximum(prompt[shared], p.shared_prefix.tokens + 1)
             groups_before += p.shared_prefix.groups
-    concurrency = workload.arrivals.concurrency if isinstance(workload.arrivals, spec.Closed) else None
+    closed = workload.arrivals if isinstance(workload.arrivals, spec.Closed) else None
     return RequestPlan(
         arrival_s=arrival,
         prompt_tokens=prompt,
@@ -65,9 +65,9 @@ def _independent(workload: Workload, arrival: Floats, seed: int) -> RequestPlan:
         prompt_seed=prompt_seeds(seed, n),
         conversation=np.full(n, -1, np.int32),
         turn=np.zeros(n, np.int32),
-        think_s=np.zeros(n),
+        think_s=_pauses(closed, n, seed),
         part=part,
-        concurrency=concurrency,
+        concurrency=closed.concurrency if closed else None,
         seed=seed,
     )
 
@@ -88,7 +88,8 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
     output = lengths(whole.output_tokens, n, stream(seed, "output0"))
     grown = np.cumsum(said.astype(np.int64) + output)
     before = np.where(turn > 0, grown - (said + output) - np.repeat((grown - said - output)[turn == 0], turns), 0)
-    think = np.where(turn > 0, stream(seed, "think").exponential(c.think_s, n), 0.0)
+    closed = workload.arrivals if isinstance(workload.arrivals, spec.Closed) else None
+    think = np.where(turn > 0, stream(seed, "think").exponential(c.think_s, n), _pauses(closed, n, seed))
     prompt = said + before
     if n and prompt.max() > spec.MOST_TOKENS:
         raise InputError(
@@ -106,6 +107,13 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
         turn=turn,
         think_s=think,
         part=np.zeros(n, np.int16),
-        concurrency=None,
+        concurrency=closed.concurrency if closed else None,
         seed=seed,
     )
+
+
+def _pauses(closed: spec.Closed | None, n: int, seed: int) -> Floats:
+    """Pauses of the users of a closed loop before single requests and before new conversations."""
+    if closed is None or closed.think_s == 0:
+        return np.zeros(n)
+    return stream(seed, "pause").exponential(closed.think_s, n)

@@ -13,8 +13,9 @@ class RequestPlan:
     """Columns of length n, one row for each request, in order of arrival.
 
     ``prompt_tokens`` includes the shared prefix. A request of turn > 0 of a conversation is not due at its
-    ``arrival_s`` but ``think_s`` after the answer to its previous turn; in a closed loop all ``arrival_s`` are 0
-    and ``concurrency`` requests are kept in flight.
+    ``arrival_s`` but ``think_s`` after the answer to its previous turn. In a closed loop all ``arrival_s`` are 0: each
+    of ``concurrency`` users takes the next request (or conversation) when the last one has ended, and sends it
+    ``think_s`` later.
     """
 
     arrival_s: npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ class RequestPlan:
     part: npt.NDArray[np.int16]
     """Index of the component of a mixed workload."""
     concurrency: int | None
-    """Closed loop: requests kept in flight; None = open loop."""
+    """Closed loop: users; None = open loop."""
     seed: int
     blocks: tuple[tuple[int, ...], ...] | None = None
     """Traces that name the blocks of each prompt (Mooncake): equal numbers are equal text. None = see ``prefix_id``."""

@@ -165,10 +165,13 @@ class Trace(Strict):
 
 
 class Closed(Strict):
-    """A closed loop: this many requests are kept in flight, and the server sets the rate."""
+    """A closed loop: each user sends a request when the last one is answered, and the server sets the rate."""
 
     process: Literal["closed"]
-    concurrency: Count
+    concurrency: Count = Field(description="users; without think time, as many requests are kept in flight")
+    think_s: float = Field(
+        default=0.0, ge=0, description="mean of the exponential pause from an answer to the user's next request"
+    )
 
 
 Arrivals = Annotated[Poisson | Constant | Gamma | Ramp | Burst | Trace | Closed, Field(discriminator="process")]
@@ -294,8 +297,8 @@ class Workload(Strict):
             )
         if not own and not self.parts and not isinstance(self.arrivals, Trace):
             raise ValueError("prompt_tokens and output_tokens are missing (or parts, or a trace that has lengths)")
-        if self.conversations and (self.parts or isinstance(self.arrivals, (Trace, Closed))):
-            raise ValueError("conversations need open-loop arrivals and one kind of lengths")
+        if self.conversations and (self.parts or isinstance(self.arrivals, Trace)):
+            raise ValueError("conversations need arrivals that are not a trace, and one kind of lengths")
         if self.objective.metric == CAPACITY and not self.has_capacity:
             raise ValueError("objective capacity needs an slo, and poisson, constant, gamma or burst arrivals")
         return self

@@ -43,7 +43,7 @@ def server() -> Iterator[MisbehavingServer]:
 )
 def test_the_union_of_the_shares_is_the_plan(n: int, seed: int, rate: float, talk: bool, slots: int | None) -> None:
     arrivals: dict[str, Any] = {"process": "poisson", "rate_per_s": rate}
-    if slots and not talk:
+    if slots:
         arrivals = {"process": "closed", "concurrency": slots}
     plan = draw(workload(arrivals=arrivals, duration_s=3, seed=seed, conversations=TALK if talk else None))
     shares = split(plan, n)
@@ -99,6 +99,29 @@ async def test_a_closed_loop_keeps_its_number_in_flight(tmp_path: Path) -> None:
     ends = sorted(r["end_s"] for r in records)
     starts = sorted(r["sent_s"] for r in records)
     assert all(start >= end for start, end in zip(starts[5:], ends, strict=False))
+
+
+@pytest.mark.parametrize("talk", [False, True])
+async def test_users_think_between_an_answer_and_their_next_request(talk: bool, tmp_path: Path) -> None:
+    arrivals = {"process": "closed", "concurrency": 3, "think_s": 0.05}
+    load = workload(arrivals=arrivals, duration_s=LONG_S, conversations=TALK if talk else None)
+    plan = draw(load)
+    with misbehaving() as server:
+        watch = stop_when(lambda runner: runner.counts["completed"] >= 20)
+        records = (await load_server(load, f"{server.url}/good", tmp_path, plan=plan, watch=watch)).records
+        assert server.most_present <= 3
+    by_index = {r["index"]: r for r in records}
+    first = [r for r in records if r["turn"] == 0]
+    begun = sorted(first, key=lambda r: r["index"])
+    for r in begun[:3]:
+        assert r["scheduled_s"] == pytest.approx(plan.think_s[r["index"]], abs=1e-6)
+    over = [r for r in records if r["turn"] == (2 if talk else 0) and r["status"] == "completed"]
+    ends = sorted(r["end_s"] for r in over)
+    for r, end in zip(begun[3:], ends, strict=False):
+        assert r["scheduled_s"] == pytest.approx(end + plan.think_s[r["index"]], abs=1e-6)
+    for r in records:
+        if r["turn"] > 0:
+            assert r["scheduled_s"] >= by_index[r["index"] - 1]["end_s"]
 
 
 async def test_a_turn_waits_for_the_answer_and_the_think_time(server: MisbehavingServer, tmp_path: Path) -> None:

@@ -107,14 +107,18 @@ def plans(draw: st.DrawFn) -> RequestPlan:
     seeds = draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)) if draw(st.booleans()) else list(range(n))
     prefix = draw(st.lists(st.tuples(st.integers(-1, 1), st.sampled_from([16, 32, 40])), min_size=n, max_size=n))
     if kind == "conversations":
-        return _conversations(np.cumsum(gaps), prompt, output, draw(st.integers(1, 4)))
+        users = draw(st.none() | st.integers(1, 6))
+        arrivals = np.zeros(n) if users else np.cumsum(gaps)
+        return replace(_conversations(arrivals, prompt, output, draw(st.integers(1, 4))), concurrency=users)
     if kind == "trace":
         return _named(np.cumsum(gaps), prompt, output, draw(st.integers(1, 3)))
     closed = kind == "closed"
     arrivals = np.zeros(n) if closed else np.cumsum(gaps)
     concurrency = draw(st.integers(1, 6)) if closed else None
     fixed = [(g, 32 if g else 48) for g, _ in prefix]
-    return plan_of(arrivals, prompt, output, seeds=seeds, prefix=fixed, concurrency=concurrency)
+    plan = plan_of(arrivals, prompt, output, seeds=seeds, prefix=fixed, concurrency=concurrency)
+    pauses = draw(st.lists(st.sampled_from([0.0, 0.013, 0.21]), min_size=n, max_size=n)) if closed else [0.0] * n
+    return replace(plan, think_s=np.array(pauses))
 
 
 @st.composite
@@ -185,7 +189,8 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
     end = draw(st.sampled_from([float("inf"), float("inf"), 0.8]))
     marks = (0.1, 0.25, 0.4)
     client = ClientSettings(
-        connections=plan.concurrency,
+        connections=draw(st.sampled_from([None, None, 3])),
+        users=plan.concurrency,
         send_until_s=draw(st.sampled_from([float("inf"), 0.5])),
         end_s=end,
         marks_s=marks,

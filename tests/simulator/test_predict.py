@@ -84,6 +84,15 @@ CASES = {
     "overloaded": (workload(poisson(25)), AWQ),
     "held down": (workload(poisson(12)), {**AWQ, "max_num_seqs": 8}),
     "closed loop": (workload({"process": "closed", "concurrency": 20}), AWQ),
+    "users who think": (workload({"process": "closed", "concurrency": 30, "think_s": 2.0}), AWQ),
+    "users who converse": (
+        workload(
+            {"process": "closed", "concurrency": 24, "think_s": 0.5},
+            conversations={"turns": {"distribution": "fixed", "value": 3}, "think_s": 1.0},
+            prompt_tokens={"distribution": "fixed", "value": 30},
+        ),
+        AWQ,
+    ),
     "cut short": (workload(poisson(6), drain_s=0), AWQ),
     "conversations": (
         workload(

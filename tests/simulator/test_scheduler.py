@@ -89,7 +89,7 @@ def test_promises_hold_in_every_step(case: Case, chance) -> None:
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_every_request_ends_once_with_all_its_tokens(case: Case) -> None:
-    client = ClientSettings(case.plan.concurrency)
+    client = ClientSettings(users=case.plan.concurrency)
     run = run_stepwise(case.plan, case.step_time, case.limits, client, acceptance=case.acceptance)
     np.testing.assert_array_equal(run.generated, case.plan.output_tokens)
     given_out = np.zeros(len(case.plan), int)
@@ -113,7 +113,7 @@ def test_first_come_first_served(case: Case) -> None:
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_prefix_cache_changes_nothing_but_time(case: Case) -> None:
-    client = ClientSettings(case.plan.concurrency)
+    client = ClientSettings(users=case.plan.concurrency)
     runs = [
         run_stepwise(case.plan, case.step_time, replace(case.limits, enable_prefix_caching=on), client, acceptance=0.6)
         for on in (True, False)

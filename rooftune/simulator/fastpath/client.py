@@ -10,7 +10,7 @@ from rooftune.simulator.fastpath.state import CLOCK, CURSOR, FAR, FRONT, HEAP, I
 
 @compiled
 def heap_push(s: Any, due: float, r: int) -> None:
-    """A later turn becomes due."""
+    """A later turn, or the next request of a user, becomes due."""
     at = s.c[HEAP]
     s.c[HEAP] += 1
     while at > 0:
@@ -24,7 +24,7 @@ def heap_push(s: Any, due: float, r: int) -> None:
 
 @compiled
 def heap_pop(s: Any) -> None:
-    """Remove the first of the later turns."""
+    """Remove the first of them."""
     s.c[HEAP] -= 1
     n = s.c[HEAP]
     due, r = s.f[s.heap_s + n], s.q[s.heap_request + n]
@@ -48,7 +48,8 @@ def next_due(s: Any) -> float:
     """When the next request is sent if nothing ends before; FAR when none is."""
     if s.connections > 0 and s.c[IN_FLIGHT] >= s.connections:
         return FAR
-    due = s.f[s.due + s.q[s.opening + s.c[CURSOR]]] if s.c[CURSOR] < s.n_opening else FAR
+    by_itself = s.users == 0 and s.c[CURSOR] < s.n_opening
+    due = s.f[s.due + s.q[s.opening + s.c[CURSOR]]] if by_itself else FAR
     if s.c[HEAP] > 0 and s.f[s.heap_s + 0] < due:
         due = s.f[s.heap_s + 0]
     return due if due < s.send_until else FAR
@@ -72,7 +73,7 @@ def send(s: Any, freed: bool) -> None:
     now = s.x[CLOCK]
     while next_due(s) <= now:
         if s.c[HEAP] > 0 and (
-            s.c[CURSOR] >= s.n_opening or s.f[s.heap_s + 0] < s.f[s.due + s.q[s.opening + s.c[CURSOR]]]
+            s.users > 0 or s.c[CURSOR] >= s.n_opening or s.f[s.heap_s + 0] < s.f[s.due + s.q[s.opening + s.c[CURSOR]]]
         ):
             r = s.q[s.heap_request + 0]
             s.f[s.due + r] = s.f[s.heap_s + 0]

@@ -55,6 +55,7 @@ from rooftune.simulator.fastpath.state import (
     CLOSED,
     COMPUTED,
     CONTEXT,
+    CURSOR,
     DECODED,
     ENDED,
     ENDING,
@@ -230,11 +231,15 @@ def end_complete(s: Any) -> None:
 
 @inlined
 def end_request(s: Any, r: int) -> None:
-    """A request is complete: its connection is free, and its next turn is due after the think time."""
+    """A request is complete: its connection is free, and its next turn, or its user's next request, is due after the
+    think time."""
     s.c[ENDING] += s.early
     s.q[s.counts + s.c[MARK] * KINDS + ENDED] += 1
     s.c[IN_FLIGHT] -= 1
     after = s.q[s.next_turn + r]
+    if after < 0 and s.users > 0 and s.c[CURSOR] < s.n_opening:
+        after = s.q[s.opening + s.c[CURSOR]]
+        s.c[CURSOR] += 1
     if after >= 0:
         heap_push(s, s.x[CLOCK] + s.path_out + s.f[s.think + after], after)
 

@@ -80,6 +80,7 @@ def _state(
         raise ValueError("the edges of the window must be infinite or among the marks")
     whole["counts"] = np.zeros((len(marks) + 1) * layout.KINDS, np.int64)
     fractions |= {"marks": marks, "levels": np.zeros((len(marks) + 1) * layout.LEVELS), "gaps": np.zeros(GAP_BINS)}
+    begun = _users_begin(client.users or 0, whole, fractions)
     q, q_places = _packed(whole, np.int64)
     f, f_places = _packed(fractions, np.float64)
     counters, times = np.zeros(layout.COUNTERS, np.int64), np.zeros(layout.TIMES)
@@ -88,11 +89,22 @@ def _state(
         len(whole["slots"]),
         layout.NEVER,
     )
+    counters[layout.CURSOR] = counters[layout.HEAP] = begun
     sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept")}
     sizes |= {"n_requests": len(plan), "trace_block_size": same.trace.size}
     sizes |= {f"n_{name}": len(fractions[name]) for name in ("marks", "gaps")}
     settings = _settings(plan, limits, client)
     return layout.State(q=q, f=f, c=counters, x=times, **q_places, **f_places, **sizes, **settings)
+
+
+def _users_begin(users: int, whole: dict[str, Column], fractions: dict[str, Column]) -> int:
+    """Put the first request of each user of a closed loop into the heap; returns how many there are."""
+    first, think = np.asarray(whole["opening"])[:users], np.asarray(fractions["think"])
+    first = first[np.lexsort((first, think[first]))]
+    requests, seconds = np.asarray(whole["heap_request"]).copy(), np.asarray(fractions["heap_s"]).copy()
+    requests[: len(first)], seconds[: len(first)] = first, think[first]  # sorted, so a heap
+    whole["heap_request"], fractions["heap_s"] = requests, seconds
+    return len(first)
 
 
 def _packed(columns: Mapping[str, Column], kind: type[np.generic]) -> tuple[npt.NDArray[Any], dict[str, int]]:
@@ -175,6 +187,7 @@ def _settings(plan: RequestPlan, limits: Limits, client: ClientSettings) -> dict
         "early": int(limits.async_scheduling),
         "spec": limits.speculative_tokens,
         "connections": client.connections or 0,
+        "users": client.users or 0,
         "send_until": min(client.send_until_s, layout.FAR),
         "end": min(client.end_s, layout.FAR),
         "window_from": client.window.start_s,

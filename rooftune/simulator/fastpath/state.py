@@ -19,7 +19,8 @@ STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, SENT, COUNTERS = range(20, 27)
 """Places in ``State.c``:
 
 - N_RUN: running sequences; HEAD, TAIL: ends of the waiting queue; INBOX: end of the inbox behind it; FREE: free blocks;
-- CURSOR: next opening request; HEAP: later turns in the heap; IN_FLIGHT: requests in flight; MARK: current interval;
+- CURSOR: next opening request; HEAP: later turns and users' next requests in the heap; IN_FLIGHT: requests in flight;
+- MARK: current interval;
 - SLOTS: free slots; PREEMPTED: preemptions; QUERIES, HITS: prefix queries and hits in tokens; STEPS: steps;
 - MIXED_STEPS: steps with prefill; DECODED: decoding sequences, summed over steps; ENDING: running sequences that have
   ended but still hold their places; EXTRA: tokens that came together with another (speculative decoding);
@@ -160,6 +161,8 @@ class State(NamedTuple):
     early: int
     spec: int
     connections: int
+    users: int
+    """Users of a closed loop; 0: an open loop."""
     send_until: float
     end: float
     window_from: float

@@ -212,7 +212,7 @@ def client_of(workload: Workload, plan: RequestPlan, path: ServerPath = ENGINE_A
     """How the client applies a workload: when it sends, when it cuts, and the window with its middle."""
     begin, end = workload.warmup_s, workload.total_s
     return ClientSettings(
-        connections=plan.concurrency,
+        users=plan.concurrency,
         send_until_s=end,
         end_s=end + workload.drain_s,
         marks_s=(begin, (begin + end) / 2, end),

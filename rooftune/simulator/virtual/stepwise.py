@@ -73,7 +73,13 @@ class VirtualClient:
 
     def __init__(self, plan: RequestPlan, settings: ClientSettings) -> None:
         self.plan, self.settings = plan, settings
-        self.pending = [Due(float(plan.arrival_s[r]), at, int(r)) for at, r in enumerate(openings(plan))]
+        begin = [int(r) for r in openings(plan)]
+        self.not_taken: deque[int] = deque()
+        if settings.users is None:
+            self.pending = [Due(float(plan.arrival_s[r]), at, r) for at, r in enumerate(begin)]
+        else:
+            self.pending = [Due(float(plan.think_s[r]), len(plan) + r, r) for r in begin[: settings.users]]
+            self.not_taken.extend(begin[settings.users :])
         heapq.heapify(self.pending)
         self.after = next_turns(plan)
         self.in_flight = 0
@@ -110,10 +116,12 @@ class VirtualClient:
         return arrived
 
     def ended(self, r: int, now: float) -> None:
-        """A request ended: its connection is free, and the next turn of its conversation is due after the think
-        time."""
+        """A request ended: its connection is free, and the next turn of its conversation, or the next request of its
+        user, is due after the think time."""
         self.in_flight -= 1
         following = int(self.after[r])
+        if following < 0 and self.not_taken:
+            following = self.not_taken.popleft()
         if following >= 0:
             due = now + self.settings.path.outbound_s + float(self.plan.think_s[following])
             heapq.heappush(self.pending, Due(due, len(self.plan) + following, following))
