@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.formatting import number
 from rooftune.vllm_rules.defaults import GIB
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_groups import Floats, KvPool
 
 
 class MemoryBudget(BaseModel):
@@ -22,8 +25,10 @@ class MemoryBudget(BaseModel):
     graphs_bytes: int = Field(description="CUDA graphs that the engine subtracts from its limit")
     graphs_beyond_limit_bytes: int = Field(description="CUDA graphs that come on top of the limit (before vLLM 0.21)")
     kv_cache_bytes: int
-    kv_bytes_per_token: float
-    kv_cache_tokens: int = Field(description="a whole number of blocks")
+    kv_bytes_per_token: float = Field(description="of all layers, while no window has passed the token")
+    kv_cache_tokens: int = Field(description="as the engine logs them")
+    kv_cache_blocks: int
+    pool: KvPool
     longest_request_tokens: int = Field(description="max_model_len: one such request must fit")
     longest_request_bytes: int = Field(description="KV cache of one such request; layers with a window stop growing")
 
@@ -40,6 +45,24 @@ class MemoryBudget(BaseModel):
         }
         named = ", ".join(f"{number(size / GIB)} {name}" for name, size in parts.items() if size)
         return f"memory of one GPU in GiB: {named}; {number(self.total_bytes / GIB)} in all"
+
+    @property
+    def max_concurrency(self) -> float:
+        """Requests of the maximum length that the KV cache holds, as the engine logs it."""
+        return self.kv_cache_blocks / self.pool.reserved_blocks(self.longest_request_tokens)
+
+    def scheduled_tokens(self, contexts: Floats | None = None, weights: Floats | None = None) -> int:
+        """The pool in tokens, as the simulated scheduler counts them: a whole number of blocks of 16.
+
+        The scheduler gives every token the same room. Where windows give blocks back, that room is the mean over the
+        contexts at which sequences run; without these, sequences are taken to be shorter than every window.
+        """
+        if not self.pool.has_windows:
+            return self.kv_cache_blocks * BLOCK_TOKENS
+        seen = np.array([BLOCK_TOKENS], np.float64) if contexts is None or not len(contexts) else contexts
+        tokens = int(self.kv_cache_blocks * self.pool.tokens_per_block(seen, weights)) // BLOCK_TOKENS
+        longest = -(-self.longest_request_tokens // BLOCK_TOKENS) + 1
+        return max(tokens, longest) * BLOCK_TOKENS
 
     @property
     def used_bytes(self) -> int:

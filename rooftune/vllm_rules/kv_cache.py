@@ -1,15 +1,34 @@
-"""Bytes of one value in the KV cache, by its type."""
+"""The KV cache's type: what the flag or the checkpoint asks for, and the bytes of one value."""
 
 from __future__ import annotations
 
 from packaging.version import Version
 
 from rooftune.hardware.accelerator import Accelerator
+from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.attention import CPU_READS_FP8
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.versions import Releases
 
+BLOCK_TOKENS = 16
+"""Tokens of one block of the simulated KV cache (vLLM's default on CUDA)."""
 SCALE_BYTES = 0.03
 """A scale of four bytes for each token and head of 128 values."""
+MODELOPT_DECIDES = Releases(since="0.15")
+"""``auto`` takes the type that ModelOpt names in ``kv_cache_quant_algo`` or ``kv_cache_scheme`` (request 29980)."""
+COMPRESSED_TENSORS_DECIDES = Releases(since="0.19")
+"""``auto`` takes FP8 where ``kv_cache_scheme`` of compressed-tensors is set (pull request 30141)."""
+
+
+def with_checkpoints_type(config: EngineConfig, facts: ModelFacts, engine: Version) -> EngineConfig:
+    """The configuration with the type of KV cache that the checkpoint asks for, where the flag leaves it open and the
+    version does so."""
+    if facts.kv_cache_dtype is None or (config.kv_cache_dtype or "auto") != "auto":
+        return config
+    method = facts.quantization_method or ""
+    rules = {"modelopt": MODELOPT_DECIDES, "compressed-tensors": COMPRESSED_TENSORS_DECIDES}
+    decides = next((rule.has(engine) for name, rule in rules.items() if method.startswith(name)), False)
+    return config.with_change({"kv_cache_dtype": facts.kv_cache_dtype}) if decides else config
 
 
 def bytes_per_value(config: EngineConfig) -> float:

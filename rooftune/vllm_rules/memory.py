@@ -15,13 +15,13 @@ from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import GIB
+from rooftune.vllm_rules.expert_padding import padding_bytes
+from rooftune.vllm_rules.kv_groups import REQUEST_BY_GROUPS, KvPool, kv_pool
 from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.reserved import Reserved, reserved
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.vllm_rules.versions import Releases
 
-BLOCK_TOKENS = 16
-"""Tokens of one block of the simulated KV cache (vLLM's default on CUDA)."""
 OVERHEAD_BYTES = 0.05 * GIB
 """What the weights take beyond their own bytes (3.67 GiB in the log of the T4 run, 3.62 GiB by arithmetic)."""
 FIXED_ACTIVATION_BYTES = 0.123 * GIB
@@ -66,7 +66,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
             graphs and warm-up run out of memory.
     """
     held = reserved(gpu, r)
-    weights = weight_bytes(facts, r.tensor_parallel) + OVERHEAD_BYTES
+    weights = weight_bytes(facts, r.tensor_parallel) + padding_bytes(gpu, facts, r) + OVERHEAD_BYTES
     _check_weights(gpu, facts, r, weights, held)
     cpu = gpu.kind == "cpu"
     if not cpu:
@@ -75,9 +75,9 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
     graphs = 0.0 if cpu else captured_graph_bytes(facts, r)
     subtracted = bool(GRAPHS_ARE_SUBTRACTED.has(r.version)) and not cpu
     inside = estimated_graph_bytes(facts, r) if subtracted else 0.0
-    per_token = kv_bytes_of_one_gpu(facts, r)
-    room = _room(gpu, r, weights + activations + inside, weights, per_token)
-    blocks = int(room.kv_cache / (per_token * BLOCK_TOKENS))
+    pool = kv_pool(facts, r)
+    room = _room(gpu, r, weights + activations + inside, weights, pool.bytes_per_block)
+    blocks = int(room.kv_cache / pool.bytes_per_block)
     found = MemoryBudget(
         total_bytes=gpu.memory_bytes,
         context_bytes=held.context,
@@ -89,13 +89,15 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         graphs_bytes=round(inside),
         graphs_beyond_limit_bytes=0 if subtracted else round(graphs),
         kv_cache_bytes=int(room.kv_cache),
-        kv_bytes_per_token=per_token,
-        kv_cache_tokens=blocks * BLOCK_TOKENS,
+        kv_bytes_per_token=facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel),
+        kv_cache_tokens=pool.logged_tokens(blocks, r.max_model_len, r),
+        kv_cache_blocks=blocks,
+        pool=pool,
         longest_request_tokens=r.max_model_len,
-        longest_request_bytes=round(request_bytes(facts, r, r.max_model_len)),
+        longest_request_bytes=round(request_bytes(facts, r, r.max_model_len, pool)),
     )
-    spare = per_token * BLOCK_TOKENS if NULL_BLOCK_IS_SPARE.has(r.version) else 0.0
-    _check_request(found, facts, r, blocks * BLOCK_TOKENS * per_token - spare)
+    spare = pool.bytes_per_block if NULL_BLOCK_IS_SPARE.has(r.version) else 0.0
+    _check_request(found, facts, r, blocks * pool.bytes_per_block - spare)
     if not cpu:
         _check_warm_up(found, r)
     return found
@@ -104,7 +106,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
 def kv_cache_tokens(
     gpu: Accelerator, facts: ModelFacts, config: EngineConfig | Resolved, engine_version: str | None = None
 ) -> int:
-    """Tokens of the KV cache, a whole number of blocks.
+    """Tokens of the KV cache, as the engine logs them.
 
     Raises:
         StartRefused: see ``memory_budget``.
@@ -113,26 +115,16 @@ def kv_cache_tokens(
     return memory_budget(gpu, facts, r).kv_cache_tokens
 
 
-def kv_bytes_of_one_gpu(facts: ModelFacts, r: Resolved) -> float:
-    """Bytes of KV cache per token on one GPU: heads are split, at least one stays on each."""
-    return facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel)
-
-
-def request_bytes(facts: ModelFacts, r: Resolved, tokens: int) -> float:
+def request_bytes(facts: ModelFacts, r: Resolved, tokens: int, pool: KvPool | None = None) -> float:
     """Bytes that one request of this length needs on one GPU, as ``max_memory_usage_bytes`` has it.
 
-    A layer with a sliding window holds its window, one step's tokens and one block more.
+    A layer with a sliding window holds its window, the tokens under way and one block more.
     """
-    found = 0.0
-    for layers in facts.attention:
-        if not layers.holds_kv:
-            continue
-        held = tokens
-        if layers.window and r.windows_are_freed:
-            held = min(tokens, layers.window - 1 + r.max_num_batched_tokens + BLOCK_TOKENS)
-        whole = -(-held // BLOCK_TOKENS) * BLOCK_TOKENS
-        found += whole * layers.kv_bytes(r.kv_bytes_per_value, r.tensor_parallel)
-    return found
+    pool = pool or kv_pool(facts, r)
+    if REQUEST_BY_GROUPS.has(r.version) or len(pool.groups) == 1:
+        return pool.reserved_blocks(tokens) * pool.bytes_per_block
+    page = pool.bytes_per_block / max(g.layers for g in pool.groups)
+    return sum(g.layers * page * g.reserved_blocks(tokens, pool.in_flight_tokens) for g in pool.groups)
 
 
 def activation_bytes(facts: ModelFacts, r: Resolved) -> float:
@@ -191,11 +183,11 @@ def _check_free(gpu: Accelerator, r: Resolved, held: Reserved) -> None:
     )
 
 
-def _room(gpu: Accelerator, r: Resolved, others: float, weights: float, per_token: float) -> Room:
+def _room(gpu: Accelerator, r: Resolved, others: float, weights: float, per_block: float) -> Room:
     """What the other parts leave, or what the flags set."""
     if r.kv_cache_memory_bytes or r.kv_blocks_override:
         named = r.kv_cache_memory_bytes or 0
-        kv = r.kv_blocks_override * BLOCK_TOKENS * per_token if r.kv_blocks_override else float(named)
+        kv = r.kv_blocks_override * per_block if r.kv_blocks_override else float(named)
         return Room(kv, others + kv)
     limit = r.gpu_memory_utilization * gpu.memory_bytes
     if gpu.kind == "cpu" and not CPU_SHARE.has(r.version):
@@ -210,7 +202,8 @@ def _check_request(found: MemoryBudget, facts: ModelFacts, r: Resolved, availabl
     longest, needed = found.longest_request_tokens, found.longest_request_bytes
     if needed <= available + 1:
         return
-    fits = bisect_right(range(1, longest + 1), available + 1, key=lambda n: request_bytes(facts, r, n))
+    pool = found.pool
+    fits = bisect_right(range(1, longest + 1), available + 1, key=lambda n: request_bytes(facts, r, n, pool))
     estimate = f"Based on the available memory, the estimated maximum model length is {fits}. " if fits else ""
     raise StartRefused(
         "longest-request",

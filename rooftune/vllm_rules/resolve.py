@@ -17,7 +17,7 @@ from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
 from rooftune.vllm_rules.graphs import graphs
 from rooftune.vllm_rules.kernels import LinearKernel, linear_kernel, quantization_of
-from rooftune.vllm_rules.kv_cache import held_bytes_per_value
+from rooftune.vllm_rules.kv_cache import held_bytes_per_value, with_checkpoints_type
 from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.scheduling import (
     THRESHOLD_SPARES_A_LONE_REQUEST,
@@ -40,6 +40,7 @@ NEEDS_BFLOAT16 = {
 VOLTA_WHEELS = Releases(until="0.20", after="0.21")
 """The default wheels have kernels for compute capability 7.0 (installation guide of 0.21: 7.5 or higher)."""
 
+CHECKPOINT_NOTE = "the checkpoint asks for a KV cache in FP8, which kv_cache_dtype=auto follows"
 TRAP_NOTE = (
     "torch.compile keeps the arm of the old AWQ kernel that unpacks all weights, so every decode step pays for it "
     "(vLLM pull request 30783); enforce_eager=true or quantization=awq_marlin avoid that"
@@ -101,6 +102,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         StartRefused: vLLM would refuse to start; the message is the line that it prints.
     """
     engine = parse_version(engine_version)
+    asked, config = config, with_checkpoints_type(config, facts, engine)
     cc = gpu.compute_capability or (9, 0)
     _check_wheel(gpu, cc, engine)
     check_shards(facts, config)
@@ -132,7 +134,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         capture_sizes=captured.sizes,
         awq_kernel_forced=kernel.forced,
         awq_graph_trap=trap,
-        notes=_notes(kernel, trap, engine),
+        notes=_notes(kernel, trap, config is not asked, engine),
         gpu_memory_utilization=gpu_memory_utilization(config, engine),
         kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
         windows_are_freed=config.other_flags.get("disable_hybrid_kv_cache_manager") is not True,
@@ -147,8 +149,9 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     )
 
 
-def _notes(kernel: LinearKernel, trap: bool, engine: Version) -> tuple[str, ...]:
-    return tuple(note for note in (kernel.note, TRAP_NOTE if trap else "", unread(engine)) if note)
+def _notes(kernel: LinearKernel, trap: bool, checkpoint_decides: bool, engine: Version) -> tuple[str, ...]:
+    notes = (kernel.note, TRAP_NOTE if trap else "", CHECKPOINT_NOTE if checkpoint_decides else "", unread(engine))
+    return tuple(note for note in notes if note)
 
 
 def _check_wheel(gpu: Accelerator, cc: tuple[int, int], engine: Version) -> None:

@@ -179,6 +179,21 @@ def test_the_bottleneck_is_what_limits_the_batch_and_what_bounds_the_step() -> N
     assert full.kv_cache_tokens == 2560
 
 
+def test_windows_leave_room_for_more_long_sequences() -> None:
+    """Gemma 2 9B: half of the layers give back what lies more than 4,096 tokens behind."""
+    long = workload(
+        {"process": "closed", "concurrency": 40},
+        prompt_tokens={"distribution": "fixed", "value": 7000},
+        output_tokens={"distribution": "fixed", "value": 64},
+    )
+    where = {"gpu": "L40S", "model": "gemma-2-9b", "engine_version": "0.19.1"}
+    freed = predict(long, **where)
+    kept = predict(long, flags={"disable_hybrid_kv_cache_manager": True}, **where)
+    assert freed.server["running"] > 1.15 * kept.server["running"]
+    assert freed.memory.kv_cache_bytes == kept.memory.kv_cache_bytes
+    assert freed.kv_cache_tokens == pytest.approx(kept.kv_cache_tokens, rel=0.01), "0.19 logs blocks evenly divided"
+
+
 def test_what_vllm_would_refuse_is_refused_with_its_words() -> None:
     with pytest.raises(EngineError, match="Bfloat16 is only supported"):
         predict(workload(poisson(1)), flags={**AWQ, "dtype": "bfloat16"}, **T4)

@@ -31,6 +31,7 @@ class Case:
     gpu: str = "L4"
     quantization: str | None = None
     version: str = "0.32.0"
+    model: str = "llama-3.1-8b"
 
 
 NGRAM = {"method": "ngram", "num_speculative_tokens": 3}
@@ -66,6 +67,7 @@ CASES = {
     "spec_tokens": Case(3, base={"spec_method": "ngram"}),
     "tensor_parallel_size": Case(2),
     "distributed_executor_backend": Case("ray"),
+    "disable_hybrid_kv_cache_manager": Case(True, gpu="H100", model="gemma-2-9b"),
 }
 """One case for each flag that is called modelled. ray: it turns asynchronous scheduling off before 0.33."""
 
@@ -73,7 +75,7 @@ CASES = {
 def prediction(case: Case, flags: dict[str, Any]) -> tuple[Any, ...]:
     """Everything that a prediction is computed from."""
     gpu, config = accelerator(case.gpu), EngineConfig(model="m", max_model_len=2048).with_change({**case.base, **flags})
-    facts = model_facts("llama-3.1-8b", quantization=str(flags.get("quantization") or case.quantization or "none"))
+    facts = model_facts(case.model, quantization=str(flags.get("quantization") or case.quantization or "none"))
     resolved = resolve(gpu, facts, config, case.version)
     tokens, step = kv_cache_tokens(gpu, facts, resolved), StepTime(gpu, facts, resolved)
     tables = (step.linear_decode, step.linear_mixed, step.head, step.host_decode, step.host_mixed)

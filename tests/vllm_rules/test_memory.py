@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,13 @@ import pytest
 from rooftune.errors import EngineError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.models.config_json import from_mapping
+from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.memory import kv_cache_tokens
 from rooftune.vllm_rules.resolve import resolve
+
+CONFIGS = Path(__file__).parents[1] / "models" / "data" / "configs"
 
 
 def tokens(gpu: str, model: str, kind: str | None = None, version: str = "0.32.0", **flags: Any) -> int:
@@ -112,3 +118,58 @@ def test_kernel_by_gpu_version_and_flag(
     facts = model_facts(model, quantization=kind)
     config = EngineConfig(model=model, quantization=flag, max_model_len=2048)
     assert resolve(accelerator(gpu), facts, config, version).kernel == kernel
+
+
+def asking_for_fp8(method: str) -> ModelFacts:
+    """Qwen3 8B in FP8 whose checkpoint asks for an FP8 KV cache, as the two methods write it."""
+    config = json.loads((CONFIGS / "qwen3-8b.json").read_text(encoding="utf-8"))
+    weights = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    groups = {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": weights}}
+    return from_mapping(
+        {
+            **config,
+            "quantization_config": {
+                "compressed-tensors": {
+                    "quant_method": "compressed-tensors",
+                    "config_groups": groups,
+                    "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False},
+                },
+                "modelopt": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"},
+            }[method],
+        },
+        "checkpoint",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "flag", "bytes_per_value"),
+    [
+        ("modelopt", "0.11.0", None, 2.0),
+        ("modelopt", "0.15.1", None, 1.0),
+        ("modelopt", "0.32.0", "auto", 1.0),
+        ("modelopt", "0.32.0", "bfloat16", 2.0),
+        ("compressed-tensors", "0.11.0", None, 2.0),
+        ("compressed-tensors", "0.15.1", None, 2.0),
+        ("compressed-tensors", "0.19.1", None, 1.0),
+        ("compressed-tensors", "0.32.0", "fp8", 1.0),
+    ],
+)
+def test_a_checkpoint_asks_for_its_kv_cache_type(
+    method: str, version: str, flag: str | None, bytes_per_value: float
+) -> None:
+    """vLLM pull requests 29980 (ModelOpt) and 30141 (compressed-tensors); an explicit flag wins."""
+    config = EngineConfig(model="m", kv_cache_dtype=flag, max_model_len=8192)
+    found = resolve(accelerator("H100"), asking_for_fp8(method), config, version)
+    assert found.kv_bytes_per_value == bytes_per_value
+    assert any("checkpoint asks for a KV cache in FP8" in note for note in found.notes) == (
+        bytes_per_value == 1.0 and flag != "fp8"
+    )
+
+
+def test_an_fp8_cache_that_the_checkpoint_asks_for_chooses_the_attention_backend() -> None:
+    """FlashAttention reads no FP8 on Ada, so FlashInfer does; the flag still decides."""
+    facts, card = asking_for_fp8("modelopt"), accelerator("L40S")
+    auto = resolve(card, facts, EngineConfig(model="m", max_model_len=8192), "0.32.0")
+    wide = resolve(card, facts, EngineConfig(model="m", max_model_len=8192, kv_cache_dtype="bfloat16"), "0.32.0")
+    assert (auto.attention_backend, wide.attention_backend) == ("FLASHINFER", "FLASH_ATTN")
+    assert kv_cache_tokens(card, facts, auto) == pytest.approx(2 * kv_cache_tokens(card, facts, wide), rel=0.001)

@@ -131,7 +131,8 @@ def test_layers_with_a_window_do_not_grow_with_the_longest_request() -> None:
 
     hybrid, plain = at(), at(disable_hybrid_kv_cache_manager=True)
     assert hybrid.memory is not None
-    assert hybrid.memory.kv_cache_tokens < hybrid.memory.longest_request_tokens == 131072
+    assert hybrid.memory.kv_cache_bytes < 131072 * hybrid.memory.kv_bytes_per_token
+    assert hybrid.memory.kv_cache_tokens > hybrid.memory.longest_request_tokens == 131072
     assert plain.refusal is not None
     assert plain.refusal.rule == "longest-request"
 
@@ -365,7 +366,9 @@ def _adds_up(found: Startup) -> None:
     if not found.facts.windowed_layers:
         assert m.kv_cache_tokens >= m.longest_request_tokens
         assert m.longest_request_bytes == pytest.approx(m.longest_request_tokens * m.kv_bytes_per_token, rel=0.01)
-    assert m.kv_cache_tokens * m.kv_bytes_per_token <= m.kv_cache_bytes + 4
+        assert m.kv_cache_tokens * m.kv_bytes_per_token <= m.kv_cache_bytes + 4
+    assert m.kv_cache_blocks * m.pool.bytes_per_block <= m.kv_cache_bytes + 4
+    assert m.scheduled_tokens() >= m.longest_request_tokens
     if found.config.kv_cache_memory_bytes is None:
         assert found.resolved is not None
         assert m.limit_bytes <= found.resolved.gpu_memory_utilization * m.total_bytes + 1

@@ -12,7 +12,7 @@ from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, NewTokens, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.vllm_rules.resolve import Resolved
 from rooftune.vllm_rules.start.startup import startup
 
@@ -55,9 +55,8 @@ class EngineCore:
             assert found.error is not None
             raise found.error
         self.resolved, self.memory = found.resolved, found.memory
-        self.kv_tokens = self.memory.kv_cache_tokens
         self.step_time = StepTime(gpu, facts, self.resolved, calibration=calibration)
-        self.scheduler = Scheduler(limits(self.resolved, self.kv_tokens, config))
+        self.scheduler = Scheduler(limits(self.resolved, self.memory.scheduled_tokens(), config))
         self.noise = noise or Noise()
         self.acceptance = acceptance
         self.steps = 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
 Ints = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from rooftune.simulator.engine.blocks import BlockHash, BlockPool
 from rooftune.simulator.engine.shape import StepShape
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 
 
 @dataclass(frozen=True)

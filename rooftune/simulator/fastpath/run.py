@@ -14,7 +14,7 @@ from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath import state as layout
 from rooftune.simulator.fastpath.compilation import fast_path, is_cached, plain_path, wanted
 from rooftune.simulator.runs import ClientSettings, Floats, Ints, SimulatedRun
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
 Column = npt.NDArray[Any] | Sequence[float]

@@ -10,7 +10,7 @@ from typing import Any
 from rooftune.simulator.engine.scheduler import EngineRequest
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import WORDS, encode, piece_of
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 
 
 class BadRequest(Exception):

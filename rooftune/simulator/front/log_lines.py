@@ -84,17 +84,13 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
 
 def memory(core: EngineCore) -> None:
     """What vLLM prints about memory and the KV cache."""
-    from rooftune.models.costs import weight_bytes
     from rooftune.vllm_rules.defaults import GIB
-    from rooftune.vllm_rules.memory import OVERHEAD_BYTES
 
-    r, f = core.resolved, core.facts
-    weights = (weight_bytes(f, r.tensor_parallel) + OVERHEAD_BYTES) / GIB
-    kv = core.kv_tokens * f.kv_bytes_per_token(r.kv_bytes_per_value) / r.tensor_parallel / GIB
-    info(f"Model loading took {weights:.2f} GiB memory and 0.010000 seconds")
-    info(f"Available KV cache memory: {kv:.2f} GiB")
-    info(f"GPU KV cache size: {core.kv_tokens:,} tokens")
-    info(f"Maximum concurrency for {r.max_model_len:,} tokens per request: {core.kv_tokens / r.max_model_len:.2f}x")
+    held, length = core.memory, core.resolved.max_model_len
+    info(f"Model loading took {held.weights_bytes / GIB:.2f} GiB memory and 0.010000 seconds")
+    info(f"Available KV cache memory: {held.kv_cache_bytes / GIB:.2f} GiB")
+    info(f"GPU KV cache size: {held.kv_cache_tokens:,} tokens")
+    info(f"Maximum concurrency for {length:,} tokens per request: {held.max_concurrency:.2f}x")
     info("init engine (profile, create kv cache, warmup model) took 0.01 seconds")
 
 

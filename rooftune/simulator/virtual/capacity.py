@@ -202,6 +202,7 @@ def capacity(
     """
     if not len(drawn.plan):
         raise InputError("the workload's sample holds no requests; raise its rate or its duration.")
+    engine = engine.for_requests(drawn.plan)
     whole = Response(engine, drawn, speed)
     plan = whole.drawn.plan
     top = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)

@@ -23,7 +23,7 @@ from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.virtual.capacity import PredictedCapacity, Sample, capacity, sample
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of, start_of
 from rooftune.vllm_rules.config import FlagValue
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.spec import Workload
 
 Flags = Mapping[str, FlagValue]

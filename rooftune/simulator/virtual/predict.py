@@ -28,6 +28,7 @@ from rooftune.simulator.virtual.server_path import server_path
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.vllm_rules.resolve import Resolved
 from rooftune.vllm_rules.start.context import FittedContext
 from rooftune.vllm_rules.start.startup import Startup, startup
@@ -55,6 +56,17 @@ class EmulatedEngine:
     """Flags that may change a real engine and do not change this one."""
     context: FittedContext | None = None
     """The context that rooftune set because the model's own does not fit."""
+
+    def for_requests(self, plan: RequestPlan) -> EmulatedEngine:
+        """The engine with a KV cache of as many tokens as these requests find room for.
+
+        Where windows give blocks back, that depends on how long the requests are; otherwise nothing changes.
+        """
+        if not self.memory.pool.has_windows or not len(plan):
+            return self
+        answers = plan.output_tokens.astype(np.float64)
+        tokens = self.memory.scheduled_tokens(plan.prompt_tokens + answers / 2, answers)
+        return replace(self, limits=replace(self.limits, kv_blocks=tokens // BLOCK_TOKENS - 1))
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ def engine_of(
     """
     start = start_of(gpu, model, engine_version, flags, longest_request)
     started = start.started()
-    bounds = limits(started.resolved, started.memory.kv_cache_tokens, started.config)
+    bounds = limits(started.resolved, started.memory.scheduled_tokens(), started.config)
     return EmulatedEngine(
         started.resolved,
         started.memory,
@@ -173,6 +185,7 @@ def predict(
     """
     plan = draw(workload, seed=seed) if plan is None else plan
     engine = engine_of(gpu, model, engine_version, flags or {}, acceptance, calibration, plan.longest_request)
+    engine = engine.for_requests(plan)
     refused = too_long(plan, engine.limits.max_model_len)
     kept = select(plan, ~refused)
     client = client_of(workload, plan, server_path(engine.step_time.k))

@@ -16,7 +16,7 @@ from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler
 from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath.run import acceptances, accepted_at
 from rooftune.simulator.runs import ClientSettings, Floats, Ints
-from rooftune.vllm_rules.memory import BLOCK_TOKENS
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
 

@@ -14,7 +14,8 @@ from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.vllm_rules.memory import BLOCK_TOKENS, memory_budget, request_bytes
+from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
+from rooftune.vllm_rules.memory import memory_budget, request_bytes
 from rooftune.vllm_rules.refusals import Rule, StartRefused
 from rooftune.vllm_rules.resolve import Resolved, resolve
 from rooftune.vllm_rules.start.context import FittedContext, needed_context

@@ -166,6 +166,9 @@ def _backend(s: Situation) -> Iterator[WayOut]:
     if s.config.kv_cache_dtype is not None:
         yield _set(kv_cache_dtype="auto")
         yield _set(kv_cache_dtype="auto", attention_backend=None)
+    elif s.facts.kv_cache_dtype is not None:
+        yield _set(kv_cache_dtype="bfloat16")
+        yield _set(kv_cache_dtype="float16")
     yield from _versions(s)
 
 
