@@ -9,10 +9,11 @@ from rooftune.errors import InputError, nearest
 from rooftune.knobs.configuration import Dropped
 from rooftune.knobs.context import SpaceContext, Values
 from rooftune.knobs.entry import Knob, knobs
-from rooftune.knobs.setting import Setting, effective_change
+from rooftune.knobs.setting import Setting, applied, effective_change
 from rooftune.knobs.values import RULES
 from rooftune.vllm_rules.flag_entries import registry
 from rooftune.vllm_rules.flags import check_flag, check_value, default
+from rooftune.vllm_rules.kernels import TIMED
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ def _impossible(knob: Knob, setting: Setting, context: SpaceContext) -> str:
         if context.engine_flags is not None and name not in context.engine_flags:
             return f"the installed engine does not list --{name.replace('_', '-')}"
     if context.engine == "simulated":
-        left_out = context.unmodelled_by(setting.change)
+        left_out = _not_simulated(setting, context)
         if left_out:
-            return f"the simulated engine does not model it: {left_out[0]}"
+            return f"the simulated engine does not model it: {left_out}"
     for need in knob.needs:
         if need.values and str(setting.value) not in need.values:
             continue
@@ -127,3 +128,11 @@ def _impossible(knob: Knob, setting: Setting, context: SpaceContext) -> str:
         if capability is not None and not capability.available:
             return capability.reason
     return ""
+
+
+def _not_simulated(setting: Setting, context: SpaceContext) -> str:
+    """What of a setting the simulated engine leaves out; empty where it shows everything."""
+    facts = context.facts_of(applied(context.baseline, setting.change))
+    if facts is not None and facts.quantization not in TIMED:
+        return f"no step time is known for {facts.quantization} weights"
+    return next(iter(context.unmodelled_by(setting.change)), "")

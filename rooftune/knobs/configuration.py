@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from rooftune.knobs.setting import Change, applied
 from rooftune.vllm_rules.config import EngineConfig
 
+KnobValue = str | int | float | bool
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -17,13 +19,22 @@ class Configuration:
     """Compared with the baseline; None removes a flag, ``model`` names another checkpoint."""
     labels: Mapping[str, str] = field(hash=False)
     """Knob -> knob and value in words, for every knob that is set; in the order of the knowledge base."""
-    family: str
-    """Weights, kernel, KV type and attention backend: members share most of a model's error."""
+    values: Mapping[str, KnobValue] = field(hash=False)
+    """Knob -> value, for every knob that any configuration of this context may set; where this one leaves a knob as it
+    is, the engine's own limit for numbers, else 'baseline'."""
+    families: tuple[str, ...]
+    """Such as ``weights=awq by marlin`` and ``kv=fp8``: configurations that share one share a part of the model's
+    error."""
     changes_outputs: bool = False
     gpus: int = 1
     """Accelerators of one server."""
     predictable: bool = True
     """False where the step-time model leaves a part of the change out, or does not know the weights."""
+
+    @property
+    def family(self) -> str:
+        """All families as one text: members differ in limits and switches only, and share most of a model's error."""
+        return ", ".join(self.families)
 
     @property
     def knobs(self) -> tuple[str, ...]:

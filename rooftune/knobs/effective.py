@@ -33,16 +33,22 @@ def effective_key(config: EngineConfig, resolved: Resolved | None, engine_versio
     return json.dumps([repr(plain), apart, _rest(config, RESOLVED, engine_version)], sort_keys=True, default=str)
 
 
-def family_of(config: EngineConfig, resolved: Resolved | None) -> str:
-    """Weights, kernel, activations, KV type, attention backend and number of GPUs, in words."""
-    parallel = f", {config.tensor_parallel_size} GPUs" if (config.tensor_parallel_size or 1) > 1 else ""
+def families_of(config: EngineConfig, resolved: Resolved | None) -> tuple[str, ...]:
+    """What decides the error of a step-time model, each as ``name=value``: weights and kernel, type of the activations,
+    KV type, attention backend, number of GPUs."""
     if resolved is None:
-        weights = f"{config.model} {config.quantization or ''}".strip()
-        backend = config.attention_backend or "default attention"
-        return f"{weights}, {config.dtype or 'auto'}, {config.kv_cache_dtype or 'auto'} KV, {backend}{parallel}"
-    weights = f"{resolved.quantization or '16-bit'} weights by {resolved.kernel}"
-    kv = kv_type(config, resolved)
-    return f"{weights}, {resolved.dtype}, {kv} KV, {resolved.attention_backend}{parallel}"
+        weights = " ".join(filter(None, (config.model, config.quantization)))
+        parts = [
+            weights,
+            config.dtype or "auto",
+            config.kv_cache_dtype or "auto",
+            config.attention_backend or "default",
+        ]
+    else:
+        weights = f"{resolved.quantization or '16-bit'} by {resolved.kernel}"
+        parts = [weights, resolved.dtype, kv_type(config, resolved), resolved.attention_backend]
+    names = ("weights", "activations", "kv", "attention", "gpus")
+    return tuple(f"{n}={p}" for n, p in zip(names, [*parts, config.tensor_parallel_size or 1], strict=True))
 
 
 def changes_outputs(

@@ -15,14 +15,16 @@ from itertools import product
 
 from rooftune.errors import InputError
 from rooftune.knobs.choices import Choice, choices
-from rooftune.knobs.configuration import Configuration, Dropped, Space
+from rooftune.knobs.configuration import Configuration, Dropped, KnobValue, Space
 from rooftune.knobs.context import SpaceContext
-from rooftune.knobs.effective import changes_outputs, effective_key, family_of
+from rooftune.knobs.effective import changes_outputs, effective_key, families_of
 from rooftune.knobs.entry import Knob, knobs
 from rooftune.knobs.setting import Change, Setting, applied, effective_change, of_flag
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.defaults import gpu_memory_utilization
 from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.exclusions import refuse_contradictions
+from rooftune.vllm_rules.kernels import TIMED
 from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.resolve import Resolved
 
@@ -48,12 +50,12 @@ def space(context: SpaceContext) -> Space:
         InputError: the user narrowed something that is neither a knob nor a flag, or named an invalid value.
     """
     if context.engine == "endpoint":
-        return Space(tuple(_Collector(context).configurations))
+        return Space(tuple(_Collector(context, ()).configurations))
     offered, dropped = choices(context)
     crossed, alone = _split(offered)
-    collector = _Collector(context)
+    collector = _Collector(context, offered)
     for named in context.named:
-        collector.add_change(named.change, {named.id: named.id})
+        collector.add_change(named.change, {named.id: Chosen(named.id, named.id)})
     for pick in sorted(_combinations(crossed, alone), key=lambda pick: len(pick.settings)):
         collector.add(pick)
     return Space(tuple(collector.configurations), (*dropped, *collector.dropped()))
@@ -62,15 +64,30 @@ def space(context: SpaceContext) -> Space:
 def neighbours(context: SpaceContext, around: Configuration) -> list[Configuration]:
     """What differs from a configuration in one knob: every value of every knob, and finer steps of the numbers."""
     offered, _ = choices(context)
-    collector = _Collector(context)
+    collector = _Collector(context, offered)
+    now = {name: Chosen(around.values.get(name, name), label) for name, label in around.labels.items()}
     for choice in offered:
-        if choice.may_stay and choice.knob.name in around.labels:
-            labels = {k: v for k, v in around.labels.items() if k != choice.knob.name}
-            collector.add_change(_without(around, choice.knob), labels)
+        if choice.may_stay and choice.knob.name in now:
+            others = {name: chosen for name, chosen in now.items() if name != choice.knob.name}
+            collector.add_change(_without(around, choice.knob), others)
         for setting in [*choice.settings, *_between(choice.knob, around, context)]:
             change = {**_without(around, choice.knob), **setting.change}
-            collector.add_change(change, {**around.labels, choice.knob.name: setting.words(choice.knob.name)})
+            collector.add_change(change, {**now, choice.knob.name: Chosen.of(choice.knob, setting)})
     return [c for c in collector.configurations[1:] if c.change != around.change]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A value of a knob in one configuration, and its words."""
+
+    value: KnobValue
+    label: str
+
+    @classmethod
+    def of(cls, knob: Knob, setting: Setting) -> Chosen:
+        """A setting of a knob; 'default' where it removes the flag."""
+        simple = setting.value if isinstance(setting.value, (str, int, float)) else setting.words(knob.name)
+        return cls("default" if setting.value is None else simple, setting.words(knob.name))
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,17 @@ def _pick(of: list[Choice], settings: tuple[Setting | None, ...]) -> _Pick:
     return _Pick(tuple((choice.knob, setting) for choice, setting in chosen if setting is not None))
 
 
+def _own_value(knob: Knob, context: SpaceContext) -> KnobValue:
+    """What a configuration has that leaves a knob as it is."""
+    limits = {
+        "max_num_seqs": context.limits.sequences,
+        "max_num_batched_tokens": context.limits.tokens,
+        "tensor_parallel_size": context.baseline.tensor_parallel_size or 1,
+        "gpu_memory_utilization": gpu_memory_utilization(context.baseline, context.version),
+    }
+    return limits.get(knob.name, "baseline")
+
+
 def _without(around: Configuration, knob: Knob) -> dict[str, FlagValue | None]:
     own = {*knob.flags, *(("model", "tokenizer") if knob.name == "weights" else ())}
     return {k: v for k, v in around.change.items() if k not in own}
@@ -141,8 +169,9 @@ def _between(knob: Knob, around: Configuration, context: SpaceContext) -> list[S
 class _Collector:
     """Keeps configurations that can start and that no other one equals; counts what it drops."""
 
-    def __init__(self, context: SpaceContext) -> None:
+    def __init__(self, context: SpaceContext, offered: Iterable[Choice]) -> None:
         self.context = context
+        self.own = {choice.knob.name: _own_value(choice.knob, context) for choice in offered}
         self.order = {k.name: i for i, k in enumerate(knobs())}
         self.seen: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -159,9 +188,9 @@ class _Collector:
         change: dict[str, FlagValue | None] = {}
         for _, setting in pick.settings:
             change.update(setting.change)
-        self.add_change(change, {knob.name: setting.words(knob.name) for knob, setting in pick.settings})
+        self.add_change(change, {knob.name: Chosen.of(knob, setting) for knob, setting in pick.settings})
 
-    def add_change(self, change: Change, labels: Mapping[str, str]) -> None:
+    def add_change(self, change: Change, chosen: Mapping[str, Chosen]) -> None:
         """One change of the baseline, if it can start and differs from all before it."""
         context = self.context
         config = applied(context.baseline, change)
@@ -179,7 +208,7 @@ class _Collector:
             self.equal += 1
             return
         self.seen.add(key)
-        self.configurations.append(self._configuration(config, change, labels, resolved))
+        self.configurations.append(self._configuration(config, change, chosen, resolved))
 
     def dropped(self) -> tuple[Dropped, ...]:
         """What was left out, the most frequent reason first."""
@@ -204,16 +233,23 @@ class _Collector:
         return start.resolved
 
     def _configuration(
-        self, config: EngineConfig, change: Change, labels: Mapping[str, str], resolved: Resolved | None
+        self, config: EngineConfig, change: Change, chosen: Mapping[str, Chosen], resolved: Resolved | None
     ) -> Configuration:
         context = self.context
         last = len(self.order)
+        inside = dict(sorted(chosen.items(), key=lambda pair: self.order.get(pair[0], last)))
         more = {str(u) for u in unmodelled(config, context.engine_version)} - self.unmodelled
+        changed = effective_change(context.baseline, change)
         return Configuration(
-            change=effective_change(context.baseline, change),
-            labels=dict(sorted(labels.items(), key=lambda pair: self.order.get(pair[0], last))),
-            family=family_of(config, resolved),
+            change=changed,
+            labels={name: c.label for name, c in inside.items()},
+            values={**self.own, **{name: c.value for name, c in inside.items()}, **self._numbers(changed)},
+            families=families_of(config, resolved),
             changes_outputs=changes_outputs(config, resolved, context.baseline, self.before),
             gpus=config.tensor_parallel_size or 1,
-            predictable=resolved is not None and not more,
+            predictable=resolved is not None and resolved.quantization in TIMED and not more,
         )
+
+    def _numbers(self, change: Change) -> dict[str, KnobValue]:
+        """Values of knobs that have the name of their flag; a change that the user named says them nowhere else."""
+        return {name: value for name, value in change.items() if name in self.own and isinstance(value, (int, float))}

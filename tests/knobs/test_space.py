@@ -129,6 +129,18 @@ def test_named_changes_are_added_as_they_are(l4: SpaceContext) -> None:
     found = configurations(replace(l4, named=(own,)))
     assert found[1].change == own.change
     assert found[1].name == "odd"
+    assert found[1].values["max_num_seqs"] == 37
+
+
+def test_values_are_coordinates_of_every_configuration(l4: SpaceContext) -> None:
+    found = configurations(l4)
+    assert found[0].values["max_num_seqs"] == 256
+    assert found[0].values["weights"] == "baseline"
+    assert len({tuple(c.values) for c in found}) == 1, "every configuration has the same knobs in the same order"
+    assert len({tuple(c.values.values()) for c in found}) == len(found)
+    best = next(c for c in found if c.change == {"quantization": "fp8", "max_num_seqs": 64})
+    assert (best.values["weights"], best.values["max_num_seqs"]) == ("fp8", 64)
+    assert "weights=fp8 by fp8" in best.families
 
 
 def test_what_was_dropped_is_said_with_its_reason(t4: SpaceContext) -> None:
