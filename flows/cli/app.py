@@ -60,6 +60,7 @@ PANELS = {
         "capacity": "capacity",
         "load": "load",
         "workloads": "workloads",
+        "explain": "explain",
     },
     "Predict and simulate (no GPU needed)": {
         "predict": "predict",

@@ -45,7 +45,7 @@ def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
                 continue
             reason = _impossible(knob, setting, context)
             if reason:
-                dropped.append(Dropped(setting.words(knob.name), reason))
+                dropped.append(Dropped(setting.words(knob.name), reason, knob=knob.name))
             else:
                 kept.append(setting)
         stays = asked is None or any(not _changes(s, context) for s in settings)

@@ -58,6 +58,8 @@ class Dropped:
     what: str
     reason: str
     count: int = 1
+    knob: str = ""
+    """The knob whose value it is; empty for combinations."""
 
 
 @dataclass(frozen=True)

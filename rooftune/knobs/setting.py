@@ -25,6 +25,7 @@ class Setting:
     def words(self, knob: str) -> str:
         """The label, or the knob and its value."""
         plain = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+        plain = f"{self.value:.12g}" if isinstance(self.value, float) else plain
         return self.label or f"{knob} {'default' if self.value is None else plain}"
 
 

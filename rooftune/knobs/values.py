@@ -7,9 +7,10 @@ from collections.abc import Callable
 from rooftune.hardware.host import fast_dtype
 from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.setting import Setting, of_flag
-from rooftune.vllm_rules.attention import priorities
+from rooftune.vllm_rules.attention import AttentionShape, priorities, refusal
 from rooftune.vllm_rules.defaults import GIB, gpu_memory_utilization
 from rooftune.vllm_rules.kernels import CUTLASS_FP8_ANYWHERE, KINDS, may_force_old_awq
+from rooftune.vllm_rules.reserved import CONTEXT_BYTES, LARGE_CONTEXT_BYTES
 from rooftune.vllm_rules.start.context import needed_context
 from rooftune.vllm_rules.versions import Releases
 
@@ -18,7 +19,9 @@ Rule = Callable[[SpaceContext], list[Setting]]
 SMALLEST_BATCH, LARGEST_BATCH = 8, 1024
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 LONG_PROMPT = 512
-"""Mean prompt tokens from which budgets below 512 are worth a look."""
+"""Prompt tokens from which small budgets (by the mean) and a threshold for long prompts (by the longest) may help."""
+KV_TYPES = {"auto": "", "fp8": "FP8 KV cache", "int8_per_token_head": "INT8 KV cache"}
+"""Types of the KV cache and their words; the first is that of the activations."""
 MARGIN_BYTES, MARGIN_SHARE = 0.6 * GIB, 0.02
 """What is left free beside the CUDA context when memory is filled up: allocations outside of the engine's account."""
 INTERVAL_WITHOUT_DATA_PARALLEL = Releases(since="0.33")
@@ -85,8 +88,7 @@ def _checkpoints(c: SpaceContext) -> list[Setting]:
 
 def kv_cache_dtype(c: SpaceContext) -> list[Setting]:
     """One byte per value in FP8 or INT8; the attention backends decide which can be read."""
-    labels = {"fp8": "FP8 KV cache", "int8_per_token_head": "INT8 KV cache"}
-    found = [Setting(kind, {"kv_cache_dtype": kind}, words) for kind, words in labels.items()]
+    found = [Setting(kind, {"kv_cache_dtype": kind}, words) for kind, words in KV_TYPES.items() if words]
     if c.baseline.kv_cache_dtype not in (None, "auto"):
         found.append(Setting("auto", {"kv_cache_dtype": None}, "16-bit KV cache"))
     return found
@@ -129,24 +131,32 @@ def attention_backend(c: SpaceContext) -> list[Setting]:
     """The backends that vLLM itself would try, without the portable last resort."""
     if c.gpu.kind == "cpu" or c.gpu.compute_capability is None:
         return []
-    names = [n for n in priorities(c.gpu.compute_capability, c.version) if n != "FLEX_ATTENTION"]
-    return of_flag("attention_backend", *names)
+    cc, shape = c.gpu.compute_capability, AttentionShape.of(c.facts)
+    return of_flag(
+        "attention_backend",
+        *(
+            name
+            for name in priorities(cc, c.version)
+            if name != "FLEX_ATTENTION" and any(refusal(name, cc, c.version, kind, shape) is None for kind in KV_TYPES)
+        ),
+    )
 
 
 def long_prefill_token_threshold(c: SpaceContext) -> list[Setting]:
-    """A half and a quarter of the budget, where prompts are longer than that."""
-    budget, longest = c.limits.tokens, c.demand.longest_prompt
-    found = [n for n in (_power_from(budget) // 2, _power_from(budget) // 4) if 128 <= n < longest]
-    return of_flag("long_prefill_token_threshold", *found)
+    """A quarter and a half of the longest prompt, rounded up to powers of two, where prompts are long."""
+    longest = c.demand.longest_prompt
+    if longest < LONG_PROMPT:
+        return []
+    return of_flag("long_prefill_token_threshold", _power_from(longest) // 4, _power_from(longest) // 2)
 
 
 def memory_utilization(c: SpaceContext) -> list[Setting]:
     """All memory beside the CUDA context but a margin."""
     if c.gpu.kind == "cpu" or c.baseline.kv_cache_memory_bytes is not None:
         return []
-    memory = c.start.memory if c.start else None
-    taken = memory.context_bytes + memory.communication_bytes if memory else 0.5 * GIB
-    total = c.gpu.memory_bytes
+    total, memory = c.gpu.memory_bytes, c.start.memory if c.start else None
+    context = LARGE_CONTEXT_BYTES if total >= 70 * GIB else CONTEXT_BYTES
+    taken = context + (memory.communication_bytes if memory else 0)
     free = total - taken - max(MARGIN_BYTES, MARGIN_SHARE * total)
     most = int(100 * free / total) / 100
     if most <= gpu_memory_utilization(c.baseline, c.version):
