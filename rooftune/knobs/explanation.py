@@ -27,6 +27,19 @@ STATUS = {
     "filled later": "known, but not searched yet",
 }
 
+INTRODUCTION = (
+    "# The configuration space",
+    "",
+    "Made from `rooftune/knobs/data/knobs.yaml` by `python -m rooftune.knobs.explanation`; edit the data, not this "
+    "page. `rooftune explain KNOB` prints one section, and with `--gpu` the values that are tried there.",
+    "",
+    "A configuration leaves each knob as the baseline has it, or sets one of the values that a rule proposes for the "
+    "GPU, model, engine version and workload at hand. The knobs of the first group below are combined with each other. "
+    "Every other value is tried on each combination of weights, KV type and kernels, and around the best "
+    "configuration found so far. Left out is what vLLM would refuse, and what the engine would run in the same way as "
+    "another configuration.",
+)
+
 
 class ValuesHere(BaseModel):
     """What the search would try for one knob on some hardware."""
@@ -102,16 +115,7 @@ HEADS = ["Knob", "Relieves", "Changes outputs", "State"]
 def page() -> str:
     """The content of docs/knobs.md."""
     lines = [
-        "# The configuration space",
-        "",
-        "Made from `rooftune/knobs/data/knobs.yaml` by `python -m rooftune.knobs.explanation`; edit the data, not this "
-        "page. `rooftune explain KNOB` prints one section, and with `--gpu` the values that are tried there.",
-        "",
-        "A configuration leaves each knob as the baseline has it or sets one of the values that a rule proposes for the "
-        "GPU, model, engine version and workload at hand. Knobs of the first group below are combined with each other. "
-        "Every other value is tried on each combination of weights, KV type and kernels, and around the best "
-        "configuration found so far. What vLLM would refuse, and what the engine would run in the same way as another "
-        "configuration, is left out.",
+        *INTRODUCTION,
         "",
         "## Overview",
         "",
