@@ -25,6 +25,8 @@ from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
 Values = tuple[FlagValue | None, ...]
+SIZED_AS = {"int8_per_channel_weight_only": "int8"}
+"""Methods of quantisation while loading whose weights have the size of another kind."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ class SpaceContext:
         """Facts of the weights that a configuration serves; None where rooftune cannot size them."""
         key = f"{config.model} {config.quantization}"
         if key not in self._facts:
+            asked = SIZED_AS.get(config.quantization or "", config.quantization)
             try:
-                self._facts[key] = model_facts(config.model, quantization=config.quantization)
+                self._facts[key] = model_facts(config.model, quantization=asked)
             except InputError:
                 self._facts[key] = None
         return self._facts[key]
@@ -150,4 +153,6 @@ class SpaceContext:
         facts = self.facts_of(config)
         if facts is None:
             return None
+        if config.quantization in SIZED_AS:  # the rules know how these weights are stored and not their kernel
+            config = applied(config, {"quantization": None})
         return startup(self.gpu, facts, config, self.engine_version, self.demand.longest_request)

@@ -11,6 +11,7 @@ from rooftune.vllm_rules.attention import AttentionShape, priorities, refusal
 from rooftune.vllm_rules.defaults import GIB, gpu_memory_utilization
 from rooftune.vllm_rules.kernels import CUTLASS_FP8_ANYWHERE, KINDS, may_force_old_awq
 from rooftune.vllm_rules.reserved import CONTEXT_BYTES, LARGE_CONTEXT_BYTES
+from rooftune.vllm_rules.resolve import NEEDS_BFLOAT16
 from rooftune.vllm_rules.start.context import needed_context
 from rooftune.vllm_rules.versions import Releases
 
@@ -40,9 +41,11 @@ def dtype(c: SpaceContext) -> list[Setting]:
         return of_flag("dtype", fast)
     if asked in ("float32", "float"):
         return [Setting("auto", {"dtype": None}, "16-bit activations")]
-    if asked == "bfloat16" and cc is not None and cc < (8, 0):
-        return of_flag("dtype", "half")
-    return []
+    if cc is None or cc >= (8, 0):
+        return []
+    if c.facts is not None and c.facts.architecture in NEEDS_BFLOAT16:
+        return of_flag("dtype", "float32")
+    return of_flag("dtype", "half") if asked == "bfloat16" else []
 
 
 def weights(c: SpaceContext) -> list[Setting]:

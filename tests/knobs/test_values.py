@@ -80,6 +80,14 @@ def test_a_cpu_with_fast_bfloat16_keeps_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert values.dtype(c) == []
 
 
+def test_a_gpu_without_bfloat16_gets_the_type_that_the_model_takes() -> None:
+    asked = context("T4", flags={"dtype": "bfloat16"})
+    assert [s.value for s in values.dtype(asked)] == ["half"]
+    gemma = context("T4", "google/gemma-2-2b-it", engine="vllm")
+    assert {x.change.get("dtype") for x in configurations(gemma)[1:]} == {"float32"}
+    assert values.dtype(context("A100-80", "google/gemma-2-2b-it")) == []
+
+
 @pytest.mark.parametrize(
     ("gpu", "version", "expected"),
     [
