@@ -24,7 +24,7 @@ from rooftune.vllm_rules.flag_entries import registry
 from rooftune.vllm_rules.refusals import StartRefused
 
 ALL = knobs()
-SOURCE = re.compile(r"^(https://|vllm/|vLLM |docs/|NVIDIA |measured |arithmetic|bench\.)")
+SOURCE = re.compile(r"^(https://|vllm/|vLLM |docs/|NVIDIA[ -]|measured |arithmetic|bench\.)")
 REQUIRED = {
     "dtype", "weights", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens", "long_prefill_token_threshold",
     "max_model_len", "gpu_memory_utilization", "graphs", "cuda_graph_sizes", "attention_backend", "async_scheduling",
