@@ -27,9 +27,13 @@ class CapacitySummary(BaseModel):
     model_config = ConfigDict(frozen=True)
     folder: str = Field(description="capacity.json, capacity.md, figures and steps")
     workload: str
+    per: str = Field(default="rate", description="what the capacity counts: rate or users")
     rate_per_s: float
     low_per_s: float | None = None
     high_per_s: float | None = None
+    users: int | None = None
+    low_users: int | None = None
+    high_users: int | None = None
     believed: bool
     sentence: str
 
@@ -55,14 +59,18 @@ async def capacity(
     await show(found, order.folder)
     sentence = headline(found)
     run_listener.log(sentence)
-    if found.rate_per_s is None:
+    if found.capacity is None:
         raise RooftuneError(sentence)
     return CapacitySummary(
         folder=run,
         workload=order.workload.name,
-        rate_per_s=found.rate_per_s,
+        per=found.per,
+        rate_per_s=found.rate_per_s or 0.0,
         low_per_s=found.low_per_s,
         high_per_s=found.high_per_s,
+        users=found.users,
+        low_users=found.low_users,
+        high_users=found.high_users,
         believed=found.believed,
         sentence=sentence,
     )

@@ -13,8 +13,9 @@ from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.listener import CapacityListener
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.result import CapacityResult
+from rooftune.capacity.units import amount, bare, per_of
 from rooftune.engines.target import Target
-from rooftune.formatting import number, percent, rate
+from rooftune.formatting import percent
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.retrying import retry_transient
@@ -30,8 +31,9 @@ class _Logged(CapacityListener):
         run_listener.log(sentence)
 
     def measured(self, record: StepRecord, found: CapacityEstimate | None, kept: bool) -> None:
-        step = f"{rate(record.rate_per_s, 'request', 3)}: {percent(record.attainment, 3)} within the SLO"
-        so_far = f"; capacity {number(found.rate_per_s)}" if found is not None else ""
+        per = per_of(record.workload)
+        step = f"{amount(record.load, per)}: {percent(record.attainment, 3)} within the SLO"
+        so_far = f"; capacity {bare(found.rate_per_s, per)}" if found is not None else ""
         run_listener.log(f"step {record.number} at {step}{so_far}{' (measured before)' if kept else ''}")
 
 

@@ -37,10 +37,12 @@ def capacity(
 
       rooftune capacity chat-medium     (simulated T4, about a minute)
       rooftune capacity chat-medium --url http://127.0.0.1:8000 --gpu L4 --model llama-3.1-8b
+      rooftune capacity chat-medium --per users --think-time 10     (how many users, instead of requests/s)
       rooftune capacity chat-low --engine vllm --model ./my-model --slo ttft_ms=500 --budget 10m
       rooftune capacity chat-medium --url http://127.0.0.1:8000 --save here     (run it again to continue)
 
-    The load is open, and its rate changes from step to step on the same server. Ctrl-C ends with what is known so far.
+    The load changes from step to step on the same server: the rate of an open loop, or with --per users the number of
+    users who wait for their answers. Ctrl-C ends with what is known so far.
     """
     order = asyncio.run(_order(workload, target, changes, measurement, save, artifacts))
     result = asyncio.run(_measure(order, as_json))
@@ -139,9 +141,21 @@ def _about(order: CapacityOrder) -> str:
 def flat(result: CapacityResult) -> dict[str, Any]:
     """The result for ``--json``: the answer first."""
     rest = result.model_dump(mode="json")
-    names = ("rate_per_s", "low_per_s", "high_per_s", "level", "half", "limited_by")
+    names = (
+        "per",
+        "rate_per_s",
+        "low_per_s",
+        "high_per_s",
+        "users",
+        "low_users",
+        "high_users",
+        "level",
+        "half",
+        "limited_by",
+    )
     first = {name: rest.pop(name) for name in names}
-    first |= {"asked_rate_per_s": result.asked_rate_per_s, "believed": result.believed}
+    first |= {"asked_rate_per_s": result.asked_rate_per_s, "asked_users": result.asked_users}
+    first |= {"believed": result.believed}
     return {**first, **rest}
 
 
@@ -159,7 +173,7 @@ def _judge(result: CapacityResult, folder: Path) -> None:
     from rooftune.capacity.sentences import headline
     from rooftune.errors import RooftuneError
 
-    if result.rate_per_s is None:
+    if result.capacity is None:
         raise RooftuneError(headline(result))
     if result.stopped:
         terminal.note(f"rooftune: stopped early; the same command with --save {folder} goes on.")

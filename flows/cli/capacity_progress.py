@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from flows.cli import terminal
 from flows.cli.progress import load_text
 from rooftune.capacity.listener import CapacityListener
-from rooftune.formatting import number, percent, rate
+from rooftune.capacity.units import UNITS, amount, bare, per_of
+from rooftune.formatting import number, percent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -69,7 +70,7 @@ class BarAndLines(Lines):
         self.bars.update(self.task, text=line[:60])
 
     def step(self, number: int, order: NextStep) -> None:
-        title = f"step {number}: {rate(order.rate_per_s, 'request', 3)}"
+        title = f"step {number}: {amount(order.load, per_of(order.workload))}"
         self.bars.reset(self.task, description=title, total=None, text="")
 
     def load(self, progress: Progress) -> None:
@@ -94,16 +95,29 @@ def capacity_display(time_scale: float, *, quiet: bool) -> Iterator[Silent]:
 
 
 def plan_text(plan: MeasurementPlan, time_scale: float) -> str:
-    """What will be done, in a sentence or two."""
-    if plan.predicted_per_s <= 0:
-        return "The reference breaks the SLO even without load, so the first steps look for a rate that works."
-    rates = ", ".join(number(r, 2) for r in plan.rates_per_s)
-    real_s = plan.load_s / time_scale
-    minutes = f"{number(real_s / 60, 2)} min" if real_s >= 90 else f"{number(real_s, 2)} s"
-    return (
-        f"The reference carries {rate(plan.predicted_per_s, 'request', 3)}. First rates: {rates} requests/s, about "
+    """What will be done, in a sentence or two; first that the budget does not allow it."""
+    if plan.predicted <= 0:
+        return "The reference breaks the SLO even without load, so the first steps look for a load that works."
+    loads = ", ".join(number(load, 2) for load in plan.loads)
+    minutes = duration(plan.load_s / time_scale)
+    said = (
+        f"The reference carries {amount(plan.predicted, plan.per)}. First steps: {loads} {UNITS[plan.per]}, about "
         f"{minutes} of load. Ctrl-C ends with what is known so far."
     )
+    if plan.fits:
+        return said
+    return (
+        f"The budget is too short for a narrow interval: an SLO for {percent(plan.share, 3)} of the requests takes "
+        f"{plan.requests:,} requests in each step, {minutes} of load, and {duration(plan.most_load_s / time_scale)} "
+        f"are allowed. Raise --budget, or promise a smaller share (--slo share=0.9). {said}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A length of time: '45 s', '12 min', '3.5 h'."""
+    if seconds < 90:
+        return f"{number(seconds, 2)} s"
+    return f"{number(seconds / 60, 2)} min" if seconds < 5400 else f"{number(seconds / 3600, 2)} h"
 
 
 def step_text(record: StepRecord, found: CapacityEstimate | None, kept: bool) -> str:
@@ -114,12 +128,12 @@ def step_text(record: StepRecord, found: CapacityEstimate | None, kept: bool) ->
         parts.append(f"{record.errors:,} failed or refused")
     if record.queue_grew:
         parts.append("the queue grew")
-    known = ""
+    known, per = "", per_of(record.workload)
     if found is not None and found.rate_per_s > 0:
-        low, high = number(found.low_per_s), number(found.high_per_s)
-        known = f" -> capacity {number(found.rate_per_s)} ({low} to {high})"
+        low, high = bare(found.low_per_s, per), bare(found.high_per_s, per)
+        known = f" -> capacity {bare(found.rate_per_s, per)} ({low} to {high})"
     again = " (measured before)" if kept else ""
-    return f"step {record.number}: {rate(record.rate_per_s, 'request', 3)}: {', '.join(parts)}{known}{again}"
+    return f"step {record.number}: {amount(record.load, per)}: {', '.join(parts)}{known}{again}"
 
 
 _SHOWN = (("TTFT", "p99_ttft_ms"), ("TPOT", "p99_tpot_ms"))

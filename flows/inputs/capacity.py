@@ -65,12 +65,10 @@ async def capacity_order(
     from rooftune.capacity.measure_target import Settings, check_measurable
     from rooftune.capacity.step_load import ClientSettings
 
-    if asked.per != "rate":
-        known = "users are not supported yet" if asked.per == "users" else f"{asked.per!r} is unknown"
-        raise InputError(f"--per takes rate; {known}.")
     if asked.prompts not in (None, "tokens", "text"):
         raise InputError(f"--prompts is tokens or text, not {asked.prompts!r}.")
     workload = changed_workload(name, WorkloadOptions(None, None, changes.rate_per_s, changes.seed, changes.slo))
+    workload = counted(workload, changes, asked)
     half, budget_s = share(asked.precision), seconds(asked.budget) if asked.budget else None
     check_measurable(workload)
     if target.url is not None and target.engine == "simulated":
@@ -82,6 +80,28 @@ async def capacity_order(
     client = ClientSettings(asked.client_processes, asked.prompts, asked.vocab_size, asked.request_timeout_s)
     settings = Settings(half, budget_s, seed, client, asked.ready_timeout_s)
     return CapacityOrder(workload, resolved, settings, folder or _new_folder(artifacts, workload.name))
+
+
+def counted(workload: Workload, changes: RateOptions, asked: CapacityOptions) -> Workload:
+    """The workload whose capacity is measured: as it is, or its requests in a closed loop of users.
+
+    Raises:
+        InputError: options that exclude each other, or arrivals without a rate and users.
+    """
+    from rooftune.capacity.closed_loop import closed_loop
+    from rooftune.capacity.units import UNITS, per_of
+
+    if asked.per is not None and asked.per not in UNITS:
+        raise InputError(f"--per takes rate or users, not {asked.per!r}.")
+    of_users = asked.users is not None or asked.think_time_s is not None
+    if asked.per == "rate" and (of_users or per_of(workload) == "users"):
+        which = "--users and --think-time need" if of_users else f"the closed loop of {workload.name} needs"
+        raise InputError(f"{which} --per users.")
+    if not (asked.per == "users" or of_users or per_of(workload) == "users"):
+        return workload
+    if changes.rate_per_s is not None:
+        raise InputError("users set their own rate; leave out --rate, or ask with --per rate.")
+    return closed_loop(workload, asked.users, asked.think_time_s)
 
 
 def _new_folder(artifacts: str, workload: str) -> Path:

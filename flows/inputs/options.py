@@ -96,8 +96,15 @@ Precision = Annotated[
     str, Option("--precision", help="Half width of the interval at which the measurement ends, such as 5%.")
 ]
 Per = Annotated[
-    str,
-    Option("--per", help="What the capacity counts: rate (requests/s). Users in a closed loop are not supported yet."),
+    str | None,
+    Option("--per", help="What the capacity counts: rate (requests/s), or users. Default: users for closed loops."),
+]
+Users = Annotated[
+    int | None, Option("--users", min=1, help="Users to find servers for, in a closed loop; implies --per users.")
+]
+ThinkTime = Annotated[
+    float | None,
+    Option("--think-time", min=0, help="Mean pause of a user after an answer, in seconds. Default: the workload's."),
 ]
 Save = Annotated[
     str | None,

@@ -54,7 +54,9 @@ class CapacityOptions:
 
     precision: options.Precision = "5%"
     budget: options.CapacityBudget = None
-    per: options.Per = "rate"
+    per: options.Per = None
+    users: options.Users = None
+    think_time_s: options.ThinkTime = None
     time_scale: options.TimeScale = None
     client_processes: options.ClientProcesses = None
     ready_timeout_s: options.ReadyTimeout = None

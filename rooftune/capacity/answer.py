@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from rooftune.capacity.bracket import errors_bracket, slo_bracket
-from rooftune.capacity.curve import PredictedResponse
+from rooftune.capacity.curve import predicted_response
 from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference import FASTEST, SLOWEST
 from rooftune.capacity.reference_server import ReferenceServer
 from rooftune.capacity.replicas import replicas_for, usd_per_million
-from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests
+from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests, Replicas
+from rooftune.capacity.units import UNITS, load_of, per_of, whole_users
 from rooftune.evidence.audit.ladder import LadderContext, LadderStep, audit_ladder
 from rooftune.simulator.virtual.predict import EmulatedEngine
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Burst, Workload
+
+CLEARLY_MET = -0.1
+"""Logarithm of the SLO ratio of a step in which no limit is near, although users fill the server."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,12 @@ class Subject:
     server: ReferenceServer
     engine: EmulatedEngine
     predicted_per_s: float
+    """Of a closed loop: users."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The capacity as the result quotes it."""
+    """The capacity as the result quotes it: in requests/s, of a closed loop in users."""
 
     rate_per_s: float | None
     low_per_s: float | None = None
@@ -61,12 +66,12 @@ def interval_of(records: Sequence[StepRecord], outcome: Outcome) -> Interval:
     found, lone, bracket = outcome.found, outcome.lone, errors_bracket(records)
     if lone is not None and lone.breaks:
         return Interval(0.0)
-    if bracket.broken_per_s is not None and (found is None or found.high_per_s > bracket.broken_per_s):
-        low = bracket.carried_per_s or 0.0
-        return Interval(low, low, bracket.broken_per_s)
+    if bracket.broken_at is not None and (found is None or found.high_per_s > bracket.broken_at):
+        low = bracket.carried or 0.0
+        return Interval(low, low, bracket.broken_at)
     if (found is None or found.rate_per_s <= 0) and lone is not None and records:
         between = slo_bracket(records, lone)
-        return Interval(between.carried_per_s, between.carried_per_s, between.broken_per_s)
+        return Interval(between.carried, between.carried, between.broken_at)
     if found is None or found.rate_per_s <= 0:
         return Interval(None)
     return Interval(found.rate_per_s, found.low_per_s, found.high_per_s, LEVEL, found.half)
@@ -76,18 +81,16 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
     """The answer, with the reference's response at the speed that was measured."""
     found, workload = outcome.found, subject.workload
     quoted = interval_of(records, outcome)
+    if per_of(workload) == "users":
+        quoted = _whole(quoted)
     price = subject.server.price
     hourly = price.usd_per_hour if price else None
     each = requests_per_arrival(workload)
     answer = mean_output_tokens(records)
     tokens = answer * each if answer is not None else None
-    replicas, curve = None, []
-    if found is not None and quoted.rate_per_s and quoted.low_per_s:
-        response = PredictedResponse(subject.engine, workload, found.speed)
-        curve = response.curve(quoted.rate_per_s)
-        asked = float(getattr(workload.arrivals, "rate_per_s", 0.0))
-        replicas = replicas_for(asked, quoted.rate_per_s, quoted.low_per_s, response, hourly, tokens)
-    cost = usd_per_million(hourly, quoted.rate_per_s * tokens) if hourly and tokens and quoted.rate_per_s else None
+    predicted = _predicted(subject, quoted, found.speed if found else None, hourly, tokens)
+    sent_per_s = predicted.sent_per_s
+    cost = usd_per_million(hourly, sent_per_s * tokens) if hourly and tokens and sent_per_s else None
     result = CapacityResult(
         workload=workload,
         url=subject.url,
@@ -95,19 +98,16 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         simulated=subject.simulated,
         time_scale=subject.time_scale,
         reference=subject.server,
-        predicted_per_s=None if subject.server.stand_in else subject.predicted_per_s,
-        rate_per_s=quoted.rate_per_s,
-        low_per_s=quoted.low_per_s,
-        high_per_s=quoted.high_per_s,
+        predicted_per_s=None,
+        rate_per_s=None,
         level=quoted.level,
-        half=quoted.half,
         precise=outcome.precise,
         ended=outcome.ended,
         stopped=outcome.stopped,
         limited_by=limited_by(records, quoted, outcome.lone),
         speed=found.speed if found else None,
         lone=outcome.lone,
-        replicas=replicas,
+        replicas=predicted.replicas,
         usd_per_hour=hourly,
         price_source=f"{price.offer}, {price.date}" if price else "",
         requests_per_arrival=each,
@@ -117,9 +117,64 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         real_s=sum(r.real_s for r in records),
         steps=list(records),
         curve=measured_curve(records),
-        predicted_curve=curve,
+        predicted_curve=predicted.curve,
     )
-    return result.model_copy(update={"checks": audit_ladder(ladder_of(records), _context(workload, quoted))})
+    checks = audit_ladder(ladder_of(records), _context(workload, quoted))
+    return result.model_copy(update={**_figures(subject, quoted, sent_per_s), "checks": checks})
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """What the reference adds at the speed that was measured."""
+
+    sent_per_s: float | None
+    """Requests/s at the capacity."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    replicas: Replicas | None = None
+
+
+def _predicted(
+    subject: Subject, quoted: Interval, speed: float | None, usd_per_hour: float | None, tokens: float | None
+) -> _Predicted:
+    capacity, low, per = quoted.rate_per_s, quoted.low_per_s, per_of(subject.workload)
+    if speed is None or not capacity or low is None or (per == "rate" and not low):
+        return _Predicted(capacity if per == "rate" else None)
+    response = predicted_response(subject.engine, subject.workload, speed)
+    asked = load_of(subject.workload)
+    replicas = None
+    if per == "rate" or asked > 1:  # one user needs one server
+        replicas = replicas_for(asked, per, capacity, max(low, 1.0) if per == "users" else low, response,
+                                usd_per_hour, tokens)  # fmt: skip
+    sent = response.at(capacity).rate_per_s if per == "users" else capacity
+    return _Predicted(sent, response.curve(capacity), replicas)
+
+
+def _figures(subject: Subject, quoted: Interval, sent_per_s: float | None) -> dict[str, float | str | None]:
+    """The capacity and its interval in the fields of their unit."""
+    predicted = None if subject.server.stand_in else subject.predicted_per_s
+    low, high = quoted.low_per_s, quoted.high_per_s
+    if per_of(subject.workload) == "rate":
+        return {"rate_per_s": quoted.rate_per_s, "low_per_s": low, "high_per_s": high, "half": quoted.half,
+                "predicted_per_s": predicted}  # fmt: skip
+    users = quoted.rate_per_s
+    half = (high - low) / (2 * users) if quoted.level and users and low is not None and high is not None else None
+    return {
+        "per": "users",
+        "rate_per_s": sent_per_s if users else users,
+        "users": None if users is None else round(users),
+        "low_users": None if low is None else round(low),
+        "high_users": None if high is None else round(high),
+        "half": half,
+        "predicted_per_s": None,
+        "predicted_users": None if predicted is None else whole_users(predicted),
+    }
+
+
+def _whole(quoted: Interval) -> Interval:
+    """The interval in whole users: all of them are served."""
+    ends = (quoted.rate_per_s, quoted.low_per_s, quoted.high_per_s)
+    capacity, low, high = (None if end is None else float(whole_users(end)) for end in ends)
+    return replace(quoted, rate_per_s=capacity, low_per_s=low, high_per_s=high)
 
 
 def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
@@ -128,7 +183,7 @@ def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
     return [
         LadderStep(
             number=r.number,
-            rate_per_s=r.rate_per_s,
+            rate_per_s=r.load,
             seed=r.workload.seed,
             started_at=r.started_at,
             idle=r.start.idle,
@@ -151,14 +206,16 @@ def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
 
 def _context(workload: Workload, quoted: Interval) -> LadderContext:
     limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
-    return LadderContext(workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST)
+    unit = UNITS[per_of(workload)]
+    return LadderContext(workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit)
 
 
 def measured_curve(records: Sequence[StepRecord]) -> list[CurvePoint]:
-    """The steps by rate."""
+    """The steps by load."""
     points = [
         CurvePoint(
             rate_per_s=r.rate_per_s,
+            users=r.users,
             attainment=r.attainment,
             requests=r.requests,
             latencies=r.latencies,
@@ -166,7 +223,7 @@ def measured_curve(records: Sequence[StepRecord]) -> list[CurvePoint]:
         )
         for r in records
     ]
-    return sorted(points, key=lambda p: p.rate_per_s)
+    return sorted(points, key=lambda p: p.load)
 
 
 def requests_per_arrival(workload: Workload) -> float:
@@ -174,7 +231,7 @@ def requests_per_arrival(workload: Workload) -> float:
     if isinstance(workload.arrivals, Burst):
         burst = workload.arrivals
         return 1 + burst.burst_size / burst.burst_every_s / burst.rate_per_s
-    if workload.conversations is None:
+    if workload.conversations is None or per_of(workload) == "users":
         return 1.0
     plan = draw(workload)
     return len(plan) / max(1, int((plan.turn == 0).sum()))
@@ -191,12 +248,15 @@ def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneReques
     """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge."""
     if lone is not None and lone.breaks:
         return lone.limit
-    if quoted.level is None and errors_bracket(records).broken_per_s is not None:
+    if quoted.level is None and errors_bracket(records).broken_at is not None:
         return "errors"
     known = [r for r in records if not r.errors_break]
     if not known:
         return ""
     nearest = min(known, key=lambda r: abs(_log_ratio(r)))
+    full = nearest.users is not None and quoted.level is not None and nearest.load >= (quoted.rate_per_s or 0.0)
+    if full and _log_ratio(nearest) < CLEARLY_MET:
+        return "queue"
     ratios = {name: ratio for name, ratio in nearest.by_limit.items() if ratio is not None}
     return max(ratios, key=lambda name: ratios[name]) if ratios else "queue"
 

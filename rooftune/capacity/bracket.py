@@ -1,4 +1,4 @@
-"""Rates between which the capacity must be, for servers whose behaviour the reference does not have.
+"""Loads (rates, or users) between which the capacity must be, where the reference does not behave like the server.
 
 Where errors alone break the SLO, the latencies of the other requests do not show the capacity. Where the reference
 breaks the SLO without load and the server does not, its speed does not show it either. The search then goes to a rate
@@ -28,55 +28,63 @@ OF_SERVED = 0.85
 class Bracket:
     """The highest rate within the SLO and the lowest at which it broke; None where there is none."""
 
-    carried_per_s: float | None
-    broken_per_s: float | None
+    carried: float | None
+    broken_at: float | None
     broken: int = 0
     """Steps that broke it."""
     served_per_s: float | None = None
     """What the server served in the overload of the lowest broken step."""
+    whole: bool = False
+    """The loads are whole numbers of users."""
 
     @property
     def narrow(self) -> bool:
         """Whether the two rates are close."""
-        if self.carried_per_s is None or self.broken_per_s is None:
+        if self.carried is None or self.broken_at is None:
             return False
-        return self.broken_per_s <= CLOSE * self.carried_per_s
+        return self.broken_at <= CLOSE * self.carried or (self.whole and self.broken_at - self.carried <= 1)
 
     @property
     def hopeless(self) -> bool:
         """Whether every rate that was tried broke the SLO."""
-        return self.carried_per_s is None and self.broken >= MOST_BROKEN
+        lowest = self.whole and self.broken_at is not None and self.broken_at <= 1
+        return self.carried is None and (lowest or self.broken >= MOST_BROKEN)
 
-    def allows(self, rate_per_s: float) -> bool:
-        """Whether the bracket leaves room for a step at this rate."""
-        return self.broken_per_s is None or rate_per_s <= BELOW * self.broken_per_s
+    def allows(self, load: float) -> bool:
+        """Whether the bracket leaves room for a step at this load."""
+        return self.broken_at is None or load <= BELOW * self.broken_at
 
     def middle(self) -> float:
         """The next rate to try."""
-        if self.broken_per_s is None:
-            return 1.5 * (self.carried_per_s or 1.0)
+        if self.broken_at is None:
+            return 1.5 * (self.carried or 1.0)
         served = OF_SERVED * (self.served_per_s or 0.0)
-        if (self.carried_per_s or 0.0) * CLOSE < served < self.broken_per_s / CLOSE:
+        if (self.carried or 0.0) * CLOSE < served < self.broken_at / CLOSE:
             return served
-        if self.carried_per_s is None:
-            return self.broken_per_s / 3
-        return math.sqrt(self.carried_per_s * self.broken_per_s)
+        if self.carried is None:
+            return self.broken_at / 3
+        return math.sqrt(self.carried * self.broken_at)
 
 
 def errors_bracket(records: Sequence[StepRecord]) -> Bracket:
-    """The rates between which errors begin to break the SLO."""
-    broken = [r.rate_per_s for r in records if r.errors_break]
+    """The loads between which errors begin to break the SLO."""
+    broken = [r.load for r in records if r.errors_break]
     lowest = min(broken, default=None)
-    carried = [r.rate_per_s for r in records if r.met and (lowest is None or r.rate_per_s < lowest)]
-    return Bracket(max(carried, default=None), lowest, len(broken))
+    carried = [r.load for r in records if r.met and (lowest is None or r.load < lowest)]
+    return Bracket(max(carried, default=None), lowest, len(broken), whole=_whole(records))
 
 
 def slo_bracket(records: Sequence[StepRecord], lone: LoneRequests) -> Bracket:
-    """The rates between which the SLO breaks for any reason; the server carries requests one at a time."""
-    broken = [r for r in records if not r.met]
-    lowest = min(broken, key=lambda r: r.rate_per_s, default=None)
-    top = math.inf if lowest is None else lowest.rate_per_s
-    carried = max([lone.rate_per_s, *(r.rate_per_s for r in records if r.met and r.rate_per_s < top)])
+    """The loads between which the SLO breaks for any reason; the server carries requests one at a time."""
+    broken, whole = [r for r in records if not r.met], _whole(records)
+    lowest = min(broken, key=lambda r: r.load, default=None)
+    top = math.inf if lowest is None else lowest.load
+    alone = 1.0 if whole else lone.rate_per_s
+    carried = max([alone, *(r.load for r in records if r.met and r.load < top)])
     if lowest is None:
-        return Bracket(carried, None)
-    return Bracket(min(carried, lowest.rate_per_s), lowest.rate_per_s, len(broken), lowest.served_per_s)
+        return Bracket(carried, None, whole=whole)
+    return Bracket(min(carried, lowest.load), lowest.load, len(broken), lowest.served_per_s, whole)
+
+
+def _whole(records: Sequence[StepRecord]) -> bool:
+    return any(r.users is not None for r in records)

@@ -1,29 +1,53 @@
-"""The reference's response at the speed that was measured: the SLO's share and latencies against rate."""
+"""The reference's response at the speed that was measured: the SLO's share and latencies against the load."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from rooftune.capacity.reference import LONG_RUN
 from rooftune.capacity.result import CurvePoint
+from rooftune.capacity.units import per_of
 from rooftune.metrics.quantiles import quantile
 from rooftune.simulator.fastpath.run import run_fast
-from rooftune.simulator.runs import ClientSettings
+from rooftune.simulator.runs import ClientSettings, Floats, SimulatedRun
 from rooftune.simulator.virtual.capacity import MANY_RUNS, SETTLING, Sample, at_speed, sample, slo_ratios
 from rooftune.simulator.virtual.predict import EmulatedEngine, select, too_long
 from rooftune.simulator.virtual.saturation import saturated_rate
+from rooftune.simulator.virtual.users import UsersSample, run_users, users_sample
 from rooftune.workloads.spec import Workload
 
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99}
 PLACES = (0.5, 0.7, 0.8, 0.88, 0.94, 0.97, 1.0, 1.03, 1.06, 1.12, 1.2, 1.35)
-"""Rates of the curve, relative to the capacity."""
+"""Loads of the curve, relative to the capacity."""
+
+
+class PredictedResponse(Protocol):
+    """What a simulated server shows at any load."""
+
+    def at(self, load: float) -> CurvePoint:
+        """What the requests of the sample would see at that load."""
+        ...
+
+    def curve(self, capacity: float) -> list[CurvePoint]:
+        """The response around the capacity."""
+        ...
+
+
+def predicted_response(engine: EmulatedEngine, workload: Workload, speed: float) -> PredictedResponse:
+    """The response of a server ``speed`` times as fast as the engine: to a rate, or to a number of users."""
+    if per_of(workload) == "users":
+        return UsersPrediction(engine, users_sample(workload, LONG_RUN), speed)
+    return RatePrediction(engine, workload, speed)
 
 
 @dataclass(frozen=True)
-class PredictedResponse:
+class RatePrediction:
     """A simulated server, ``speed`` times as fast as its engine, under one workload."""
 
     engine: EmulatedEngine
@@ -54,29 +78,61 @@ class PredictedResponse:
             acceptance=engine.acceptance,
             runs=MANY_RUNS,
         )
-        ratios = slo_ratios(run, self.workload.slo, self.speed)
-        judged = slice(int(SETTLING * len(run.due_s)), None)
-        worst = np.max(np.stack([r[judged] for r in ratios.values()]), axis=0)
+        judged = np.arange(len(run.due_s)) >= int(SETTLING * len(run.due_s))
         kept = 1 - float(refused.mean())
-        tokens = np.maximum(run.generated - 1, 1)
-        times = {
-            "ttft_ms": run.first_s - run.due_s,
-            "tpot_ms": np.where(run.generated > 1, (run.last_s - run.first_s) / tokens, np.nan),
-            "e2el_ms": run.last_s - run.due_s,
-        }
-        latencies = {
-            f"{word}_{name}": 1000 * quantile(known[judged][np.isfinite(known[judged])] / self.speed, q)
-            for name, known in times.items()
-            for word, q in QUANTILES.items()
-        }
-        return CurvePoint(
-            rate_per_s=rate_per_s,
-            attainment=kept * float((worst <= 1).mean()),
-            requests=len(worst),
-            latencies={k: v for k, v in latencies.items() if np.isfinite(v)},
-            queue_grew=rate_per_s > self.saturated_per_s,
-        )
+        ratios = slo_ratios(run, self.workload.slo, self.speed)
+        point = _point(run, ratios, judged, kept, self.speed)
+        grew = rate_per_s > self.saturated_per_s
+        return point.model_copy(update={"rate_per_s": rate_per_s, "queue_grew": grew})
 
-    def curve(self, capacity_per_s: float) -> list[CurvePoint]:
+    def curve(self, capacity: float) -> list[CurvePoint]:
         """The response around the capacity."""
-        return [self.at(place * capacity_per_s) for place in PLACES]
+        return [self.at(place * capacity) for place in PLACES]
+
+
+@dataclass(frozen=True)
+class UsersPrediction:
+    """The same for users of a closed loop."""
+
+    engine: EmulatedEngine
+    drawn: UsersSample
+    speed: float
+
+    def at(self, load: float) -> CurvePoint:
+        """What this many users would see; a fraction is rounded up."""
+        users = max(1, math.ceil(load - 1e-9))
+        seen = run_users(self.engine, self.drawn, users, self.speed)
+        point = _point(seen.run, seen.ratios, seen.judged, 1 - seen.refused, self.speed)
+        return point.model_copy(update={"rate_per_s": seen.rate_per_s, "users": users})
+
+    def curve(self, capacity: float) -> list[CurvePoint]:
+        """The response around the capacity."""
+        return [self.at(users) for users in sorted({max(1, round(place * capacity)) for place in PLACES})]
+
+
+def _point(
+    run: SimulatedRun, ratios: dict[str, Floats], judged: npt.NDArray[np.bool_], kept: float, speed: float
+) -> CurvePoint:
+    """Attainment and latencies of the judged requests of a run.
+
+    Args:
+        kept: share of the requests that the server does not refuse.
+    """
+    worst = np.max(np.stack([r[judged] for r in ratios.values()]), axis=0)
+    tokens = np.maximum(run.generated - 1, 1)
+    times = {
+        "ttft_ms": run.first_s - run.due_s,
+        "tpot_ms": np.where(run.generated > 1, (run.last_s - run.first_s) / tokens, np.nan),
+        "e2el_ms": run.last_s - run.due_s,
+    }
+    latencies = {
+        f"{word}_{name}": 1000 * quantile(known[judged][np.isfinite(known[judged])] / speed, q)
+        for name, known in times.items()
+        for word, q in QUANTILES.items()
+    }
+    return CurvePoint(
+        rate_per_s=0.0,
+        attainment=kept * float((worst <= 1).mean()),
+        requests=len(worst),
+        latencies={k: v for k, v in latencies.items() if np.isfinite(v)},
+    )

@@ -50,14 +50,14 @@ class SpeedEstimate:
 
 @dataclass(frozen=True)
 class CapacityEstimate:
-    """Capacity in requests/s, its 95 % interval, and what it came from."""
+    """Capacity in requests/s (of a closed loop: users), its 95 % interval, and what it came from."""
 
     rate_per_s: float
     low_per_s: float
     high_per_s: float
     speed: float
     half: float
-    """Half width of the interval, relative."""
+    """Half width of the interval of the speed, relative."""
 
 
 def offset(step: Step) -> float:
@@ -102,7 +102,5 @@ def from_speeds(
     """The same from the logarithms of the speeds that the steps gave, and their offsets from the edge."""
     found = estimate_speed(log_speeds, offsets, between)
     speed = math.exp(found.log_speed)
-    rate = reference.capacity(speed)
-    return CapacityEstimate(
-        rate, rate * math.exp(-found.half), rate * math.exp(found.half), speed, math.expm1(found.half)
-    )
+    ends = reference.ends(speed, found.half)
+    return CapacityEstimate(reference.capacity(speed), ends.low, ends.high, speed, math.expm1(found.half))

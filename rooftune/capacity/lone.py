@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rooftune.capacity.closed_loop import closed_loop
 from rooftune.capacity.measured_step import slo_ratios_of
 from rooftune.capacity.result import LoneRequests
 from rooftune.capacity.steps import Floats
 from rooftune.evidence.records.parquet_files import read_requests
 from rooftune.runfolder import TrialFolder
-from rooftune.workloads.spec import Closed, Workload
+from rooftune.workloads.spec import Workload
 
 REQUESTS = 20
 """Requests to send, about."""
@@ -35,9 +36,8 @@ def lone_workload(workload: Workload, answer_s: float, seed: int) -> Workload:
     Args:
         answer_s: expected length of an answer.
     """
-    return workload.model_copy(
+    return closed_loop(workload, users=1, think_s=0.0).model_copy(
         update={
-            "arrivals": Closed(process="closed", concurrency=1),
             "conversations": None,
             "warmup_s": 0.0,
             "duration_s": min(max(REQUESTS * answer_s, 10.0), LONGEST_S),

@@ -27,9 +27,9 @@ from rooftune.capacity.result import CapacityResult, LoneRequests
 from rooftune.capacity.search import Ended, NextStep, Precision, next_step
 from rooftune.capacity.step_load import ClientSettings, Died, Loadable, StepLoader
 from rooftune.capacity.steps import Step, judged_requests, lengthened, workload_at
+from rooftune.capacity.units import amount, per_of
 from rooftune.errors import EngineError, InputError, RooftuneError
 from rooftune.files import read_model, write_json
-from rooftune.formatting import number
 from rooftune.workloads.spec import Workload
 
 MEASUREMENT, CAPACITY = "measurement.json", "capacity.json"
@@ -88,14 +88,14 @@ async def measure_capacity(
     begun = _begun(folder, new, seed)
     heard = listener or CapacityListener()
     loader = StepLoader(server, folder, client or ClientSettings(), heard, died, stop or asyncio.Event())
-    plan = await asyncio.to_thread(measurement_plan, made)
+    plan = await asyncio.to_thread(measurement_plan, made, precision.most_load_s)
     heard.planned(plan)
     run = _Run(made, begun, precision, loader, lone)
     outcome = await run.to_the_end()
     if not run.steps and outcome.lone is None:
         raise Stopped("stopped before the first step ended; nothing is known yet, and nothing is left running.")
     subject = Subject(workload, server.url, server.model, server.simulated, server.time_scale, run.begun.reference,
-                      run.reference.engine, plan.predicted_per_s)  # fmt: skip
+                      run.reference.engine, plan.predicted)  # fmt: skip
     result = await asyncio.to_thread(result_of, subject, run.records, outcome)
     write_json(folder / CAPACITY, result.model_dump(mode="json"))
     return result
@@ -128,7 +128,7 @@ class _Run:
         lone: LoneRequests | None,
     ) -> None:
         self.reference, self.begun, self.precision, self.loader = reference, begun, precision, loader
-        self.lone = lone
+        self.lone, self.per = lone, per_of(begun.workload)
         self.steps: list[MeasuredStep] = []
         self.found: CapacityEstimate | None = None
 
@@ -241,21 +241,21 @@ class _Run:
     def _next(self) -> NextStep | Ended:
         """The next step: as the search has it, unless errors or a wrong reference leave no room for it."""
         bracket, usable = errors_bracket(self.records), self._usable()
-        if bracket.broken_per_s is None:
+        if bracket.broken_at is None:
             if self._refuted and self.lone is not None and not self.lone.breaks:
                 between = slo_bracket(self.records, self.lone)
                 return self._within(between, "the server keeps the SLO without load, and the reference does not")
             return self._affordable(self._searched(usable))
         if bracket.hopeless:
-            return Ended("the server fails or refuses requests at every rate that was tried", False)
+            return Ended("the server fails or refuses requests at every load that was tried", False)
         if usable:
             order = self._searched(usable)
-            if isinstance(order, Ended) or bracket.allows(order.rate_per_s):
+            if isinstance(order, Ended) or bracket.allows(order.load):
                 return self._affordable(order)
-        return self._within(bracket, f"errors break the SLO from {number(bracket.broken_per_s)} requests/s")
+        return self._within(bracket, f"errors break the SLO from {amount(bracket.broken_at, self.per)}")
 
     def _within(self, bracket: Bracket, reason: str) -> NextStep | Ended:
-        """A step at a rate between the ends of the bracket."""
+        """A step at a load between the ends of the bracket."""
         if bracket.narrow:
             return Ended(reason, False)
         if len(self.steps) >= self.precision.most_steps:
@@ -269,12 +269,12 @@ class _Run:
             return order
         return replace(order, workload=order.workload.model_copy(update={"seed": self._step_seed()}))
 
-    def _at(self, rate_per_s: float, reason: str) -> NextStep:
+    def _at(self, load: float, reason: str) -> NextStep:
         shape = self.reference.shape(self.found.speed if self.found is not None else 1.0)
-        enough = max(judged_requests(self.reference.workload.slo.share), round(LEAST_WINDOW_S * rate_per_s))
+        share = self.reference.workload.slo.share
+        enough = max(judged_requests(share), round(LEAST_WINDOW_S * shape.rate_per_s(load)))
         shape = lengthened(shape, min(shape.requests, enough))
-        workload = workload_at(self.reference.workload, rate_per_s, shape, self._step_seed())
-        return NextStep(workload, rate_per_s, reason)
+        return NextStep(workload_at(self.reference.workload, load, shape, self._step_seed()), reason)
 
     def _step_seed(self) -> int:
         return self.begun.seed * 1_000 + len(self.steps)

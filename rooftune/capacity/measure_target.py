@@ -19,6 +19,7 @@ from rooftune.capacity.search import Precision
 from rooftune.capacity.stand_in import Known, stand_in
 from rooftune.capacity.step_load import ORDER, ClientSettings, StepLoader, StepOrder
 from rooftune.capacity.steps import StepShape, workload_at
+from rooftune.capacity.units import per_of
 from rooftune.engines import launch
 from rooftune.engines.readiness import Say
 from rooftune.engines.server import ServerInfo
@@ -29,6 +30,7 @@ from rooftune.hardware import nvml
 from rooftune.hardware.named import accelerator
 from rooftune.runfolder import TrialFolder
 from rooftune.simulator.virtual.capacity import sample
+from rooftune.simulator.virtual.users import users_sample
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
 
@@ -58,10 +60,13 @@ def check_measurable(workload: Workload) -> None:
     """Refuse a workload that has no capacity, before anything is started.
 
     Raises:
-        InputError: it has no SLO, or no rate to vary.
+        InputError: it has no SLO, or neither a rate nor users to vary.
     """
     workload_at(workload, 1.0, StepShape(settle_s=1.0, requests=1, drain_s=1.0), 0)
-    sample(workload, 1)
+    if per_of(workload) == "users":
+        users_sample(workload, 1)
+    else:
+        sample(workload, 1)
 
 
 async def measure_target(

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.steps import Floats, Step, response_of
+from rooftune.capacity.units import users_of
 from rooftune.evidence.aggregate import census
 from rooftune.evidence.metrics import concurrency, overload
 from rooftune.evidence.metrics.request_metrics import request_metrics, scheduled_in
@@ -25,6 +26,8 @@ STEP = "step.json"
 """Written last, so a step with this file is complete."""
 SHOWN = tuple(f"{word}_{name}" for name in ("ttft_ms", "tpot_ms", "e2el_ms") for word in ("median", "p90", "p99"))
 """Latencies of a step that are kept."""
+CROWD = 0.1
+"""Share of the users of a closed loop who wait while a limit holds the others at one number."""
 
 
 class StepStart(BaseModel):
@@ -43,7 +46,8 @@ class StepRecord(BaseModel):
     number: int = Field(description="from 1")
     reason: str = Field(description="why this rate was chosen")
     workload: Workload = Field(description="as sent; drawing it again gives the same requests")
-    rate_per_s: float = Field(description="of the arrival process")
+    rate_per_s: float = Field(description="of the arrival process; of a closed loop, as sent")
+    users: int | None = Field(default=None, description="of a closed loop; None = an open loop")
     started_at: float = Field(description="seconds since the epoch")
     real_s: float = Field(description="real seconds from the start of the load to its end")
     load_s: float = Field(description="for how long the server was kept busy")
@@ -69,6 +73,11 @@ class StepRecord(BaseModel):
     planned_output_tokens: float | None = Field(default=None, description="mean planned for the same answers")
     send_lag_p99_ms: float = 0.0
     speed: float | None = Field(default=None, description="of the reference that shows the same for these requests")
+
+    @property
+    def load(self) -> float:
+        """Its users, or its rate in requests/s."""
+        return self.rate_per_s if self.users is None else float(self.users)
 
     @property
     def met(self) -> bool:
@@ -117,6 +126,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
         reason=reason,
         workload=workload,
         rate_per_s=_rate(workload, len(r)),
+        users=users_of(workload),
         started_at=load.started_at,
         real_s=load.drained_after_s / load.time_scale,
         load_s=load.drained_after_s,
@@ -127,7 +137,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
         quantiles={str(level): _finite(value) for level, value in response.quantiles.items()},
         by_limit={n: _finite(_quantile(v[judged], workload.slo.share)) for n, v in ratios.items()},
         queue_grew=state.overloaded,
-        batch_limit=ceiling.level if ceiling.held and state.overloaded else None,
+        batch_limit=ceiling.level if ceiling.held and (state.overloaded or _crowded(workload, ceiling)) else None,
         served_per_s=state.served_rate_per_s,
         latencies={name: metrics[name] for name in SHOWN if name in metrics},
         census=census(r, load),
@@ -155,6 +165,12 @@ def slo_ratios_of(r: Requests, slo: Slo) -> dict[str, Floats]:
         ratio = spans[name] * (1000 / limit)
         found[name] = np.where(done & np.isfinite(ratio), ratio, np.inf)
     return found
+
+
+def _crowded(workload: Workload, ceiling: concurrency.InFlightCeiling) -> bool:
+    """Whether more users of a closed loop wait for their first token than those whose prompts are being computed."""
+    users = users_of(workload)
+    return users is not None and ceiling.waiting >= max(2.0, CROWD * users)
 
 
 def _rate(workload: Workload, requests: int) -> float:

@@ -41,6 +41,14 @@ EXACT = 1e-3
 """Precision of the logarithm of the speed."""
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Capacities at both ends of an interval."""
+
+    low: float
+    high: float
+
+
 @dataclass
 class Reference:
     """A simulated server, scaled in speed. Holds capacities already computed, which depend on nothing else."""
@@ -66,6 +74,11 @@ class Reference:
             found = capacity(self.engine, self._drawn(), tolerance=0.004, speed=math.exp(GRID * place)).rate_per_s
             self._capacities[place] = found
         return found
+
+    def ends(self, speed: float, half: float) -> Ends:
+        """Capacities at both ends of an interval of ln(speed) with this half width."""
+        rate = self.capacity(speed)
+        return Ends(rate * math.exp(-half), rate * math.exp(half))
 
     def respond(self, workload: Workload, speed: float) -> StepResponse:
         """What a server of that speed would show for a step's workload."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.reference import Reference
+from rooftune.capacity.units import per_of
+from rooftune.capacity.users import UsersReference
 from rooftune.engines.target import CalibrationFile, Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Price
@@ -60,8 +62,9 @@ class ReferenceServer(BaseModel):
         )  # fmt: skip
 
     def reference(self, workload: Workload) -> Reference:
-        """The reference for a workload."""
-        return Reference(self.engine(), workload)
+        """The reference for a workload: of its rate, or of its users."""
+        kind = UsersReference if per_of(workload) == "users" else Reference
+        return kind(self.engine(), workload)
 
 
 def reference_server(target: Target, flags: Mapping[str, FlagValue], gpu: str) -> ReferenceServer:

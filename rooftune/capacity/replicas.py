@@ -1,4 +1,4 @@
-"""How many servers a rate needs, what they cost, and what happens with one fewer or one more."""
+"""How many servers a load needs, what they cost, and what happens with one fewer or one more."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 
 from rooftune.capacity.curve import PredictedResponse
 from rooftune.capacity.result import ReplicaRow, Replicas
+from rooftune.capacity.units import Per
 
 SLACK = 1e-9
 MOST = 1_000_000
 
 
-def needed(asked_per_s: float, each_per_s: float) -> int:
-    """Servers for a rate."""
-    return max(1, min(MOST, math.ceil(asked_per_s / each_per_s - SLACK)))
+def needed(asked: float, each: float) -> int:
+    """Servers for a rate, or for a number of users, where each carries this much."""
+    return max(1, min(MOST, math.ceil(asked / each - SLACK)))
 
 
 def usd_per_million(usd_per_hour: float, output_tokens_per_s: float) -> float | None:
@@ -22,35 +23,39 @@ def usd_per_million(usd_per_hour: float, output_tokens_per_s: float) -> float | 
 
 
 def replicas_for(
-    asked_per_s: float,
-    rate_per_s: float,
-    low_per_s: float,
+    asked: float,
+    per: Per,
+    capacity: float,
+    low: float,
     response: PredictedResponse,
     usd_per_hour: float | None,
     output_tokens: float | None,
 ) -> Replicas:
-    """Servers for the asked rate, which is split evenly among them.
+    """Servers for the asked load, which is split evenly among them.
 
     Args:
-        rate_per_s: capacity of one, and ``low_per_s`` the lower end of its interval.
+        asked: requests/s, or users.
+        capacity: of one server, and ``low`` the lower end of its interval.
         usd_per_hour: price of one server.
         output_tokens: mean output tokens of all requests that one arrival brings.
     """
-    count, safe = needed(asked_per_s, rate_per_s), needed(asked_per_s, low_per_s)
+    count, safe = needed(asked, capacity), needed(asked, low)
     numbers = sorted({n for n in (count - 1, count, count + 1, safe) if n >= 1})
-    tokens = asked_per_s * output_tokens if output_tokens else 0.0
     rows = []
     for n in numbers:
-        point = response.at(asked_per_s / n)
+        point = response.at(asked / n)
         price = None if usd_per_hour is None else n * usd_per_hour
+        tokens = n * point.rate_per_s * output_tokens if output_tokens else 0.0
         rows.append(
             ReplicaRow(
                 replicas=n,
-                rate_per_s=asked_per_s / n,
+                rate_per_s=point.rate_per_s,
+                users=point.users,
                 attainment=point.attainment,
                 overloaded=point.queue_grew,
                 usd_per_hour=price,
                 usd_per_million_output_tokens=None if price is None else usd_per_million(price, tokens),
             )
         )
-    return Replicas(asked_rate_per_s=asked_per_s, at_estimate=count, at_low=safe, rows=rows)
+    rate, users = (asked, None) if per == "rate" else (0.0, round(asked))
+    return Replicas(asked_rate_per_s=rate, asked_users=users, at_estimate=count, at_low=safe, rows=rows)

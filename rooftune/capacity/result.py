@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.units import Per, users_of
 from rooftune.evidence.records.trial import Check
 from rooftune.workloads.spec import Workload
 
@@ -21,20 +22,27 @@ class Strict(BaseModel):
 
 
 class CurvePoint(Strict):
-    """What happens at one rate: measured, or predicted by the reference at the speed that was measured."""
+    """What happens at one load: measured, or predicted by the reference at the speed that was measured."""
 
     rate_per_s: float
+    users: int | None = Field(default=None, description="of a closed loop")
     attainment: float = Field(description="share of the requests within every limit")
     requests: int
     latencies: dict[str, float] = Field(default_factory=dict, description="milliseconds, by metric name")
     queue_grew: bool = False
 
+    @property
+    def load(self) -> float:
+        """Users, or the rate in requests/s."""
+        return self.rate_per_s if self.users is None else float(self.users)
+
 
 class ReplicaRow(Strict):
-    """The asked rate on a number of servers. The share is the reference's at the speed that was measured."""
+    """The asked load on a number of servers. The share is the reference's at the speed that was measured."""
 
     replicas: int
     rate_per_s: float = Field(description="of each server")
+    users: int | None = Field(default=None, description="of the fullest server, where users were asked for")
     attainment: float = Field(description="predicted share of the requests within every limit")
     overloaded: bool = Field(description="each server gets more than it can serve, so its queue grows without end")
     usd_per_hour: float | None = None
@@ -42,9 +50,10 @@ class ReplicaRow(Strict):
 
 
 class Replicas(Strict):
-    """How many servers the asked rate needs."""
+    """How many servers the asked rate needs, or the asked users."""
 
-    asked_rate_per_s: float
+    asked_rate_per_s: float = Field(description="0 where users were asked for")
+    asked_users: int | None = None
     at_estimate: int
     at_low: int = Field(description="at the lower end of the interval")
     rows: list[ReplicaRow] = Field(description="one fewer, as many as needed, one more")
@@ -79,11 +88,17 @@ class CapacityResult(Strict):
     time_scale: float = 1.0
     reference: ReferenceServer
     predicted_per_s: float | None = Field(description="capacity of the reference as it is; None for a stand-in")
+    predicted_users: int | None = Field(default=None, description="the same for users")
+    per: Per = Field(default="rate", description="what the capacity counts: requests/s, or users of a closed loop")
     rate_per_s: float | None = Field(
-        description="requests/s within the SLO; 0 = not even a lone request; None = not known"
+        description="requests/s within the SLO; for users, the requests/s that they send; 0 = not even a lone request; "
+        "None = not known"
     )
-    low_per_s: float | None = None
+    low_per_s: float | None = Field(default=None, description="of the interval of a rate")
     high_per_s: float | None = None
+    users: int | None = Field(default=None, description="users within the SLO")
+    low_users: int | None = None
+    high_users: int | None = None
     level: float | None = Field(default=LEVEL, description="probability that the interval holds; None = a bracket only")
     half: float | None = Field(default=None, description="half width of the interval, relative")
     precise: bool = Field(description="the requested precision was reached")
@@ -119,3 +134,23 @@ class CapacityResult(Strict):
         """The workload's own rate."""
         rate: float = getattr(self.workload.arrivals, "rate_per_s", 0.0)
         return rate
+
+    @property
+    def asked_users(self) -> int | None:
+        """The users of the workload's closed loop."""
+        return users_of(self.workload)
+
+    @property
+    def capacity(self) -> float | None:
+        """The capacity: users, or requests/s."""
+        return self.users if self.per == "users" else self.rate_per_s
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of its interval."""
+        return self.low_users if self.per == "users" else self.low_per_s
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of its interval."""
+        return self.high_users if self.per == "users" else self.high_per_s

@@ -1,4 +1,4 @@
-"""Which rate comes next, and when the measurement ends.
+"""Which load comes next (a rate, or a number of users), and when the measurement ends.
 
 A pure function of the steps so far, so a killed measurement goes on where it was.
 """
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from rooftune.capacity.estimate import CapacityEstimate, estimate
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.steps import Step, StepShape, lengthened, workload_at
+from rooftune.capacity.units import amount, bare, load_of, per_of
 from rooftune.workloads.spec import Workload
 
 PROBE_SHARE = 0.25
 """Requests of the first step relative to the others: it only finds out roughly how fast the server is."""
 PROBE_RATE = 0.7
-"""Rate of the first step relative to the capacity that the reference predicts."""
+"""Load of the first step relative to the capacity that the reference predicts."""
 AROUND = (1.0, 0.95, 1.03, 1.0, 0.97, 1.02)
-"""Rates of the steps after it, relative to the estimate: on both sides of the edge, so that a drift cancels."""
+"""Loads of the steps after it, relative to the estimate: on both sides of the edge, so that a drift cancels."""
 FEWEST = 2
 """Full steps at least."""
 
@@ -41,8 +42,12 @@ class NextStep:
     """The workload of the next step."""
 
     workload: Workload
-    rate_per_s: float
     reason: str
+
+    @property
+    def load(self) -> float:
+        """Its rate in requests/s, or its users."""
+        return load_of(self.workload)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ def next_step(
         return Ended("even a lone request breaks the SLO", True)
     rate = found.rate_per_s * AROUND[(len(steps) - 1) % len(AROUND)]
     shape = reference.shape(found.speed)
-    reason = f"the interval is {found.low_per_s:.3g} to {found.high_per_s:.3g} requests/s so far"
+    per = per_of(reference.workload)
+    reason = f"the interval is {bare(found.low_per_s, per)} to {amount(found.high_per_s, per)} so far"
     return _order(reference, rate, shape, seed, len(steps), reason)
 
 
@@ -88,7 +94,9 @@ LONE_RATE = 1.0
 def _ended(steps: Sequence[Step], precision: Precision, found: CapacityEstimate) -> Ended | None:
     full = len(steps) - 1
     if full >= FEWEST and found.half <= precision.half:
-        return Ended(f"the interval is within ±{100 * found.half:.1f} %", True)
+        closed = steps[0].workload.arrivals.process == "closed"
+        what = "the speed of the server is known" if closed else "the interval is"
+        return Ended(f"{what} within ±{100 * found.half:.1f} %", True)
     if full >= 1 and found.high_per_s < precision.beaten_by_per_s:
         return Ended("it is shown to carry less than another configuration", True)
     if len(steps) >= precision.most_steps:
@@ -98,9 +106,8 @@ def _ended(steps: Sequence[Step], precision: Precision, found: CapacityEstimate)
     return None
 
 
-def _order(reference: Reference, rate: float, shape: StepShape, seed: int, number: int, reason: str) -> NextStep:
-    workload = workload_at(reference.workload, rate, shape, seed * 1_000 + number)
-    return NextStep(workload, rate, reason)
+def _order(reference: Reference, load: float, shape: StepShape, seed: int, number: int, reason: str) -> NextStep:
+    return NextStep(workload_at(reference.workload, load, shape, seed * 1_000 + number), reason)
 
 
 def current(reference: Reference, steps: Sequence[Step]) -> CapacityEstimate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rooftune.capacity.result import CapacityResult, LoneRequests, ReplicaRow
+from rooftune.capacity.units import amount, bare
 from rooftune.evidence.records.trial import Check
 from rooftune.formatting import number, percent, quantity, rate
 
@@ -35,10 +36,10 @@ def headline(result: CapacityResult) -> str:
         return f"{name}: the server cannot keep the SLO; {lone_text(result.lone)}{simulated}."
     limit = LIMITS.get(result.limited_by, "")
     if result.level is None:
-        low, high = number(result.low_per_s or 0), number(result.high_per_s or 0)
-        return f"{name}: the capacity is between {low} and {high} requests/s; {limit}{simulated}."
-    interval = f"{INTERVAL} {number(result.low_per_s)} to {number(result.high_per_s)}"
-    carries = f"one server carries {rate(result.rate_per_s, 'request', 3)} within the SLO"
+        low, high = bare(result.low or 0, result.per), amount(result.high or 0, result.per)
+        return f"{name}: the capacity is between {low} and {high}; {limit}{simulated}."
+    interval = f"{INTERVAL} {bare(result.low or 0, result.per)} to {bare(result.high or 0, result.per)}"
+    carries = f"one server carries {amount(result.capacity or 0, result.per)} within the SLO"
     return f"{name}: {carries} ({interval}; {limit}){simulated}."
 
 
@@ -61,8 +62,10 @@ def replica_lines(result: CapacityResult) -> list[str]:
     if found is None:
         return []
     needed = quantity(found.at_estimate, "server")
-    asked = rate(found.asked_rate_per_s, "request", 3)
-    lines = [f"The asked rate of {asked} takes {needed}{_at_low(found.at_estimate, found.at_low)}."]
+    asked = f"The asked rate of {rate(found.asked_rate_per_s, 'request', 3)} takes"
+    if found.asked_users is not None:
+        asked = f"{quantity(found.asked_users, 'user')} {'need' if found.asked_users > 1 else 'needs'}"
+    lines = [f"{asked} {needed}{_at_low(found.at_estimate, found.at_low)}."]
     lines += [_row(row) for row in found.rows]
     if result.usd_per_million_output_tokens is not None:
         cost = number(result.usd_per_million_output_tokens)
@@ -78,7 +81,10 @@ def _at_low(estimate: int, low: int) -> str:
 
 
 def _row(row: ReplicaRow) -> str:
-    each = f"{quantity(row.replicas, 'server')}: {rate(row.rate_per_s, 'request', 3)} each"
+    load = rate(row.rate_per_s, "request", 3)
+    if row.users is not None:
+        load = f"{'up to ' if row.replicas > 1 else ''}{quantity(row.users, 'user')}"
+    each = f"{quantity(row.replicas, 'server')}: {load}{' each' if row.replicas > 1 else ''}"
     if row.overloaded:
         what = "more than a server can serve, so the queue grows without end"
     else:
@@ -104,12 +110,30 @@ def method_lines(result: CapacityResult) -> list[str]:
         lines.append(
             f"Rates count the arrivals of the process; with bursts and later turns, each brings {each} requests."
         )
-    predicted = ""
-    if result.predicted_per_s and result.rate_per_s:
-        predicted = f"; it predicted {rate(result.predicted_per_s, 'request', 3)}"
+    if result.per == "users":
+        lines.append(users_text(result))
+    predicted, expected = "", result.predicted_users if result.per == "users" else result.predicted_per_s
+    if expected and result.capacity:
+        predicted = f"; it predicted {amount(expected, result.per)}"
     lines.append(f"Reference: {result.reference.words}{predicted}.")
     lines += [f"{'Do not trust this' if c.status == 'fail' else 'Note'}: {c.sentence}" for c in _notable(result)]
     return lines
+
+
+def users_text(result: CapacityResult) -> str:
+    """How the users behave, and what they send at the capacity."""
+    talks, pause = result.workload.conversations, getattr(result.workload.arrivals, "think_s", 0.0)
+    if talks is not None:
+        words = f"Each user holds one conversation after another and pauses {number(talks.think_s)} s before a turn"
+    elif pause:
+        words = f"Each user waits for the answer and pauses {number(pause)} s before the next request"
+    else:
+        words = "Each user sends the next request as soon as the answer is complete"
+    if (talks is not None and talks.think_s) or pause:
+        words += " (mean)"
+    if result.users and result.rate_per_s:
+        words += f"; {quantity(result.users, 'user')} send {rate(result.rate_per_s, 'request', 3)}"
+    return f"{words}."
 
 
 def _notable(result: CapacityResult) -> list[Check]:

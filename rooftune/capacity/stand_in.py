@@ -143,7 +143,8 @@ def simulated_times(engine: EmulatedEngine, plan: RequestPlan) -> LoneTimes:
     """How long a prompt and a token take on an engine that serves one request at a time."""
     few = select(plan, np.arange(len(plan)) < LONE)
     spread = APART_S * np.arange(len(few), dtype=np.float64)
-    alone = replace(few, arrival_s=spread, turn=np.zeros(len(few), np.int32))
+    nobody = np.full(len(few), -1, np.int32)
+    alone = replace(few, arrival_s=spread, turn=np.zeros(len(few), np.int32), conversation=nobody)
     run = run_fast(
         alone, engine.step_time, engine.limits, ClientSettings(), acceptance=engine.acceptance, runs=MANY_RUNS
     )

@@ -30,14 +30,20 @@ class StepShape:
     requests: int
     """Requests in the judged window."""
     drain_s: float
+    cycle_s: float | None = None
+    """Closed loop: time from one request of a user to the next, near the capacity; None = an open loop."""
 
-    def window_s(self, rate_per_s: float) -> float:
-        """Length of the judged window."""
-        return self.requests / rate_per_s
+    def rate_per_s(self, load: float) -> float:
+        """Requests/s at a load: a rate, or a number of users."""
+        return load if self.cycle_s is None else load / self.cycle_s
 
-    def seconds(self, rate_per_s: float) -> float:
+    def window_s(self, load: float) -> float:
+        """Length of the judged window at a load."""
+        return self.requests / self.rate_per_s(load)
+
+    def seconds(self, load: float) -> float:
         """Load and drain of a step at most."""
-        return self.settle_s + self.window_s(rate_per_s) + self.drain_s
+        return self.settle_s + self.window_s(load) + self.drain_s
 
 
 def judged_requests(share: float) -> int:
@@ -45,24 +51,34 @@ def judged_requests(share: float) -> int:
     return max(LEAST_REQUESTS, round(TAIL / max(1 - share, 1e-3)))
 
 
-def workload_at(workload: Workload, rate_per_s: float, shape: StepShape, seed: int) -> Workload:
-    """The workload of one step: the arrival process at another rate, with its own requests.
+def workload_at(workload: Workload, load: float, shape: StepShape, seed: int) -> Workload:
+    """The workload of one step: the arrival process at another rate, or with another number of users, and with its own
+    requests.
+
+    Args:
+        load: requests/s, or users of a closed loop, which are rounded.
 
     Raises:
         InputError: the workload's arrivals have no rate to vary.
     """
     arrivals = workload.arrivals
-    if isinstance(arrivals, (spec.Closed, spec.Ramp, spec.Trace)):
-        raise InputError(f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma or burst.")
-    factor = rate_per_s / arrivals.rate_per_s
-    changed: dict[str, float] = {"rate_per_s": rate_per_s}
+    if isinstance(arrivals, (spec.Ramp, spec.Trace)):
+        raise InputError(
+            f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma, burst or closed."
+        )
+    changed: dict[str, float] = {}
+    if isinstance(arrivals, spec.Closed):
+        load = max(1, round(load))
+        changed["concurrency"] = load
+    else:
+        changed["rate_per_s"] = load
     if isinstance(arrivals, spec.Burst):
-        changed["burst_every_s"] = arrivals.burst_every_s / factor
+        changed["burst_every_s"] = arrivals.burst_every_s * arrivals.rate_per_s / load
     return workload.model_copy(
         update={
             "arrivals": arrivals.model_copy(update=changed),
             "warmup_s": shape.settle_s,
-            "duration_s": shape.window_s(rate_per_s),
+            "duration_s": shape.window_s(load),
             "drain_s": shape.drain_s,
             "seed": seed,
         }

@@ -1,4 +1,4 @@
-"""The figures of a capacity measurement: SLO attainment against rate, and TTFT and TPOT against rate."""
+"""The figures of a capacity measurement: SLO attainment, TTFT and TPOT against the load."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rooftune.capacity.result import CapacityResult, CurvePoint
 from rooftune.capacity.sentences import INTERVAL
+from rooftune.capacity.units import amount, bare
 from rooftune.files import replacing
 from rooftune.formatting import number, percent
 
@@ -18,7 +19,7 @@ BLUE, ORANGE, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#595959", "#BDBDBD", "#3
 WIDTH, DPI = 9.0, 110
 ATTAINMENT, LATENCIES = "attainment.png", "latencies.png"
 ROOM = 1.2
-"""Width of the axis beyond the last rate of interest."""
+"""Width of the axis beyond the last load of interest."""
 
 
 def draw_capacity(result: CapacityResult, folder: Path) -> list[Path]:
@@ -40,7 +41,7 @@ def draw_capacity(result: CapacityResult, folder: Path) -> list[Path]:
 
 
 def attainment(result: CapacityResult) -> Figure:
-    """Share of the requests within the SLO against rate: steps, the reference's curve, and the interval."""
+    """Share of the requests within the SLO against the load: steps, the reference's curve, and the interval."""
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
@@ -48,12 +49,12 @@ def attainment(result: CapacityResult) -> Figure:
     share = result.workload.slo.share
     axis.axhline(share, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     shown = _shown(result.predicted_curve, result)
-    axis.plot([p.rate_per_s for p in shown], [p.attainment for p in shown], color=GREY, linewidth=1.4)
+    axis.plot([p.load for p in shown], [p.attainment for p in shown], color=GREY, linewidth=1.4)
     _name_curve(axis, shown)
     low = min([p.attainment for p in (*shown, *result.curve)], default=0.0)
     for point in result.curve:
         style = "D" if point.queue_grew else "o"
-        axis.plot(point.rate_per_s, point.attainment, style, color=BLUE, markersize=7, zorder=3)
+        axis.plot(point.load, point.attainment, style, color=BLUE, markersize=7, zorder=3)
     _across(axis, result)
     bottom = max(-0.03, min(low, share) - 0.08)
     axis.set_ylim(bottom, 1.0 + 0.12 * (1.0 - bottom))
@@ -81,13 +82,13 @@ def _name_curve(axis: Axes, shown: list[CurvePoint]) -> None:
         return
     last = shown[-1]
     axis.annotate(
-        "reference, long run\n(simulated)", (last.rate_per_s, last.attainment), xytext=(7, 0), textcoords="offset points",
+        "reference, long run\n(simulated)", (last.load, last.attainment), xytext=(7, 0), textcoords="offset points",
         ha="left", va="bottom", fontsize=9, color=GREY,
     )  # fmt: skip
 
 
 def latencies(result: CapacityResult) -> Figure:
-    """TTFT and TPOT against rate: median and p99 of the steps and of the reference."""
+    """TTFT and TPOT against the load: median and p99 of the steps and of the reference."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained")
@@ -117,11 +118,9 @@ def latencies(result: CapacityResult) -> Figure:
 
 def _quantile(axis: Axes, result: CapacityResult, key: str, word: str, colour: str) -> None:
     points = [p for p in result.curve if key in p.latencies]
-    axis.plot(
-        [p.rate_per_s for p in points], [p.latencies[key] for p in points], "o", color=colour, label=word, markersize=6
-    )
+    axis.plot([p.load for p in points], [p.latencies[key] for p in points], "o", color=colour, label=word, markersize=6)
     shown = [p for p in _shown(result.predicted_curve, result) if key in p.latencies]
-    axis.plot([p.rate_per_s for p in shown], [p.latencies[key] for p in shown], color=colour, linewidth=1.2, alpha=0.6)
+    axis.plot([p.load for p in shown], [p.latencies[key] for p in shown], color=colour, linewidth=1.2, alpha=0.6)
 
 
 def _highest(result: CapacityResult, name: str, limit: float | None) -> float:
@@ -133,38 +132,38 @@ def _highest(result: CapacityResult, name: str, limit: float | None) -> float:
 
 def _interval(axis: Axes, result: CapacityResult, *, named: bool = True) -> None:
     """The capacity as a line, its interval as a band."""
-    if not result.rate_per_s or result.low_per_s is None or result.high_per_s is None:
+    if not result.capacity or result.low is None or result.high is None:
         return
-    axis.axvspan(result.low_per_s, result.high_per_s, color=ORANGE, alpha=0.13, linewidth=0)
-    axis.axvline(result.rate_per_s, color=ORANGE, linewidth=1.4)
+    axis.axvspan(result.low, result.high, color=ORANGE, alpha=0.13, linewidth=0)
+    axis.axvline(result.capacity, color=ORANGE, linewidth=1.4)
     if named:
         kind = INTERVAL if result.level is not None else "bracket"
         text = (
-            f"capacity {number(result.rate_per_s)} requests/s\n{kind} {number(result.low_per_s)} "
-            f"to {number(result.high_per_s)}"
+            f"capacity {amount(result.capacity, result.per)}\n{kind} {bare(result.low, result.per)} "
+            f"to {bare(result.high, result.per)}"
         )
         axis.annotate(
-            text, (result.high_per_s, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
+            text, (result.high, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
             textcoords="offset points", va="top", fontsize=9, color=ORANGE,
         )  # fmt: skip
 
 
 def _shown(curve: list[CurvePoint], result: CapacityResult) -> list[CurvePoint]:
     right = _right(result)
-    return [p for p in curve if p.rate_per_s <= right]
+    return [p for p in curve if p.load <= right]
 
 
 def _right(result: CapacityResult) -> float:
-    rates = [p.rate_per_s for p in result.curve]
-    known = [result.high_per_s or 0.0, (result.rate_per_s or 0.0) * 1.2, *rates]
+    rates = [p.load for p in result.curve]
+    known = [result.high or 0.0, (result.capacity or 0.0) * 1.2, *rates]
     return ROOM * max(known) if max(known) > 0 else 1.0
 
 
 def _across(axis: Axes, result: CapacityResult) -> None:
-    """The rate axis, and the look that all figures share."""
-    rates = [p.rate_per_s for p in (*result.curve, *_shown(result.predicted_curve, result))]
+    """The axis of the load, and the look that all figures share."""
+    rates = [p.load for p in (*result.curve, *_shown(result.predicted_curve, result))]
     axis.set_xlim(0.9 * min(rates, default=0.0), _right(result))
-    axis.set_xlabel("rate, requests/s", fontsize=9)
+    axis.set_xlabel("users in a closed loop" if result.per == "users" else "rate, requests/s", fontsize=9)
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.7)
     axis.set_axisbelow(True)

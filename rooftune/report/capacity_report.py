@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rooftune.capacity.result import CapacityResult
 from rooftune.capacity.sentences import headline, method_lines, replica_lines
+from rooftune.capacity.units import UNITS
 from rooftune.files import write_text
 from rooftune.formatting import NONE, number, percent
 from rooftune.report.capacity_figures import ATTAINMENT, LATENCIES, draw_capacity
@@ -27,12 +28,12 @@ def capacity_markdown(result: CapacityResult) -> str:
     lines = [f"# Capacity of {result.workload.name}", "", headline(result), ""]
     needed = replica_lines(result)
     if needed:
-        lines += ["## Servers for the asked rate", "", *[f"- {line}" for line in needed], ""]
+        lines += ["## Servers for the asked load", "", *[f"- {line}" for line in needed], ""]
     if result.steps:
         lines += [
-            f"![Requests within the SLO against rate](figures/{ATTAINMENT})",
+            f"![Requests within the SLO against the load](figures/{ATTAINMENT})",
             "",
-            f"![TTFT and TPOT against rate](figures/{LATENCIES})",
+            f"![TTFT and TPOT against the load](figures/{LATENCIES})",
             "",
             "## Steps",
             "",
@@ -50,7 +51,7 @@ def capacity_markdown(result: CapacityResult) -> str:
 
 
 def _steps(result: CapacityResult) -> list[str]:
-    heads = ["step", "requests/s", "judged", "within the SLO", "TTFT p50 / p99, ms", "TPOT p50 / p99, ms", "queue", "speed"]  # fmt: skip
+    heads = ["step", UNITS[result.per], "judged", "within the SLO", "TTFT p50 / p99, ms", "TPOT p50 / p99, ms", "queue", "speed"]  # fmt: skip
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for s in result.steps:
         times = [
@@ -58,11 +59,11 @@ def _steps(result: CapacityResult) -> list[str]:
         ]
         cells = [
             str(s.number),
-            number(s.rate_per_s),
+            number(s.load),
             f"{s.requests:,}",
             percent(s.attainment, 3),
             *times,
-            "grew" if s.queue_grew else "steady",
+            "closed loop" if s.users is not None else "grew" if s.queue_grew else "steady",
             number(s.speed),
         ]
         rows.append("| " + " | ".join(cells) + " |")

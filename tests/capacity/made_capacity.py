@@ -71,7 +71,7 @@ class Heard(CapacityListener):
         self.plans.append(plan)
 
     def step(self, number: int, order: NextStep) -> None:
-        self.begun.append(order.rate_per_s)
+        self.begun.append(order.load)
 
     def waiting(self, sentence: str) -> None:
         self.sentences.append(sentence)

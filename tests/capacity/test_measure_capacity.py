@@ -31,7 +31,7 @@ async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: P
         assert found.high_per_s
         assert found.low_per_s < found.rate_per_s < found.high_per_s
         assert found.limited_by == "tpot_ms"
-        assert heard.plans[0].predicted_per_s == pytest.approx(predicted)
+        assert heard.plans[0].predicted == pytest.approx(predicted)
         assert [s.start.idle for s in found.steps] == [True] * len(found.steps)
         assert len({s.workload.seed for s in found.steps}) == len(found.steps)
         assert CapacityResult.model_validate(json.loads((folder / "capacity.json").read_text())) == found

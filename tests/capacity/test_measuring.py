@@ -112,7 +112,7 @@ def test_every_step_has_its_own_rate_and_requests() -> None:
     }  # fmt: skip
     assert faster.duration_s == pytest.approx(shape.requests / 4.0)
     with pytest.raises(InputError, match="no rate to vary"):
-        workload_at(workload(arrivals={"process": "closed", "concurrency": 2}), 1.0, shape, 1)
+        workload_at(workload(arrivals={"process": "ramp", "from_rate_per_s": 1, "to_rate_per_s": 2}), 1.0, shape, 1)
 
 
 def test_unended_requests_leave_a_quantile_undetermined() -> None:

@@ -22,9 +22,11 @@ duration_s: 30
 slo: {ttft_ms: 3000, tpot_ms: 60, share: 0.9}
 """
 CLOSED = "name: closed\narrivals: {process: closed, concurrency: 4}\n" + SMALL.split("\n", 2)[2]
+RAMP = "name: ramp\narrivals: {process: ramp, from_rate_per_s: 1, to_rate_per_s: 2}\n" + SMALL.split("\n", 2)[2]
 NO_SLO = SMALL.replace("slo: {ttft_ms: 3000, tpot_ms: 60, share: 0.9}\n", "").replace("small", "no-slo")
 KEYS = {
-    "rate_per_s", "low_per_s", "high_per_s", "level", "half", "limited_by", "asked_rate_per_s", "believed", "format",
+    "per", "users", "low_users", "high_users", "asked_users", "predicted_users", "rate_per_s", "low_per_s", "high_per_s",
+    "level", "half", "limited_by", "asked_rate_per_s", "believed", "format",
     "workload", "url", "model", "simulated", "time_scale", "reference", "predicted_per_s", "precise", "ended",
     "stopped", "speed", "lone", "replicas", "usd_per_hour", "price_source", "requests_per_arrival", "output_tokens",
     "usd_per_million_output_tokens", "load_s", "real_s", "steps", "curve", "predicted_curve", "checks",
@@ -35,7 +37,7 @@ CARD = ("--set", "quantization=awq_marlin")
 
 @pytest.fixture(autouse=True)
 def workloads(tmp_path: Path) -> None:
-    for name, text in (("small", SMALL), ("closed", CLOSED), ("no-slo", NO_SLO)):
+    for name, text in (("small", SMALL), ("closed", CLOSED), ("ramp", RAMP), ("no-slo", NO_SLO)):
         (tmp_path / f"{name}.yaml").write_text(text)
 
 
@@ -43,9 +45,12 @@ def workloads(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["no-slo.yaml"], "no-slo has no SLO, so it has no capacity; add slo: {ttft_ms: 500} or give --slo."),
-        (["closed.yaml"], "closed arrivals have no rate to vary"),
-        (["small.yaml", "--per", "users"], "--per takes rate; users are not supported yet."),
-        (["small.yaml", "--per", "cats"], "--per takes rate; 'cats' is unknown."),
+        (["closed.yaml", "--per", "rate"], "the closed loop of closed needs --per users."),
+        (["small.yaml", "--per", "cats"], "--per takes rate or users, not 'cats'."),
+        (["small.yaml", "--per", "rate", "--think-time", "2"], "--users and --think-time need --per users."),
+        (["small.yaml", "--per", "users", "--rate", "2"], "users set their own rate; leave out --rate"),
+        (["ramp.yaml"], "ramp arrivals have no rate to vary"),
+        (["ramp.yaml", "--per", "users"], "the ramp of ramp says when requests arrive, so no users can send them"),
         (["small.yaml", "--precision", "much"], "--precision takes a share such as 5%, not 'much'."),
         (["small.yaml", "--precision", "90%"], "--precision must be between 0.5 % and 50 %, not 90%."),
         (["small.yaml", "--slo", "ttft=500"], "did you mean 'ttft_ms'?"),
@@ -104,6 +109,24 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     assert (here / "figures" / "latencies.png").stat().st_size > 10_000
     for place in range(1, 1 + len(found["steps"])):
         assert (here / "steps" / str(place) / "step.json").is_file()
+
+
+def test_the_users_of_a_closed_loop_are_counted_without_being_asked_for(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli.app", "capacity", "closed.yaml", *CARD, "--precision", "12%", "--json",
+         "--time-scale", "8", "--save", "here", "--users", "90"],
+        cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=170, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert set(found) == KEYS
+    assert found["per"] == "users"
+    assert found["low_users"] <= found["users"] <= found["high_users"]
+    assert found["low_per_s"] is None
+    assert found["asked_users"] == found["replicas"]["asked_users"] == 90
+    assert found["replicas"]["at_estimate"] == -(-90 // found["users"])
+    assert [s["users"] for s in found["steps"]] == [s["workload"]["arrivals"]["concurrency"] for s in found["steps"]]
+    assert "one server carries" in (tmp_path / "here" / "capacity.md").read_text()
 
 
 def test_ctrl_c_ends_with_what_is_known_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rooftune.capacity.result import CapacityResult, LoneRequests
 from rooftune.capacity.sentences import headline, method_lines, replica_lines
 from rooftune.evidence.records.trial import Census
 from rooftune.report.capacity_report import write_capacity_report
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import Closed, Workload
 
 SERVER = ReferenceServer(
     gpu="T4",
@@ -161,3 +161,49 @@ def test_figures_are_drawn_with_and_without_an_interval(
         assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
     assert "| 4 | 16.5 | 400 | 97 % | 90 / 300 | 30 / 59 | steady | 1 |" in text
     assert "| settled-start | pass:" in text
+
+
+def users_answer(users: int, estimate: tuple[float, float, float], records: list[StepRecord]) -> CapacityResult:
+    """The answer for a closed loop of this many users."""
+    load = WORKLOAD.model_copy(update={"arrivals": Closed(process="closed", concurrency=users)})
+    changed = [r.model_copy(update={"workload": load.model_copy(update={"seed": r.number})}) for r in records]
+    subject = Subject(load, "http://x", "m", False, 1.0, SERVER, SERVER.engine(), 33.4)
+    return result_of(subject, changed, Outcome(CapacityEstimate(*estimate, 1.0, 0.04), "a test", True))
+
+
+def test_users_are_whole_and_have_servers_too(tmp_path: Path) -> None:
+    steps = [record(i, 15.0, a, users=n) for i, (n, a) in enumerate([(24, 1.0), (34, 0.99), (36, 0.95)], 1)]
+    found = users_answer(120, (34.7, 33.2, 36.4), steps)
+    assert (found.users, found.low_users, found.high_users, found.predicted_users) == (34, 33, 36, 33)
+    assert found.low_per_s is None
+    assert found.rate_per_s
+    said = headline(found)
+    assert said.startswith("made: one server carries 34 users within the SLO")
+    assert "33 to 36; TPOT limits it" in said
+    lines = replica_lines(found)
+    assert lines[0] == "120 users need 4 servers."
+    assert lines[1].startswith("3 servers: up to 40 users each: ")
+    assert found.replicas is not None
+    shares = [r.attainment for r in found.replicas.rows]
+    assert shares == sorted(shares)
+    assert any("34 users send" in line for line in method_lines(found))
+    assert [p.users for p in found.curve] == [24, 34, 36]
+    assert all(p.users for p in found.predicted_curve)
+    text = write_capacity_report(tmp_path, found).read_text()
+    assert "| step | users |" in text
+    assert "| 2 | 34 | 400 |" in text
+    assert (tmp_path / "figures" / "attainment.png").read_bytes().startswith(b"\x89PNG")
+    assert CapacityResult.model_validate_json(found.model_dump_json()) == found
+
+
+def test_one_user_is_not_a_load_to_find_servers_for() -> None:
+    found = users_answer(1, (34.7, 33.2, 36.4), [record(1, 15.0, 0.99, users=34)])
+    assert found.replicas is None
+    assert found.usd_per_million_output_tokens
+
+
+def test_errors_give_a_bracket_of_users() -> None:
+    steps = [record(1, 6.0, 1.0, users=10), record(2, 9.0, 0.7, users=16, errors=120)]
+    found = users_answer(40, (34.7, 33.2, 36.4), steps)
+    assert (found.users, found.low_users, found.high_users, found.level) == (10, 10, 16, None)
+    assert "between 10 and 16 users; beyond it requests fail or are refused" in headline(found)

@@ -44,6 +44,7 @@ class LadderStep:
     number: int
     """From 1; the first one only finds out roughly how fast the server is."""
     rate_per_s: float
+    """Of a closed loop: users."""
     seed: int
     started_at: float
     idle: bool | None
@@ -77,6 +78,8 @@ class LadderContext:
     slowest: float
     fastest: float
     """Speeds between which the reference was fitted."""
+    unit: str = "requests/s"
+    """Of the loads."""
 
 
 Steps = Sequence[LadderStep]
@@ -257,11 +260,12 @@ def contradiction(steps: Steps, context: LadderContext) -> Check:
     for step in steps:
         error = math.sqrt(max(context.share * (1 - context.share), 1e-4) / step.requests)
         apart = (step.attainment - context.share) / error
+        load = f"{number(step.rate_per_s)} {context.unit}"
         met = f"met the SLO for {percent(step.attainment, 3)} of its requests"
         if step.rate_per_s * APART < context.low_per_s and apart < -CLEARLY:
-            sentence = f"Step {step.number} at {number(step.rate_per_s)} requests/s, well below the interval, {met}."
+            sentence = f"Step {step.number} at {load}, well below the interval, {met}."
         elif step.rate_per_s > APART * context.high_per_s and apart > 0:
-            sentence = f"Step {step.number} at {number(step.rate_per_s)} requests/s, well above the interval, {met}."
+            sentence = f"Step {step.number} at {load}, well above the interval, {met}."
         else:
             continue
         return failed(name, sentence, "Look for a disturbance in that step, and measure again.")
