@@ -24,6 +24,8 @@ class Choice:
     settings: tuple[Setting, ...]
     may_stay: bool = True
     """False where the user pinned other values than the baseline's."""
+    named: bool = False
+    """The user named the values, so they are combined with those of other knobs."""
 
 
 def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
@@ -50,7 +52,7 @@ def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
                 kept.append(setting)
         stays = asked is None or any(not _changes(s, context) for s in settings)
         if kept or not stays:
-            found.append(Choice(knob, tuple(kept), stays))
+            found.append(Choice(knob, tuple(kept), stays, named=asked is not None))
     return found, dropped
 
 

@@ -1,8 +1,8 @@
 """All configurations that are worth a look: the cross product of the knobs, without what cannot run or changes nothing.
 
-Knobs marked ``crossed`` in the knowledge base are combined with each other, in its order, as long as the product stays
-below :data:`MOST`. Every other value is combined with each family (weights, KV type, kernels) alone; ``neighbours``
-combines it with any configuration.
+Knobs marked ``crossed`` in the knowledge base, and those whose values the user named, are combined with each other,
+the user's first, as long as the product stays below :data:`MOST`. Every other value is combined with each family
+(weights, KV type, kernels) alone; ``neighbours`` combines it with any configuration.
 """
 
 from __future__ import annotations
@@ -102,18 +102,16 @@ def _split(offered: Iterable[Choice]) -> tuple[list[Choice], list[Choice]]:
     crossed: list[Choice] = []
     alone: list[Choice] = []
     size = 1
-    for choice in offered:
-        many = tuple(s for s in choice.settings if not s.alone)
+    for choice in sorted(offered, key=lambda choice: not choice.named):
+        many = tuple(s for s in choice.settings if choice.named or not s.alone)
         options = len(many) + choice.may_stay
-        pinned = not choice.may_stay
-        if (choice.knob.crossed and many and size * options <= MOST) or pinned:
+        fits = (choice.knob.crossed or choice.named) and many and size * options <= MOST
+        if fits or not choice.may_stay:
             size *= max(options, 1)
-            crossed.append(Choice(choice.knob, choice.settings if pinned else many, choice.may_stay))
-            single = () if pinned else tuple(s for s in choice.settings if s.alone)
-        else:
-            single = choice.settings
-        if single:
-            alone.append(Choice(choice.knob, single))
+            crossed.append(Choice(choice.knob, many, choice.may_stay))
+        rest = tuple(s for s in choice.settings if s not in many) if fits or not choice.may_stay else choice.settings
+        if rest:
+            alone.append(Choice(choice.knob, rest))
     return crossed, alone
 
 

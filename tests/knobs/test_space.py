@@ -156,6 +156,16 @@ def test_flags_that_the_installed_engine_does_not_list_are_left_out(l4: SpaceCon
     assert any("does not list --kv-cache-dtype" in d.reason for d in found.dropped)
 
 
+def test_flags_that_contradict_each_other_are_never_combined(l4: SpaceContext) -> None:
+    found = space(replace(l4, values={"graphs": ("eager", "graphs"), "cuda_graph_sizes": (None, 64)}))
+    both = [
+        c for c in found.configurations if c.change.get("enforce_eager") and "max_cudagraph_capture_size" in c.change
+    ]
+    assert both == []
+    assert any("no sizes to capture" in d.reason for d in found.dropped)
+    assert any("max_cudagraph_capture_size" in c.change for c in found.configurations)
+
+
 def test_an_endpoint_has_its_baseline_only(l4: SpaceContext) -> None:
     assert len(configurations(replace(l4, engine="endpoint"))) == 1
 

@@ -13,7 +13,8 @@ from rooftune.knobs.checkpoints import Checkpoint
 from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.entry import Knob, knobs
 from rooftune.knobs.explanation import values_here
-from rooftune.knobs.space import configurations
+from rooftune.knobs.space import configurations, space
+from rooftune.vllm_rules import capabilities
 from rooftune.vllm_rules.config import EngineConfig
 
 GPUS = ("T4", "L4", "A100-80", "H100", "cpu")
@@ -78,6 +79,21 @@ def test_a_cpu_with_fast_bfloat16_keeps_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(values, "fast_dtype", lambda: FastDtype("bfloat16", "AMX multiplies bfloat16"))
     c = context("cpu", "Qwen/Qwen2.5-0.5B-Instruct", engine="vllm")
     assert values.dtype(c) == []
+
+
+@pytest.mark.parametrize(("units", "has"), [({"avx2"}, False), ({"avx2", "avx512f"}, True)])
+def test_an_fp8_kv_cache_on_a_cpu_needs_its_vector_units(
+    monkeypatch: pytest.MonkeyPatch, units: set[str], has: bool
+) -> None:
+    monkeypatch.setattr(capabilities, "cpu_flags", lambda: frozenset(units))
+    found = space(context("cpu", "Qwen/Qwen2.5-0.5B-Instruct", engine="vllm"))
+    assert any(x.change.get("kv_cache_dtype") == "fp8" for x in found.configurations) == has
+    assert any("needs AVX-512 or AMX" in d.reason for d in found.dropped) != has
+
+
+def test_a_cpu_without_graphs_still_compiles_or_not() -> None:
+    found = configurations(context("cpu", "Qwen/Qwen2.5-0.5B-Instruct", engine="vllm"))
+    assert any(x.change == {"enforce_eager": True} for x in found)
 
 
 def test_a_gpu_without_bfloat16_gets_the_type_that_the_model_takes() -> None:
