@@ -15,6 +15,7 @@ from tasks.machine import exclusive_machine
 from tasks.provision import start_server, stop_server
 from tasks.results import TrialSummary
 from tasks.run_files import order_of, target_of
+from tasks.trial_loads import first_workload, next_workload
 
 
 @flow(name="load", flow_run_name="load {candidate} {n}", timeout_seconds=24 * 3600, persist_result=False)
@@ -22,6 +23,9 @@ async def load(
     run: str, candidate: str = "baseline", n: int = 1, order: TrialOrder | None = None, server: ServerInfo | None = None
 ) -> TrialSummary:
     """Send the workload to one server, and write requests.parquet, ticks.parquet and load.json.
+
+    Where the capacity is the objective, the rate is near the capacity that is expected. If that was far off, one more
+    load at a corrected rate follows.
 
     Args:
         run: Run folder, for example artifacts/chat-medium/latest.
@@ -38,7 +42,10 @@ async def load(
             if server is None:
                 server = started = await start_server(folder, order)
             began = time.monotonic()
-            summary = await apply_load(folder, order, server)
+            summary = await apply_load(folder, order, server, await first_workload(folder, order, server))
+            again = await next_workload(folder, order, server)
+            if again is not None:
+                summary = await apply_load(folder, order, server, again)
             sentence = describe(summary, began)
         finally:
             await stop_server(started)

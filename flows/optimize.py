@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from prefect.runtime import flow_run
 from flows.inputs import options
 from flows.inputs.durations import seconds
 from flows.inputs.flat import flat_flow
-from flows.inputs.parameters import CandidateOptions, TargetOptions, TrialOptions, WorkloadOptions
+from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions, TrialOptions, WorkloadOptions
 from flows.inputs.targets import resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
@@ -50,6 +51,7 @@ async def optimize(
     changes: WorkloadOptions,
     added: CandidateOptions,
     trials: TrialOptions,
+    goal: GoalOptions,
     workload: options.WorkloadName = "chat-medium",
     artifacts: options.Artifacts = options.ARTIFACTS,
     resume: options.Resume = None,
@@ -59,7 +61,7 @@ async def optimize(
     budget_s = seconds(trials.budget) if trials.budget else None
     folder = _continued(root, resume, workload)
     if folder is None:
-        spec, chosen = changed_workload(workload, changes), await resolve_target(target, trials.time_scale)
+        spec, chosen = changed_workload(workload, changes, goal=goal), await resolve_target(target, trials.time_scale)
         settings = RunSettings(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,
@@ -86,7 +88,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
     await roofline(run)
     await report(run, in_ui=False)
     await show(folder)
-    decision = write_decision(folder)
+    decision = run_files.decision_of(folder)
     unmeasured = next((v for v in decision.verdicts[:1] if v.verdict in ("failed", "not trusted")), None)
     if unmeasured is not None:
         why = unmeasured.reason.rstrip(".")
@@ -115,18 +117,20 @@ def _check_start(folder: RunFolder) -> None:
 
 async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
+    from rooftune.tuning.forecast import SimulatedForecast
     from rooftune.tuning.search import next_trial
 
     planned = run_files.plan_of(folder)
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
     cost = real_seconds(spec, target.time_scale) + START_S[target.engine]
+    forecast = SimulatedForecast(planned.target, spec) if planned.objective.by_capacity else None
     done: set[tuple[str, int]] = set()
     for made in _measured_before_a_retry(folder):
         await trial(run, made)
     while True:
         left = None if budget is None else budget - time_spent_s(folder)
         expected = expected_trial_s(folder, cost)
-        order = next_trial(planned, read_trials(folder), left, expected)
+        order = await asyncio.to_thread(next_trial, planned, read_trials(folder), left, expected, forecast)
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))

@@ -17,12 +17,14 @@ from rooftune.files import read_json, write_json
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
+from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.aggregate import describe, record_failure
 from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
 from tasks.results import TrialSummary
 from tasks.run_files import same_trial, target_of, workload_of
+from tasks.trial_loads import all_loaded
 from tasks.trial_time import write_trial_time
 
 ORDER = "order.json"
@@ -69,7 +71,7 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
     """Start, load, stop, aggregate; a failure of the engine becomes a failed trial."""
     began, began_at, server = time.monotonic(), time.time(), None
     try:
-        if not _loaded(files, order):
+        if not _loaded(files, order, workload_of(folder)):
             shutil.rmtree(files.path, ignore_errors=True)
             write_json(files.path / ORDER, order.model_dump(mode="json"))
             try:
@@ -85,13 +87,13 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
     return read_trial(files)
 
 
-def _loaded(files: TrialFolder, order: TrialOrder) -> bool:
+def _loaded(files: TrialFolder, order: TrialOrder, workload: Workload) -> bool:
     """Whether the load of this order was completed, so that only its figures are missing."""
     try:
         same = TrialOrder.model_validate(read_json(files.path / ORDER)) == order
     except (RooftuneError, ValueError):
         return False
-    return same and files.load_json.is_file() and files.requests.is_file() and not files.trial_json.is_file()
+    return same and all_loaded(files, workload) and not files.trial_json.is_file()
 
 
 def _ref(run: str, found: TrialResult, *, kept: bool) -> TrialSummary:

@@ -54,6 +54,11 @@ class TrialFolder:
         return self.path / "load.json"
 
     @property
+    def sent_json(self) -> Path:
+        """The workload as it was sent, where it differs from the run's: a load that measures a capacity."""
+        return self.path / "sent.json"
+
+    @property
     def trial_json(self) -> Path:
         return self.path / "trial.json"
 

@@ -13,7 +13,7 @@ class TrialLoad(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     rate_per_s: float = Field(description="of the arrival process; 0 = one request at a time")
     settle_s: float = Field(description="load before the judged window")
-    window_s: float
+    requests: int = Field(description="requests in the judged window")
     drain_s: float
     time_scale: float | None = Field(
         default=None, description="speed of the simulated engine's clock that this machine keeps up with at this rate"

@@ -6,12 +6,15 @@ import asyncio
 
 from prefect import task
 
+from rooftune.evidence.records.sent_load import sent_load
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
+from rooftune.workloads.spec import CAPACITY
 from tasks.retrying import retry_unexpected
 from tasks.run_files import target_of, workload_of
+from tasks.trial_loads import drawn_workload
 
 
 @task(
@@ -24,17 +27,21 @@ from tasks.run_files import target_of, workload_of
 )
 async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
     """Turn the records of a trial into figures, with their audit."""
-    from rooftune.evidence.aggregate import aggregate
-
-    found = await asyncio.to_thread(
-        aggregate,
-        run.trial(order.candidate, order.n),
-        order,
-        workload_of(run).model_copy(update={"seed": order.seed}),
-        target_of(run),
-    )
+    found = await asyncio.to_thread(_aggregated, run, order)
     await asyncio.to_thread(_collect, run, found)
     return found
+
+
+def _aggregated(run: RunFolder, order: TrialOrder) -> TrialResult:
+    from rooftune.evidence.aggregate import aggregate
+
+    files, workload = run.trial(order.candidate, order.n), drawn_workload(run, order)
+    sent = sent_load(files)
+    if sent is None:
+        return aggregate(files, order, workload, target_of(run))
+    from rooftune.capacity.trial import with_capacity
+
+    return aggregate(files, order, sent.workload, target_of(run), lambda t: with_capacity(files, t, workload))
 
 
 @task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)
@@ -70,7 +77,8 @@ def describe(trial: TrialResult) -> str:
     if trial.status == "failed":
         return f"failed: {trial.failure}"
     failed = [c.id for c in trial.checks if c.status == "fail"]
-    words = [
+    words = [f"capacity {number(trial.metrics[CAPACITY])} requests/s"] if CAPACITY in trial.metrics else []
+    words += [
         f"{number(trial.metrics[name], 4)} {unit}"
         for name, unit in (
             ("output_throughput", "tokens/s"),
@@ -79,6 +87,6 @@ def describe(trial: TrialResult) -> str:
         )
         if name in trial.metrics
     ]
-    words += ["overloaded"] if trial.overloaded else []
+    words += ["overloaded"] if trial.overloaded and CAPACITY not in trial.metrics else []
     words += [f"not trusted ({', '.join(failed)})"] if failed else []
     return ", ".join(words)

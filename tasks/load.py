@@ -18,7 +18,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
-from tasks.run_files import settings_of, workload_of
+from tasks.run_files import settings_of
 
 EVERY_S = 2.0
 """Real seconds between updates of the progress artifact; each costs the server about 10 ms."""
@@ -30,8 +30,8 @@ def real_seconds(workload: Workload, time_scale: float) -> float:
 
 
 @task(name="load", task_run_name="load {order.candidate} {order.n}", timeout_seconds=24 * 3600, persist_result=False)
-async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> LoadSummary:
-    """Send the workload to the server and record every request.
+async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo, workload: Workload) -> LoadSummary:
+    """Send a workload to the server and record every request.
 
     This task is not retried: a second load needs a fresh server, so the whole trial is repeated.
 
@@ -42,7 +42,6 @@ async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> L
     from rooftune.loadgen.client import run_load
     from rooftune.workloads.draw import draw
 
-    workload = workload_of(run).model_copy(update={"seed": order.seed})
     folder = run.trial(order.candidate, order.n)
     plan = await asyncio.to_thread(draw, workload)
     limit = 3 * real_seconds(workload, server.time_scale) + 120

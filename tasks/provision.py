@@ -37,6 +37,8 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
     folder.path.mkdir(parents=True, exist_ok=True)
     if target.engine == "endpoint":
         return await launch.connect(target, folder)
+    if target.simulated and order.load is not None and order.load.time_scale is not None:
+        target = target.model_copy(update={"time_scale": order.load.time_scale})
     return await launch.start(
         target,
         order.config,

@@ -14,24 +14,45 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
 from tasks import run_listener
 from tasks.retrying import retry_unexpected
-from tasks.run_files import plan_of, workload_of
+from tasks.run_files import decision_of, plan_of, workload_of
 from tasks.trial_time import time_spent_s
 
 
-def write_decision(run: RunFolder) -> Decision:
-    """Decide from the trials so far, and write decision.json."""
+def write_decision(run: RunFolder, *, ended: bool = False) -> Decision:
+    """Decide from the trials so far, and write decision.json.
+
+    Args:
+        ended: add what takes a simulation: how the asked rate fares on one server fewer and one more.
+    """
     from rooftune.tuning.search import decide
 
     found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run))
+    if ended and found.replicas is not None:
+        found = _with_rows(run, found)
     write_json(run.decision_json, found.model_dump(mode="json"))
     return found
+
+
+def _with_rows(run: RunFolder, decision: Decision) -> Decision:
+    """The decision with a row for each number of servers; without a simulation it stays as it is."""
+    from rooftune.capacity.trial import reference_of
+    from rooftune.tuning.decision import believed
+    from rooftune.tuning.server_rows import with_rows
+
+    trials = believed(read_trials(run), decision.incumbent)
+    try:
+        server = reference_of(run.trial(decision.incumbent, trials[-1].n))
+        return with_rows(decision, workload_of(run), server, trials)
+    except RooftuneError as error:
+        run_listener.log(f"no figures for other numbers of servers: {error}")
+        return decision
 
 
 def bring_up_to_date(run: RunFolder) -> None:
     """Write what a report needs from the files of a run: decision, roofline, upgrade path."""
     from tasks.roofline import place_trials
 
-    decision = write_decision(run)
+    decision = write_decision(run, ended=True)
     if run.hardware_json.is_file():
         place_trials(run)
     _upgrade(run, decision)
@@ -60,7 +81,7 @@ async def write_files(run: RunFolder) -> list[str]:
     """Write report.md, report.html, figures and start scripts; returns their names below the run folder."""
     from rooftune.report.markdown import write_report
 
-    decision = await asyncio.to_thread(write_decision, run)
+    decision = await asyncio.to_thread(write_decision, run, ended=True)
     await asyncio.to_thread(_upgrade, run, decision)
     await asyncio.to_thread(write_report, run)
     made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
@@ -73,7 +94,7 @@ async def show(run: RunFolder) -> None:
     """The verdicts as a table artifact and the report as a Markdown artifact."""
     from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-    plan, decision = plan_of(run), write_decision(run)
+    plan, decision = plan_of(run), decision_of(run)
     await acreate_table_artifact(
         key=_key(f"verdicts-{plan.workload}"), table=verdict_rows(plan, decision), description=decision.first_sentence
     )

@@ -16,7 +16,7 @@ from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.tuning.plan import Plan
+from rooftune.tuning.plan import Decision, Plan
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload, workload_hash
 
@@ -61,6 +61,11 @@ def hardware_of(run: RunFolder) -> Hardware:
 def plan_of(run: RunFolder) -> Plan:
     """The plan of a run."""
     return _typed(run, read_json(run.plan_json), Plan, "plan.json")
+
+
+def decision_of(run: RunFolder) -> Decision:
+    """The decision of a run."""
+    return _typed(run, read_json(run.decision_json), Decision, "decision.json")
 
 
 def facts_of(target: Target) -> ModelFacts | None:

@@ -33,7 +33,9 @@ def check(request: OptimizeRequest) -> None:
     if request.resume:
         find_run(request.resume, Path(request.artifacts))
         return
-    changed_workload(request.workload, request.changes)
+    from rooftune.tuning.goal import goal_of
+
+    goal_of(changed_workload(request.workload, request.changes, goal=request.goal))
     if engine_kind(request.target.engine) == "vllm":
         from rooftune.engines.interpreter import installed, vllm_python
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows.cli import terminal
 from flows.inputs import options
 from flows.inputs.flat import flat_command
-from flows.inputs.parameters import CandidateOptions, TargetOptions
+from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
 
 if TYPE_CHECKING:
     from rooftune.tuning.plan import Plan
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @flat_command
 def plan(
-    workload: options.WorkloadName, target: TargetOptions, added: CandidateOptions, as_json: options.Json = False
+    workload: options.WorkloadName,
+    target: TargetOptions,
+    added: CandidateOptions,
+    goal: GoalOptions,
+    as_json: options.Json = False,
 ) -> None:
     """Show what would be tried, and why. Quick: no server is started.
 
@@ -34,7 +38,7 @@ def plan(
     from rooftune.vllm_rules.capabilities import with_capabilities
     from tasks.run_files import facts_of
 
-    spec = changed_workload(workload)
+    spec = changed_workload(workload, goal=goal)
     chosen = asyncio.run(resolve_target(target))
     hardware = probe(
         engine=chosen.engine,

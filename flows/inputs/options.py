@@ -67,6 +67,24 @@ Slo = Annotated[
         help="A limit of the SLO: --slo ttft_ms=500, tpot_ms, e2el_ms (none removes it), share=0.95. Repeatable.",
     ),
 ]
+Objective = Annotated[
+    str | None,
+    Option(
+        "--objective",
+        metavar="METRIC",
+        help="What decides: capacity (requests/s of one server within the SLO), output_throughput, request_throughput, "
+        "total_token_throughput, request_goodput (at the workload's rate), or median_ or p99_ of ttft_ms, tpot_ms, "
+        "e2el_ms. Default: as the workload says, else capacity if it has an SLO.",
+    ),
+]
+Constraints = Annotated[
+    list[str] | None,
+    Option(
+        "--constraint",
+        metavar="METRIC<=VALUE",
+        help="A configuration outside of it cannot win: --constraint 'p99_ttft_ms<=800' (or >=). Repeatable.",
+    ),
+]
 Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")]
 Artifacts = Annotated[str, Option("--artifacts", help="Folder to write runs to.")]
 Playbook = Annotated[

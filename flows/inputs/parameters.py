@@ -40,6 +40,14 @@ class WorkloadOptions:
 
 
 @dataclass(frozen=True)
+class GoalOptions:
+    """What decides between configurations."""
+
+    objective: options.Objective = None
+    constraints: options.Constraints = None
+
+
+@dataclass(frozen=True)
 class RateOptions:
     """Changes to a workload whose duration the measurement decides."""
 
@@ -92,11 +100,12 @@ class OptimizeRequest:
     changes: WorkloadOptions = field(default_factory=WorkloadOptions)
     added: CandidateOptions = field(default_factory=CandidateOptions)
     trials: TrialOptions = field(default_factory=TrialOptions)
+    goal: GoalOptions = field(default_factory=GoalOptions)
     artifacts: str = options.ARTIFACTS
     resume: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the flow ``optimize``: all options, flat."""
         found = asdict(self)
-        groups = [found.pop(name) for name in ("target", "changes", "added", "trials")]
+        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal")]
         return {**found, **{name: value for group in groups for name, value in group.items()}}

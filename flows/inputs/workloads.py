@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from flows.inputs.parameters import WorkloadOptions
+from typing import get_args
+
+from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.load import as_workload, load_workload
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.spec import CAPACITY, MetricName, Slo, Workload
+
+METRICS: tuple[str, ...] = get_args(MetricName)
 
 
-def changed_workload(name: str, changes: WorkloadOptions | None = None, *, drain_s: float | None = None) -> Workload:
-    """The workload of that name, with durations, seed, rate and limits of the SLO replaced where a value is given.
+def changed_workload(
+    name: str,
+    changes: WorkloadOptions | None = None,
+    *,
+    drain_s: float | None = None,
+    goal: GoalOptions | None = None,
+) -> Workload:
+    """The workload of that name, with durations, seed, rate, SLO and objective replaced where a value is given.
 
     Raises:
         InputError: there is no such workload, a value is out of range, or the arrivals have no rate.
@@ -32,7 +42,58 @@ def changed_workload(name: str, changes: WorkloadOptions | None = None, *, drain
             process = content["arrivals"]["process"]
             raise InputError(f"arrivals of {workload.name} ({process}) have no rate; run without --rate.")
         content["arrivals"]["rate_per_s"] = changes.rate_per_s
-    return as_workload(content, f"{workload.name} with these options")
+    if goal is not None:
+        content["objective"].update(_goal(goal, content["objective"]["constraints"]))
+    changed = as_workload(content, f"{workload.name} with these options")
+    timed = changes.duration_s is not None or changes.warmup_s is not None
+    if goal is not None and timed and changed.decides == CAPACITY:
+        raise InputError(
+            "--duration and --warmup have no effect where the capacity decides, because each load is as long as its "
+            "rate needs; leave them out, or name another --objective."
+        )
+    return changed
+
+
+def _goal(goal: GoalOptions, named: list[object]) -> dict[str, object]:
+    """The objective that options ask for; constraints add to those of the workload."""
+    found: dict[str, object] = {}
+    if goal.objective is not None:
+        found["metric"] = _metric("--objective", goal.objective)
+    if goal.constraints:
+        found["constraints"] = [*named, *map(constraint, goal.constraints)]
+    return found
+
+
+def constraint(text: str) -> dict[str, object]:
+    """A constraint as users write it: ``p99_ttft_ms<=800``.
+
+    Raises:
+        InputError: an unknown metric, no bound, or a bound that is not a number.
+    """
+    for sign, bound in (("<=", "at_most"), (">=", "at_least")):
+        name, found, value = (part.strip() for part in text.partition(sign))
+        if not found:
+            continue
+        metric = _metric("--constraint", name)
+        try:
+            return {"metric": metric, bound: float(value)}
+        except ValueError:
+            raise InputError(f"--constraint {metric} needs a number, not {value!r}.") from None
+    raise InputError(f"--constraint takes METRIC<=VALUE or METRIC>=VALUE, not {text!r}.")
+
+
+def _metric(option: str, name: str) -> str:
+    """A metric that rooftune measures.
+
+    Raises:
+        InputError: there is no such metric; the message names those that there are.
+    """
+    name = name.strip()
+    if name not in METRICS:
+        energy = "; energy is not measured" if "energy" in name or "watt" in name or "joule" in name else ""
+        known = ", ".join(METRICS)
+        raise InputError(f"{option}: unknown metric {name!r}{nearest(name, list(METRICS))}{energy}; known: {known}.")
+    return name
 
 
 def slo_limits(words: list[str]) -> dict[str, float | None]:

@@ -119,7 +119,7 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         curve=measured_curve(records),
         predicted_curve=predicted.curve,
     )
-    checks = audit_ladder(ladder_of(records), _context(workload, quoted))
+    checks = audit_ladder(ladder_of(records), ladder_context(workload, quoted))
     return result.model_copy(update={**_figures(subject, quoted, sent_per_s), "checks": checks})
 
 
@@ -204,7 +204,8 @@ def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
     ]
 
 
-def _context(workload: Workload, quoted: Interval) -> LadderContext:
+def ladder_context(workload: Workload, quoted: Interval) -> LadderContext:
+    """What the audit of the steps compares them with."""
     limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
     unit = UNITS[per_of(workload)]
     return LadderContext(workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit)

@@ -100,7 +100,7 @@ async def measure_target(
             return await launch.died_or_dying(server, files)
 
         loader = StepLoader(server, folder, settings.client, listener, died, stop)
-        chosen = await _reference(target, workload, server, loader)
+        chosen = await choose_reference(target, workload, server, loader)
         return await measure_capacity(
             server,
             workload,
@@ -117,25 +117,29 @@ async def measure_target(
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class ChosenReference:
+    """The reference, and what requests sent one at a time saw, if it took some to choose it."""
+
     reference: ReferenceServer
     lone: LoneRequests | None = None
 
 
-async def _reference(target: Target, workload: Workload, server: ServerInfo, loader: StepLoader) -> _Chosen:
+async def choose_reference(
+    target: Target, workload: Workload, server: ServerInfo, loader: StepLoader
+) -> ChosenReference:
     """The reference of a measurement: that of the one to resume, the server's twin, or a stand-in."""
     held = loader.folder / MEASUREMENT
     if held.is_file():
-        return _Chosen(read_model(held, Measurement).reference, _lone_before(loader.folder))
+        return ChosenReference(read_model(held, Measurement).reference, _lone_before(loader.folder))
     gpu = _gpu(target)
     if gpu is not None and target.engine != "endpoint":
         twin = reference_server(target, target.flags, gpu)
         if target.simulated or not await asyncio.to_thread(usable, twin, workload):
-            return _Chosen(twin)
+            return ChosenReference(twin)
     known = Known(server.effective, target.model or server.model, gpu, tuple(target.flags.items()))
     found = await asyncio.to_thread(stand_in, known, None, workload)
     if not found.stand_in:
-        return _Chosen(found)
+        return ChosenReference(found)
     loader.listener.waiting("sending requests one at a time, to find a simulated server that is like this one")
     alone = lone_workload(workload, LONE_ANSWER_S, secrets.randbelow(10**9))
     loaded = await loader.load(LONE, alone)
@@ -143,7 +147,7 @@ async def _reference(target: Target, workload: Workload, server: ServerInfo, loa
         raise Stopped("stopped before anything was measured; nothing is left running.")
     times = await asyncio.to_thread(lone_times, loaded.files)
     found = await asyncio.to_thread(stand_in, known, times, workload)
-    return _Chosen(found, await asyncio.to_thread(lone_requests, loaded.files, loaded.workload))
+    return ChosenReference(found, await asyncio.to_thread(lone_requests, loaded.files, loaded.workload))
 
 
 def _lone_before(folder: Path) -> LoneRequests | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from rooftune.engines.server import EffectiveConfig, ServerInfo
 from rooftune.engines.target import Target
@@ -27,8 +28,18 @@ from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Closed, Workload, workload_hash
 
 
-def aggregate(folder: TrialFolder, order: TrialOrder, workload: Workload, target: Target) -> TrialResult:
+def aggregate(
+    folder: TrialFolder,
+    order: TrialOrder,
+    workload: Workload,
+    target: Target,
+    completed: Callable[[TrialResult], TrialResult] = lambda trial: trial,
+) -> TrialResult:
     """Turn the records in ``folder`` into a trial, audit it, and write trial.json and result.json.
+
+    Args:
+        workload: as it was sent.
+        completed: adds what follows from more than one load.
 
     Raises:
         RooftuneError: requests.parquet or load.json is missing, empty or cut.
@@ -39,7 +50,7 @@ def aggregate(folder: TrialFolder, order: TrialOrder, workload: Workload, target
     trial = measured(_planned(folder, order, workload, target), requests, ticks, load, workload)
     log = folder.server_log.read_text(errors="replace") if folder.server_log.is_file() else None
     evidence = Evidence.of_trial(requests, ticks, load, workload, trial, log)
-    trial = trial.model_copy(update={"checks": audit(evidence)})
+    trial = completed(trial.model_copy(update={"checks": audit(evidence)}))
     write_json(folder.trial_json, trial.model_dump(mode="json"))
     write_json(folder.result_json, vllm_result(trial, workload, requests))
     return trial

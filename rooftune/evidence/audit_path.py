@@ -29,6 +29,7 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
     """
     sources = importers.read(path, duration_s, map)
     checks = merged([AuditedRun(s.label, _set_aside(audit(s), s.trial, sources)) for s in sources])
+    checks += _of_loads(sources, {c.id for c in checks})
     trials = [s.trial for s in sources if s.trial is not None]
     if len(trials) > 1:
         checks += audit_comparison([t for t in trials if t.believed])
@@ -50,6 +51,18 @@ def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence
         c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c
         for c in checks
     ]
+
+
+def _of_loads(sources: Sequence[Evidence], seen: set[str]) -> list[Check]:
+    """The checks of trials that measured a capacity, which look at all loads of a trial, as they were recorded."""
+    runs: dict[str, list[AuditedRun]] = {}
+    for source in sources:
+        trial = source.trial
+        if trial is None or trial.capacity is None:
+            continue
+        for check in _set_aside([c for c in trial.checks if c.id not in seen], trial, sources):
+            runs.setdefault(check.id, []).append(AuditedRun(source.label, [check]))
+    return [check for found in runs.values() for check in merged(found)]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.formatting import change, rate
 from rooftune.models.facts import ModelFacts
+from rooftune.tuning.forecast import SimulatedForecast
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import ExpectedEffect, Goal
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import CAPACITY, Workload
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Predictions:
         found = self.metrics.get("baseline")
         if not found:
             return None
+        if CAPACITY in found:
+            carried = f"about {rate(found[CAPACITY], 'request', 3)} within the SLO"
+            words = carried if found[CAPACITY] > 0 else "breaks the SLO even with one request at a time"
+            return ExpectedEffect(metric=CAPACITY, sentence=words, source="simulator")
         words = f"about {rate(found.get('output_throughput', 0.0), 'output token')}"
         return ExpectedEffect(metric="output_throughput", sentence=words, source="simulator")
 
@@ -49,6 +54,7 @@ def predictions(
     overloaded: dict[str, bool] = {}
     left_out: dict[str, tuple[str, ...]] = {}
     error: float | None = None
+    forecast = SimulatedForecast(target, workload) if workload.decides == CAPACITY else None
     for name, config in configs.items():
         if config.speculative_config:
             continue  # the acceptance rate is unknown before a measurement
@@ -65,6 +71,9 @@ def predictions(
         except RooftuneError:
             continue
         metrics[name] = dict(found.metrics)
+        carried = forecast.capacity(config) if forecast is not None else None
+        if carried is not None:
+            metrics[name][CAPACITY] = carried
         overloaded[name] = bool(found.overloaded)
         left_out[name] = found.unmodelled
         if error is None and isinstance(found.error_band, float):
@@ -79,14 +88,28 @@ def effect_of(candidate: str, foreseen: Predictions, objective: Goal) -> Expecte
         return None
     if set(foreseen.unmodelled.get(candidate, ())) - set(foreseen.unmodelled.get("baseline", ())):
         return None  # the change itself is not modelled
-    both = foreseen.overloaded.get(candidate) and foreseen.overloaded.get("baseline")
-    metric = objective.saturated_metric if both else objective.metric
-    if not base.get(metric) or metric not in ours:
-        metric = objective.saturated_metric
-    if not base.get(metric) or metric not in ours:
+    metric = _shown_metric(candidate, foreseen, objective, ours, base)
+    if metric is None:
         return None
     ratio = ours[metric] / base[metric]
     band = foreseen.error
     low, high = (None, None) if band is None else (ratio * (1 - band), ratio * (1 + band))
     sentence = f"{metric_name(metric)} {change(ratio)} compared with the baseline"
+    if ratio <= 0:
+        sentence = "breaks the SLO even with one request at a time"
     return ExpectedEffect(metric=metric, ratio=ratio, low=low, high=high, sentence=sentence, source="simulator")
+
+
+def _shown_metric(
+    candidate: str, foreseen: Predictions, objective: Goal, ours: dict[str, float], base: dict[str, float]
+) -> str | None:
+    """The metric of the objective, or the saturated one where it has no meaning or was not predicted."""
+
+    def known(metric: str) -> bool:
+        return bool(base.get(metric)) and metric in ours
+
+    if objective.by_capacity:
+        return objective.metric if known(objective.metric) else None
+    both = foreseen.overloaded.get(candidate) and foreseen.overloaded.get("baseline")
+    metric = objective.saturated_metric if both or not known(objective.metric) else objective.metric
+    return metric if known(metric) else None

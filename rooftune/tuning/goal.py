@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
+from rooftune.errors import InputError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number, percent
 from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
 from rooftune.tuning.plan import Goal
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import CAPACITY, Workload
 
 THROUGHPUTS = ("output_throughput", "request_throughput", "total_token_throughput")
 UNSATURATED_METRIC = "median_e2el_ms"
@@ -16,8 +17,17 @@ UNSATURATED_METRIC = "median_e2el_ms"
 
 
 def goal_of(workload: Workload) -> Goal:
-    """The goal of a workload."""
+    """The goal of a workload.
+
+    Raises:
+        InputError: the capacity is the objective, and the workload has none.
+    """
     metric = workload.decides
+    if metric == CAPACITY and not workload.has_capacity:
+        raise InputError(
+            f"the capacity cannot be the objective of {workload.name}: it needs an SLO (--slo ttft_ms=500), and "
+            "poisson, constant, gamma or burst arrivals; name another --objective."
+        )
     return Goal(
         metric=metric,
         direction="lower" if lower_is_better(metric) else "higher",

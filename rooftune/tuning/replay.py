@@ -15,18 +15,19 @@ from dataclasses import dataclass
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
+from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.configuration import describe, difference
+from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.judge import Ruling
 from rooftune.tuning.plan import Candidate, Gate, Plan, VerdictName
 from rooftune.tuning.state import Block, Search
+from rooftune.tuning.trial_load import by_chance, lost
 from rooftune.tuning.verdicts import add_verdict, audit_reason, judged, settle, verdict_on
 from rooftune.vllm_rules.config import EngineConfig
 
 _RERUNS, _RERUNS_BY_CHANCE = 1, 2
 """How often a failed slot is measured again: in general, and when only the machine was at fault."""
-_BY_CHANCE = frozenset({"send-lag", "client-cpu", "simulated-clock"})
-"""Checks that fail when other work takes the cores away. Another trial may well pass them."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,22 @@ class Replay:
 
 
 def replay(
-    plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float, *, full: bool = False
+    plan: Plan,
+    results: list[TrialResult],
+    budget_left_s: float | None,
+    trial_cost_s: float,
+    *,
+    forecast: Forecast | None = None,
+    full: bool = False,
 ) -> Replay:
     """The state after these results, and the next trial.
 
-    ``full``: verdicts have the ratios of all metrics, not only of the one that decides.
+    Args:
+        forecast: what configurations are expected to carry, for the rate of the next trial.
+        full: verdicts have the ratios of all metrics, not only of the one that decides.
     """
-    search = Search(plan, sorted(results, key=lambda r: r.position), budget_left_s, trial_cost_s, full=full)
+    ordered = sorted(results, key=lambda r: r.position)
+    search = Search(plan, ordered, budget_left_s, trial_cost_s, forecast=forecast, full=full)
     baseline = plan.candidates[0]
     search.config = search.configs[baseline.id] = baseline.config
     order = _baseline(search)
@@ -218,6 +228,7 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
             return None
         if found.believed:
             trials.append(found)
+            _drop_if_lost(search, block, who, against)
             return None
         if not _try_again(found, attempt + 1):
             block.dropped[who] = Ruling("not trusted", audit_reason(found))
@@ -225,12 +236,21 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
     return None
 
 
+def _drop_if_lost(search: Search, block: Block, who: str, against: str) -> None:
+    """Settle a member whose first trial shows by far too small a capacity; it then has no way back."""
+    trials = block.members[who]
+    if not search.plan.objective.by_capacity or len(trials) > 1:
+        return
+    reason = lost(capacity_of(trials), capacity_of(search.seen.get(against, [])), against)
+    if reason is not None:
+        block.dropped[who] = Ruling("no gain", reason)
+
+
 def _try_again(last: TrialResult | None, tries: int) -> bool:
     """Whether a slot may be measured again after ``tries`` tries, of which ``last`` was the last."""
     if last is None or tries <= _RERUNS:
         return True
-    failed = {c.id for c in last.checks if c.status == "fail"}
-    return tries <= _RERUNS_BY_CHANCE and bool(failed) and failed <= _BY_CHANCE
+    return tries <= _RERUNS_BY_CHANCE and by_chance(last)
 
 
 def _missing(search: Search, block: Block, who: str, number: int, offset: int, against: str) -> TrialOrder | None:

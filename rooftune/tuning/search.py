@@ -5,19 +5,25 @@ from __future__ import annotations
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.decision import conclude
+from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
 
 
 def next_trial(
-    plan: Plan, results: list[TrialResult], budget_left_s: float | None, trial_cost_s: float
+    plan: Plan,
+    results: list[TrialResult],
+    budget_left_s: float | None,
+    trial_cost_s: float,
+    forecast: Forecast | None = None,
 ) -> TrialOrder | None:
     """The trial to run after these results; None when the search is over or the budget has no room for another.
 
     The answer depends on the arguments alone, so a killed run continues where it stopped. ``budget_left_s`` and
-    ``trial_cost_s`` are real seconds; without a budget (None) every candidate runs.
+    ``trial_cost_s`` are real seconds; without a budget (None) every candidate runs. Where the capacity is the
+    objective, ``forecast`` gives the rate of the trial.
     """
-    return replay(plan, results, budget_left_s, trial_cost_s).next_trial
+    return replay(plan, results, budget_left_s, trial_cost_s, forecast=forecast).next_trial
 
 
 def decide(plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.0) -> Decision:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.trial_order import TrialOrder
+from rooftune.trial_order import TrialLoad, TrialOrder
+from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.judge import Ruling
 from rooftune.tuning.plan import Plan, Verdict
+from rooftune.tuning.trial_load import trial_load
 from rooftune.vllm_rules.config import EngineConfig
 
 
@@ -34,6 +37,8 @@ class Search:
     """Believed trials up to this point of the replay."""
     full: bool = False
     """Compute the ratios of all metrics, not only of the one that decides."""
+    forecast: Forecast | None = None
+    """Says at which rate a trial loads its server; None = the load of the workload file."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
 
@@ -79,7 +84,14 @@ class Search:
             phase=self.plan.candidate(candidate).phase,
             against=against,
             why=why,
+            load=self._load(candidate, against),
         )
+
+    def _load(self, candidate: str, against: str | None) -> TrialLoad | None:
+        if self.forecast is None or not self.plan.objective.by_capacity:
+            return None
+        beside = self.seen.get(against, []) if against is not None and against != candidate else []
+        return trial_load(self.forecast, candidate, self.configs, self.results, capacity_of(beside))
 
 
 @dataclass

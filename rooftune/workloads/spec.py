@@ -261,7 +261,7 @@ class ObjectiveMetric(Strict):
 
     metric: MetricName | None = Field(
         default=None,
-        description="default: output_throughput",
+        description="default: capacity where there is an SLO and the arrivals have one rate, else output_throughput",
     )
     constraints: list[Constraint] = Field(default_factory=list, description="bounds on other metrics")
 
@@ -299,8 +299,6 @@ class Workload(Strict):
             raise ValueError("prompt_tokens and output_tokens are missing (or parts, or a trace that has lengths)")
         if self.conversations and (self.parts or isinstance(self.arrivals, Trace)):
             raise ValueError("conversations need arrivals that are not a trace, and one kind of lengths")
-        if self.objective.metric == CAPACITY and not self.has_capacity:
-            raise ValueError("objective capacity needs an slo, and poisson, constant, gamma or burst arrivals")
         return self
 
     @property
@@ -310,8 +308,8 @@ class Workload(Strict):
 
     @property
     def decides(self) -> str:
-        """The metric that decides."""
-        return self.objective.metric or "output_throughput"
+        """The metric that decides: the one that is named, or its default."""
+        return self.objective.metric or (CAPACITY if self.has_capacity else "output_throughput")
 
     def whole(self) -> Part:
         """The lengths of a workload without parts."""

@@ -24,6 +24,7 @@ from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number
+from rooftune.workloads.spec import CAPACITY
 
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
@@ -39,18 +40,23 @@ class Prior:
     """Standard deviation of ln(metric) of throughput and goodput, beyond what blocks within a trial show."""
     times: float
     """The same of TTFT and E2EL, which queueing spreads wider."""
+    capacity: float
+    """The same of the capacity, all of a trial's noise: no blocks within its window show a part of it."""
     freedom: float
     """Weight of this expectation in degrees of freedom; a few trials outweigh it."""
 
     def of(self, metric: str) -> float:
         """Standard deviation of ln(metric)."""
+        if metric == CAPACITY:
+            return self.capacity
         return self.times if metric.endswith(("ttft_ms", "e2el_ms")) else self.rates
 
 
-REAL = Prior(rates=0.010, times=0.02, freedom=3.0)
+REAL = Prior(rates=0.010, times=0.02, capacity=0.022, freedom=3.0)
 """Two runs of the published T4 experiment with ``--max-num-seqs 8`` (kshyp/varcas, MIT, 2026-02-11) printed 206.8 and
-202.6 tok/s: a standard deviation of 1.4 % per run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left."""
-SIMULATED = Prior(rates=0.010, times=0.02, freedom=8.0)
+202.6 tok/s: a standard deviation of 1.4 % per run; 1.0 % is what 10 s blocks within a run show, so 1.0 % is left. A
+capacity varies by 2.2 % from load to load, the noise of the server included (``rooftune.capacity.estimate``)."""
+SIMULATED = Prior(rates=0.010, times=0.02, capacity=0.015, freedom=8.0)
 """A/A trials of the simulated engine on two busy cores vary by 1.1 %
 (tests/evidence/data/simulated_aa_trials.csv): the jitter of a machine that runs it faster than real time. There is no
 heat and no neighbour on a card, so this expectation has more weight."""

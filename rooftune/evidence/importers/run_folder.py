@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rooftune.errors import InputError
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.parquet_files import read_requests, read_ticks
+from rooftune.evidence.records.sent_load import sent_load
 from rooftune.evidence.records.trial_files import read_trial
 from rooftune.files import read_model
 from rooftune.loadgen.summary import LoadSummary
@@ -38,8 +39,9 @@ def read_folder(path: Path) -> list[Evidence]:
 
 
 def read_evidence(folder: TrialFolder, workload: Workload | None) -> Evidence:
-    """One trial as the audit sees it."""
-    trial = read_trial(folder)
+    """One trial as the audit sees it; ``workload`` is that of the run."""
+    trial, sent = read_trial(folder), sent_load(folder)
+    workload = sent.workload if sent is not None else workload
     requests = read_requests(folder.requests)
     ticks = read_ticks(folder.ticks) if folder.ticks.is_file() else {}
     load = read_model(folder.load_json, LoadSummary)

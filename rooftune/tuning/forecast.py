@@ -1,0 +1,92 @@
+"""How much of a workload a configuration is expected to carry, and the load that measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rooftune.capacity.emulation import CHUNKS_PER_CORE_AT_MOST, JITTER_S, JITTER_SHARE
+from rooftune.capacity.reference import Reference
+from rooftune.capacity.reference_server import ReferenceServer, reference_server
+from rooftune.capacity.steps import StepShape
+from rooftune.capacity.trial import load_of
+from rooftune.engines.target import Target
+from rooftune.errors import RooftuneError
+from rooftune.hardware.host import cores
+from rooftune.simulator.virtual.capacity import LONG
+from rooftune.trial_order import TrialLoad
+from rooftune.vllm_rules.config import EngineConfig
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import Workload
+
+
+class Forecast(Protocol):
+    """What a search asks before it orders a trial. A pure function of the configuration."""
+
+    def capacity(self, config: EngineConfig) -> float | None:
+        """Requests/s within the SLO that are expected; 0 = not even one at a time, None = not known."""
+        ...
+
+    def load(self, config: EngineConfig, rate_per_s: float) -> TrialLoad:
+        """The load at that rate."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """The reference of one configuration; an unknown one has none."""
+
+    capacity: float
+    shape: StepShape
+
+
+@dataclass
+class SimulatedForecast:
+    """The simulator's expectation for a target. Keeps what it computed, which depends on nothing else."""
+
+    target: Target
+    workload: Workload
+    _known: dict[str, _Expected | None] = field(default_factory=dict, repr=False)
+
+    def capacity(self, config: EngineConfig) -> float | None:
+        found = self._of(config)
+        return found.capacity if found is not None else None
+
+    def load(self, config: EngineConfig, rate_per_s: float) -> TrialLoad:
+        found = self._of(config)
+        shape = found.shape if found is not None else StepShape(settle_s=10.0, requests=0, drain_s=30.0)
+        load = load_of(self.workload, shape, rate_per_s)
+        if not self.target.simulated:
+            return load
+        return load.model_copy(update={"time_scale": self._time_scale(rate_per_s)})
+
+    def _of(self, config: EngineConfig) -> _Expected | None:
+        key = config.model_dump_json()
+        if key not in self._known:
+            self._known[key] = self._computed(config)
+        return self._known[key]
+
+    def _computed(self, config: EngineConfig) -> _Expected | None:
+        server = self._server(config)
+        if server is None:
+            return None
+        try:
+            reference = Reference(server.engine(), self.workload, requests=LONG)
+            return _Expected(reference.capacity(1.0), reference.shape(1.0))
+        except RooftuneError:
+            return None
+
+    def _server(self, config: EngineConfig) -> ReferenceServer | None:
+        if self.target.gpu is None or config.speculative_config:
+            return None  # an acceptance rate is not known before a measurement
+        return reference_server(self.target, config.flags(), self.target.gpu)
+
+    def _time_scale(self, rate_per_s: float) -> float:
+        """The clock's speed at which this machine passes on every token in time."""
+        plan = draw(self.workload)
+        arrivals = max(1, int((plan.turn == 0).sum()))
+        tokens_per_s = rate_per_s * float(plan.output_tokens.sum()) / arrivals
+        limits = [limit / 1000 for name, limit in self.workload.slo.limits_ms().items() if name != "tpot_ms"]
+        jitter = JITTER_SHARE * min(limits) / JITTER_S if limits else self.target.time_scale
+        most = CHUNKS_PER_CORE_AT_MOST * cores() / tokens_per_s if tokens_per_s > 0 else self.target.time_scale
+        return round(max(1.0, min(self.target.time_scale, jitter, most)), 1)
