@@ -29,8 +29,11 @@ def effective_key(config: EngineConfig, resolved: Resolved | None, engine_versio
     plain = replace(resolved, notes=(), awq_kernel_forced=False)
     if config.kv_cache_memory_bytes is not None:
         plain = replace(plain, gpu_memory_utilization=0.0)
+    rest = _rest(config, RESOLVED, engine_version)
+    if (config.long_prefill_token_threshold or 0) >= resolved.max_num_batched_tokens:
+        rest.pop("long_prefill_token_threshold", None)  # a step never takes that much of one prompt
     apart = [config.model, _online(config, resolved), kv_type(config, resolved), bool(config.enforce_eager)]
-    return json.dumps([repr(plain), apart, _rest(config, RESOLVED, engine_version)], sort_keys=True, default=str)
+    return json.dumps([repr(plain), apart, rest], sort_keys=True, default=str)
 
 
 def families_of(config: EngineConfig, resolved: Resolved | None) -> tuple[str, ...]:

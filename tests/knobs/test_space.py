@@ -51,6 +51,12 @@ def test_every_configuration_starts_by_the_rules_and_none_equals_another(
     assert len(keys) == len(set(keys))
 
 
+def test_a_threshold_that_no_step_reaches_is_not_another_configuration(l4: SpaceContext) -> None:
+    found = [c.change for c in configurations(l4) if "long_prefill_token_threshold" in c.change]
+    assert found
+    assert all(c["long_prefill_token_threshold"] < c.get("max_num_batched_tokens", 2048) for c in found)
+
+
 def test_the_order_is_fixed_and_begins_with_few_changes(l4: SpaceContext) -> None:
     first, second = configurations(l4), configurations(replace(l4))
     assert [c.change for c in first] == [c.change for c in second]
