@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from benchmarks.trials.prediction import Figures
 from benchmarks.trials.records import Trial
 
+SAME = 1e-6
+"""Predictions this close are the same."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -65,10 +68,23 @@ def order(of: Sequence[Judged], low: float, high: float) -> Order:
 
 
 def losses(of: Sequence[Judged]) -> list[float]:
-    """For each group, the share of the best measured throughput that taking the one predicted best loses."""
+    """For each group, the share of the best measured throughput that taking the one predicted best loses.
+
+    A configuration that ran more than once has the mean of its runs, because which run one gets is not a choice. Where
+    several configurations are predicted to be best, one of them is taken at random.
+    """
     found = []
     for rows in groups(of):
-        taken = max(rows, key=lambda j: j.predicted.tok_s)
-        best = max(j.trial.tok_s or 0.0 for j in rows)
-        found.append(1 - (taken.trial.tok_s or 0.0) / best)
+        runs: dict[str, list[Judged]] = defaultdict(list)
+        for judged in rows:
+            runs[_configuration(judged.trial)].append(judged)
+        measured = {name: _mean([j.trial.tok_s or 0.0 for j in same]) for name, same in runs.items()}
+        predicted = {name: same[0].predicted.tok_s for name, same in runs.items()}
+        top = max(predicted.values())
+        taken = _mean([measured[name] for name, value in predicted.items() if value >= top * (1 - SAME)])
+        found.append(1 - taken / max(measured.values()))
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

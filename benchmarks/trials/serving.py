@@ -19,6 +19,8 @@ from benchmarks.trials.prediction import Simulator
 from rooftune.errors import RooftuneError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.models.config_json import from_config
+from rooftune.models.facts import ModelFacts
 from rooftune.simulator.engine.core import limits
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ENGINE_ALONE, ClientSettings
@@ -30,6 +32,8 @@ from rooftune.vllm_rules.resolve import resolve
 from rooftune.workloads.request_plan import RequestPlan
 
 DATA = Path(__file__).parent / "data" / "serving.json"
+MODELS = Path(__file__).parent / "data" / "models"
+"""config.json files of models that the catalogue does not have."""
 PROMPT_SPREAD, ANSWER_SPREAD = 1.0, 0.9
 """Standard deviation of the logarithm of lengths that vary, as in ShareGPT."""
 
@@ -69,10 +73,16 @@ def serving_figures() -> tuple[Figure, ...]:
     return tuple(Figure.model_validate(f) for f in json.loads(DATA.read_text(encoding="utf-8"))["figures"])
 
 
+def facts_of(figure: Figure) -> ModelFacts:
+    """The model of a figure."""
+    own = MODELS / f"{figure.model}.json"
+    return from_config(own) if own.is_file() else model_facts(figure.model, quantization=figure.quantization)
+
+
 def predicted(simulator: Simulator, figure: Figure) -> dict[str, float] | None:
     """Throughput, TPOT and TTFT of a figure; None when the simulator would not start that server."""
     try:
-        facts = model_facts(figure.model, quantization=figure.quantization)
+        facts = facts_of(figure)
         card = accelerator(figure.gpu)
         config = EngineConfig(model=figure.model, tensor_parallel_size=figure.tensor_parallel).with_change(figure.flags)
         resolved = resolve(card, facts, _shorter(config, figure), figure.vllm_version)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from test_steptime import step
 
-from benchmarks.trials.prediction import Simulator, plan_of
+from benchmarks.trials.held_back import Evidence, coverage
+from benchmarks.trials.prediction import Figures, Simulator, plan_of
 from benchmarks.trials.ranking import Judged, losses, order
 from benchmarks.trials.records import Trial, measured, trials
 from benchmarks.trials.serving import predicted, serving_figures
 from rooftune.hardware.named import accelerator
-from rooftune.simulator.steptime.accuracy import CAPPED_FACTOR, error_bands
+from rooftune.simulator.steptime.accuracy import CAPPED_FACTOR, UNTIMED, error_bands, kernel_case
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
 from rooftune.simulator.steptime.linear import in_tiles
+from rooftune.simulator.steptime.model import StepTime
 
 
 def trial(**wanted: Any) -> Trial:
@@ -124,3 +127,59 @@ def test_errors_are_quoted_by_quantity_and_wider_for_capped_boards() -> None:
     assert capped is not None
     assert capped.tpot == pytest.approx(0.1 * CAPPED_FACTOR)
     assert error_bands(accelerator("cpu"), "gemm_16bit", table) is None
+
+
+def test_bands_are_widened_by_the_factor_of_their_quantity() -> None:
+    entry = {q: {"figures": 20, "within_90": 0.1} for q in ("throughput", "tpot", "ttft")}
+    found = error_bands(accelerator("A6000"), "marlin", {"all": entry, "factors": {"tpot": 1.2, "ttft": 1.5}})
+    assert found is not None
+    assert found.by_quantity == pytest.approx({"throughput": 0.1, "tpot": 0.12, "ttft": 0.15})
+
+
+def test_the_factor_makes_the_other_sources_cover_a_source_that_is_worse() -> None:
+    """Three sources within 10 % and one within 30 %: the bands of the others miss it, with the factor they do not."""
+    found = [
+        Evidence(source, "A40", "marlin", quantity, size * (i + 1) / 20)
+        for source, size in (("a", 0.1), ("b", 0.1), ("c", 0.1), ("d", 0.3))
+        for quantity in ("throughput", "tpot", "ttft")
+        for i in range(20)
+    ]
+    factors = coverage(found)
+    assert set(factors) == {"throughput", "tpot", "ttft"}
+    assert 1.5 < factors["ttft"] < 3
+    even = coverage([e for e in found if e.source != "d"])
+    assert even["ttft"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_weights_without_a_measured_step_time_get_their_own_wide_band() -> None:
+    """MXFP4 is timed as 16-bit products; 12 figures of gpt-oss-20b show how wrong that is."""
+    resolved = step("H100", "qwen2.5-7b", None, version="0.32.0").r
+    assert kernel_case(resolved) == "gemm_16bit"
+    untimed = replace(resolved, quantization="mxfp4")
+    assert kernel_case(untimed) == UNTIMED
+    wide = error_bands(accelerator("H100"), kernel_case(untimed))
+    assert wide is not None
+    assert wide.tpot > 0.4
+    assert "without a measured step time" in wide.words
+    assert error_bands(accelerator("L4"), UNTIMED, {"all": {}, "ada": {}}) is None
+
+
+def test_a_configuration_that_ran_twice_has_the_mean_of_its_runs() -> None:
+    first = trial(gpu="RTX 3090", quant="fp8", concurrency=64, max_num_seqs=64)
+    runs = [first.model_copy(update={"tok_s": value}) for value in (900.0, 1100.0)]
+    other = first.model_copy(update={"quant": "bf16", "tok_s": 1050.0})
+    figures = Figures(1000.0, 1.0, 1.0)
+    taken = [Judged(t, figures) for t in runs] + [Judged(other, Figures(500.0, 1.0, 1.0))]
+    assert losses(taken) == pytest.approx([1 - 1000 / 1050])
+    tied = [Judged(t, figures) for t in (*runs, other)]
+    assert losses(tied) == pytest.approx([1 - (1000 + 1050) / 2 / 1050])
+
+
+def test_fp8_through_marlin_slows_with_the_clock_that_a_board_holds() -> None:
+    """An A40 holds three quarters of its clock in matrix work, a card that halves 16-bit products all of it."""
+    held = step("A40", "qwen2.5-7b", "fp8", version="0.11.0")
+    free = StepTime(held.gpu, held.facts, held.r, constants=held.k.replaced({"device.clock": 1.0}))
+    assert 1.1 < prefill_seconds(held, 2048) / prefill_seconds(free, 2048) < 1.34
+    four = step("A40", "qwen2.5-7b", "gptq", version="0.11.0")
+    same = StepTime(four.gpu, four.facts, four.r, constants=four.k.replaced({"device.clock": 1.0}))
+    assert prefill_seconds(four, 2048) == prefill_seconds(same, 2048)

@@ -4,6 +4,10 @@
 constants fitted without their GPU or their model, and serving figures that others published. ``data/errors.yaml`` is
 written by ``python -m benchmarks.fidelity --write-errors`` from step times and single requests. Nothing in either is
 typed by hand.
+
+A stranger's case differs from all of these as one source differs from the others. So each band is multiplied by a
+factor of its quantity (``factors``): the one with which the bands that the other sources give cover 90 % of the figures
+of each source.
 """
 
 from __future__ import annotations
@@ -18,11 +22,14 @@ from ruamel.yaml import YAML
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.constants import generation
+from rooftune.vllm_rules.kernels import TIMED
 from rooftune.vllm_rules.resolve import Resolved
 
 QUANTITIES = ("throughput", "tpot", "ttft")
 ENOUGH = 8
 """Figures of a case from which on its own band is quoted."""
+UNTIMED = "untimed"
+"""Instead of the kernel family where the weights have no measured step time and 16-bit products are timed."""
 CAPPED = ("T4", "L4", "A2", "A10", "A10G", "H100 PCIe", "H100 NVL")
 """Boards whose power does not hold the clock in large products: how far it falls depends on cooling and load."""
 CAPPED_FACTOR = 1.5
@@ -58,9 +65,16 @@ def _table() -> dict[str, Any]:
     return value
 
 
+def kernel_case(resolved: Resolved) -> str:
+    """The kernel family, or ``UNTIMED``: errors are quoted for each."""
+    return resolved.kernel if resolved.quantization in TIMED else UNTIMED
+
+
 def cases(gpu: Accelerator, kernel: str) -> tuple[str, ...]:
     """The cases that a GPU with a kernel family belongs to, the nearest first."""
     kind = generation(gpu)
+    if kernel == UNTIMED:
+        return (f"{gpu.name}/{kernel}", f"{kind}/{kernel}", f"kernel {kernel}")
     return (f"{gpu.name}/{kernel}", f"{kind}/{kernel}", kind, f"kernel {kernel}", "all")
 
 
@@ -73,6 +87,7 @@ def error_bands(gpu: Accelerator, kernel: str, table: dict[str, Any] | None = No
     if gpu.kind == "cpu":
         return None
     known = _table() if table is None else table
+    factors = known.get("factors", {})
     found: dict[str, float] = {}
     used = ""
     for quantity in QUANTITIES:
@@ -80,7 +95,7 @@ def error_bands(gpu: Accelerator, kernel: str, table: dict[str, Any] | None = No
             entry = known.get(case, {}).get(quantity)
             if entry and entry["figures"] >= ENOUGH:
                 wider = CAPPED_FACTOR if gpu.name in CAPPED and not case.startswith(f"{gpu.name}/") else 1.0
-                found[quantity] = float(entry["within_90"]) * wider
+                found[quantity] = float(entry["within_90"]) * wider * float(factors.get(quantity, 1.0))
                 used = used or case
                 break
     if len(found) < len(QUANTITIES):
@@ -95,7 +110,7 @@ def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | 
             f"calibrated on {calibration.engine} ({calibration.made_at[:10]}); the median error of a step was "
             f"{calibration.error_after:.0%} on {calibration.held_back} points held back"
         )
-    bands = error_bands(gpu, resolved.kernel)
+    bands = error_bands(gpu, kernel_case(resolved))
     if bands is None:
         return "nothing was measured on a processor like this one; rooftune calibrate measures it"
     return bands.throughput
@@ -104,4 +119,6 @@ def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | 
 def _words(case: str) -> str:
     if case == "all":
         return "of all cards"
+    if UNTIMED in case:
+        return "of weights without a measured step time"
     return f"of {case.replace('/', ' with ')}" if not case.startswith("kernel ") else f"with {case}s"

@@ -133,11 +133,11 @@ def _marlin(
 
     Its tiles are 16 rows high, and it splits the work between the multiprocessors, so the tail of a wave is short. The
     second bound is a share of the full rate of the tensor cores, which GeForce cards do not reach when they sum in
-    32 bits.
+    32 bits. Unpacking FP8 is work of the ordinary cores, so it slows with the clock of a board that cannot hold it.
     """
     c, wide = k.linear["marlin"], k.linear["gemm_16bit"]
     in_full = np.ceil(rows / MARLIN_TILE) * MARLIN_TILE + tail * np.minimum(1.0, rows / TILE)
-    share = c["compute_fp8"] if r.quantization == "fp8" else c["compute"]
+    share = c["compute_fp8"] * k.device["clock"] if r.quantization == "fp8" else c["compute"]
     products = np.asarray(in_full * flops / (rate(gpu, r.dtype) * wide["compute"]), dtype=np.float64)
     unpacking = np.asarray(in_full * flops / (full_rate(gpu, r.dtype) * share), dtype=np.float64)
     return _longer(_streaming(gpu, c, rows, stream), products, unpacking)

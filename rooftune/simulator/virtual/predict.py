@@ -19,7 +19,7 @@ from rooftune.simulator.engine.core import limits
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ENGINE_ALONE, ClientSettings, ServerPath, SimulatedRun
-from rooftune.simulator.steptime.accuracy import error_band, error_bands
+from rooftune.simulator.steptime.accuracy import error_band, error_bands, kernel_case
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
@@ -201,7 +201,7 @@ def _prediction(engine: EmulatedEngine, workload: Workload, sent: _Sent, kept: R
     means = _means(run, load.window)
     card, resolved = engine.step_time.gpu, engine.resolved
     band = sentence(engine.unmodelled) or error_band(card, resolved, engine.calibration)
-    bands = error_bands(card, resolved.kernel)
+    bands = error_bands(card, kernel_case(resolved))
     return Prediction(
         metrics=found.metrics,
         withheld=found.withheld,
