@@ -104,6 +104,23 @@ def test_order_and_loss_look_at_groups_alone() -> None:
     assert max(losses(turned)) > max(losses(right))
 
 
+def test_four_gpus_share_what_two_have_over_pcie() -> None:
+    """IsseiHasegawa/vLLM-experiment: Qwen2.5-7B on four A40, 1 to 8 requests/s and all at once."""
+    simulator = Simulator()
+    errors = []
+    for figure in serving_figures():
+        if figure.id.startswith("issei-a40-g4-"):
+            found = predicted(simulator, figure)
+            assert found is not None
+            assert figure.tpot_ms is not None
+            errors.append(abs(found["tpot_ms"] / figure.tpot_ms - 1))
+            if figure.output_throughput:
+                assert found["output_throughput"] == pytest.approx(figure.output_throughput, rel=0.08)
+    assert len(errors) == 8
+    assert np.median(errors) < 0.06
+    assert max(errors) < 0.25
+
+
 def test_what_did_not_start_is_refused() -> None:
     """Weight-only FP8 on an A40 with vLLM 0.29 (issue 55008)."""
     from benchmarks.trials.prediction import server_of

@@ -27,6 +27,9 @@ from rooftune.vllm_rules.resolve import Resolved, resolve
 Floats = npt.NDArray[np.float64]
 PCIE_AT_MOST = 100e9
 """Bytes/s that no PCIe link reaches and every NVLink does."""
+PCIE_PAIR = 2
+"""GPUs that reach ``all_reduce_pcie_share`` of a link: without peer access traffic passes through the host's memory,
+which more GPUs share."""
 NATIVE_FP8 = (8, 9)
 """Compute capability from which on attention kernels read FP8 without converting it."""
 SEARCH_THE_TEXT = ("ngram", "ngram_gpu", "suffix")
@@ -125,7 +128,7 @@ class StepTime:
             return np.zeros(len(rows))
         link = self.gpu.interconnect_bytes_per_s or 12e9
         pcie = link < PCIE_AT_MOST
-        link *= self.host["all_reduce_pcie_share"] if pcie else 1.0
+        link *= self.host["all_reduce_pcie_share"] * PCIE_PAIR / n if pcie else 1.0
         size = rows * self.facts.hidden_size * 2.0
         latency = self.host["all_reduce_pcie_latency_ms" if pcie else "all_reduce_latency_ms"] / 1000
         return np.asarray(2 * self.facts.layers * (2 * (n - 1) / n * size / link + latency))
