@@ -106,10 +106,11 @@ def plan_text(plan: MeasurementPlan, time_scale: float) -> str:
     )
     if plan.fits:
         return said
+    budget, share = duration(plan.most_load_s / time_scale), percent(plan.share, 3)
     return (
-        f"The budget is too short for a narrow interval: an SLO for {percent(plan.share, 3)} of the requests takes "
-        f"{plan.requests:,} requests in each step, {minutes} of load, and {duration(plan.most_load_s / time_scale)} "
-        f"are allowed. Raise --budget, or promise a smaller share (--slo share=0.9). {said}"
+        f"The budget of {budget} is too short for a narrow interval: the first steps take {minutes}, because each "
+        f"judges {plan.requests:,} requests for an SLO that {share} of them must meet. Raise --budget, or promise a "
+        f"smaller share (--slo share=0.9). {said}"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.cli.capacity_progress import duration, plan_text
 from rooftune.capacity.closed_loop import closed_loop
 from rooftune.capacity.estimate import CapacityEstimate, estimate
 from rooftune.capacity.listener import measurement_plan
@@ -144,12 +145,21 @@ def test_a_measurement_finds_the_users_of_a_faster_or_slower_server(reference: U
     assert len({s.workload.seed for s in steps}) == len(steps)
 
 
-def test_the_plan_says_that_a_budget_is_too_short(reference: UsersReference) -> None:
-    assert measurement_plan(reference).fits
-    plan = measurement_plan(reference, most_load_s=30.0)
-    assert not plan.fits
-    assert plan.requests >= 300
-    assert plan.load_s > 30.0
+def test_the_plan_says_first_that_a_budget_is_too_short(reference: UsersReference) -> None:
+    plan = measurement_plan(reference)
+    assert plan.fits
+    assert plan_text(plan, 1.0).startswith(
+        f"The reference carries {amount(reference.capacity(1.0), 'users')}. First steps"
+    )
+    short = measurement_plan(reference, most_load_s=30.0)
+    said = plan_text(short, 1.0)
+    assert said.startswith("The budget of 30 s is too short for a narrow interval: the first steps take ")
+    assert f"each judges {short.requests:,} requests for an SLO that 99 % of them must meet" in said
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45.0, "45 s"), (720.0, "12 min"), (12_600.0, "3.5 h")])
+def test_lengths_of_time_have_the_unit_that_reads_best(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_a_workload_becomes_a_closed_loop() -> None:

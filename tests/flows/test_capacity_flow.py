@@ -46,6 +46,23 @@ async def test_the_flow_measures_and_shows_the_answer(tmp_path: Path, monkeypatc
     assert again.rate_per_s == pytest.approx(found.rate_per_s), "all steps were there already"
 
 
+@pytest.mark.slow
+async def test_the_flow_counts_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.capacity import capacity
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    found = await capacity(workload="small.yaml", flags=["quantization=awq_marlin"], precision="15%", time_scale=8.0,
+                           users=60, think_time_s=1.0)  # fmt: skip
+    assert found.per == "users"
+    assert found.users
+    assert found.rate_per_s > 0
+    saved = json.loads((Path(found.folder) / "capacity.json").read_text())
+    assert saved["users"] == found.users
+    assert saved["workload"]["arrivals"] == {"process": "closed", "concurrency": 60, "think_s": 1.0}
+    assert found.sentence.startswith(f"small: one server carries {found.users} users")
+
+
 async def test_bad_input_fails_before_a_server_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.capacity import capacity
 
