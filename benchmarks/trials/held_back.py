@@ -28,6 +28,8 @@ HELD_BACK = Path(rooftune.simulator.__file__).parent / "steptime" / "data" / "he
 OF_TRIALS = {"throughput": "tok_s", "tpot": "tpot_ms", "ttft": "ttft_p50_ms"}
 OF_FIGURES = {"throughput": "output_throughput", "tpot": "tpot_ms", "ttft": "ttft_ms"}
 COVERED = 0.9
+FEW_TOKENS = 8
+"""Shorter answers show the pace of front and client, not of the engine; they are left out."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ def _trials() -> list[Evidence]:
 def _serving() -> list[Evidence]:
     simulator, found = Simulator(), []
     for figure in serving_figures():
-        values = None if chosen_with(figure) else predicted(simulator, figure)
+        if chosen_with(figure) or figure.output_tokens < FEW_TOKENS:
+            continue
+        values = predicted(simulator, figure)
         if values is None:
             continue
         card = accelerator(figure.gpu)

@@ -153,6 +153,16 @@ def test_bands_are_widened_by_the_factor_of_their_quantity() -> None:
     assert found.by_quantity == pytest.approx({"throughput": 0.1, "tpot": 0.12, "ttft": 0.15})
 
 
+def test_a_kernel_measured_on_other_generations_gets_at_least_the_band_of_all_cards() -> None:
+    narrow = {q: {"figures": 20, "within_90": 0.03} for q in ("throughput", "tpot", "ttft")}
+    wide = {q: {"figures": 90, "within_90": 0.2} for q in ("throughput", "tpot", "ttft")}
+    table = {"kernel fp8": narrow, "ada/fp8": narrow, "all": wide}
+    seen, unseen = (error_bands(accelerator(gpu), "fp8", table) for gpu in ("L40S", "B200"))
+    assert seen is not None
+    assert unseen is not None
+    assert (seen.throughput, unseen.throughput) == (0.03, 0.2)
+
+
 def test_the_factor_makes_the_other_sources_cover_a_source_that_is_worse() -> None:
     """Three sources within 10 % and one within 30 %: the bands of the others miss it, with the factor they do not."""
     found = [

@@ -81,6 +81,8 @@ def cases(gpu: Accelerator, kernel: str) -> tuple[str, ...]:
 def error_bands(gpu: Accelerator, kernel: str, table: dict[str, Any] | None = None) -> ErrorBands | None:
     """The bands of the nearest cases with enough figures, each quantity by itself; None on a CPU.
 
+    A generation without enough figures gets at least the band of all cards: its kernels were measured on others only.
+
     Args:
         table: bands by case and quantity instead of the shipped ones.
     """
@@ -95,12 +97,20 @@ def error_bands(gpu: Accelerator, kernel: str, table: dict[str, Any] | None = No
             entry = known.get(case, {}).get(quantity)
             if entry and entry["figures"] >= ENOUGH:
                 wider = CAPPED_FACTOR if gpu.name in CAPPED and not case.startswith(f"{gpu.name}/") else 1.0
-                found[quantity] = float(entry["within_90"]) * wider * float(factors.get(quantity, 1.0))
+                found[quantity] = _within(known, case, quantity) * wider * float(factors.get(quantity, 1.0))
                 used = used or case
                 break
     if len(found) < len(QUANTITIES):
         return None
     return ErrorBands(**found, of=_words(used))
+
+
+def _within(known: dict[str, Any], case: str, quantity: str) -> float:
+    """The band of a case; of a kernel family on other generations at least that of all cards."""
+    alone = float(known[case][quantity]["within_90"])
+    if not case.startswith("kernel ") or UNTIMED in case:
+        return alone
+    return max(alone, float(known.get("all", {}).get(quantity, {}).get("within_90", 0.0)))
 
 
 def error_band(gpu: Accelerator, resolved: Resolved, calibration: Calibration | None = None) -> float | str:
@@ -121,4 +131,4 @@ def _words(case: str) -> str:
         return "of all cards"
     if UNTIMED in case:
         return "of weights without a measured step time"
-    return f"of {case.replace('/', ' with ')}" if not case.startswith("kernel ") else f"with {case}s"
+    return f"of {case.replace('/', ' with ')}" if not case.startswith("kernel ") else f"with the {case}"
