@@ -40,8 +40,11 @@ from rooftune.trial_order import TrialLoad
 from rooftune.workloads.spec import CAPACITY, Closed, Workload, workload_hash
 
 REFERENCE = "reference.json"
-FAR = 0.6
-"""Logarithm of the SLO ratio beyond which a load says too little of the capacity, so that another one follows."""
+FAR, RATE_FAR = 0.6, 0.3
+"""Logarithm of the SLO ratio, and of the rate over the capacity that it shows, beyond which a load says too little of
+the capacity, so that another one follows."""
+RATE_NEAR = 0.08
+"""A load this close to the capacity is enough whatever its SLO ratio: a queue makes that large just above it."""
 FIRST_RATE = 0.85
 """Rate of the first load relative to the reference's capacity, where no search expected another one."""
 SECOND_SEED = 1_000
@@ -115,7 +118,8 @@ def next_load(workload: Workload, reference: Reference, so_far: TrialLoads, sett
     if found.rate_per_s <= 0:
         settle_s = reference.shape(found.speed).settle_s
         return NextLoad(lone_workload(workload, settle_s, seed), "the SLO seems to break without load")
-    if abs(offset(so_far.steps[0].step)) <= FAR:
+    off = abs(math.log(first.rate_per_s / found.rate_per_s))
+    if off <= RATE_NEAR or (off <= RATE_FAR and abs(offset(so_far.steps[0].step)) <= FAR):
         return None
     reason = f"the load at {first.rate_per_s:.3g} requests/s was far from the capacity"
     return _at(workload, reference.shape(found.speed), found.rate_per_s, reason, seed)

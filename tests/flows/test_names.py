@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,3 +71,35 @@ def test_a_workload_with_changes() -> None:
     found = changed_workload("chat-low", WorkloadOptions(duration_s=5.0, warmup_s=0.0, rate_per_s=3.0, seed=9))
     assert (found.duration_s, found.warmup_s, found.arrivals.rate_per_s, found.seed) == (5.0, 0.0, 3.0, 9)
     assert changed_workload("chat-low").duration_s != 5.0
+
+
+def test_options_name_the_objective_and_constraints() -> None:
+    from flows.inputs.parameters import GoalOptions
+
+    words = ["p99_ttft_ms<=800", "output_throughput >= 100"]
+    found = changed_workload("chat-low", goal=GoalOptions("request_goodput", words))
+    assert found.decides == "request_goodput"
+    bounds = [(c.metric, c.at_most, c.at_least) for c in found.objective.constraints]
+    assert bounds == [("p99_ttft_ms", 800, None), ("output_throughput", None, 100)]
+    assert changed_workload("chat-low", goal=GoalOptions()).decides == "capacity"
+
+
+@pytest.mark.parametrize(
+    ("goal", "changes", "message"),
+    [
+        ({"objective": "capacty"}, {}, "did you mean 'capacity'"),
+        ({"objective": "energy_per_token"}, {}, "energy is not measured"),
+        ({"constraints": ["p99_ttft<=800"]}, {}, "did you mean 'p99_ttft_ms'"),
+        ({"constraints": ["p99_ttft_ms=800"]}, {}, "METRIC<=VALUE"),
+        ({"constraints": ["p99_ttft_ms<=fast"]}, {}, "needs a number"),
+        ({"constraints": ["p99_ttft_ms<=-1"]}, {}, "greater than 0"),
+        ({}, {"duration_s": 20.0}, "have no effect where the capacity decides"),
+    ],
+)
+def test_a_wrong_objective_or_constraint_is_explained(
+    goal: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    from flows.inputs.parameters import GoalOptions
+
+    with pytest.raises(InputError, match=message):
+        changed_workload("chat-low", WorkloadOptions(**changes), goal=GoalOptions(**goal))

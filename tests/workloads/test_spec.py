@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from rooftune.errors import InputError
 from rooftune.workloads.load import load_workload, own_workload_files, workload_files
-from rooftune.workloads.spec import Empirical, Workload, json_schema, workload_hash
+from rooftune.workloads.spec import Constraint, Empirical, Workload, json_schema, workload_hash
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 NAMES = {"chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"}
@@ -135,3 +135,29 @@ def test_own_workloads_come_first_and_shipped_ones_stay(tmp_path: Path, monkeypa
     assert workload_files() == {**shipped, "chat-low": own}
     assert load_workload("chat-low").seed == 7
     assert own_workload_files() == {"chat-low": own}
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "slo", "decides"),
+    [
+        ({"process": "poisson", "rate_per_s": 2}, {"ttft_ms": 500}, "capacity"),
+        ({"process": "gamma", "rate_per_s": 2, "burstiness": 0.5}, {"tpot_ms": 50}, "capacity"),
+        ({"process": "poisson", "rate_per_s": 2}, {}, "output_throughput"),
+        ({"process": "closed", "concurrency": 2}, {"ttft_ms": 500}, "output_throughput"),
+        ({"process": "ramp", "from_rate_per_s": 1, "to_rate_per_s": 2}, {"ttft_ms": 500}, "output_throughput"),
+    ],
+)
+def test_the_capacity_decides_where_there_is_an_slo_and_a_rate(
+    arrivals: dict[str, object], slo: dict[str, object], decides: str
+) -> None:
+    lengths = {"distribution": "fixed", "value": 8}
+    fields = {"name": "x", "prompt_tokens": lengths, "output_tokens": lengths, "duration_s": 10}
+    assert Workload.model_validate({**fields, "arrivals": arrivals, "slo": slo}).decides == decides
+
+
+def test_a_constraint_has_one_bound() -> None:
+    with pytest.raises(ValueError, match="either at_most or at_least"):
+        Constraint(metric="p99_ttft_ms")
+    bound = Constraint(metric="output_throughput", at_least=100)
+    assert bound.allows(100)
+    assert not bound.allows(99)
