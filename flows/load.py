@@ -43,8 +43,7 @@ async def load(
                 server = started = await start_server(folder, order)
             began = time.monotonic()
             summary = await apply_load(folder, order, server, await first_workload(folder, order, server))
-            again = await next_workload(folder, order, server)
-            if again is not None:
+            while (again := await next_workload(folder, order, server)) is not None:
                 summary = await apply_load(folder, order, server, again)
             sentence = describe(summary, began)
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -37,6 +38,10 @@ from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
 from tasks.trial_time import expected_trial_s, time_spent_s
+
+if TYPE_CHECKING:
+    from rooftune.tuning.forecast import Forecast
+    from rooftune.tuning.plan import Plan
 
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
@@ -122,8 +127,9 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
 
     planned = run_files.plan_of(folder)
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
-    cost = real_seconds(spec, target.time_scale) + START_S[target.engine]
     forecast = SimulatedForecast(planned.target, spec) if planned.objective.by_capacity else None
+    first = await asyncio.to_thread(_first_load_s, planned, forecast)
+    cost = (first or real_seconds(spec, target.time_scale)) + START_S[target.engine]
     done: set[tuple[str, int]] = set()
     for made in _measured_before_a_retry(folder):
         await trial(run, made)
@@ -137,6 +143,16 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
         run_listener.current().trial(order, expected)
         await trial(run, order)
         write_decision(folder)
+
+
+def _first_load_s(planned: Plan, forecast: Forecast | None) -> float | None:
+    """Real seconds of the first load, if it measures a capacity that is expected; else None."""
+    config = planned.candidates[0].config
+    rate = forecast.capacity(config) if forecast is not None else None
+    if forecast is None or not rate:
+        return None
+    load = forecast.load(config, rate)
+    return (2 * load.settle_s + load.requests / rate) / (load.time_scale or 1.0)
 
 
 def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:

@@ -42,7 +42,7 @@ async def first_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) 
 
 
 async def next_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) -> Workload | None:
-    """What one more load of the same server sends; None if the first one says enough."""
+    """What one more load of the same server sends; None if those so far say enough."""
     workload = drawn_workload(run, order)
     if workload.decides != CAPACITY:
         return None
@@ -51,17 +51,25 @@ async def next_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) -
     files = run.trial(order.candidate, order.n)
 
     def decided() -> NextLoad | None:
-        made = trial.reference_of(files).reference(workload)
+        server = trial.reference_of(files)
+        made = server.reference(workload)
+        loads = trial.read_loads(files, made)
+        better = trial.learned(server, loads)
+        if better is not None:
+            trial.keep_reference(files, better)
+            made = better.reference(workload)
+            loads = trial.read_loads(files, made)
         below = order.load.settled_below_per_s if order.load is not None else 0.0
-        return trial.next_load(workload, made, trial.read_loads(files, made), below)
+        most = trial.MOST_WITH_STAND_IN if server.stand_in else trial.MOST_LOADS
+        return trial.next_load(workload, made, loads, below, most)
 
     found = await asyncio.to_thread(decided)
     if found is None:
         _mark_last(files)
         return None
     run_listener.log(f"{order.candidate} {order.n}: one more load, because {found.reason}")
-    await asyncio.to_thread(trial.keep_first, files)
-    return await _sent(files, server, found, last=True)
+    await asyncio.to_thread(trial.keep_records, files)
+    return await _sent(files, server, found)
 
 
 def all_loaded(files: TrialFolder, workload: Workload) -> bool:
@@ -72,7 +80,7 @@ def all_loaded(files: TrialFolder, workload: Workload) -> bool:
     return workload.decides != CAPACITY or (sent is not None and sent.last)
 
 
-async def _sent(files: TrialFolder, server: ServerInfo, load: NextLoad, *, last: bool = False) -> Workload:
+async def _sent(files: TrialFolder, server: ServerInfo, load: NextLoad) -> Workload:
     """Wait until the server is idle, and record what is sent now."""
     from rooftune.capacity.idle import wait_idle
 
@@ -83,7 +91,6 @@ async def _sent(files: TrialFolder, server: ServerInfo, load: NextLoad, *, last:
         idle=start.idle,
         present=start.present,
         waited_s=start.waited_s,
-        last=last,
     )
     write_json(files.sent_json, sent.model_dump(mode="json"))
     return load.workload

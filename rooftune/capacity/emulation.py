@@ -16,7 +16,7 @@ from rooftune.workloads.spec import Workload
 
 CHUNKS_PER_CORE = 3_000.0
 """Chunks/s of real time that client and server pass on per core without being late."""
-CHUNKS_PER_CORE_AT_MOST = 15_000.0
+CHUNKS_PER_CORE_AT_MOST = 10_000.0
 """The same where trials are audited for a late client or clock, and repeated if one was: the most that both keep up
 with on an idle machine."""
 JITTER_S = 0.002

@@ -1,7 +1,7 @@
 """The capacity of one server from one trial: a load at the expected capacity, and one more where that was far off.
 
-Both loads stay in the trial's folder: the last one in its root, where every trial has its records, and the first one,
-if there were two, under ``steps/1``.
+A server that is compared with a stand-in gets a few more. All loads stay in the trial's folder: the last one in its
+root, where every trial has its records, and those before it under ``steps/1``, ``steps/2`` …
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rooftune.capacity.estimate import CapacityEstimate, estimate, offset
 from rooftune.capacity.lone import lone_requests, lone_workload
 from rooftune.capacity.measured_step import MeasuredStep, StepRecord, StepStart, read_step, step_folder
 from rooftune.capacity.reference import ANSWERS, LEAST_WINDOW_S, Reference
-from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.reference_server import BATCH_LIMIT, ReferenceServer
 from rooftune.capacity.result import LoneRequests
 from rooftune.capacity.sentences import lone_text
 from rooftune.capacity.steps import StepShape, judged_requests, workload_at
@@ -35,6 +35,7 @@ from rooftune.evidence.records.capacity import LoneStep, RateStep, TrialCapacity
 from rooftune.evidence.records.sent_load import SentLoad
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.files import read_model, write_json
+from rooftune.formatting import number
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialLoad
 from rooftune.workloads.spec import CAPACITY, Closed, Workload, workload_hash
@@ -49,7 +50,8 @@ FIRST_RATE = 0.85
 """Rate of the first load relative to the reference's capacity, where no search expected another one."""
 SECOND_SEED = 1_000
 """Added to the seed of the second load, so that its prompts are fresh; both sides of a pair have the same."""
-MOST_LOADS = 2
+MOST_LOADS, MOST_WITH_STAND_IN = 2, 4
+"""Loads of a trial: with the server's twin as reference, and with one that only resembles the server."""
 
 
 @dataclass(frozen=True)
@@ -94,34 +96,40 @@ def first_load(workload: Workload, reference: Reference, load: TrialLoad | None,
     return NextLoad(workload_at(workload, load.rate_per_s, shape, seed), "the capacity is expected here")
 
 
-def next_load(workload: Workload, reference: Reference, so_far: TrialLoads, settled_below: float) -> NextLoad | None:
-    """The load that the first one asks for; None where it says enough.
+def next_load(
+    workload: Workload, reference: Reference, so_far: TrialLoads, settled_below: float, most: int = MOST_LOADS
+) -> NextLoad | None:
+    """The load that those so far ask for; None where they say enough.
 
     Args:
-        settled_below: a capacity shown to be below this needs no second load.
+        settled_below: a capacity shown to be below this needs no other load.
+        most: loads of the trial.
     """
-    if len(so_far.steps) + (so_far.lone is not None) >= MOST_LOADS:
+    made = len(so_far.steps) + (so_far.lone is not None)
+    if made >= most:
         return None
-    if so_far.lone is not None:
+    if so_far.lone is not None and (so_far.lone.breaks or not so_far.steps):
         if so_far.lone.breaks:
             return None
         rate = slo_bracket([], so_far.lone).middle()
         return _at(workload, reference.shape(1.0), rate, "the server keeps the SLO without load")
-    first = so_far.steps[0].record
-    seed = first.workload.seed + SECOND_SEED
-    if first.errors_break:
+    last = so_far.steps[-1]
+    record, seed = last.record, workload.seed + SECOND_SEED * made
+    if record.errors_break:
         reason = "errors alone broke the SLO"
-        return _at(workload, reference.shape(1.0), errors_bracket([first]).middle(), reason, seed)
+        return _at(workload, reference.shape(1.0), errors_bracket(so_far.records).middle(), reason, seed)
     found = so_far.found
     if found is None or found.high_per_s < settled_below:
+        return None
+    if found.rate_per_s <= 0 and so_far.lone is not None:
         return None
     if found.rate_per_s <= 0:
         settle_s = reference.shape(found.speed).settle_s
         return NextLoad(lone_workload(workload, settle_s, seed), "the SLO seems to break without load")
-    off = abs(math.log(first.rate_per_s / found.rate_per_s))
-    if off <= RATE_NEAR or (off <= RATE_FAR and abs(offset(so_far.steps[0].step)) <= FAR):
+    off = abs(math.log(record.rate_per_s / found.rate_per_s))
+    if off <= RATE_NEAR or (off <= RATE_FAR and abs(offset(last.step)) <= FAR):
         return None
-    reason = f"the load at {first.rate_per_s:.3g} requests/s was far from the capacity"
+    reason = f"the load at {record.rate_per_s:.3g} requests/s was far from the capacity"
     return _at(workload, reference.shape(found.speed), found.rate_per_s, reason, seed)
 
 
@@ -138,17 +146,16 @@ def read_loads(files: TrialFolder, reference: Reference) -> TrialLoads:
     Raises:
         RooftuneError: a file is missing, empty or cut.
     """
-    first = step_folder(files.path, 1)
-    folders = [f for f in (first, files) if f.load_json.is_file()]
+    folders = [*_earlier(files), files]
     steps: list[MeasuredStep] = []
     lone, found = None, None
-    for number, folder in enumerate(folders, start=1):
+    for place, folder in enumerate(folders, start=1):
         sent = read_model(folder.sent_json, SentLoad)
         if isinstance(sent.workload.arrivals, Closed):
             lone = lone_requests(folder, sent.workload)
             continue
         start = StepStart(idle=sent.idle, present=sent.present, waited_s=sent.waited_s)
-        step = read_step(folder, sent.workload, number, sent.reason, start)
+        step = read_step(folder, sent.workload, place, sent.reason, start)
         if not step.record.errors_break:
             speed = reference.speed_of(step.step, found.speed if found is not None else 1.0)
             step = step.model_copy(update={"record": step.record.model_copy(update={"speed": speed})})
@@ -157,14 +164,30 @@ def read_loads(files: TrialFolder, reference: Reference) -> TrialLoads:
     return TrialLoads(steps, lone, found)
 
 
-def keep_first(files: TrialFolder) -> None:
-    """Move the records of the first load to ``steps/1``, so that the second finds an empty place."""
-    kept = step_folder(files.path, 1).path
+def keep_records(files: TrialFolder) -> None:
+    """Move the records of the last load under ``steps``, so that the next one finds an empty place."""
+    kept = step_folder(files.path, len(_earlier(files)) + 1).path
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
     for path in (files.sent_json, files.requests, files.ticks, files.load_json):
         if path.is_file():
             shutil.move(path, kept / path.name)
+
+
+def _earlier(files: TrialFolder) -> list[TrialFolder]:
+    """Folders of the loads before the last one, in order."""
+    found: list[TrialFolder] = []
+    while (folder := step_folder(files.path, len(found) + 1)).load_json.is_file():
+        found.append(folder)
+    return found
+
+
+def learned(server: ReferenceServer, loads: TrialLoads) -> ReferenceServer | None:
+    """The reference with the batch limit that a load shows, where its flags are only assumed; None without news."""
+    limits = [r.batch_limit for r in loads.records if r.batch_limit is not None]
+    if not limits or server.flags_known or server.flags.get(BATCH_LIMIT) == limits[-1]:
+        return None
+    return server.with_batch_limit(limits[-1])
 
 
 def reference_of(files: TrialFolder) -> ReferenceServer:
@@ -199,17 +222,27 @@ def with_capacity(files: TrialFolder, trial: TrialResult, workload: Workload) ->
     if found.rate_per_s is not None:
         metrics[CAPACITY] = found.rate_per_s
     else:
-        withheld[CAPACITY] = "no load showed how much the server carries"
+        withheld[CAPACITY] = _unknown(loads)
     checks = _merged(trial.checks, audit_ladder(ladder_of(loads.records), ladder_context(workload, quoted)))
     update = {"metrics": metrics, "withheld": withheld, "capacity": found, "checks": checks,
               "workload_hash": workload_hash(workload), "seed": workload.seed}  # fmt: skip
     return trial.model_copy(update=update)
 
 
+def _unknown(loads: TrialLoads) -> str:
+    """Why no load shows a capacity."""
+    failed = [r for r in loads.records if r.errors_break]
+    if not failed:
+        return "no load showed how much the server carries"
+    rates = " and ".join(number(r.rate_per_s) for r in failed)
+    return f"requests failed or were refused at {rates} requests/s ({failed[-1].first_error or 'no message'})"
+
+
 def _capacity(loads: TrialLoads, quoted: Interval, server: ReferenceServer, workload: Workload) -> TrialCapacity:
     tokens, lone = mean_output_tokens(loads.records), loads.lone
+    unknown = not quoted.rate_per_s and lone is None
     return TrialCapacity(
-        rate_per_s=quoted.rate_per_s,
+        rate_per_s=None if unknown else quoted.rate_per_s,
         low_per_s=quoted.low_per_s,
         high_per_s=quoted.high_per_s,
         half=quoted.half,

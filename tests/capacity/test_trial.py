@@ -13,13 +13,13 @@ from rooftune.capacity.measured_step import MeasuredStep, StepRecord
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.result import LoneRequests
 from rooftune.capacity.steps import Step
-from rooftune.capacity.trial import SECOND_SEED, TrialLoads, first_load, keep_first, next_load
+from rooftune.capacity.trial import SECOND_SEED, TrialLoads, first_load, keep_records, learned, next_load
 from rooftune.evidence.records.trial import Census
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialLoad
 from rooftune.workloads.spec import Closed, Workload
 
-WORKLOAD = made.workload()
+WORKLOAD = made.workload(seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,26 @@ def test_the_records_of_the_first_load_stay(tmp_path: Path) -> None:
     files = TrialFolder(tmp_path)
     for path in (files.sent_json, files.requests, files.load_json):
         path.write_text(path.name)
-    keep_first(files)
+    keep_records(files)
+    files.load_json.write_text("of the second load")
+    keep_records(files)
+    assert (tmp_path / "steps" / "2" / "load.json").read_text() == "of the second load"
     kept = tmp_path / "steps" / "1"
     assert sorted(p.name for p in kept.iterdir()) == ["load.json", "requests.parquet", "sent.json"]
     assert not files.load_json.exists()
+
+
+def test_a_stand_in_learns_the_batch_limit_that_a_load_shows(reference: Reference) -> None:
+    loads = shown(reference, first_load(WORKLOAD, reference, load_at(5.0), 7).workload, 1.0)
+    step = loads.steps[0]
+    held = TrialLoads(
+        [step.model_copy(update={"record": step.record.model_copy(update={"batch_limit": 4})})], None, None
+    )
+    known = made.twin(made.target())
+    assumed = known.model_copy(update={"flags_known": False, "stand_in": True})
+    assert learned(known, held) is None, "the flags of a twin are those of the server"
+    assert learned(assumed, loads) is None
+    found = learned(assumed, held)
+    assert found is not None
+    assert found.flags["max_num_seqs"] == 4
+    assert learned(found, held) is None

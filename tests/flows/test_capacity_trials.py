@@ -114,7 +114,8 @@ async def test_the_whole_search_recommends_what_carries_most(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "book.yaml").write_text(
-        "name: two\ndrop: [batch-8, batch-16, batch-32, cuda-graphs, cuda-graphs-decode, awq-marlin, awq-marlin-graphs, "
+        "name: two\n"
+        "drop: [batch-8, batch-16, batch-32, cuda-graphs, cuda-graphs-decode, awq-marlin, awq-marlin-graphs, "
         "attention-triton, fp8-kv, token-budget-512, token-budget-8192]\n"
     )
     result = await optimize(
