@@ -48,8 +48,8 @@ def trial_load(
     if rate > 0:
         rate = float(f"{max(rate, SLOWEST * carried):.{DIGITS}g}")
     load = forecast.load(configs[candidate], rate)
-    late = sum(by_chance(r) for r in results if r.candidate == candidate)
-    scale = None if load.time_scale is None else max(1.0, load.time_scale / 2**late)
+    late = any(by_chance(r) for r in results if r.candidate == candidate)
+    scale = None if load.time_scale is None else max(1.0, load.time_scale / (2 if late else 1))
     below = LOST * incumbent.low if incumbent is not None else 0.0
     return load.model_copy(update={"settled_below_per_s": below, "time_scale": scale})
 
