@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rooftune.errors import InputError
-from rooftune.search.options import BlackBox, KnobValue, Option, Outcome, Problem
+from rooftune.knobs.configuration import KnobValue
+from rooftune.search.options import BlackBox, Option, Outcome, Problem
 
 TPE_ASKS = 60
 """Proposals of TPE that are outside the space or were measured, after which a random option is taken."""

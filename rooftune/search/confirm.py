@@ -14,13 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from rooftune.evidence.comparison.balanced_order import balanced_order
-from rooftune.evidence.comparison.compare import Arm, Comparison, compare_arms
+from rooftune.evidence.comparison.compare import SMALLEST_EFFECT, Arm, Comparison, compare_arms
 from rooftune.search.gain import Outlook, normal_cdf
 from rooftune.search.options import Outcome, Problem
 
 FRESH = 1_000
 """Distance of the confirmation's seeds from the search's."""
 FIRST_ROUNDS = 2
+CLOSE, MOST_CLOSE = 0.05, 2
+"""Chance of being better than the winner by the smallest effect that matters from which a runner-up takes part, and
+the most of them."""
+CLOSE_ROUNDS = 4
+"""Rounds after which two options that are still not distinguished are treated as equal."""
 TRIES = 2
 """Failed trials of an arm after which it is dropped."""
 
@@ -39,7 +44,7 @@ class Confirmation:
     """What the fresh trials say so far, and what they still need."""
 
     arms: tuple[str, ...]
-    """Baseline, winner, and the runner-up where it is close."""
+    """Baseline, winner, and the runners-up that are close."""
     claims: tuple[Claim, ...]
     recommended: str
     next: str | None
@@ -61,13 +66,15 @@ def confirmation(
     baseline = problem.baseline
     if winner == baseline:
         return Confirmation((baseline,), (), baseline, None, 0, "the baseline itself is the best option found")
+    if not look.measured[problem.at(baseline)]:
+        return Confirmation((winner,), (), winner, None, 0, "the baseline has no value that could be compared")
     arms = (baseline, winner, *_close(look, winner))
     replay = _Replay(problem, arms, outcomes)
     active = list(arms)
     rounds = 0
     while rounds < problem.rules.most_trials:
         if rounds >= FIRST_ROUNDS and rounds % 2 == 0:
-            active = _undecided(replay, active)
+            active = _undecided(replay, active if rounds < CLOSE_ROUNDS else [baseline, winner])
             if not active:
                 return replay.ended("every comparison has a clear answer")
         if rounds % 2 == 0 and not _affords(problem, active, replay, budget_s):
@@ -121,9 +128,9 @@ class _Replay:
     def claims(self) -> tuple[Claim, ...]:
         """The comparisons of all arms that have trials on both sides."""
         baseline, winner, *close = self.arms
-        pairs = [(winner, baseline), *((name, other) for name in close for other in (baseline, winner))]
+        pairs = [(winner, baseline), *((name, winner) for name in close)]
         ready = [(a, b) for a, b in pairs if self._taken[a] and self._taken[b] and not {a, b} & set(self.failed)]
-        return tuple(Claim(a, b, self._compare(a, b, len(pairs))) for a, b in ready)
+        return tuple(Claim(a, b, self._compare(a, b, max(len(close), 1) if a in close else 1)) for a, b in ready)
 
     def _compare(self, name: str, against: str, candidates: int) -> Comparison:
         rules = self.problem.rules
@@ -132,6 +139,7 @@ class _Replay:
             self._arm(against),
             self.problem.metric,
             candidates=candidates,
+            smallest_effect=SMALLEST_EFFECT if against == self.problem.baseline else rules.smallest_effect,
             most_trials=rules.most_trials,
         )
 
@@ -158,15 +166,15 @@ class _Replay:
 
 
 def _close(look: Outlook, winner: str) -> tuple[str, ...]:
-    """The runner-up, if it has a real chance of being better than the winner by the smallest effect that matters."""
+    """The runners-up that may be better than the winner by the smallest effect that matters."""
     problem = look.problem
     at = problem.at(winner)
     spread = np.maximum(look.posterior.difference_sd(at), 1e-9)
     ahead = look.posterior.mean - look.posterior.mean[at] - math.log1p(problem.rules.smallest_effect)
     chance = np.where(look.measured, normal_cdf(ahead / spread), 0.0)
     chance[[at, problem.at(problem.baseline)]] = 0.0
-    best = int(np.argmax(chance))
-    return (problem.options[best].id,) if chance[best] >= problem.rules.real_chance else ()
+    best = np.argsort(-chance, kind="stable")[:MOST_CLOSE]
+    return tuple(problem.options[i].id for i in best if chance[i] >= CLOSE)
 
 
 def _undecided(replay: _Replay, active: Sequence[str]) -> list[str]:
@@ -185,12 +193,13 @@ def _affords(problem: Problem, active: Sequence[str], replay: _Replay, budget_s:
 
 
 def _recommended(arms: Sequence[str], claims: Sequence[Claim]) -> str:
-    """The baseline, unless an arm is shown to be better; of two such arms, the one shown to be better, else the
-    winner."""
-    better = {(claim.option, claim.against) for claim in claims if claim.comparison.answer == "better"}
+    """The winner where it is shown to be better than the baseline, and a runner-up that is shown to be better still.
+
+    The second question is asked only where the first is answered, so the chance of a false claim stays that of one.
+    """
+    better = {claim.option: claim for claim in claims if claim.comparison.answer == "better"}
     baseline, winner, *close = arms
-    chosen = winner if (winner, baseline) in better else baseline
-    for name in close:
-        if (name, chosen) in better:
-            chosen = name
-    return chosen
+    if winner not in better:
+        return baseline
+    shown = [name for name in close if name in better]
+    return max(shown, key=lambda name: abs(math.log(better[name].comparison.estimate)), default=winner)

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from rooftune.formatting import change, change_range
+from rooftune.knobs.configuration import KnobValue
 from rooftune.search.gain import Outlook
-from rooftune.search.options import KnobValue, Option
+from rooftune.search.options import Option
 
 Source = Literal["measured", "predicted"]
 TWO_SIDED = 1.96

@@ -1,7 +1,7 @@
 """Which error of the model each option shares with which others: the low-rank part of the prior covariance.
 
-An error of ln(prediction) is a sum: one for all options, one for each family, a slope for each numeric knob (in all
-options and in each family), one for each value of a knob, and one of the option alone. Two options that differ in
+An error of ln(prediction) is a sum: one for all options, one for each family, a slope for each numeric knob and one for
+each value of a knob (both in all options and in each family), and one of the option alone. Two options that differ in
 ``max_num_seqs`` therefore share most of their error; two with different weights do not.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.search.options import Option, Problem
+from rooftune.search.options import ErrorSizes, Option, Problem
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,16 +41,24 @@ def shared_errors(problem: Problem) -> SharedErrors:
     options, sizes = problem.options, problem.sizes
     base = problem.option(problem.baseline)
     columns = [np.full(len(options), sizes.common)]
-    families = sorted({name for option in options for name in option.families})
+    names = sorted({name for option in options for name in option.families})
+    families = [name for name in names if not all(name in option.families for option in options)]
     members = {name: np.array([name in option.families for option in options], dtype=np.float64) for name in families}
     columns += [sizes.family * members[name] for name in families]
     for knob in _numeric(options):
         slope = sizes.slope * _doublings(options, knob, base)
         columns.append(slope)
         columns += [slope * members[name] for name in families]
-    columns += [sizes.level * column for column in _levels(options)]
-    kept = [column for column in columns[1:] if column.any()]
-    return SharedErrors(np.stack([columns[0], *kept], axis=1), np.full(len(options), sizes.residual))
+    for column in _levels(options):
+        level = sizes.level * column
+        columns.append(level)
+        columns += [level * members[name] for name in families]
+    kept = list({column.tobytes(): column for column in columns[1:] if column.any()}.values())
+    return SharedErrors(np.stack([columns[0], *kept], axis=1), _alone(options, sizes))
+
+
+def _alone(options: Sequence[Option], sizes: ErrorSizes) -> Floats:
+    return np.array([sizes.residual if option.predictable else sizes.unmodelled for option in options])
 
 
 def _numeric(options: Sequence[Option]) -> list[str]:

@@ -2,13 +2,13 @@
 
 A failure has one cause: a family of the option, a value of one of its knobs, two such values together, or the option
 itself. What an option that started has in common with it is innocent. The causes that are left share the blame by how
-likely each was beforehand.
+likely each was beforehand, and a cause that explains several failures takes most of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,8 @@ SHARED_RISK = 0.02
 """Chance, before any trial, that a family or a value of a knob keeps everything that has it from starting."""
 PAIR_RISK = 0.005
 """The same of two values together."""
+COINCIDENCE = 0.05
+"""Chance that one more failure has a cause other than the one that explains those before."""
 
 
 def start_chances(problem: Problem, outcomes: Sequence[Outcome]) -> Floats:
@@ -28,30 +30,32 @@ def start_chances(problem: Problem, outcomes: Sequence[Outcome]) -> Floats:
     chances = np.array([1.0 if o.id in started else 1 - o.start_risk for o in problem.options])
     if not failed:
         return chances
-    innocent = {cause for name in started for cause in _causes(problem.option(name))}
-    blame = _blame([problem.option(name) for name in sorted(failed)], innocent)
+    innocent = {cause for name in started for cause in problem.option(name).shared}
+    blames = _blames(problem, [problem.option(name) for name in sorted(failed)], innocent)
     for i, option in enumerate(problem.options):
         if option.id in failed:
             chances[i] = 0.0
         elif option.id not in started:
-            for cause in _causes(option):
-                chances[i] *= 1 - blame.get(cause, 0.0)
+            hit = [sum(share for cause, share in blame.items() if cause in option.shared) for blame in blames]
+            chances[i] *= 1 - max(hit)
     return chances
 
 
-def _blame(failed: Sequence[Option], innocent: set[str]) -> dict[str, float]:
-    """Chance that each cause keeps an option from starting."""
-    found: dict[str, float] = {}
+def _blames(problem: Problem, failed: Sequence[Option], innocent: set[str]) -> list[dict[str, float]]:
+    """For each failed option the chance that each cause is the one of its failure."""
+    suspects = _distinct(problem, {cause for option in failed for cause in option.shared} - innocent)
+    explains = Counter(cause for option in failed for cause in suspects if cause in option.shared)
+    weights = {cause: suspects[cause] / COINCIDENCE ** (explains[cause] - 1) for cause in suspects}
+    found = []
     for option in failed:
-        suspects = {cause: risk for cause, risk in _causes(option).items() if cause not in innocent}
-        weight = sum(suspects.values()) + option.start_risk
-        for cause, risk in suspects.items():
-            found[cause] = 1 - (1 - found.get(cause, 0.0)) * (1 - risk / weight)
+        own = [cause for cause in suspects if cause in option.shared]
+        whole = sum(weights[cause] for cause in own) + option.start_risk
+        found.append({cause: weights[cause] / whole for cause in own})
     return found
 
 
-def _causes(option: Option) -> dict[str, float]:
-    """Everything about an option that others share, with how likely it is to prevent a start."""
-    values = [f"{name}={value}" for name, value in sorted(option.knobs.items())]
-    singles = dict.fromkeys([*option.families, *values], SHARED_RISK)
-    return {" with ".join(pair): PAIR_RISK for pair in combinations(values, 2)} | singles
+def _distinct(problem: Problem, causes: set[str]) -> Mapping[str, float]:
+    """The causes with how likely each is beforehand; of those that the same options have, the first alone."""
+    members = {cause: bytes(cause in option.shared for option in problem.options) for cause in sorted(causes)}
+    first = {membership: cause for cause, membership in reversed(members.items())}
+    return {cause: PAIR_RISK if " with " in cause else SHARED_RISK for cause in sorted(first.values())}

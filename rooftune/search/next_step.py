@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rooftune.formatting import change, percent
+from rooftune.formatting import change, percent, quantity
 from rooftune.search.black_box import best_measured, proposal
 from rooftune.search.confirm import Confirmation, confirmation
 from rooftune.search.gain import Outlook, chance_of_any, outlook
@@ -22,6 +22,8 @@ from rooftune.search.options import BlackBox, Option, Outcome, Problem, Purpose
 NEARLY_BEST = 0.95
 """Share of the highest gain per minute from which options are treated as worth the same."""
 BASELINE_TRIES = 2
+FAILURES = 4
+"""Options besides the baseline that may fail before any has a value."""
 TIE_TRIALS = 2
 """Options near the winner that were measured although they behave better beyond the capacity, from which on no more
 are looked for."""
@@ -95,15 +97,15 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
 def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | str:
     """The next trial of the search, or why it ends."""
     baseline = problem.option(problem.baseline)
-    if look.incumbent is None or not look.measured[problem.at(baseline.id)]:
-        tries = [outcome for outcome in searched if outcome.option == baseline.id]
-        if len(tries) >= BASELINE_TRIES:
-            return f"the baseline could not be measured: {tries[-1].failure}"
+    tries = sum(outcome.option == baseline.id for outcome in searched)
+    if not look.measured[problem.at(baseline.id)] and tries < BASELINE_TRIES:
         return Measure(baseline.id, "search", problem.rules.seed, "baseline")
     if not look.open.any():
         return "every option was measured"
     if problem.rules.method != "guided":
         return _black_box(problem, searched, problem.rules.method)
+    if look.incumbent is None:
+        return _first(problem, searched, look)
     best = _worth_most(look)
     if look.chance.max() >= problem.rules.real_chance:
         option = problem.options[best]
@@ -118,6 +120,19 @@ def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Mea
     largest = percent(float(look.chance.max()))
     effect = percent(problem.rules.smallest_effect)
     return f"no option without a trial is better by {effect} with a chance above {largest}"
+
+
+def _first(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | str:
+    """The next trial while nothing has a value, the baseline included."""
+    failed = {outcome.option for outcome in searched}
+    last = searched[-1].failure
+    if len(failed) > FAILURES:
+        return f"neither the baseline nor {quantity(len(failed) - 1, 'other option')} could be measured: {last}"
+    worth = np.where(look.open, look.posterior.mean + np.log(np.maximum(look.starts, 1e-9)), -np.inf)
+    option = problem.options[int(np.argmax(worth))]
+    if not _affords(problem, searched, option):
+        return "the budget ended"
+    return Measure(option.id, "search", problem.rules.seed, f"the best prediction; the baseline has no value: {last}")
 
 
 def _black_box(problem: Problem, searched: Sequence[Outcome], method: BlackBox) -> Measure | str:

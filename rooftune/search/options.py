@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 from rooftune.errors import InputError, nearest
 from rooftune.evidence.comparison.compare import MOST_TRIALS
+from rooftune.knobs.configuration import KnobValue
 
-KnobValue = str | int | float | bool
 Purpose = Literal["search", "confirm"]
 BlackBox = Literal["random", "grid", "staged", "tpe"]
 Method = Literal["guided"] | BlackBox
@@ -50,10 +51,19 @@ class Option:
     """Its answers differ from the baseline's: other weights or another KV type."""
     start_risk: float = 0.01
     """Chance, before any trial, that it alone fails to start."""
+    predictable: bool = True
+    """False where the model leaves out a part of what the option changes."""
     beyond: Beyond | None = None
     tpot_ms: float | None = None
     """Predicted TPOT at its capacity."""
     usd_per_hour: float | None = None
+
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Everything that it can have in common with others: families, values of knobs, and pairs of values."""
+        values = [f"{name}={value}" for name, value in sorted(self.knobs.items())]
+        pairs = (" with ".join(pair) for pair in combinations(values, 2))
+        return frozenset([*self.families, *values, *pairs])
 
     @property
     def seconds(self) -> float:
@@ -71,10 +81,12 @@ class ErrorSizes:
     """Shared by the options of one family."""
     slope: float = 0.02
     """Per doubling of a numeric knob, once for all options and once in each family."""
-    level: float = 0.01
-    """Of one value of a knob."""
+    level: float = 0.02
+    """Of one value of a knob, once for all options and once in each family."""
     residual: float = 0.01
     """Of one option alone."""
+    unmodelled: float = 0.08
+    """The same of an option of which the model leaves out a part."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ class Rules:
 
     smallest_effect: float = 0.03
     """The smallest relative difference that matters."""
-    real_chance: float = 0.05
+    real_chance: float = 0.03
     """Chance of such a difference below which an option is not worth a trial."""
     equal: float = 0.01
     """Options within this much of the best are equal; the one that behaves best beyond its capacity wins."""

@@ -18,8 +18,11 @@ from rooftune.search.factors import Floats, SharedErrors, shared_errors
 from rooftune.search.options import Outcome, Problem
 
 Indices = npt.NDArray[np.intp]
-SCALES = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Factors on the sizes of the errors, of which the one that explains the trials best is taken."""
+SCALES = (1.0, 1.4, 2.0, 2.8, 4.0)
+"""Factors on the sizes of the errors, of which the one that explains the trials best is taken.
+
+A few trials that agree with the model do not prove it right, so the errors never become smaller than stated.
+"""
 SCALE_SPREAD = 0.35
 """Standard deviation of the logarithm of that factor before any trial."""
 SCALE_FROM = 3

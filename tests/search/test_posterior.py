@@ -70,12 +70,12 @@ def test_options_that_differ_in_a_batch_limit_share_most_of_their_error_and_othe
     assert near < far - 0.05 < -0.05
 
 
-def test_surprising_trials_widen_the_errors_and_expected_ones_narrow_them() -> None:
+def test_surprising_trials_widen_the_errors_and_expected_ones_leave_them() -> None:
     chosen = [name_of(w, k, 128, 2048) for w in ("none", "fp8", "awq") for k in ("auto", "fp8")]
     offsets = (0.4, -0.4, 0.3, -0.3, 0.35, -0.35)
     wild = [Outcome(n, P.option(n).predicted_log + d, 0.01) for n, d in zip(chosen, offsets, strict=True)]
     tame = [Outcome(n, P.option(n).predicted_log, 0.01) for n in chosen]
-    assert posterior(P, wild).scale > 1 > posterior(P, tame).scale
+    assert posterior(P, wild).scale > 1 == posterior(P, tame).scale
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:

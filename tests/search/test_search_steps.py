@@ -97,11 +97,22 @@ def test_what_fails_to_start_casts_doubt_on_what_shares_its_cause_and_it_goes_on
     assert 1 <= sum(t.log_value is None for t in trials) <= 4
 
 
-def test_without_a_baseline_there_is_no_search() -> None:
-    step, trials = run(P, World({}, fails=frozenset([BASELINE])))
+def test_a_baseline_without_a_value_does_not_end_the_search() -> None:
+    """The baseline breaks the SLO with one request at a time; others do not."""
+    truth = {o.id: o.predicted_log for o in P.options}
+    step, trials = run(P, World(truth, fails=frozenset([BASELINE])))
+    assert [t.option for t in trials[:2]] == [BASELINE, BASELINE]
+    assert step.confirmation is not None
+    assert truth[step.confirmation.recommended] >= max(truth.values()) - 0.03
+    assert step.confirmation.claims == ()
+    assert step.confirmation.reason == "the baseline has no value that could be compared"
+
+
+def test_where_nothing_starts_the_search_ends_soon_with_the_reason() -> None:
+    step, trials = run(P, World({}, fails=frozenset(o.id for o in P.options)))
     assert step.found is None
-    assert "the baseline could not be measured: out of memory" in step.reason
-    assert len(trials) == 2
+    assert step.reason == "neither the baseline nor 4 other options could be measured: out of memory"
+    assert len(trials) == 6
 
 
 @given(st.integers(0, 1000), st.floats(600, 12_000))
