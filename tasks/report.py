@@ -56,6 +56,26 @@ def bring_up_to_date(run: RunFolder) -> None:
     if run.hardware_json.is_file():
         place_trials(run)
     _upgrade(run, decision)
+    _curves(run, decision)
+
+
+def _curves(run: RunFolder, decision: Decision) -> None:
+    """Simulate the response of the baseline and of the incumbent to the rate; the report's figures show it."""
+    from rooftune.capacity.trial import reference_of
+    from rooftune.report.curves import CURVES, ReferenceCurves, reference_curve
+    from rooftune.tuning.decision import believed
+
+    if decision.capacity is None:
+        return
+    results, workload, curves = read_trials(run), workload_of(run), {}
+    for name in dict.fromkeys(("baseline", decision.incumbent)):
+        trials = believed(results, name)
+        try:
+            if trials and (found := reference_curve(reference_of(run.trial(name, trials[-1].n)), workload, trials)):
+                curves[name] = found
+        except RooftuneError as error:
+            run_listener.log(f"no curve of {name}: {error}")
+    write_json(run.path / CURVES, ReferenceCurves(curves=curves).model_dump(mode="json"))
 
 
 def _upgrade(run: RunFolder, decision: Decision) -> None:
@@ -83,6 +103,7 @@ async def write_files(run: RunFolder) -> list[str]:
 
     decision = await asyncio.to_thread(write_decision, run, ended=True)
     await asyncio.to_thread(_upgrade, run, decision)
+    await asyncio.to_thread(_curves, run, decision)
     await asyncio.to_thread(write_report, run)
     made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
     made += sorted(run.path.glob("start_vllm*.sh"))

@@ -97,7 +97,13 @@ class CapacityWorld(made.World):
         speeds = [math.log(true)]
         half = estimate_speed(speeds, [offset]).half
         step = RateStep(
-            rate_per_s=rate, seed=order.seed, requests=400, attainment=0.99, log_speed=speeds[0], offset=offset
+            rate_per_s=rate,
+            seed=order.seed,
+            requests=400,
+            attainment=0.99,
+            latencies={"median_ttft_ms": 120.0, "p99_ttft_ms": 700.0, "median_tpot_ms": 60.0, "p99_tpot_ms": 98.0},
+            log_speed=speeds[0],
+            offset=offset,
         )
         return TrialCapacity(
             rate_per_s=true,

@@ -66,13 +66,17 @@ def scenarios(run: RunData) -> list[str]:
         _best(run, "Shortest time to first token", "median_ttft_ms"),
         _best(run, "Shortest time to last token", "median_e2el_ms"),
     ]
-    rows += [
+    head = ["Scenario", "Configuration", "Evidence"]
+    return ["## When to use which configuration", "", *table(head, [*rows, *other_workloads(run)]), ""]
+
+
+def other_workloads(run: RunData) -> list[list[str]]:
+    """Rows for the workloads that this run says nothing about."""
+    return [
         [words, "not measured", f"Run {code(f'rooftune optimize {name}')} with the same options."]
         for name, words in OTHER_LOADS.items()
         if name != run.plan.workload
     ]
-    head = ["Scenario", "Configuration", "Evidence"]
-    return ["## When to use which configuration", "", *table(head, rows), ""]
 
 
 def _best(run: RunData, scenario: str, metric: str) -> list[str]:

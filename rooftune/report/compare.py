@@ -12,6 +12,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.judge import judge
 from rooftune.tuning.metrics import COMPARED, metric_name
 from rooftune.tuning.plan import Interval
+from rooftune.workloads.spec import CAPACITY
 
 ANSWERS = {"applied": "better", "no gain": "worse"}
 """Verdicts under the names that suit two runs, of which neither is a candidate."""
@@ -128,7 +129,8 @@ def _pair(a: RunData, b: RunData, x: str, y: str) -> PairComparison:
     ours, theirs = b.of(y), a.of(x)
     found = judge(ours, theirs, b.plan.objective, x, candidates=1) if min(len(ours), len(theirs)) >= 2 else None
     ratios = found.ratios if found else {}
-    names = {**dict.fromkeys(COMPARED), **ratios}
+    by_capacity = a.by_capacity and b.by_capacity
+    names = dict.fromkeys([CAPACITY] if by_capacity else [*COMPARED, *ratios])
     metrics = {m: MetricPair(a=a.value(x, m), b=b.value(y, m), ratio=ratios.get(m)) for m in names}
     return PairComparison(
         a=x,

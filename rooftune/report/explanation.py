@@ -11,7 +11,7 @@ from rooftune.roofline.model import Bound, Point
 from rooftune.tuning.plan import Candidate
 
 SAME = 0.02
-"""Throughputs that differ by less than this share are described as equal."""
+"""Throughputs or capacities that differ by less than this share are described as equal."""
 SAME_CEILING_SHARE = 0.03
 """Shares of the ceiling that differ by less than this are not worth a sentence."""
 
@@ -40,7 +40,9 @@ def evidence(run: RunData, p: Candidate) -> str:
 
 
 def outcome(run: RunData, candidate: str, against: str) -> str:
-    """How throughput changed, in words."""
+    """How the capacity changed, or the throughput, in words."""
+    if run.by_capacity:
+        return _capacity(run, candidate, against)
     rate, before = run.value(candidate, "output_throughput"), run.value(against, "output_throughput")
     if not rate or not before:
         return ""
@@ -50,6 +52,18 @@ def outcome(run: RunData, candidate: str, against: str) -> str:
         return f"throughput stayed near {number(before)} tok/s"
     verb = "rose" if rate > before else "fell"
     return f"throughput {verb} from {number(before)} to {number(rate)} tok/s"
+
+
+def _capacity(run: RunData, candidate: str, against: str) -> str:
+    ours, theirs = run.capacity(candidate), run.capacity(against)
+    if ours is None or theirs is None:
+        return ""
+    if ours.estimate <= 0:
+        return f"its capacity is 0, because {ours.sentence}" if ours.sentence else "its capacity is 0"
+    if theirs.estimate > 0 and abs(ours.estimate / theirs.estimate - 1) < SAME:
+        return f"the capacity stayed near {number(theirs.estimate)} requests/s"
+    verb = "rose" if ours.estimate > theirs.estimate else "fell"
+    return f"the capacity {verb} from {number(theirs.estimate)} to {number(ours.estimate)} requests/s"
 
 
 def _batch(run: RunData, p: Candidate, against: str) -> str:

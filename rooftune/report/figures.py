@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rooftune.evidence.records.columns import Floats
-from rooftune.files import replacing
 from rooftune.formatting import number, percent
 from rooftune.metrics.window import Window
+from rooftune.report.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    Drawing,
+    Kind,
+    colour_of,
+    draw_kinds,
+    new_figure,
+    phase_lines,
+    titled,
+)
 from rooftune.report.run_data import RunData
 
 if TYPE_CHECKING:
@@ -21,28 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PINK, GREY, LIGHT = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959", "#BDBDBD"
-WIDTH = 9.0
-"""Inches, at 110 dots per inch: about 1,000 pixels, readable in a README."""
-DPI = 110
 NO_REQUEST_FINISHED = "No request scheduled in the window was answered in full before the load ended"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure of the report: its file and its caption."""
-
-    path: Path
-    caption: str
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of figure; ``draw`` gives None where the run has no data for it."""
-
-    file: str
-    caption: str
-    draw: Callable[[RunData], Figure | None]
 
 
 @dataclass(frozen=True)
@@ -58,42 +48,7 @@ class PlottedRequests:
 
 def draw_all(run: RunData) -> list[Drawing]:
     """Draw every figure that the records allow."""
-    drawings = []
-    for kind in _KINDS:
-        figure = kind.draw(run)
-        if figure is not None:
-            path = run.folder.figures / kind.file
-            _save(figure, path)
-            drawings.append(Drawing(path, _title(run, kind.caption)))
-    return drawings
-
-
-def _save(figure: Figure, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")
-    plt.close(figure)
-
-
-def _new(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False)
-    for axis in axes[0]:
-        for side in ("top", "right", "left"):
-            axis.spines[side].set_visible(False)
-        axis.tick_params(labelsize=9, length=0)
-    return figure, list(axes[0])
-
-
-def _colour(run: RunData, name: str) -> str:
-    if name == run.decision.incumbent:
-        return BLUE
-    return GREY if name == "baseline" else LIGHT
+    return draw_kinds(run, KINDS)
 
 
 def throughput(run: RunData) -> Figure | None:
@@ -101,9 +56,9 @@ def throughput(run: RunData) -> Figure | None:
     names = [p.id for p in run.measured if run.value(p.id, "output_throughput") is not None]
     if not names:
         return None
-    figure, (axis,) = _new(0.8 + 0.34 * len(names))
+    figure, (axis,) = new_figure(0.8 + 0.34 * len(names))
     _bars(run, axis, names, "output_throughput", labels=True)
-    axis.set_title(_title(run, "Output throughput, tokens/s"), loc="left", fontsize=11)
+    axis.set_title(titled(run, "Output throughput, tokens/s"), loc="left", fontsize=11)
     return figure
 
 
@@ -113,9 +68,9 @@ def latency(run: RunData) -> Figure | None:
     if not names:
         return None
     first = any(run.value(n, "median_ttft_ms") is not None for n in names)
-    figure, axes = _new(0.8 + 0.34 * len(names), 2 if first else 1)
+    figure, axes = new_figure(0.8 + 0.34 * len(names), 2 if first else 1)
     _bars(run, axes[0], names, "median_tpot_ms", labels=True, room=1.45 if first else 1.22)
-    axes[0].set_title(_title(run, "Time per output token, median, ms"), loc="left", fontsize=11)
+    axes[0].set_title(titled(run, "Time per output token, median, ms"), loc="left", fontsize=11)
     if first:
         axes[1].set_title("Time to first token, median, ms", loc="left", fontsize=11)
         _bars(run, axes[1], names, "median_ttft_ms", labels=False, room=1.45)
@@ -133,7 +88,7 @@ def _bars(run: RunData, axis: Axes, names: list[str], metric: str, *, labels: bo
         if value is None:
             axis.text(0, place, "withheld", va="center", fontsize=9, color=GREY)
             continue
-        axis.barh(place, value, color=_colour(run, name), height=0.66)
+        axis.barh(place, value, color=colour_of(run, name), height=0.66)
         trials = [t.metrics[metric] for t in run.of(name) if metric in t.metrics]
         axis.plot(trials, [place] * len(trials), "o", color="black", markersize=3, alpha=0.7)
         axis.text(max(value, *trials) + 0.015 * most, place, number(value), va="center", fontsize=9, color="black")
@@ -144,21 +99,7 @@ def _bars(run: RunData, axis: Axes, names: list[str], metric: str, *, labels: bo
     axis.set_xlim(0, most * room)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
-    _phase_lines(run, axis, names)
-
-
-def _phase_lines(run: RunData, axis: Axes, names: list[str]) -> None:
-    """A thin line above each phase, with its name at the right end."""
-    phases = [run.plan.candidate(n).phase for n in names]
-    right = axis.get_yaxis_transform()
-    for place, phase in enumerate(phases):
-        if place == 0 or phase != phases[place - 1]:
-            axis.axhline(place - 0.5, color=LIGHT, linewidth=0.8)
-            axis.text(1, place - 0.42, phase, transform=right, ha="right", va="top", fontsize=8, color=GREY)
-
-
-def _title(run: RunData, text: str) -> str:
-    return text + (" (simulated)" if run.simulated else "")
+    phase_lines(run, axis, names)
 
 
 def distribution(run: RunData) -> Figure | None:
@@ -168,7 +109,7 @@ def distribution(run: RunData) -> Figure | None:
     if not data:
         return None
     answered = any(len(found.e2el_s) for found in data.values())
-    figure, axes = _new(4.2, 2 if answered else 1)
+    figure, axes = new_figure(4.2, 2 if answered else 1)
     colours = dict(zip(data, [GREY, BLUE, ORANGE, GREEN, PINK], strict=False))
     if len(data) == 1:
         colours = dict.fromkeys(data, BLUE)
@@ -178,7 +119,7 @@ def distribution(run: RunData) -> Figure | None:
         figure.supxlabel(f"{NO_REQUEST_FINISHED}, so it has no curve.", fontsize=9, color=GREY, x=0.01, ha="left")
     _between(axes[-1], data, colours)
     axes[-1].set_title(
-        "Gaps between tokens" if answered else _title(run, "Gaps between tokens"), loc="left", fontsize=11
+        "Gaps between tokens" if answered else titled(run, "Gaps between tokens"), loc="left", fontsize=11
     )
     for axis in axes:
         axis.set_ylim(0, 1.02)
@@ -192,7 +133,7 @@ def _answered(run: RunData, axis: Axes, data: dict[str, PlottedRequests], colour
     """Of all scheduled requests, the share answered within a time."""
     for name, found in data.items():
         _curve(axis, found.e2el_s, found.scheduled, colours[name], name)
-    axis.set_title(_title(run, "Requests answered within … s"), loc="left", fontsize=11)
+    axis.set_title(titled(run, "Requests answered within … s"), loc="left", fontsize=11)
     axis.set_ylabel("share of all requests scheduled in the window", fontsize=9)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
     axis.set_xlabel("time from scheduled send to last token, s", fontsize=9)
@@ -213,8 +154,10 @@ def _between(axis: Axes, data: dict[str, PlottedRequests], colours: dict[str, st
 
 
 def chosen_for_curves(run: RunData) -> list[str]:
-    """The baseline, the recommended configuration, and the one with the lowest time per output token."""
+    """The baseline, the recommended configuration, and the one with the lowest time per output token at the same load."""
     names = ["baseline", run.decision.incumbent]
+    if run.by_capacity:  # each runs at a rate of its own, so their latencies have no order
+        return [n for n in dict.fromkeys(names) if run.of(n)]
     tpot = {p.id: v for p in run.measured if (v := run.value(p.id, "median_tpot_ms")) is not None}
     if tpot:
         names.append(min(tpot, key=lambda k: tpot[k]))
@@ -282,18 +225,18 @@ def _curve(axis: Axes, values: Floats, total: int, colour: str, name: str) -> No
     axis.plot(across, up, color=colour, linewidth=1.8, label=name)
 
 
-def _roofline(run: RunData) -> Figure | None:
+def roofline_figure(run: RunData) -> Figure | None:
     """The roofline with every believed configuration placed."""
     from rooftune.roofline.figure import figure_of
 
     return figure_of(run.roofline) if run.roofline else None
 
 
-_KINDS = (
+KINDS = (
     Kind("throughput.png", "Output throughput of each configuration, by phase; dots are trials", throughput),
     Kind(
         "latency.png", "Time per output token and time to first token of each configuration; dots are trials", latency
     ),
     Kind("distribution.png", "Distribution of request latency and of the gaps between tokens", distribution),
-    Kind("roofline.png", "Roofline: decode and prefill of each believed configuration", _roofline),
+    Kind("roofline.png", "Roofline: decode and prefill of each believed configuration", roofline_figure),
 )

@@ -8,6 +8,7 @@ from rooftune.report.phases import trade_off
 from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Verdict, VerdictName
+from rooftune.workloads.spec import CAPACITY
 
 
 def learnings_section(run: RunData) -> list[str]:
@@ -40,13 +41,14 @@ def traps(run: RunData) -> list[str]:
     lines = []
     for p in run.plan.candidates:
         v = run.verdict(p.id)
-        found = v.ratios.get("output_throughput")
+        metric = CAPACITY if run.by_capacity else "output_throughput"
+        found = v.ratios.get(metric)
         if found is None or not any(g.verdict == "trap" for g in p.gates):
             continue
         words = "occurred" if found.high < 1 else "did not occur" if found.low > 1 else "could not be confirmed"
         lines.append(
-            f"- **The known trap of {p.id} {words} here**: output throughput {found.as_change} compared with "
-            f"{v.against}."
+            f"- **The known trap of {p.id} {words} here**: {metric_name(metric)} {found.as_change} compared "
+            f"with {v.against}."
         )
     return lines
 

@@ -8,6 +8,7 @@ from rooftune.evidence.comparison.compare import MOST_TRIALS, SMALLEST_EFFECT
 from rooftune.formatting import NONE, change, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence, table
 from rooftune.report.run_data import RunData
+from rooftune.workloads.spec import CAPACITY
 
 LARGE_GAP = 0.25
 """A measured value that differs from the prediction by more than this is a finding."""
@@ -19,6 +20,7 @@ FILES = {
     "hardware.json": "the hardware and its capabilities",
     "plan.json": "every candidate with its gates and expected effect",
     "decision.json": "verdicts and recommendation",
+    "curves.json": "the simulated response of baseline and recommendation to the rate",
     "upgrade.json": "the predicted hardware upgrade path",
     "roofline.json": "ceilings and points of the roofline",
     "metrics.parquet": "one row per trial",
@@ -35,8 +37,7 @@ def measured(run: RunData) -> list[str]:
     lines += [
         f"- Order: {_order(run)}. Alternatives run in palindromes around the incumbent, so a steady drift affects "
         "all of them equally. Each trial starts its own server. The trials of a pair send the same requests.",
-        "- Metrics: throughput counts all tokens that arrived in the window, including those of unfinished "
-        "requests. TTFT and E2EL start at the moment for which the arrival process scheduled the request.",
+        *_metrics(run),
         "- Verdicts: the intervals shown are 95 % intervals. A verdict needs a stricter level, corrected for "
         f"{quantity(runnable, 'candidate')} and for a look after every second trial, up to {MOST_TRIALS}. A "
         f"difference below {percent(SMALLEST_EFFECT)} is treated as no difference. The unit of comparison is the "
@@ -54,11 +55,35 @@ def measured(run: RunData) -> list[str]:
     return [*lines, "", "### Audit", "", *_audit(run), "", *predicted(run)]
 
 
+def _metrics(run: RunData) -> list[str]:
+    """What the metrics mean."""
+    if not run.by_capacity:
+        return [
+            "- Metrics: throughput counts all tokens that arrived in the window, including those of unfinished "
+            "requests. TTFT and E2EL start at the moment for which the arrival process scheduled the request."
+        ]
+    server = next((t.capacity.reference for t in reversed(run.trials) if t.capacity and t.capacity.reference), "")
+    lines = [
+        "- Capacity: the highest rate of the arrival process at which the share of the SLO meets every limit. A trial "
+        "loads its server where the capacity is expected, and once more where that was far off. The same requests go "
+        "through a simulated reference, which shows how fast it would have to be to give the same times. Its long-run "
+        "capacity at that speed is the figure. The interval covers the scatter of loads and starts, and an allowance "
+        "for the shape of the reference.",
+        "- Times: TTFT and E2EL start at the moment for which the arrival process scheduled the request. A request that "
+        "failed or did not end has missed the SLO.",
+    ]
+    return [*lines, f"- Reference: {server}, with the flags of each configuration."] if server else lines
+
+
 def _load(run: RunData) -> list[str]:
     good = [t for t in run.trials if t.status == "measured"]
     windows = [t.window for t in good if t.window is not None]
     lines = []
-    if windows:
+    if windows and run.by_capacity:
+        lasted = sorted(w.end_s - w.start_s for w in windows)
+        span = number(lasted[0]) if lasted[0] == lasted[-1] else f"{number(lasted[0])} s to {number(lasted[-1])}"
+        lines.append(f"- Windows: {span} s, as long as the rate of each load needs; the time before it is warm-up.")
+    elif windows:
         start, end = median(w.start_s for w in windows), median(w.end_s for w in windows)
         lines.append(f"- Window: {number(start)} s to {number(end)} s of the load; the time before it is warm-up.")
     census = [t.census for t in good if t.census is not None]
@@ -100,13 +125,16 @@ def _audit(run: RunData) -> list[str]:
         [name, *[str(row[k]) if row[k] else NONE for k in row], sentence(warnings.get(name, ""))]
         for name, row in counts.items()
     ]
+    return [*table(["Check", "Pass", "Warn", "Fail", "No data", "First warning"], rows, right=1), "", doubts(run)]
+
+
+def doubts(run: RunData) -> str:
+    """Which trials failed the audit, and what that means."""
     doubted = [f"{t.candidate}/{t.n}" for t in run.trials if t.status == "measured" and not t.believed]
-    tail = (
-        f"These trials failed the audit, and no result above uses them: {joined(doubted)}."
-        if doubted
-        else "Every measured trial passed the audit."
-    )
-    return [*table(["Check", "Pass", "Warn", "Fail", "No data", "First warning"], rows, right=1), "", tail]
+    if not doubted:
+        return "Every measured trial passed the audit."
+    noun = "This trial" if len(doubted) == 1 else "These trials"
+    return f"{noun} failed the audit, and no result uses {'it' if len(doubted) == 1 else 'them'}: {joined(doubted)}."
 
 
 def predicted(run: RunData) -> list[str]:
@@ -116,8 +144,8 @@ def predicted(run: RunData) -> list[str]:
         foreseen = run.plan.predicted.get(p.id)
         if not foreseen or run.config(p.id).flags() != p.config.flags():
             continue
-        for metric in ("output_throughput", "median_tpot_ms"):
-            ours, theirs = run.value(p.id, metric), foreseen.get(metric)
+        for metric in (CAPACITY,) if run.by_capacity else ("output_throughput", "median_tpot_ms"):
+            ours, theirs = _measured(run, p.id, metric), foreseen.get(metric)
             if ours and theirs:
                 gap = ours / theirs
                 finding = "finding" if abs(gap - 1) > LARGE_GAP else ""
@@ -139,6 +167,13 @@ def predicted(run: RunData) -> list[str]:
             "(`rooftune calibrate` fits it to an engine), or the server does not run as it should.",
         ]
     return [*lines, ""]
+
+
+def _measured(run: RunData, candidate: str, metric: str) -> float | None:
+    if metric != CAPACITY:
+        return run.value(candidate, metric)
+    found = run.capacity(candidate)
+    return found.estimate if found is not None else None
 
 
 def files(run: RunData, made: list[str]) -> list[str]:

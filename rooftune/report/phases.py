@@ -35,7 +35,7 @@ STAGES: tuple[Stage, ...] = ("decode", "prefill")
 def phase_section(run: RunData, phase: str, place: int) -> list[str]:
     """The whole section of a phase."""
     after = run.incumbent_after(phase)
-    lines = [f"## Phase {place}: {phase}", "", "### Command", "", *_command(run, phase, after), ""]
+    lines = [f"## Phase {place}: {phase}", "", "### Command", "", *command_lines(run, phase, after), ""]
     if phase == "baseline":
         return [*lines, *_baseline(run)]
     candidates = [p for p in run.plan.candidates if p.phase == phase]
@@ -48,7 +48,8 @@ def phase_section(run: RunData, phase: str, place: int) -> list[str]:
     return lines
 
 
-def _command(run: RunData, phase: str, after: str) -> list[str]:
+def command_lines(run: RunData, phase: str, after: str) -> list[str]:
+    """The command after a phase, and what the phase changed."""
     if run.plan.target.engine == "endpoint":
         return ["rooftune did not start this server, so its command line is unknown and no flag was changed."]
     config = run.config(after)
@@ -166,7 +167,9 @@ def expected_words(p: Candidate) -> str:
 def actual_words(v: Verdict) -> str:
     """The measured change of the metric that decided."""
     found = v.ratios.get(v.metric)
-    return f"{metric_name(v.metric)} {interval_change(found)}" if found is not None else "not measured"
+    if found is not None:
+        return f"{metric_name(v.metric)} {interval_change(found)}"
+    return f"capacity {number(v.capacity.estimate)} requests/s" if v.capacity is not None else "not measured"
 
 
 def performance(run: RunData, phase: str, after: str) -> list[str]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
 
+from rooftune.capacity.result import CurvePoint
 from rooftune.errors import RooftuneError
+from rooftune.evidence.records.capacity import RateStep
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_model
 from rooftune.hardware.accelerator import Hardware
+from rooftune.report.curves import CURVES, ReferenceCurves
 from rooftune.roofline.model import Point, Roofline, Stage
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.judge import judge
-from rooftune.tuning.plan import Candidate, Decision, Interval, Plan, Verdict
+from rooftune.tuning.plan import Candidate, CapacityFigures, Decision, Interval, Plan, Verdict
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload
@@ -35,6 +38,13 @@ class RunData:
     workload: Workload | None = None
     roofline: Roofline | None = None
     upgrade: UpgradePath | None = None
+    curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
+    """The reference's response to the rate, for the baseline and the recommended configuration."""
+
+    @property
+    def by_capacity(self) -> bool:
+        """Whether the requests/s within the SLO decided."""
+        return self.plan.objective.by_capacity
 
     @property
     def simulated(self) -> bool:
@@ -74,6 +84,26 @@ class RunData:
     def verdict(self, candidate: str) -> Verdict:
         """The verdict on a candidate."""
         return next(v for v in self.decision.verdicts if v.candidate == candidate)
+
+    def capacity(self, candidate: str) -> CapacityFigures | None:
+        """The capacity that all trials of a candidate show; None where it is not known."""
+        return self.verdict(candidate).capacity
+
+    def rate_steps(self, candidate: str) -> list[RateStep]:
+        """The loads of a candidate's believed trials, by rate."""
+        steps = [s for t in self.of(candidate) if t.capacity is not None for s in t.capacity.steps]
+        return sorted(steps, key=lambda s: s.rate_per_s)
+
+    def output_changes(self, candidate: str) -> list[str]:
+        """Candidates whose change is part of this one's configuration and may change the generated text."""
+        flags, start = self.config(candidate).flags(), self.config("baseline").flags()
+        return [
+            p.id
+            for p in self.plan.candidates
+            if p.changes_output
+            and any(start.get(k) != v for k, v in p.change.items())
+            and all(flags.get(k) == v for k, v in p.change.items())
+        ]
 
     @property
     def measured(self) -> list[Candidate]:
@@ -116,7 +146,7 @@ def read_run(folder: RunFolder) -> RunData:
         RooftuneError: a file that every report needs is missing or cannot be read; the message names the file.
     """
     about = folder.about()
-    upgrade_json = folder.path / "upgrade.json"
+    upgrade_json, curves_json = folder.path / "upgrade.json", folder.path / CURVES
     return RunData(
         folder=folder,
         about=about,
@@ -127,6 +157,7 @@ def read_run(folder: RunFolder) -> RunData:
         workload=_workload(folder, about),
         roofline=read_model(folder.roofline_json, Roofline) if folder.roofline_json.is_file() else None,
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
+        curves=read_model(curves_json, ReferenceCurves).curves if curves_json.is_file() else {},
     )
 
 

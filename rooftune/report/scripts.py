@@ -10,6 +10,7 @@ from rooftune.files import write_text
 from rooftune.formatting import rate
 from rooftune.report.markup import sentence
 from rooftune.report.run_data import RunData
+from rooftune.tuning.capacity_figures import interval_words
 from rooftune.tuning.decision import place_of
 
 
@@ -36,7 +37,7 @@ def write_scripts(run: RunData) -> list[Path]:
 def comments(run: RunData, candidate: str, file: str) -> list[str]:
     """The header of a script: what it starts, for which workload, and on what evidence."""
     what = "the recommended configuration" if file == "start_vllm.sh" else "the configuration after this phase"
-    throughput = run.value(candidate, "output_throughput")
+    throughput = None if run.by_capacity else run.value(candidate, "output_throughput")
     where = place_of(run.plan, run.trials)
     lines = [
         f"{file}: {what} for {run.plan.workload} ({candidate}).",
@@ -44,6 +45,10 @@ def comments(run: RunData, candidate: str, file: str) -> list[str]:
     ]
     if run.plan.context is not None:
         lines.append(f"{sentence(run.plan.context.sentence)} Raise it where longer requests have to be served.")
+    carried = run.capacity(candidate)
+    if carried is not None:
+        simulated = " (simulated)" if run.simulated else ""
+        lines.append(f"One server carries {interval_words(carried)} within the SLO{simulated}.")
     if throughput is not None:
         lines.append(f"Measured: {rate(throughput, 'output token')}" + (" (simulated)." if run.simulated else "."))
     return lines

@@ -21,8 +21,20 @@ COLUMNS = {
 
 def title(run: RunData) -> list[str]:
     """Title, what was tuned, and the banner of a simulated run."""
-    target = run.plan.target
     where = place_of(run.plan, run.trials)
+    lines = [f"# {run.plan.workload} on {where}", "", *subject(run), ""]
+    if run.simulated:
+        lines += [
+            "> **Simulated.** No GPU ran. Every number below comes from rooftune's emulated engine, measured over "
+            f"HTTP by the client that measures real servers. {band_words(run)}",
+            "",
+        ]
+    return lines
+
+
+def subject(run: RunData) -> list[str]:
+    """The table of what was tuned."""
+    target = run.plan.target
     rows = [
         ["Date", str(run.about.get("created", ""))[:10]],
         ["Run", str(run.about.get("run_id", run.folder.path.name))],
@@ -32,14 +44,7 @@ def title(run: RunData) -> list[str]:
         ["Model", f"{target.model}" + (f" as {run.config('baseline').model}" if _hub(run) else "")],
         ["Engine", engine_words(run)],
     ]
-    lines = [f"# {run.plan.workload} on {where}", "", *table(["", ""], rows), ""]
-    if run.simulated:
-        lines += [
-            "> **Simulated.** No GPU ran. Every number below comes from rooftune's emulated engine, measured over "
-            f"HTTP by the client that measures real servers. {band_words(run)}",
-            "",
-        ]
-    return lines
+    return table(["", ""], rows)
 
 
 def band_words(run: RunData) -> str:
@@ -59,8 +64,14 @@ def _hub(run: RunData) -> bool:
 
 
 def workload_words(run: RunData) -> str:
-    """The load in words."""
-    parts = [run.plan.workload]
+    """The load in words, with the workload's name and description."""
+    description = run.workload.description.rstrip(".") if run.workload is not None else ""
+    return "; ".join([run.plan.workload, *load_words(run), *([description] if description else [])])
+
+
+def load_words(run: RunData) -> list[str]:
+    """Rate or users, and mean lengths."""
+    parts = []
     w, asked = run.workload, run.decision.asked_rate_per_s
     if w is not None and isinstance(w.arrivals, Closed):
         think = f" who think for {number(w.arrivals.think_s)} s" if w.arrivals.think_s else ""
@@ -71,9 +82,7 @@ def workload_words(run: RunData) -> str:
     output = _mean_length(w.output_tokens if w else None, run.value("baseline", "mean_output_tokens"))
     if prompt and output:
         parts.append(f"about {number(prompt)} tokens in, {number(output)} out")
-    if w is not None and w.description:
-        parts.append(w.description.rstrip("."))
-    return "; ".join(parts)
+    return parts
 
 
 def _mean_length(lengths: Lengths | None, measured: float | None) -> float | None:
@@ -91,13 +100,19 @@ def objective_words(run: RunData) -> str:
     """What the run optimises, and the SLO."""
     o = run.plan.objective
     words = {"higher": "highest", "lower": "lowest"}[o.direction]
-    limits = ", ".join(f"{k.removesuffix('_ms').upper()} ≤ {number(v)} ms" for k, v in o.slo.items())
     text = f"{words} {code(o.metric)}"
     if run.decision.overloaded and o.metric != o.saturated_metric:
         text += f" ({code(o.saturated_metric)} decides, because the server is overloaded)"
     elif not run.decision.overloaded and o.metric in (*THROUGHPUTS, "request_goodput"):
         text += f" ({code(UNSATURATED_METRIC)} decides between configurations that serve the whole load within the SLO)"
-    return text + (f"; SLO: {limits} for {percent(o.slo_share, 4)} of the requests" if limits else "; no SLO")
+    return text + (f"; SLO: {slo_words(run)}" if o.slo else "; no SLO")
+
+
+def slo_words(run: RunData) -> str:
+    """The limits and the share of the requests that must meet them."""
+    o = run.plan.objective
+    limits = ", ".join(f"{k.removesuffix('_ms').upper()} ≤ {number(v)} ms" for k, v in o.slo.items())
+    return f"{limits} for {percent(o.slo_share, 4)} of the requests"
 
 
 def hardware_words(run: RunData) -> str:
@@ -130,14 +145,15 @@ def engine_words(run: RunData) -> str:
 def executive(run: RunData) -> list[str]:
     """The answer, then the table of results."""
     lines = ["## Executive summary", "", f"**{run.decision.first_sentence}**", ""]
-    if not run.decision.complete:
-        skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
-        if skipped:
-            lines += [
-                f"The run is incomplete: {quantity(len(skipped), 'candidate')} did not run ({', '.join(skipped)}).",
-                "",
-            ]
-    return lines + results(run)
+    return [*lines, *incomplete(run), *results(run)]
+
+
+def incomplete(run: RunData) -> list[str]:
+    """Which candidates did not run; nothing where all of them did."""
+    skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
+    if run.decision.complete or not skipped:
+        return []
+    return [f"The run is incomplete: {quantity(len(skipped), 'candidate')} did not run ({', '.join(skipped)}).", ""]
 
 
 def results(run: RunData) -> list[str]:

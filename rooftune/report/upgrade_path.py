@@ -23,12 +23,7 @@ def upgrade_section(run: RunData) -> list[str]:
 
 def _row(r: UpgradeRow) -> list[str]:
     price = f"${r.usd_per_hour:.2f}" if r.usd_per_hour else NONE
-    cells = [
-        f"**{r.gpu}** (this run)" if r.current else r.gpu,
-        gibibytes(r.memory_bytes, 2),
-        gigabytes_per_s(r.bandwidth_bytes_per_s),
-        "yes" if r.fp8 else "no",
-    ]
+    cells = hardware_cells(r)
     if r.impossible:
         return [*cells, f"cannot run it: {r.impossible}", NONE, NONE, NONE, NONE, price, NONE]
     slo = NONE if r.slo_share is None else percent(r.slo_share)
@@ -45,17 +40,32 @@ def _row(r: UpgradeRow) -> list[str]:
     ]
 
 
+def hardware_cells(r: UpgradeRow) -> list[str]:
+    """The GPU with its memory, bandwidth, and whether it has FP8."""
+    return [
+        f"**{r.gpu}** (this run)" if r.current else r.gpu,
+        gibibytes(r.memory_bytes, 2),
+        gigabytes_per_s(r.bandwidth_bytes_per_s),
+        "yes" if r.fp8 else "no",
+    ]
+
+
+def price_sources(path: UpgradePath) -> str:
+    """Where the prices come from."""
+    found = "; ".join(f"{r.gpu}: {r.price_source}" for r in path.rows if r.price_source)
+    return f"Prices are list prices: {found}."
+
+
 def _explanation(path: UpgradePath) -> str:
     band = f" Where they could be checked, their error is about {percent(path.error_band)}." if path.error_band else ""
     if path.unmodelled:
         band = f" Not modelled, so no error is given: {', '.join(path.unmodelled)}."
-    prices = "; ".join(f"{r.gpu}: {r.price_source}" for r in path.rows if r.price_source)
     return (
         f"The simulator predicts every row for {path.workload} and {path.model}, including the row of this run's "
         f"GPU.{band} "
         '"Output tok/s" is at the load of this workload. "Can serve" is the rate that fills the server, and "Change" '
         "compares that rate. The cost is the on-demand price of the GPU's machine at this load. Weights in 16 bit, "
-        f"FP8 and 4 bit do not generate the same text. Prices are list prices: {prices}."
+        f"FP8 and 4 bit do not generate the same text. {price_sources(path)}"
     )
 
 

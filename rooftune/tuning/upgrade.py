@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rooftune.capacity.replicas import needed, usd_per_million
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Accelerator
@@ -21,7 +21,7 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.kernels import marlin_needs
 from rooftune.vllm_rules.versions import version
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import CAPACITY, Workload
 
 if TYPE_CHECKING:
     from rooftune.simulator.calibration.files import Calibration
@@ -49,11 +49,23 @@ class UpgradeRow(BaseModel):
     overloaded: bool | None = None
     slo_share: float | None = Field(default=None, description="predicted share of requests that meet the SLO")
     median_tpot_ms: float | None = None
+    capacity_per_s: float | None = Field(
+        default=None, description="predicted requests/s within the SLO, where they decide; 0 = none"
+    )
+    limited_by: str = Field(default="", description="what breaks above the capacity")
     accelerators_needed: int | None = Field(default=None, description="to serve the asked rate, each its own server")
     usd_per_hour: float | None = None
     price_source: str = ""
-    usd_per_million_output_tokens: float | None = None
+    usd_per_million_output_tokens: float | None = Field(
+        default=None, description="at the asked load; at the capacity where that decides"
+    )
+    error_band: float | None = Field(default=None, description="relative error of predicted throughput: 0.1 = 10 %")
     impossible: str = Field(default="", description="why the workload cannot run there")
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """The rate that compares accelerators: the capacity, else what fills the server."""
+        return self.served_rate_per_s if self.capacity_per_s is None else self.capacity_per_s
 
 
 class UpgradePath(BaseModel):
@@ -101,9 +113,9 @@ def upgrade_path(
     rows = [prediction.row for prediction in found]
     band = max((prediction.band for prediction in found if prediction.band is not None), default=None)
     left_out = unmodelled(EngineConfig(model=target.model).with_change(flags), target.engine_version)
-    now = next((r.served_rate_per_s for r in rows if r.current), None)
+    now = next((r.rate_per_s for r in rows if r.current), None)
     if now:
-        rows = [r.model_copy(update={"change": r.served_rate_per_s / now}) if r.served_rate_per_s else r for r in rows]
+        rows = [r.model_copy(update={"change": r.rate_per_s / now}) if r.rate_per_s is not None else r for r in rows]
     return UpgradePath(
         workload=workload.name,
         model=facts.name,
@@ -177,7 +189,7 @@ def _row(gpu: Accelerator, current: bool, wanted: _Wanted) -> _Prediction:
         except RooftuneError as error:
             refusal = refusal or str(error)
             continue
-        if best is None or (found.served_rate_per_s or 0) > (best.served_rate_per_s or 0):
+        if best is None or found.rate_per_s > best.rate_per_s:
             best, chosen = found, option
     row = UpgradeRow(
         gpu=gpu.name,
@@ -201,12 +213,20 @@ class _Prediction(NamedTuple):
 class _Service(BaseModel):
     """The parts of one prediction that the path shows."""
 
-    output_throughput: float
-    served_rate_per_s: float | None
-    overloaded: bool
-    slo_share: float | None
-    median_tpot_ms: float | None
+    output_throughput: float | None = None
+    served_rate_per_s: float | None = None
+    overloaded: bool | None = None
+    slo_share: float | None = None
+    median_tpot_ms: float | None = None
+    capacity_per_s: float | None = None
+    limited_by: str = ""
+    output_tokens_per_s: float
+    """Over which the price is spread."""
     band: float | None
+
+    @property
+    def rate_per_s(self) -> float:
+        return (self.served_rate_per_s if self.capacity_per_s is None else self.capacity_per_s) or 0.0
 
 
 def _predicted(
@@ -214,6 +234,8 @@ def _predicted(
 ) -> _Service:
     from rooftune.simulator.virtual.predict import predict
 
+    if workload.decides == CAPACITY:
+        return _within_slo(workload, gpu, target, flags, calibration)
     found = predict(
         workload,
         gpu=gpu,
@@ -226,6 +248,7 @@ def _predicted(
     band = found.error_band
     return _Service(
         output_throughput=found.metrics["output_throughput"],
+        output_tokens_per_s=found.metrics["output_throughput"],
         served_rate_per_s=found.served_rate_per_s,
         overloaded=found.overloaded,
         slo_share=found.metrics.get("slo_attainment"),
@@ -234,21 +257,47 @@ def _predicted(
     )
 
 
+def _within_slo(
+    workload: Workload, gpu: str, target: Target, flags: dict[str, FlagValue], calibration: Calibration | None
+) -> _Service:
+    """The capacity of one server there."""
+    from rooftune.simulator.steptime.accuracy import error_band
+    from rooftune.simulator.virtual.capacity import capacity, sample
+    from rooftune.simulator.virtual.predict import engine_of
+
+    drawn = sample(workload)
+    engine = engine_of(
+        gpu, target.model, target.engine_version, flags, calibration=calibration,
+        longest_request=drawn.plan.longest_request,
+    )  # fmt: skip
+    found = capacity(engine, drawn)
+    arrivals = max(1, int((drawn.plan.turn == 0).sum()))
+    tokens = float(drawn.plan.output_tokens.sum()) / arrivals
+    band = error_band(engine.step_time.gpu, engine.resolved, calibration)
+    return _Service(
+        capacity_per_s=found.rate_per_s,
+        limited_by=found.limited_by,
+        output_tokens_per_s=found.rate_per_s * tokens,
+        band=band if isinstance(band, float) else None,
+    )
+
+
 def _service(found: _Service, option: Option, gpu: Accelerator, asked: float | None) -> dict[str, object]:
-    served = found.served_rate_per_s
-    needed = math.ceil(asked / served - 1e-9) if asked and served else None
+    each = found.rate_per_s
     price = gpu.price.usd_per_hour if gpu.price else None
-    cost = price * 1e6 / (3600 * found.output_throughput) if price and found.output_throughput else None
     return {
         "configuration": option.words,
         "flags": option.flags,
         "output_throughput": found.output_throughput,
-        "served_rate_per_s": served,
+        "served_rate_per_s": found.served_rate_per_s,
         "overloaded": found.overloaded,
         "slo_share": found.slo_share,
         "median_tpot_ms": found.median_tpot_ms,
-        "accelerators_needed": needed,
-        "usd_per_million_output_tokens": cost,
+        "capacity_per_s": found.capacity_per_s,
+        "limited_by": found.limited_by,
+        "accelerators_needed": needed(asked, each) if asked and each else None,
+        "usd_per_million_output_tokens": usd_per_million(price, found.output_tokens_per_s) if price else None,
+        "error_band": found.band,
     }
 
 

@@ -1,4 +1,4 @@
-"""Write golden.md again after an intended change of the report. Read the difference before you commit it."""
+"""Write the golden reports again after an intended change of the report. Read the difference before you commit it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 if __name__ == "__main__":
+    import made_capacity
     from test_report import GOLDEN, golden_run
 
-    with tempfile.TemporaryDirectory() as folder:
-        GOLDEN.write_text(golden_run(Path(folder)).report.read_text(encoding="utf-8"), encoding="utf-8")
+    for golden, write in ((GOLDEN, golden_run), (made_capacity.GOLDEN, made_capacity.write_capacity_report)):
+        with tempfile.TemporaryDirectory() as folder:
+            golden.write_text(write(Path(folder)).report.read_text(encoding="utf-8"), encoding="utf-8")

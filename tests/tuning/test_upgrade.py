@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,8 @@ from rooftune.errors import EngineError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.report import upgrade_path as section
+from rooftune.simulator.virtual.capacity import capacity, sample
+from rooftune.simulator.virtual.predict import engine_of
 from rooftune.tuning import upgrade
 from rooftune.tuning.case import TargetRequest, target_for
 from rooftune.tuning.upgrade import UpgradePath, UpgradeRow, options, upgrade_path
@@ -28,7 +31,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> UpgradePath:
         rate = accelerator(gpu).bandwidth_bytes_per_s / 1e9 * (1.5 if flags.get("quantization") == "fp8" else 1.0)
         return upgrade._Service(
             output_throughput=rate, served_rate_per_s=rate / 150, overloaded=rate < 3000, slo_share=0.5,
-            median_tpot_ms=20.0, band=0.12,
+            median_tpot_ms=20.0, band=0.12, output_tokens_per_s=rate,
         )  # fmt: skip
 
     monkeypatch.setattr(upgrade, "_predicted", predicted)
@@ -115,3 +118,28 @@ def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: s
     plan = made.plan_of(made.workload())
     found = section.upgrade_section(SimpleNamespace(upgrade=path, plan=plan))  # type: ignore[arg-type]
     assert said in found[-2]
+
+
+def test_where_the_capacity_decides_the_path_predicts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade, "PATH", ("T4", "L4"))
+    load = made.workload(objective={"metric": "capacity"})
+    flags = {"quantization": "awq_marlin", "max_model_len": 2048}
+    target = target_for(TargetRequest())
+    found = upgrade_path(load, target, model_facts("llama-2-7b"), flags, 20.0)
+    rows = {r.gpu: r for r in found.rows}
+    t4, l4 = rows["T4"], rows["L4"]
+    alone = capacity(engine_of("T4", target.model, target.engine_version, flags), sample(load))
+    assert t4.capacity_per_s == pytest.approx(alone.rate_per_s)
+    assert t4.limited_by == alone.limited_by
+    assert t4.capacity_per_s
+    assert l4.capacity_per_s
+    assert l4.change == pytest.approx(l4.capacity_per_s / t4.capacity_per_s)
+    assert l4.accelerators_needed == math.ceil(20 / l4.capacity_per_s)
+    others = [
+        capacity(engine_of("L4", target.model, target.engine_version, o.flags), sample(load)).rate_per_s
+        for o in options(accelerator("L4"), model_facts("llama-2-7b"), flags, target.engine_version)
+    ]
+    assert l4.capacity_per_s == pytest.approx(max(others)), "the configuration that carries most"
+    assert t4.usd_per_hour
+    tokens_per_h = t4.capacity_per_s * 150 * 3600
+    assert t4.usd_per_million_output_tokens == pytest.approx(t4.usd_per_hour * 1e6 / tokens_per_h, rel=0.001)

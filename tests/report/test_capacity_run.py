@@ -1,0 +1,272 @@
+"""The report of a run whose objective is the capacity: the answer once and first, and nothing measured at other loads."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import made_capacity
+import pytest
+
+from rooftune.capacity import curve
+from rooftune.capacity.curve import predicted_response
+from rooftune.capacity.reference_server import ReferenceServer
+from rooftune.capacity.result import ReplicaRow
+from rooftune.files import read_model
+from rooftune.report.capacity_run import answer, figures
+from rooftune.report.capacity_run.other_hardware import upgrade_section
+from rooftune.report.compare import compare_runs, comparison_text
+from rooftune.report.curves import CURVES, reference_curve
+from rooftune.report.markdown import write_report
+from rooftune.report.run_data import RunData, read_run
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Decision
+from rooftune.tuning.upgrade import UpgradePath, UpgradeRow
+
+NONE_KEEPS_IT = ("baseline", "batch_8", "batch_16", "batch_32", "cuda_graphs", "cuda_graphs_decode", "awq_marlin",
+                 "awq_marlin_graphs", "attention_triton", "fp8_kv")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return made_capacity.write_capacity_report(tmp_path_factory.mktemp("capacity"))
+
+
+@pytest.fixture(scope="module")
+def data(run: RunFolder) -> RunData:
+    return read_run(run)
+
+
+@pytest.fixture(scope="module")
+def report(run: RunFolder) -> str:
+    return run.report.read_text(encoding="utf-8")
+
+
+def section(report: str, heading: str) -> str:
+    """The text below a heading of any level, up to the next one of that level or above."""
+    level = len(heading) - len(heading.lstrip("#"))
+    return re.split(rf"^#{{1,{level}}} ", report.split(f"\n{heading}\n")[1], flags=re.M)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the table lines, without the head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_report_is_the_golden_one(report: str) -> None:
+    """Regenerate after an intended change: python tests/report/regenerate.py"""
+    assert report == made_capacity.GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_answer_is_first_and_once(run: RunFolder, report: str) -> None:
+    sentence = read_model(run.decision_json, Decision).first_sentence
+    assert report.split("## Executive summary\n\n")[1].startswith(f"**{sentence}**")
+    assert report.count(sentence) == 1
+    assert report.count("> **Simulated.**") == 1
+    assert "## Recommendation" not in report
+
+
+def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
+    found = {re.sub(r"\W*([a-z0-9-]+)\W*$", r"\1", cells[1]): cells for cells in rows(section(report, "### What each configuration carries"))}  # fmt: skip
+    assert set(found) > {"baseline", "batch-8", "fp8-kv"}
+    assert "--quantization awq_marlin" in found["fp8-kv"][2]
+    assert "--kv-cache-dtype fp8" in found["fp8-kv"][2]
+    capacity, change, limit = found["fp8-kv"][3:6]
+    assert re.fullmatch(r"\*\*7\.\d+ \(7\.\d+ to 8\.\d+\)\*\*", capacity)
+    assert change == "+464 %"
+    assert limit == "TPOT"
+    assert found["cuda-graphs"][3] == "0 a)"
+    assert "a) One request at a time breaks its TPOT limit" in report
+
+
+def test_nothing_that_depends_on_the_load_is_compared(report: str) -> None:
+    for words in ("throughput (tok/s)", "Goodput", "median E2EL", "output throughput", "Improvements and trade-offs"):
+        assert words not in report
+
+
+def test_servers_one_fewer_and_one_more(report: str, data: RunData) -> None:
+    fewer, enough, more = rows(section(report, "### Servers for 20 requests/s"))
+    assert [fewer[0], enough[0], more[0]] == ["2", "**3**", "4"]
+    assert "**SLO broken**: 40 %; TPOT breaks first" in fewer[3]
+    assert enough[3] == "kept: 99.7 %"
+    found = data.decision.capacity
+    assert found is not None
+    assert enough[2].startswith(f"+{100 * (3 * found.estimate / 20 - 1):.0f} %")
+    assert float(more[4].strip("$")) == pytest.approx(4 * (data.decision.usd_per_hour or 0), abs=0.01)
+
+
+def test_one_server_too_few_at_the_lower_end_is_said(tmp_path: Path) -> None:
+    folder = made_capacity.write_capacity_report(tmp_path, fp8_kv=6.75)
+    text = section(folder.report.read_text(encoding="utf-8"), "### Servers for 20 requests/s")
+    assert "Take 4 to be safe: at the lower end of the interval, 3 are too few." in text
+
+
+def test_servers_without_a_simulation_have_no_shares(data: RunData) -> None:
+    found = data.decision.replicas
+    assert found is not None
+    bare = data.decision.model_copy(update={"replicas": found.model_copy(update={"rows": []})})
+    lines = answer.needed_servers(RunData(**{**vars(data), "decision": bare}))
+    assert [cells[3] for cells in rows("\n".join(lines))] == ["not simulated"] * 3
+    assert "simulated at the measured speed" not in "\n".join(lines)
+
+
+def test_an_overloaded_number_of_servers_says_so(data: RunData) -> None:
+    found = data.decision.replicas
+    assert found is not None
+    row = ReplicaRow(replicas=2, rate_per_s=10.0, attainment=0.0, overloaded=True)
+    over = data.decision.model_copy(update={"replicas": found.model_copy(update={"rows": [row]})})
+    lines = answer.needed_servers(RunData(**{**vars(data), "decision": over}))
+    assert "**SLO broken**: the queue grows without end" in rows("\n".join(lines))[0][3]
+
+
+def test_what_changes_the_text_is_named_with_the_best_that_does_not(report: str) -> None:
+    assert "`fp8-kv` may change the generated text, so check its quality before use." in report
+    row = next(r for r in rows(section(report, "## When to use which configuration")) if "without `fp8-kv`" in r[0])
+    assert row[1] == "`awq-marlin-graphs`"
+    assert "−25 % compared with `fp8-kv`" in row[2]
+
+
+def test_every_load_of_a_configuration_is_in_its_phase(report: str, data: RunData) -> None:
+    text = section(report, "## Phase 1: easy-wins")
+    loads = rows(text.split("### Performance")[1].split("###")[0])
+    assert sum("one at a time" in cells for cells in loads) == 1
+    measured = [p.id for p in data.measured if p.phase == "easy-wins"]
+    assert len(loads) == 1 + sum(len(data.rate_steps(name)) for name in measured)
+
+
+def test_every_figure_named_is_there(run: RunFolder, report: str) -> None:
+    names = re.findall(r"^!\[.*\]\((.*)\)", report, flags=re.M)
+    assert [Path(n).name for n in names] == [
+        "capacity.png", "attainment.png", "latencies.png", "distribution.png", "roofline.png"
+    ]  # fmt: skip
+    for name in names:
+        assert (run.path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_attainment_figure_shows_steps_curves_share_and_intervals(data: RunData) -> None:
+    figure = figures.attainment(data)
+    assert figure is not None
+    axis = figure.axes[0]
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    for name in ("baseline", "fp8-kv"):
+        assert list(lines[name].get_xdata()) == [s.rate_per_s for s in data.rate_steps(name)]
+    curves = [list(line.get_xdata()) for line in axis.get_lines()]
+    assert [p.load for p in data.curves["fp8-kv"]] in curves
+    assert any(set(line.get_ydata()) == {0.99} and len(line.get_xdata()) == 2 for line in axis.get_lines())
+    bands = {round(p.get_x(), 6): p.get_width() for p in axis.patches}
+    found = data.capacity("fp8-kv")
+    assert found is not None
+    assert bands[round(found.low, 6)] == pytest.approx(found.high - found.low)
+
+
+def test_latencies_beyond_the_axis_are_triangles(data: RunData) -> None:
+    figure = figures.latencies(data)
+    assert figure is not None
+    slow = data.trials[0].model_copy(deep=True)
+    assert slow.capacity is not None
+    step = slow.capacity.steps[0]
+    worse = step.model_copy(update={"latencies": {**step.latencies, "p99_ttft_ms": 50_000.0}})
+    trials = [
+        slow.model_copy(update={"capacity": slow.capacity.model_copy(update={"steps": [worse]})}),
+        *data.trials[1:],
+    ]
+    found = figures.latencies(RunData(**{**vars(data), "trials": trials}))
+    assert found is not None
+    markers = [[line.get_marker() for line in f.axes[0].get_lines() if len(line.get_xdata())] for f in (figure, found)]
+    assert "^" not in markers[0]
+    assert "^" in markers[1]
+
+
+def test_a_run_without_curves_has_its_report(tmp_path: Path) -> None:
+    folder = made_capacity.write_capacity_report(tmp_path)
+    (folder.path / CURVES).unlink()
+    assert "figures/attainment.png" in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_where_nothing_keeps_the_slo_nothing_is_recommended(tmp_path: Path) -> None:
+    folder = made_capacity.write_capacity_report(tmp_path, **dict.fromkeys(NONE_KEEPS_IT, 0.0))
+    text = folder.report.read_text(encoding="utf-8")
+    assert "No configuration that was measured keeps the SLO" in section(text, "### What to deploy")
+    assert "### Servers for" not in text
+    assert "figures/attainment.png" not in text
+
+
+def test_an_incomplete_run_says_what_it_misses(tmp_path: Path) -> None:
+    plan = made_capacity.capacity_world.plan()
+    foreseen = {"baseline": {"capacity": 1.4}, "awq-marlin": {"capacity": 5.6}, "fp8-kv": {"capacity": 1.5}}
+    plan = plan.model_copy(update={"predicted": foreseen})
+    folder = made_capacity.write_capacity_report(tmp_path, plan=plan, budget=40.0)
+    text = folder.report.read_text(encoding="utf-8")
+    assert "The simulator expects 4 times the capacity of baseline from `awq-marlin`" in text
+
+
+def test_the_upgrade_path_compares_capacities_and_finds_the_cheapest(data: RunData) -> None:
+    def row(gpu: str, price: float, capacity: float, servers: int | None, **more: bool) -> UpgradeRow:
+        return UpgradeRow(
+            gpu=gpu, memory_bytes=2**34, bandwidth_bytes_per_s=3e11, fp8=True, configuration="FP8 weights",
+            capacity_per_s=capacity, change=capacity / 5, limited_by="tpot_ms", accelerators_needed=servers,
+            usd_per_hour=price, error_band=0.1, **more,
+        )  # fmt: skip
+
+    path = UpgradePath(
+        workload="chat-medium", model="llama-2-7b", engine_version="0.15.1", asked_rate_per_s=20.0, error_band=0.1,
+        rows=[row("T4", 0.5, 5.0, 4, current=True), row("L4", 0.8, 10.5, 2), row("H100", 6.9, 120.0, 1), row("A10G", 0.1, 0.0, None)],
+    )  # fmt: skip
+    lines = upgrade_section(RunData(**{**vars(data), "upgrade": path}))
+    cells = {r[0]: r for r in rows("\n".join(lines))}
+    assert cells["L4"][5:11] == ["10.5", "+110 %", "TPOT", "± 10 %", "2", "$1.60"]
+    assert cells["A10G"][9:11] == ["–", "–"]
+    assert "least expensive way to serve 20 requests/s within the SLO is 2 L4 servers at $1.60 per hour" in lines[-2]
+
+
+def test_two_runs_are_compared_by_their_capacity_alone(run: RunFolder, tmp_path: Path) -> None:
+    other = made_capacity.write_capacity_report(tmp_path, fp8_kv=9.0)
+    found = compare_runs(run, other)
+    assert set(found.pairs[0].metrics) == {"capacity"}
+    assert "output throughput" not in comparison_text(found)
+
+
+def test_the_start_script_says_what_it_carries(run: RunFolder) -> None:
+    script = (run.path / "start_vllm.sh").read_text(encoding="utf-8")
+    assert re.search(
+        r"# One server carries 7\.\d+ requests/s \(95 % interval .* within the SLO \(simulated\)\.", script
+    )
+    assert "output token" not in script
+
+
+def test_writing_again_gives_the_same(run: RunFolder, report: str) -> None:
+    assert write_report(run).read_text(encoding="utf-8") == report
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.3])
+def test_the_reference_curve_is_that_of_the_measured_speed(
+    data: RunData, speed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "LONG_RUN", 2_000)
+    monkeypatch.setattr(curve, "PLACES", (0.7, 1.0, 1.4))
+    server = ReferenceServer(
+        gpu="T4",
+        model="llama-2-7b",
+        engine_version="0.15.1",
+        flags={"quantization": "awq_marlin", "max_model_len": 2048},
+    )
+    trial = data.of("awq-marlin")[0]
+    assert trial.capacity is not None
+    step = trial.capacity.steps[0].model_copy(update={"log_speed": math.log(speed)})
+    at = trial.model_copy(update={"capacity": trial.capacity.model_copy(update={"steps": [step]})})
+    assert data.workload is not None
+    found = reference_curve(server, data.workload, [at])
+    carried = trial.capacity.rate_per_s
+    assert carried is not None
+    assert [p.load for p in found] == pytest.approx([0.7 * carried, carried, 1.4 * carried])
+    alone = predicted_response(server.engine(), data.workload, speed).at(carried)
+    assert found[1] == alone
+    assert found[0].latencies["p99_tpot_ms"] < found[2].latencies["p99_tpot_ms"]
+
+
+def test_a_configuration_that_carries_nothing_has_no_curve(data: RunData) -> None:
+    server = ReferenceServer(gpu="T4", model="llama-2-7b", engine_version="0.15.1")
+    assert data.workload is not None
+    assert reference_curve(server, data.workload, data.of("cuda-graphs")) == []
