@@ -154,9 +154,9 @@ def _between(axis: Axes, data: dict[str, PlottedRequests], colours: dict[str, st
 
 
 def chosen_for_curves(run: RunData) -> list[str]:
-    """The baseline, the recommended configuration, and the one with the lowest time per output token at the same load."""
+    """The baseline, the recommended configuration, and the one with the lowest time per output token."""
     names = ["baseline", run.decision.incumbent]
-    if run.by_capacity:  # each runs at a rate of its own, so their latencies have no order
+    if run.by_capacity:  # each runs at another rate, so their latencies have no order
         return [n for n in dict.fromkeys(names) if run.of(n)]
     tpot = {p.id: v for p in run.measured if (v := run.value(p.id, "median_tpot_ms")) is not None}
     if tpot:

@@ -69,8 +69,8 @@ def _metrics(run: RunData) -> list[str]:
         "through a simulated reference, which shows how fast it would have to be to give the same times. Its long-run "
         "capacity at that speed is the figure. The interval covers the scatter of loads and starts, and an allowance "
         "for the shape of the reference.",
-        "- Times: TTFT and E2EL start at the moment for which the arrival process scheduled the request. A request that "
-        "failed or did not end has missed the SLO.",
+        "- Times: TTFT and E2EL start at the moment for which the arrival process scheduled the request. A request "
+        "that failed or did not end has missed the SLO.",
     ]
     return [*lines, f"- Reference: {server}, with the flags of each configuration."] if server else lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rooftune.formatting import NONE, flops_per_s, gibibytes, gigabytes_per_s, number, percent, quantity, rate
-from rooftune.report.markup import Footnotes, code, metric_cell, status, table
+from rooftune.report.markup import Footnotes, code, joined, metric_cell, status, table
 from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
@@ -149,11 +149,20 @@ def executive(run: RunData) -> list[str]:
 
 
 def incomplete(run: RunData) -> list[str]:
-    """Which candidates did not run; nothing where all of them did."""
+    """Which candidates did not run, and which have no verdict yet; nothing where all of them have one."""
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
     if run.decision.complete or not skipped:
         return []
-    return [f"The run is incomplete: {quantity(len(skipped), 'candidate')} did not run ({', '.join(skipped)}).", ""]
+    begun = [name for name in skipped if run.of(name)]
+    parts = [
+        f"{quantity(len(names), 'candidate')} {words} ({', '.join(names)})"
+        for names, words in (
+            ([name for name in skipped if name not in begun], "did not run"),
+            (begun, "ran without a verdict"),
+        )
+        if names
+    ]
+    return [f"The run is incomplete: {joined(parts)}.", ""]
 
 
 def results(run: RunData) -> list[str]:

@@ -63,7 +63,9 @@ def curve(capacity: float) -> list[CurvePoint]:
     return [
         CurvePoint(
             rate_per_s=place * capacity, attainment=share, requests=1000,
-            latencies={"median_tpot_ms": tpot / 2, "p99_tpot_ms": tpot, "median_ttft_ms": tpot, "p99_ttft_ms": 8 * tpot},
+            latencies={
+                "median_tpot_ms": tpot / 2, "p99_tpot_ms": tpot, "median_ttft_ms": tpot, "p99_ttft_ms": 8 * tpot
+            },
         )
         for place, (share, tpot) in points.items()
     ]  # fmt: skip

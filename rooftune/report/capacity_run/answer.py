@@ -13,7 +13,7 @@ from rooftune.report.markup import Footnotes, code, joined, sentence, status, ta
 from rooftune.report.method import doubts
 from rooftune.report.run_data import RunData
 from rooftune.report.summary import band_words, engine_words, incomplete, load_words, slo_words
-from rooftune.tuning.capacity_figures import hourly, per_million, price_of
+from rooftune.tuning.capacity_figures import hourly, interval_words, per_million, price_of
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
 from rooftune.tuning.plan import CapacityFigures, Verdict
@@ -36,27 +36,31 @@ def opening(run: RunData) -> list[str]:
     lines += [_question(run), ""]
     if run.simulated:
         lines += [
-            "> **Simulated.** No GPU ran. Every number and figure in this report comes from rooftune's emulated engine, "
-            f"measured over HTTP by the client that measures real servers. {band_words(run)}",
+            "> **Simulated.** No GPU ran. Every number and figure in this report comes from rooftune's emulated "
+            f"engine, measured over HTTP by the client that measures real servers. {band_words(run)}",
             "",
         ]
     return [*lines, *_missing(run), *deployment(run), *needed_servers(run), *carried(run)]
 
 
 def _missing(run: RunData) -> list[str]:
-    """What an incomplete run did not measure, and which of it the simulator expects to carry most."""
-    lines = incomplete(run)
+    """What an incomplete run did not settle, and which of it carries, or may carry, more than the recommendation."""
+    lines, own = incomplete(run), run.capacity(run.decision.incumbent)
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
-    expected = {n: e for n in skipped if (e := run.plan.predicted.get(n, {}).get(CAPACITY)) is not None}
-    own = run.plan.predicted.get(run.decision.incumbent, {}).get(CAPACITY)
-    if lines and expected and own:
-        best = max(expected, key=lambda n: expected[n])
-        if expected[best] > own:
-            more = (
-                f"The simulator expects {multiple(expected[best] / own)} the capacity of {run.decision.incumbent} from "
-                f"{code(best)}, so measure it with a larger --budget before you deploy."
-            )
-            return [f"{lines[0]} {more}", ""]
+    if not lines or own is None:
+        return lines
+    more = "Repeat it with a larger --budget before you deploy"
+    better = {name: c for name in skipped if (c := run.capacity(name)) is not None and c.low > own.high}
+    if better:
+        best = max(better, key=lambda name: better[name].estimate)
+        shown = quantity(len(run.of(best)), "trial")
+        return [f"{lines[0]} **{more}: {code(best)} carried {interval_words(better[best])} in {shown}.**", ""]
+    expected = {n: each for n in skipped if not run.of(n) and (each := run.plan.predicted.get(n, {}).get(CAPACITY))}
+    base = run.plan.predicted.get(run.decision.incumbent, {}).get(CAPACITY)
+    best = max(expected, key=lambda name: expected[name], default="")
+    if base and expected.get(best, 0.0) > base:
+        times = multiple(expected[best] / base)
+        return [f"{lines[0]} **{more}: the simulator expects {times} the capacity from {code(best)}.**", ""]
     return lines
 
 
@@ -70,9 +74,11 @@ def _question(run: RunData) -> str:
     if found is not None and found.estimate > 0:
         judged = sum(s.requests for s in run.rate_steps(own))
         limit = f" {sentence(_limit_words(found))}" if found.limited_by else ""
+        trials = len(run.of(own))
+        fresh = "each on a fresh server" if trials > 1 else "so it does not show how much servers differ"
         parts.append(
-            f"{limit} The figure for {code(own)} comes from {quantity(len(run.of(own)), 'trial')}, each on a fresh "
-            f"server, with {quantity(judged, 'judged request')} in all. {doubts(run)}"
+            f"{limit} The figure for {code(own)} comes from {quantity(trials, 'trial')}, {fresh}, with "
+            f"{quantity(judged, 'judged request')} in all. {doubts(run)}"
         )
     return " ".join(part.strip() for part in parts)
 
@@ -197,6 +203,7 @@ def carried(run: RunData) -> list[str]:
         best = name == run.decision.incumbent
         found = run.capacity(name)
         words = "starting point" if name == "baseline" else status(verdict)
+        words = "no verdict" if words == "not run" else words
         cost = per_million(found, hourly(price, run.config(name).flags())) if found is not None else None
         changes = describe(difference(run.config(name), run.config("baseline")))
         capacity = capacity_cell(run, name, notes)
@@ -213,7 +220,8 @@ def carried(run: RunData) -> list[str]:
         ])  # fmt: skip
     head = ["Phase", "Configuration", "Changes from the baseline", "Capacity (req/s)", "Change", "Limited by"]
     head += ["Per 1M output tokens", "Trials", "Status"]
-    legend = "Capacity is the rate that one server carries within the SLO, with its 95 % interval. Change is from the baseline."
+    legend = "Capacity is the rate that one server carries within the SLO, with its 95 % interval. "
+    legend += "Change is from the baseline."
     if price is not None:
         legend += " The price is that of one server at its capacity."
     return ["### What each configuration carries", "", *table(head, rows), "", " ".join([legend, *notes.lines()]), ""]

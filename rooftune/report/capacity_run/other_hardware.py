@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.formatting import NONE, change, number, percent, quantity, rate
+from rooftune.formatting import NONE, multiple, number, percent, quantity, rate
 from rooftune.report.capacity_run.answer import LIMITED_BY
 from rooftune.report.markup import table
 from rooftune.report.run_data import RunData
@@ -16,7 +16,17 @@ def upgrade_section(run: RunData) -> list[str]:
     path = run.upgrade
     if path is None:
         return [*lines, "There is no prediction, because the simulator does not know this hardware or model.", ""]
-    head = ["GPU", "Memory", "Bandwidth", "FP8", "Configuration", "Capacity (req/s)", "Change", "Limited by", "Error"]
+    head = [
+        "GPU",
+        "Memory",
+        "Bandwidth",
+        "FP8",
+        "Configuration",
+        "Capacity (req/s)",
+        "Of this GPU's",
+        "Limited by",
+        "Error",
+    ]
     if path.asked_rate_per_s:
         asked = rate(path.asked_rate_per_s, "request", 3)
         head += [f"Servers for {asked}", "Their price per hour"]
@@ -37,7 +47,7 @@ def _row(r: UpgradeRow, asked: bool) -> list[str]:
         *cells,
         r.configuration,
         number(r.capacity_per_s),
-        NONE if r.current else change(r.change),
+        NONE if r.current or r.change is None else multiple(r.change),
         LIMITED_BY.get(r.limited_by, NONE),
         NONE if r.error_band is None else f"± {percent(r.error_band)}",
         *servers,
