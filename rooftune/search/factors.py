@@ -1,14 +1,15 @@
 """Which error of the model each option shares with which others: the low-rank part of the prior covariance.
 
 An error of ln(prediction) is a sum: one for all options, one for each family, a slope for each numeric knob and one for
-each value of a knob (both in all options and in each family), and one of the option alone. Two options that differ in
-``max_num_seqs`` therefore share most of their error; two with different weights do not.
+each value of a knob, and one of the option alone. Those of numeric knobs exist once for all options and once more by
+family, so the families may shift an optimum apart. Two options that differ in ``max_num_seqs`` share most of their
+error; two with different weights do not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,19 +41,21 @@ def shared_errors(problem: Problem) -> SharedErrors:
     """The prior of a problem."""
     options, sizes = problem.options, problem.sizes
     base = problem.option(problem.baseline)
-    columns = [np.full(len(options), sizes.common)]
     names = sorted({name for option in options for name in option.families})
     families = [name for name in names if not all(name in option.families for option in options)]
     members = {name: np.array([name in option.families for option in options], dtype=np.float64) for name in families}
+    columns = [np.full(len(options), sizes.common)]
     columns += [sizes.family * members[name] for name in families]
-    for knob in _numeric(options):
-        slope = sizes.slope * _doublings(options, knob, base)
-        columns.append(slope)
-        columns += [slope * members[name] for name in families]
-    for column in _levels(options):
-        level = sizes.level * column
-        columns.append(level)
-        columns += [level * members[name] for name in families]
+    number = sum(members.values(), np.zeros(len(options)))
+    each = [members[name] / np.sqrt(np.maximum(number, 1)) for name in families]
+    numeric = _numeric(options)
+    for knob in sorted({name for option in options for name in option.knobs}):
+        errors = [sizes.level * column for column in _levels(options, knob)]
+        columns += errors
+        if knob in numeric:
+            slope = sizes.slope * _doublings(options, knob, base)
+            columns.append(slope)
+            columns += [error * member for error in (slope, *errors) for member in each]
     kept = list({column.tobytes(): column for column in columns[1:] if column.any()}.values())
     return SharedErrors(np.stack([columns[0], *kept], axis=1), _alone(options, sizes))
 
@@ -83,10 +86,8 @@ def _doublings(options: Sequence[Option], knob: str, base: Option) -> Floats:
     return np.array([math.log2(float(o.knobs[knob]) / middle) if knob in o.knobs else 0.0 for o in options])
 
 
-def _levels(options: Sequence[Option]) -> Iterator[Floats]:
-    """One column for each value of each knob that has several."""
-    for name in sorted({name for option in options for name in option.knobs}):
-        values = [option.knobs.get(name) for option in options]
-        if len(set(values)) > 1:
-            for value in sorted(set(values), key=repr):
-                yield np.array([v == value for v in values], dtype=np.float64)
+def _levels(options: Sequence[Option], knob: str) -> list[Floats]:
+    """One column for each value of a knob that has several."""
+    values = [option.knobs.get(knob) for option in options]
+    different = sorted(set(values), key=repr)
+    return [np.array([v == value for v in values], dtype=np.float64) for value in different if len(different) > 1]

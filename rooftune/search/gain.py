@@ -12,9 +12,12 @@ import numpy.typing as npt
 from rooftune.search.factors import Floats
 from rooftune.search.failures import start_chances
 from rooftune.search.options import Outcome, Problem
-from rooftune.search.posterior import Posterior, posterior
+from rooftune.search.posterior import Indices, Posterior, posterior
 
 Bools = npt.NDArray[np.bool_]
+NODES = np.linspace(-4.0, 4.0, 41)
+WEIGHTS = np.exp(-0.5 * NODES**2) / np.exp(-0.5 * NODES**2).sum()
+"""The standard normal distribution on a grid."""
 DRAWS, DRAWN = 512, 200
 """Draws behind the chance that any option is better, and the likeliest options that they cover."""
 
@@ -33,7 +36,8 @@ class Outlook:
     incumbent: int | None
     """The measured option with the highest posterior mean; None before the first value."""
     gain: Floats
-    """Expected gain in ln(objective) from measuring each option and keeping the better one; 0 where not open."""
+    """Expected gain in ln(objective) of the incumbent from one trial of each option: the knowledge gradient. A measured
+    option gains by another trial where the best ones are close; 0 where it failed."""
     chance: Floats
     """Chance that each open option starts and is better by the smallest effect that matters."""
 
@@ -59,12 +63,25 @@ def outlook(problem: Problem, outcomes: Sequence[Outcome]) -> Outlook:
         return Outlook(problem, found, starts, measured, opened, None, none, none)
     best = int(np.argmax(np.where(measured, found.mean, -np.inf)))
     ahead, spread = found.mean - found.mean[best], np.maximum(found.difference_sd(best), 1e-9)
-    gain = starts * (ahead * normal_cdf(ahead / spread) + spread * _density(ahead / spread))
     matters = math.log1p(problem.rules.smallest_effect)
-    chance = starts * normal_cdf((ahead - matters) / spread)
-    return Outlook(
-        problem, found, starts, measured, opened, best, np.where(opened, gain, 0), np.where(opened, chance, 0)
-    )
+    chance = np.where(opened, starts * normal_cdf((ahead - matters) / spread), 0.0)
+    usual = float(np.median([outcome.error for outcome in outcomes if outcome.log_value is not None]))
+    noise = math.hypot(usual, problem.noise.start)
+    gain = np.where(opened | measured, starts * knowledge_gradient(found, np.flatnonzero(measured), noise), 0.0)
+    return Outlook(problem, found, starts, measured, opened, best, gain, chance)
+
+
+def knowledge_gradient(found: Posterior, measured: Indices, noise: float) -> Floats:
+    """By how much one trial of each option raises the highest mean among it and the measured ones, on average.
+
+    Args:
+        noise: standard deviation of a trial.
+    """
+    spread = np.sqrt(found.sd**2 + noise**2)
+    after = found.mean[:, None] + (found.sd**2 / spread)[:, None] * NODES
+    for mean, covariance in zip(found.mean[measured], found.covariance_of(measured), strict=True):
+        after = np.maximum(after, mean + (covariance / spread)[:, None] * NODES)
+    return np.asarray(np.maximum(after @ WEIGHTS - found.mean[measured].max(), 0.0))
 
 
 def chance_of_any(look: Outlook) -> float:
@@ -85,7 +102,3 @@ def chance_of_any(look: Outlook) -> float:
 def normal_cdf(x: Floats) -> Floats:
     """Distribution function of the standard normal distribution."""
     return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
-
-
-def _density(x: Floats) -> Floats:
-    return np.asarray(np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi))

