@@ -9,7 +9,9 @@ from typing import Any
 from rooftune.evidence.history import run_to_run
 from rooftune.formatting import NONE, change, number
 from rooftune.report.markup import table
+from rooftune.workloads.spec import CAPACITY
 
+THROUGHPUT = "output_throughput"
 COLUMNS = {
     "output_throughput": "Output tok/s",
     "request_goodput": "Goodput req/s",
@@ -19,7 +21,9 @@ COLUMNS = {
 
 
 def history_text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 40) -> str:
-    """The newest trials, each with the change of throughput since the previous trial of the same configuration.
+    """The newest trials, each with the change since the previous trial of the same configuration.
+
+    Trials that measured a capacity are compared by it, the others by their throughput.
 
     ``rows`` come from the history dataset in any order. They have started_at, candidate, gpu, engine, engine_version,
     simulated, believed, and metrics by name.
@@ -27,31 +31,49 @@ def history_text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 4
     if not rows:
         return f"The history has no trial of {workload} yet. Run: rooftune optimize {workload}\n"
     ordered = sorted(rows, key=lambda r: float(r.get("started_at") or 0))
+    decided = {_decides(row) for row in ordered}
+    columns = {CAPACITY: "Capacity req/s"} if CAPACITY in decided else {}
+    columns |= COLUMNS if THROUGHPUT in decided else {}
     before: dict[tuple[Any, ...], float] = {}
     lines = []
     for row in ordered:
-        key = tuple(str(row.get(k)) for k in ("candidate", "gpu", "engine", "engine_version", "model", "flags"))
-        rate = _metric(row, "output_throughput")
+        metric = _decides(row)
+        key = (metric, *(str(row.get(k)) for k in ("candidate", "gpu", "engine", "engine_version", "model", "flags")))
+        rate = _metric(row, metric)
         earlier = before.get(key)
         since = change(rate / earlier if rate and earlier else None)
         if rate and _believed(row):
             before[key] = rate
-        lines.append(
-            [*_about(row), *[number(_metric(row, m)) for m in COLUMNS], since, "yes" if _believed(row) else "no"]
-        )
-    head = ["When (UTC)", "Configuration", "Where", *COLUMNS.values(), "Throughput change", "Believed"]
+        cells = [number(_metric(row, m)) if _shown(m, metric) else NONE for m in columns]
+        lines.append([*_about(row), *cells, since, "yes" if _believed(row) else "no"])
+    changed = {frozenset({CAPACITY}): "Capacity change", frozenset({THROUGHPUT}): "Throughput change"}
+    words = changed.get(frozenset(decided), "Change")
+    head = ["When (UTC)", "Configuration", "Where", *columns.values(), words, "Believed"]
     kept = lines[-last:]
     note = (
         f"The newest {len(kept)} of {len(lines)} trials of {workload}."
         if len(lines) > len(kept)
         else f"All {len(lines)} trials of {workload}."
     )
-    return "\n".join([note, "", *table(head, kept, right=3), *_changes(rows)]) + "\n"
+    by_capacity = [row for row in rows if _decides(row) == CAPACITY]
+    others = [row for row in rows if _decides(row) == THROUGHPUT]
+    changes = [*_changes(by_capacity, CAPACITY, "Capacity"), *_changes(others, THROUGHPUT, "Output throughput")]
+    return "\n".join([note, "", *table(head, kept, right=3), *changes]) + "\n"
 
 
-def _changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _decides(row: Mapping[str, Any]) -> str:
+    """The metric that compares a trial with others."""
+    return THROUGHPUT if _metric(row, CAPACITY) is None else CAPACITY
+
+
+def _shown(column: str, decides: str) -> bool:
+    """Whether a column says something about the trial: at a load near the capacity, only the capacity does."""
+    return (column == CAPACITY) == (decides == CAPACITY)
+
+
+def _changes(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> list[str]:
     """The newest run of each configuration compared with the previous one, with intervals."""
-    found = run_to_run(rows)
+    found = run_to_run(rows, metric)
     if not found:
         return []
     lines = []
@@ -61,7 +83,7 @@ def _changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         versions = " (different engine version)" if c.engine_version != c.engine_version_before else ""
         trials = f"{k.trials_a} and {k.trials_b}"
         lines.append([c.configuration + versions, change(k.estimate), interval, trials, k.answer])
-    head = ["Configuration", "Output throughput", "95 % interval", "Trials", "Answer"]
+    head = ["Configuration", name, "95 % interval", "Trials", "Answer"]
     return [
         "",
         "The newest run of each configuration compared with the previous one:",

@@ -236,6 +236,23 @@ def test_history_shows_change_against_the_one_before() -> None:
     assert "rooftune optimize" in history_text("chat-medium", [])
 
 
+def test_history_compares_capacities_with_capacities() -> None:
+    """The throughput of a trial near its capacity says nothing beside that of a trial under overload."""
+    found = [{"output_throughput": 100.0}, {"output_throughput": 900.0, "capacity": 5.0},
+             {"output_throughput": 50.0, "capacity": 5.5}]  # fmt: skip
+    rows = [
+        {"started_at": 1.7e9 + i, "candidate": "baseline", "gpu": "T4", "engine_version": "0.15.1", "believed": True,
+         "simulated": True, "metrics": metrics}
+        for i, metrics in enumerate(found)
+    ]  # fmt: skip
+    table = [line.split("|") for line in history_text("chat-medium", rows).splitlines() if line.startswith("| 20")]
+    assert [cells[4].strip() for cells in table] == ["–", "5", "5.5"]
+    assert [cells[5].strip() for cells in table] == ["100", "–", "–"]
+    assert [cells[-3].strip() for cells in table] == ["–", "–", "+10 %"]
+    assert "Output tok/s" not in history_text("chat-medium", rows[1:])
+    assert "Capacity change" in history_text("chat-medium", rows[1:])
+
+
 def test_a_context_that_rooftune_set_is_in_report_and_script(tmp_path: Path) -> None:
     load = made.workload()
     context = FittedContext(
