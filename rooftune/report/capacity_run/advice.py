@@ -31,7 +31,7 @@ def _same_precision(run: RunData) -> list[list[str]]:
     if not kept or own not in carried:
         return []
     best = max(kept, key=lambda name: kept[name])
-    cost = f" ({change(kept[best] / carried[own])} compared with {code(own)})" if carried[own] > 0 else ""
+    cost = f", {change(kept[best] / carried[own])} compared with {code(own)}" if carried[own] > 0 else ""
     words = f"The same without {joined([code(name) for name in changed])}, which may change the generated text"
     return [[words, code(best), _evidence(run, best) + cost]]
 

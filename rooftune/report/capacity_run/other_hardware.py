@@ -68,8 +68,8 @@ def _explanation(run: RunData, path: UpgradePath) -> str:
     measured = ""
     if own is not None and own.estimate > 0 and current is not None and current.capacity_per_s is not None:
         measured = (
-            f" That row says {number(current.capacity_per_s)} requests/s, and {number(own.estimate)} were measured: "
-            "compare predictions with predictions."
+            f" That row says {number(current.capacity_per_s)} requests/s, and {number(own.estimate)} were measured, "
+            "so compare the rows with each other and not with the measurement."
         )
     band = f" Not modelled, so errors are unknown: {', '.join(path.unmodelled)}." if path.unmodelled else ""
     return (
