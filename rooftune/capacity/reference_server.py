@@ -34,6 +34,9 @@ class ReferenceServer(BaseModel):
     stand_in: bool = Field(default=False, description="the server's own GPU or model is not known")
     flags_known: bool = Field(default=True, description="the flags are those of the server, not assumed")
     gpu_known: bool = Field(default=True, description="the accelerator is the server's own")
+    exact: bool = Field(
+        default=False, description="the server is this very simulation: its shape is right, and nothing warms up"
+    )
 
     @property
     def words(self) -> str:
@@ -64,7 +67,7 @@ class ReferenceServer(BaseModel):
     def reference(self, workload: Workload) -> Reference:
         """The reference for a workload: of its rate, or of its users."""
         kind = UsersReference if per_of(workload) == "users" else Reference
-        return kind(self.engine(), workload)
+        return kind(self.engine(), workload, exact=self.exact)
 
 
 def reference_server(target: Target, flags: Mapping[str, FlagValue], gpu: str) -> ReferenceServer:
@@ -75,6 +78,7 @@ def reference_server(target: Target, flags: Mapping[str, FlagValue], gpu: str) -
         engine_version=target.engine_version,
         flags=dict(flags),
         calibration=target.calibration,
+        exact=target.engine == "simulated",
     )
 
 

@@ -5,10 +5,12 @@ A pure function of the steps so far, so a killed measurement goes on where it wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from rooftune.capacity.estimate import CapacityEstimate, estimate
+from rooftune.capacity.estimate import CapacityEstimate, estimate, offset
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.steps import Step, StepShape, lengthened, workload_at
 from rooftune.capacity.units import amount, bare, load_of, per_of
@@ -16,12 +18,19 @@ from rooftune.workloads.spec import Workload
 
 PROBE_SHARE = 0.25
 """Requests of the first step relative to the others: it only finds out roughly how fast the server is."""
+PROBE_LEAST_S = 60.0
+"""Seconds that it lasts at least: a cold card is then warm for the steps that count."""
 PROBE_RATE = 0.7
 """Load of the first step relative to the capacity that the reference predicts."""
 AROUND = (1.0, 0.95, 1.03, 1.0, 0.97, 1.02)
 """Loads of the steps after it, relative to the estimate: on both sides of the edge, so that a drift cancels."""
+EDGE, REACH = 0.1, 0.06
+"""If the median SLO ratio of the full steps is off 1 by more than this part, the next step is off the estimate to the
+other side, by this part for each such step: a reference of another shape may see the edge where it is not."""
 FEWEST = 2
 """Full steps at least."""
+ENOUGH, NEARLY = 3, 0.8
+"""Full steps after which the measurement ends if this share of the interval's width does not depend on more of them."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +82,29 @@ def next_step(
         shape = reference.shape(speed)
         if rate <= 0:
             rate = LONE_RATE / (shape.settle_s + shape.drain_s)
-        shape = lengthened(shape, max(50, round(PROBE_SHARE * shape.requests)))
+        requests = max(50, PROBE_SHARE * shape.requests, (PROBE_LEAST_S - shape.settle_s) * PROBE_RATE * rate)
+        shape = lengthened(shape, round(requests))
         return _order(reference, PROBE_RATE * rate, shape, seed, 0, "finds out roughly how fast the server is")
     ended = _ended(steps, precision, found)
     if ended is not None:
         return ended
     if found.rate_per_s <= 0:
         return Ended("even a lone request breaks the SLO", True)
-    rate = found.rate_per_s * AROUND[(len(steps) - 1) % len(AROUND)]
+    rate = found.rate_per_s * _around(steps)
     shape = reference.shape(found.speed)
     per = per_of(reference.workload)
     reason = f"the interval is {bare(found.low_per_s, per)} to {amount(found.high_per_s, per)} so far"
     return _order(reference, rate, shape, seed, len(steps), reason)
+
+
+def _around(steps: Sequence[Step]) -> float:
+    """Load of the next step relative to the estimate."""
+    full = [offset(step) for step in steps[1:]]
+    middle = median(full) if full else 0.0
+    if abs(middle) > EDGE:
+        side = math.copysign(1.0, middle)
+        return math.exp(-side * REACH * sum(side * x > EDGE for x in full))
+    return AROUND[len(full) % len(AROUND)]
 
 
 LONE_RATE = 1.0
@@ -94,9 +114,13 @@ LONE_RATE = 1.0
 def _ended(steps: Sequence[Step], precision: Precision, found: CapacityEstimate) -> Ended | None:
     full = len(steps) - 1
     if full >= FEWEST and found.half <= precision.half:
-        closed = steps[0].workload.arrivals.process == "closed"
-        what = "the speed of the server is known" if closed else "the interval is"
-        return Ended(f"{what} within ±{100 * found.half:.1f} %", True)
+        return Ended(f"the interval is within ±{100 * found.half:.1f} %", True)
+    if full >= ENOUGH and found.least_half > NEARLY * found.half:
+        return Ended(
+            f"more steps on this server would hardly narrow ±{100 * found.half:.1f} %: one start of a server differs "
+            "from another, and the shape of the reference is not exact",
+            False,
+        )
     if full >= 1 and found.high_per_s < precision.beaten_by_per_s:
         return Ended("it is shown to carry less than another configuration", True)
     if len(steps) >= precision.most_steps:

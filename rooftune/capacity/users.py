@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.capacity.reference import ANSWERS, GRID, LEAST_WINDOW_S, Ends, Reference
+from rooftune.capacity.reference import ANSWERS, GRID, LEAST_WINDOW_S, Reference
 from rooftune.capacity.steps import StepResponse, StepShape, judged_requests, response_of
 from rooftune.capacity.units import users_of
 from rooftune.simulator.fastpath.run import run_fast
@@ -47,10 +47,6 @@ class UsersReference(Reference):
             ).users
             self._capacities[place] = found
         return found
-
-    def ends(self, speed: float, half: float) -> Ends:
-        """Users at both ends of an interval of the speed: their number does not change in proportion to it."""
-        return Ends(self.capacity(speed * math.exp(-half)), self.capacity(speed * math.exp(half)))
 
     def respond(self, workload: Workload, speed: float) -> StepResponse:
         """What a server of that speed would show for a step's workload."""

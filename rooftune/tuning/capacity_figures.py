@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from rooftune.capacity.estimate import BETWEEN, estimate_speed
 from rooftune.capacity.replicas import needed, usd_per_million
@@ -60,7 +61,17 @@ def _half(carried: Sequence[TrialCapacity]) -> float | None:
     if not steps:
         return None
     speeds = [s.log_speed for s in steps if s.log_speed is not None]
-    return estimate_speed(speeds, [s.offset for s in steps], BETWEEN / math.sqrt(len(carried))).half
+    pooled = estimate_speed(speeds, [s.offset for s in steps], BETWEEN / math.sqrt(len(carried))).half
+    return pooled * median(_elasticity(c) for c in carried)
+
+
+def _elasticity(carried: TrialCapacity) -> float:
+    """By how much more ln(capacity) changes than ln(speed): a trial's interval over that of its speed."""
+    steps = [s for s in carried.steps if s.log_speed is not None]
+    if not steps or not carried.low_per_s or not carried.high_per_s:
+        return 1.0
+    alone = estimate_speed([s.log_speed or 0.0 for s in steps], [s.offset for s in steps]).half
+    return math.log(carried.high_per_s / carried.low_per_s) / 2 / alone
 
 
 def price_of(plan: Plan) -> Price | None:

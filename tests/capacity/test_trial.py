@@ -24,7 +24,7 @@ WORKLOAD = made.workload(seed=7)
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference(made.twin(made.target()).engine(), WORKLOAD, requests=4_000)
+    return Reference(made.twin(made.target()).engine(), WORKLOAD, requests=4_000, exact=True)
 
 
 def shown(reference: Reference, sent: Workload, speed: float, errors: int = 0) -> TrialLoads:

@@ -223,6 +223,8 @@ def capacity(
         low = feasible
         rough = _crossing(coarse.log_ratio, low, 1.1 * top, max(tolerance, 0.05)).rate if coarse is not whole else None
     found = _crossing(whole.log_ratio, *_around(whole.log_ratio, rough, low, top), tolerance)
+    if near_per_s and found.rate <= 2 * SLOWEST * top:  # far from where it was expected, perhaps nowhere
+        return capacity(engine, drawn, tolerance=tolerance, speed=speed)
     limited_by = "queue" if found.rate > top else whole.breaking(found.high)
     runs = whole.runs + (coarse.runs if coarse is not whole else 0)
     ratio = math.exp(coarse.log_ratio(low))

@@ -1,0 +1,1 @@
+"""Measured capacity: coverage of its intervals, its error, and the load that it takes."""
