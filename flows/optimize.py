@@ -37,7 +37,7 @@ from tasks.machine import exclusive_machine
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
-from tasks.trial_time import expected_trial_s, time_spent_s
+from tasks.trial_time import START_S, expected_trial_s, time_spent_s
 
 if TYPE_CHECKING:
     from rooftune.tuning.forecast import Forecast
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
-START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
-"""Real seconds that a server takes to start, to estimate the first trial."""
 
 
 @flow(name="optimize", flow_run_name="optimize {workload}", persist_result=True)
@@ -71,6 +69,7 @@ async def optimize(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,
             candidates=added.candidates or [],
+            search=added.search,
             client_processes=trials.client_processes,
             ready_timeout_s=trials.ready_timeout_s,
         )
@@ -123,6 +122,7 @@ def _check_start(folder: RunFolder) -> None:
 async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
     from rooftune.tuning.forecast import SimulatedForecast
+    from rooftune.tuning.guided.progress import Progress, ending
     from rooftune.tuning.search import next_trial
 
     planned = run_files.plan_of(folder)
@@ -143,6 +143,10 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
         run_listener.current().trial(order, expected)
         await trial(run, order)
         write_decision(folder)
+    if planned.search is not None:
+        left = None if budget is None else budget - time_spent_s(folder)
+        progress = Progress.of(planned, read_trials(folder), left, expected_trial_s(folder, cost))
+        run_listener.current().phase("search", ending(progress))
 
 
 def _first_load_s(planned: Plan, forecast: Forecast | None) -> float | None:

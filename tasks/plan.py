@@ -6,11 +6,18 @@ import asyncio
 
 from prefect import task
 
+from rooftune.engines.target import Target
+from rooftune.errors import InputError
 from rooftune.files import write_json
+from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
+from rooftune.tuning.guided.search_plan import SearchPlan, TrialSeconds
 from rooftune.tuning.plan import Plan
+from rooftune.workloads.spec import Workload
+from tasks.load import real_seconds
 from tasks.retrying import retry_unexpected
 from tasks.run_files import facts_of, hardware_of, settings_of, target_of, workload_of
+from tasks.trial_time import START_S
 
 
 @task(
@@ -29,11 +36,33 @@ async def plan_candidates(run: RunFolder) -> Plan:
 
 
 def _plan(run: RunFolder) -> Plan:
+    from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
 
     target, settings = target_of(run), settings_of(run)
     playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)
-    return build_plan(workload_of(run), target, hardware_of(run), facts_of(target), playbook)
+    workload, hardware = workload_of(run), hardware_of(run)
+    plan = build_plan(workload, target, hardware, facts_of(target), playbook)
+    cost = expected_seconds(target, workload)
+    return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
+
+
+def expected_seconds(target: Target, workload: Workload) -> TrialSeconds:
+    """Real seconds of a trial before any was measured."""
+    return TrialSeconds(START_S[target.engine], real_seconds(workload, target.time_scale))
+
+
+def listed_flags(target: Target) -> frozenset[str] | None:
+    """The flags of the installed engine; None where it is not a vLLM, or does not list them."""
+    if target.engine != "vllm":
+        return None
+    from rooftune.engines.interpreter import vllm_python
+    from rooftune.knobs.installed import engine_flags
+
+    try:
+        return engine_flags(vllm_python(target.vllm_python))
+    except InputError:
+        return None
 
 
 def describe(plan: Plan) -> str:
@@ -46,4 +75,12 @@ def describe(plan: Plan) -> str:
     if plan.blocked:
         counts = "the baseline would not start"
     context = f"; {plan.context.sentence}" if plan.context else ""
+    if plan.search is not None:
+        return f"{search_words(plan.search)}{context}{fitted}"
     return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {counts}{context}{fitted}"
+
+
+def search_words(search: SearchPlan) -> str:
+    """The space and the method in one line."""
+    words = f"{search.method} search over {quantity(search.space, 'configuration')}"
+    return words + (f", {len(search.options):,} of them predicted" if search.predicts else "")

@@ -16,6 +16,7 @@ from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
+from rooftune.tuning.guided.search_plan import SearchMethod
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload, workload_hash
@@ -30,6 +31,7 @@ class RunSettings(BaseModel):
     budget_s: float | None = Field(default=None, description="real seconds for all trials together; None = no limit")
     playbook: str | None = None
     candidates: list[str] = Field(default_factory=list)
+    search: SearchMethod | None = Field(default=None, description="None = guided where the simulator can lead it")
     client_processes: int | None = None
     ready_timeout_s: float | None = None
     port: int | None = None
@@ -100,7 +102,8 @@ def order_of(run: RunFolder, candidate: str, n: int) -> TrialOrder:
     """
     from rooftune.errors import nearest
 
-    plan, known = plan_of(run), [c.id for c in plan_of(run).candidates]
+    plan = plan_of(run)
+    known = [*(c.id for c in plan.candidates), *(o.id for o in (plan.search.options if plan.search else []))]
     if candidate not in known:
         raise InputError(f"the plan of {run.path} has no candidate {candidate!r}{nearest(candidate, known)}.")
     chosen = plan.candidate(candidate)

@@ -9,6 +9,8 @@ from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder
 
 FILE = "spent.json"
+START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
+"""Real seconds that a server takes to start, to estimate the first trial."""
 
 
 def write_trial_time(folder: TrialFolder, wall_s: float) -> None:

@@ -12,8 +12,12 @@ from flows.inputs.flat import flat_command
 from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
 
 if TYPE_CHECKING:
+    from rooftune.tuning.guided.search_plan import LeftOut, SearchPlan
     from rooftune.tuning.plan import Plan
     from rooftune.vllm_rules.config import FlagValue
+
+FRONT = 10
+"""Configurations that the plan shows as the best by prediction."""
 
 
 @flat_command
@@ -29,13 +33,16 @@ def plan(
     [bold]Examples[/bold]
 
       rooftune plan chat-medium
+      rooftune plan chat-medium --search ladder
       rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
     """
     from flows.inputs.targets import resolve_target
     from flows.inputs.workloads import changed_workload
     from rooftune.hardware.probe import probe
+    from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
     from rooftune.vllm_rules.capabilities import with_capabilities
+    from tasks.plan import expected_seconds, listed_flags
     from tasks.run_files import facts_of
 
     spec = changed_workload(workload, goal=goal)
@@ -48,7 +55,10 @@ def plan(
         measure=False,
     )
     playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
-    found = build_plan(spec, chosen, with_capabilities(hardware), facts_of(chosen), playbook)
+    able = with_capabilities(hardware)
+    found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
+    seconds = expected_seconds(chosen, spec)
+    found = with_search(found, spec, able, playbook, added.search, seconds, lambda: listed_flags(chosen))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
     else:
@@ -73,7 +83,7 @@ def show_plan(found: Plan) -> None:
     for c in found.candidates:
         gate = next((g for g in c.gates if g.verdict not in ("open", "trap")), None)
         reason = gate.reason if gate else (c.expected.sentence if c.expected else c.hypothesis)
-        state: str = gate.verdict if gate else "to measure"
+        state: str = gate.verdict if gate else "to measure" if found.search is None else "in the space"
         if c.id == "baseline" and found.refusal is not None:
             state, reason = (
                 ("would not start" if found.blocked else "may not start"),
@@ -81,6 +91,45 @@ def show_plan(found: Plan) -> None:
             )
         rows.append([c.phase, c.id, _change(c.change), state, reason])
     terminal.table(["Phase", "Candidate", "Change", "State", "Expected effect, or why not"], rows)
+    if found.search is not None:
+        show_search(found, found.search)
+
+
+def show_search(found: Plan, search: SearchPlan) -> None:
+    """Print the space: its size, what is left out, the best of it as predicted, and what is measured first."""
+    from rooftune.formatting import change, number, quantity
+    from rooftune.tuning.guided.progress import first_trials
+    from tasks.plan import search_words
+
+    print(f"\n{search_words(search)[:1].upper()}{search_words(search)[1:]}.")
+    print(
+        "The candidates above are the ladder that the report shows; the search takes any configuration of the space.\n"
+    )
+    terminal.table(["Left out", "Why"], [[_count(left), left.reason] for left in search.left_out])
+    base = search.options[0].predicted
+    best = sorted((o for o in search.options if o.predicted), key=lambda o: -(o.predicted or 0))[:FRONT]
+    if best:
+        rows = [
+            [
+                o.id,
+                number(o.predicted or 0.0),
+                change((o.predicted or 0.0) / base) if base else "",
+                f"{number(o.tpot_ms)} ms" if o.tpot_ms is not None else "",
+                "change" if o.changes_outputs else "same",
+            ]
+            for o in best
+        ]
+        metric = found.objective.metric.replace("_", " ")
+        print()
+        terminal.table(["Best as predicted", metric, "Compared with baseline", "TPOT there", "Answers"], rows)
+    print()
+    for place, measure in enumerate(first_trials(found), start=1):
+        print(f"trial {place}: {measure.option} ({measure.why})")
+    print(f"A trial is expected to take about {quantity(search.start_s + search.load_s, 'second')}.")
+
+
+def _count(left: LeftOut) -> str:
+    return f"{left.count:,} {left.what}" if left.count > 1 else left.what
 
 
 def start_words(found: Plan) -> list[str]:

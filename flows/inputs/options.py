@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from rooftune.engines.target import EngineKind
+from rooftune.tuning.guided.search_plan import SearchMethod
 
 WorkloadName = Annotated[
     str, Argument(metavar="WORKLOAD", help="Name of a workload (see `rooftune workloads`), or path of a YAML file.")
@@ -89,6 +90,14 @@ Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers
 Artifacts = Annotated[str, Option("--artifacts", help="Folder to write runs to.")]
 Playbook = Annotated[
     str | None, Option("--playbook", help="YAML file that adds candidates to the built-in playbook or replaces them.")
+]
+Search = Annotated[
+    SearchMethod | None,
+    Option(
+        "--search",
+        help="guided (a model leads through the whole space), ladder (the playbook, phase by phase), tpe, random or "
+        "grid. Default: guided where the simulator predicts the objective, else ladder.",
+    ),
 ]
 Candidates = Annotated[
     list[str] | None,

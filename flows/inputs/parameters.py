@@ -75,10 +75,11 @@ class CapacityOptions:
 
 @dataclass(frozen=True)
 class CandidateOptions:
-    """Candidates besides those of the built-in playbook."""
+    """What is tried, and by which search."""
 
     playbook: options.Playbook = None
     candidates: options.Candidates = None
+    search: options.Search = None
 
 
 @dataclass(frozen=True)

@@ -146,14 +146,15 @@ def read_run(folder: RunFolder) -> RunData:
         RooftuneError: a file that every report needs is missing or cannot be read; the message names the file.
     """
     about = folder.about()
+    trials = read_trials(folder)
     upgrade_json, curves_json = folder.path / "upgrade.json", folder.path / CURVES
     return RunData(
         folder=folder,
         about=about,
         hardware=read_model(folder.hardware_json, Hardware),
-        plan=read_model(folder.plan_json, Plan),
+        plan=read_model(folder.plan_json, Plan).with_measured(t.candidate for t in trials),
         decision=read_model(folder.decision_json, Decision),
-        trials=read_trials(folder),
+        trials=trials,
         workload=_workload(folder, about),
         roofline=read_model(folder.roofline_json, Roofline) if folder.roofline_json.is_file() else None,
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,

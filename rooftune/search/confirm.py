@@ -78,13 +78,16 @@ def confirmation(
             if not active:
                 return replay.ended("every comparison has a clear answer")
         if rounds % 2 == 0 and not _affords(problem, active, replay, budget_s):
-            active = [name for name in active if name in (baseline, winner)]
-            if len(active) < 2 or not _affords(problem, active, replay, budget_s):
+            begun = replay.waiting(active)
+            active = [name for name in active if name in (baseline, winner, *begun)]
+            if not begun and (len(active) < 2 or not _affords(problem, active, replay, budget_s)):
                 return replay.ended("the budget has no room for more trials")
         for name in balanced_order(active, rounds + 1)[-len(active) :]:
             if name in replay.failed:
                 continue
             if not replay.take(name):
+                if replay.waiting(active):
+                    continue  # later trials exist, so the budget had no room for this one
                 why = f"{name}, round {rounds + 1} of the confirmation"
                 return replay.confirmation(name, fresh_seed(problem, rounds), why)
         rounds += 1
@@ -124,6 +127,10 @@ class _Replay:
                 self.failed.append(name)
                 return True
         return False
+
+    def waiting(self, active: Sequence[str]) -> list[str]:
+        """Arms with trials that belong to this slot or to later ones, so what happens here was decided before."""
+        return [name for name in active if self._waiting[name] and name not in self.failed]
 
     def claims(self) -> tuple[Claim, ...]:
         """The comparisons of all arms that have trials on both sides."""

@@ -29,6 +29,8 @@ TIE_TRIALS = 2
 are looked for."""
 BETTER_BEYOND = 0.05
 """Difference of the score beyond the capacity that is worth such a trial."""
+HAD_BEGUN = "the confirmation had begun"
+"""Why a search is over that could go on: its confirmation has trials."""
 LEAST_CONFIRMATION = 2
 """Trials per side that the budget keeps for the confirmation."""
 
@@ -84,7 +86,7 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
         reason = going_on
     else:
         stop = _search(problem, searched, look)
-        reason = stop if isinstance(stop, str) else "the confirmation had begun"
+        reason = stop if isinstance(stop, str) else HAD_BEGUN
     if look.incumbent is None:
         return Step(None, None, None, None, reason)
     found = Found(_winner(problem, searched, look), reason, chance_of_any(look))

@@ -171,7 +171,8 @@ def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
 
 
 def _all_verdicts(search: Search) -> list[Verdict]:
-    """Verdicts in the plan's order; a candidate that the search did not reach is 'not run'."""
+    """Verdicts in the plan's order, then those of other configurations that were measured; a candidate that the search
+    did not reach is 'not run'."""
     found = {v.candidate: v for v in search.verdicts}
     reason = search.stopped or "the search did not reach it"
     for candidate in search.plan.candidates:
@@ -179,4 +180,5 @@ def _all_verdicts(search: Search) -> list[Verdict]:
             found[candidate.id] = Verdict(
                 candidate=candidate.id, phase=candidate.phase, verdict="not run", reason=reason
             )
-    return [found[c.id] for c in search.plan.candidates]
+    ordered = [found.pop(c.id) for c in search.plan.candidates]
+    return [*ordered, *found.values()]

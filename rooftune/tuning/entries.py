@@ -90,6 +90,8 @@ class Playbook(_Strict):
     phases: list[str]
     artifacts: dict[str, str] = Field(default_factory=dict)
     candidates: list[Entry]
+    knobs: dict[str, list[FlagValue | None]] = Field(default_factory=dict)
+    """Knob or flag -> the only values that the search tries; one value pins it."""
 
 
 class Extension(_Strict):
@@ -101,6 +103,8 @@ class Extension(_Strict):
     candidates: list[Entry] = Field(default_factory=list)
     drop: list[str] = Field(default_factory=list)
     """Ids of candidates to leave out."""
+    knobs: dict[str, list[FlagValue | None]] = Field(default_factory=dict)
+    """Knob or flag -> the only values that the search tries; one value pins it."""
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +137,7 @@ def extend(base: Playbook, more: Extension) -> Playbook:
             phases=phases,
             artifacts={**base.artifacts, **more.artifacts},
             candidates=[*kept, *mine.values()],
+            knobs={**base.knobs, **more.knobs},
         )
     )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.capacity.result import Replicas
 from rooftune.engines.target import Target
-from rooftune.formatting import change_range
+from rooftune.formatting import change, change_range
+from rooftune.tuning.configuration import command_text
+from rooftune.tuning.guided.search_plan import PlannedOption, SearchPlan
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.start.context import FittedContext
@@ -80,7 +83,7 @@ class Candidate(BaseModel):
     """A configuration with a hypothesis."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")
     name: str
     phase: str
     change: dict[str, FlagValue | None] = Field(description="what it changes; None removes a flag")
@@ -131,6 +134,9 @@ class Plan(BaseModel):
     )
     memory: MemoryBudget | None = Field(default=None, description="memory of one GPU with the baseline")
     refusal: Refusal | None = Field(default=None, description="why the baseline would not start")
+    search: SearchPlan | None = Field(
+        default=None, description="what the search may measure; None = the ladder of the candidates"
+    )
 
     @property
     def blocked(self) -> bool:
@@ -138,15 +144,48 @@ class Plan(BaseModel):
         return self.refusal is not None and (self.target.simulated or not self.refusal.estimated)
 
     def candidate(self, id: str) -> Candidate:
-        """The candidate with this id.
+        """The candidate with this id, or the option of the search.
 
         Raises:
-            KeyError: there is no such candidate.
+            KeyError: there is neither.
         """
         for found in self.candidates:
             if found.id == id:
                 return found
-        raise KeyError(id)
+        option = self.search.option(id) if self.search is not None else None
+        if option is None:
+            raise KeyError(id)
+        return self._as_candidate(option)
+
+    def with_measured(self, ids: Iterable[str]) -> Plan:
+        """The plan with the options of the search that were measured among its candidates."""
+        known = {c.id for c in self.candidates}
+        more = [i for i in dict.fromkeys(ids) if i not in known and self.search is not None and self.search.option(i)]
+        return self.model_copy(update={"candidates": [*self.candidates, *map(self.candidate, more)]})
+
+    def _as_candidate(self, option: PlannedOption) -> Candidate:
+        config = self.candidates[0].config.with_change(option.change)
+        return Candidate(
+            id=option.id,
+            name=option.name[:1].upper() + option.name[1:],
+            phase=option.phase,
+            change=option.change,
+            on="baseline",
+            hypothesis="By the predictions it is among the best configurations of the space.",
+            relieves="none",
+            expected=self._expected(option),
+            config=config,
+            command=command_text(config),
+            changes_output=option.changes_outputs,
+        )
+
+    def _expected(self, option: PlannedOption) -> ExpectedEffect | None:
+        base = self.search.options[0].predicted if self.search is not None else None
+        if not base or not option.predicted:
+            return None
+        ratio, metric = option.predicted / base, self.objective.metric
+        sentence = f"{metric.replace('_', ' ')} {change(ratio)} compared with the baseline"
+        return ExpectedEffect(metric=metric, ratio=ratio, sentence=sentence, source="simulator")
 
 
 class Interval(BaseModel):
@@ -205,6 +244,53 @@ class Verdict(BaseModel):
     lacks_artifact: bool = Field(default=False, description="not supported because an artefact is missing")
     flags: dict[str, FlagValue] = Field(default_factory=dict, description="the flags that it ran with")
     command: str = Field(default="", description="the command line that it ran with")
+    predicted: Interval | None = Field(
+        default=None, description="its objective relative to the baseline, where it was not measured"
+    )
+
+
+class KnobEffect(BaseModel):
+    """What one knob of the recommended configuration is worth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    knob: str
+    value: str
+    undone: str = Field(description="the baseline's value, to which it is set back")
+    option: str | None = Field(default=None, description="the configuration with the knob set back")
+    ratio: Interval | None = None
+    source: Literal["measured", "predicted"] = "predicted"
+    sentence: str
+
+
+class PhaseBest(BaseModel):
+    """The best configuration that uses the knobs of a phase and of those before."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    phase: str
+    option: str
+    ratio: Interval = Field(description="its objective relative to the baseline")
+    measured: bool
+
+
+class SearchSummary(BaseModel):
+    """How a search over the whole space went."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    method: str
+    space: int = Field(description="configurations that can start and differ")
+    predicted: int = Field(description="of them, those that the simulator judged")
+    measured: int
+    reason: str = Field(description="why it ended, or where it is")
+    chance_of_better: float | None = Field(
+        default=None, description="chance that something unmeasured is better by the smallest effect that matters"
+    )
+    winner: str = Field(default="", description="of the search, before the confirmation")
+    confirmation: str = Field(default="", description="what the fresh trials say, or still need")
+    same_answers: str = Field(default="", description="the best configuration that leaves the answers unchanged")
+    same_answers_ratio: Interval | None = Field(default=None, description="relative to the baseline")
+    same_answers_measured: bool = False
+    knobs: list[KnobEffect] = Field(default_factory=list)
+    phases: list[PhaseBest] = Field(default_factory=list, description="the ladder of the phases, by the model")
 
 
 class Decision(BaseModel):
@@ -231,3 +317,4 @@ class Decision(BaseModel):
     price_source: str = ""
     usd_per_million_output_tokens: float | None = Field(default=None, description="of one server at its capacity")
     complete: bool = True
+    search: SearchSummary | None = Field(default=None, description="where the whole space was searched")

@@ -63,7 +63,7 @@ def replay(
     for group in _groups(plan):
         if search.stopped:
             for candidate in group:
-                if not _gated(search, candidate, search.incumbent):
+                if not gated(search, candidate, search.incumbent):
                     add_verdict(search, candidate, "not run", search.stopped)
             continue
         order = _block(search, group)
@@ -76,7 +76,7 @@ def _baseline(search: Search) -> TrialOrder | None:
     """The first trial of all; it also opens the first block."""
     found = None
     for attempt in range(_RERUNS_BY_CHANCE + 1):
-        if not _try_again(found, attempt):
+        if not try_again(found, attempt):
             break
         again = search.take("baseline")
         if again is None and (found is None or search.affords(1)):
@@ -118,7 +118,7 @@ def _promise(candidate: Candidate) -> float:
 def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
     """Replay one group: gates, rounds, verdicts. Returns the missing trial, if there is one."""
     against = group[0].on if group[0].on == "baseline" else search.incumbent
-    open_ones = [c for c in group if not _gated(search, c, against)]
+    open_ones = [c for c in group if not gated(search, c, against)]
     if not open_ones:
         return None
     block = Block()
@@ -192,7 +192,7 @@ def _incumbent_slot(search: Search, block: Block, number: int, offset: int, agai
         return None
     last = None
     for attempt in range(_RERUNS_BY_CHANCE + 1):
-        if not _try_again(last, attempt):
+        if not try_again(last, attempt):
             break
         found = search.take(against)
         if found is None:
@@ -230,7 +230,7 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
             trials.append(found)
             _drop_if_lost(search, block, who, against)
             return None
-        if not _try_again(found, attempt + 1):
+        if not try_again(found, attempt + 1):
             block.dropped[who] = Ruling("not trusted", audit_reason(found))
             return None
     return None
@@ -246,7 +246,7 @@ def _drop_if_lost(search: Search, block: Block, who: str, against: str) -> None:
         block.dropped[who] = Ruling("no gain", reason)
 
 
-def _try_again(last: TrialResult | None, tries: int) -> bool:
+def try_again(last: TrialResult | None, tries: int) -> bool:
     """Whether a slot may be measured again after ``tries`` tries, of which ``last`` was the last."""
     if last is None or tries <= _RERUNS:
         return True
@@ -268,7 +268,7 @@ def _missing(search: Search, block: Block, who: str, number: int, offset: int, a
     return search.order(who, offset, f"{who}: {change}", against)
 
 
-def _gated(search: Search, candidate: Candidate, against: str) -> bool:
+def gated(search: Search, candidate: Candidate, against: str) -> bool:
     """Whether a gate is closed, given the effective configuration that the incumbent's server reported."""
     base = search.configs[against]
     config = base.with_change(candidate.change)

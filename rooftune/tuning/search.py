@@ -6,6 +6,8 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.decision import conclude
 from rooftune.tuning.forecast import Forecast
+from rooftune.tuning.guided.deciding import decide_guided
+from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
 
@@ -23,6 +25,8 @@ def next_trial(
     ``trial_cost_s`` are real seconds; without a budget (None) every candidate runs. Where the capacity is the
     objective, ``forecast`` gives the rate of the trial.
     """
+    if plan.search is not None:
+        return Progress.of(plan, results, budget_left_s, trial_cost_s).order(forecast)
     return replay(plan, results, budget_left_s, trial_cost_s, forecast=forecast).next_trial
 
 
@@ -31,5 +35,7 @@ def decide(plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.
 
     Works at any time; candidates without results get the verdict 'not run'.
     """
+    if plan.search is not None:
+        return decide_guided(plan, results, budget_spent_s)
     search = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True).search
     return conclude(search, budget_spent_s)

@@ -73,6 +73,12 @@ class Judged:
         """Its capacity; 0 where it does not start."""
         return self.capacity.rate_per_s if self.capacity else 0.0
 
+    def scaled(self, factor: float) -> Judged:
+        """The same with its capacity corrected."""
+        if self.capacity is None or factor == 1:
+            return self
+        return replace(self, capacity=replace(self.capacity, rate_per_s=self.capacity.rate_per_s * factor))
+
 
 def judge_all(
     server: Server,
@@ -132,14 +138,7 @@ def _corrected(before: list[Judged], now: dict[int, Judged]) -> list[Judged]:
     """
     both = [now[i].rate_per_s / before[i].rate_per_s for i in now if before[i].rate_per_s > 0]
     factor = median(both) if both else 1.0
-    return [now.get(i) or _scaled(old, factor) for i, old in enumerate(before)]
-
-
-def _scaled(judged: Judged, factor: float) -> Judged:
-    found = judged.capacity
-    if found is None or factor == 1:
-        return judged
-    return replace(judged, capacity=replace(found, rate_per_s=found.rate_per_s * factor))
+    return [now.get(i) or old.scaled(factor) for i, old in enumerate(before)]
 
 
 def _draws(workload: Workload, requests: int, seed: int | None, number: int) -> list[Sample]:

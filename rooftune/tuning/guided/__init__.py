@@ -1,0 +1,1 @@
+"""The whole space, searched with a model: predictions, the problem in plan.json, the next trial, the decision."""

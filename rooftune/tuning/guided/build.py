@@ -1,0 +1,148 @@
+"""From a plan to its search: the space, the predictions, and the method that chooses the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rooftune.errors import InputError
+from rooftune.hardware.accelerator import Hardware
+from rooftune.knobs.configuration import Configuration, Space
+from rooftune.knobs.context import Named, SpaceContext
+from rooftune.knobs.space import space
+from rooftune.tuning.entries import Playbook, default_playbook
+from rooftune.tuning.goal import THROUGHPUTS
+from rooftune.tuning.guided.ids import ids_of
+from rooftune.tuning.guided.predicted_space import PredictedSpace, predicted_space
+from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchMethod, SearchPlan, TrialSeconds
+from rooftune.tuning.plan import Plan
+from rooftune.workloads.spec import Workload
+
+EASY_WINS = {
+    "dtype", "weights", "graphs", "max_num_seqs", "attention_backend", "async_scheduling", "gpu_memory_utilization",
+    "performance_mode", "stream_interval",
+}  # fmt: skip
+"""Knobs of the phase ``easy-wins``, as long as the answers stay the same; all others are ``medium-term``."""
+
+
+def with_search(
+    plan: Plan,
+    workload: Workload,
+    hardware: Hardware,
+    playbook: Playbook,
+    method: SearchMethod | None,
+    cost: TrialSeconds,
+    engine_flags: Callable[[], frozenset[str] | None] = lambda: None,
+) -> Plan:
+    """The plan with what its search may measure; the ladder needs nothing beyond the plan's candidates.
+
+    Args:
+        method: None = guided where the simulator predicts the objective, else the ladder.
+        engine_flags: asks the installed engine which flags it lists; None = not known. Takes up to a minute.
+
+    Raises:
+        InputError: the playbook narrows something unknown, or the method cannot be used here.
+    """
+    wanted = method or ("guided" if _suits(plan) else "ladder")
+    if wanted == "ladder" or plan.target.engine == "endpoint" or plan.blocked:
+        if method not in (None, "ladder") and plan.target.engine == "endpoint":
+            raise InputError(f"--search {method} needs an engine that rooftune starts; an endpoint is only measured.")
+        return plan
+    context = _context(plan, workload, hardware, playbook, engine_flags())
+    whole = space(context)
+    rungs = _rungs(plan, whole.configurations, context)
+    metric = plan.objective.metric
+    foreseen = predicted_space(context, whole.configurations, plan.target, rungs, metric)
+    useful = foreseen is not None and foreseen.worth_it and _binds(plan, foreseen)
+    if not useful and method is None:
+        return plan
+    kept = foreseen.configurations if foreseen is not None and useful else whole.configurations
+    options = _options(kept, _rungs(plan, kept, context), plan, foreseen if useful else None)
+    return plan.model_copy(
+        update={
+            "search": SearchPlan(
+                method=wanted,
+                options=options,
+                space=len(whole.configurations),
+                left_out=_left_out(whole),
+                start_s=cost.start_s,
+                load_s=cost.load_s,
+                error_within_90=plan.predicted_error,
+            )
+        }
+    )
+
+
+def _suits(plan: Plan) -> bool:
+    """Whether the model can lead a search for this objective."""
+    known = plan.target.gpu is not None and bool(plan.predicted.get("baseline"))
+    return known and (plan.objective.by_capacity or plan.objective.metric in THROUGHPUTS)
+
+
+def _binds(plan: Plan, foreseen: PredictedSpace) -> bool:
+    """Whether the objective differs between configurations: a throughput does only where the load is more than some
+    serve. Where all serve it, the ladder compares the time to the last token."""
+    return plan.objective.by_capacity or min(foreseen.objective) < 0.99 * max(foreseen.objective)
+
+
+def _context(
+    plan: Plan, workload: Workload, hardware: Hardware, playbook: Playbook, engine_flags: frozenset[str] | None
+) -> SpaceContext:
+    known = {entry.id: entry for entry in default_playbook().candidates}
+    own = {entry.id for entry in playbook.candidates if known.get(entry.id) != entry}
+    return SpaceContext(
+        gpu=hardware.accelerator,
+        engine_version=plan.target.engine_version,
+        workload=workload,
+        baseline=plan.candidates[0].config,
+        engine=plan.target.engine,
+        values={name: tuple(values) for name, values in playbook.knobs.items()},
+        named=tuple(Named(c.id, c.change) for c in plan.candidates[1:] if c.id in own and c.runnable),
+        engine_flags=engine_flags,
+    )
+
+
+def _rungs(plan: Plan, configurations: Sequence[Configuration], context: SpaceContext) -> dict[int, str]:
+    """Places of the configurations that a candidate of the ladder describes, with the candidate's id."""
+    by_flags = {repr(sorted(c.config.flags().items())): c for c in reversed(plan.candidates) if c.runnable}
+    found = {0: plan.candidates[0].id}
+    for i, configuration in enumerate(configurations[1:], start=1):
+        candidate = by_flags.get(repr(sorted(configuration.config(context.baseline).flags().items())))
+        if candidate is not None and candidate.id not in found.values():
+            found[i] = candidate.id
+    return found
+
+
+def _options(
+    kept: Sequence[Configuration], rungs: Mapping[int, str], plan: Plan, foreseen: PredictedSpace | None
+) -> list[PlannedOption]:
+    phases = {candidate.id: candidate.phase for candidate in plan.candidates}
+    found = []
+    for i, (name, configuration) in enumerate(zip(ids_of(kept, rungs), kept, strict=True)):
+        behaviour = foreseen.behaviour.get(i) if foreseen is not None else None
+        beyond = behaviour.beyond if behaviour is not None else None
+        found.append(
+            PlannedOption(
+                id=name,
+                name=configuration.name,
+                phase=phases.get(name) or _phase(configuration),
+                change=dict(configuration.change),
+                knobs=dict(configuration.values),
+                families=list(configuration.families),
+                predicted=foreseen.objective[i] if foreseen is not None else None,
+                tpot_ms=behaviour.tpot_ms if behaviour is not None else None,
+                beyond_tpot_ms=beyond.tpot_ms if beyond is not None else None,
+                beyond_goodput_per_s=beyond.goodput_per_s if beyond is not None else None,
+                changes_outputs=configuration.changes_outputs,
+                predictable=configuration.predictable,
+            )
+        )
+    return found
+
+
+def _phase(configuration: Configuration) -> str:
+    easy = set(configuration.labels) <= EASY_WINS and not configuration.changes_outputs
+    return "easy-wins" if easy else "medium-term"
+
+
+def _left_out(whole: Space) -> list[LeftOut]:
+    return [LeftOut(what=d.what, reason=d.reason, count=d.count) for d in whole.dropped]

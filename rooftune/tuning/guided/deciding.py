@@ -1,0 +1,254 @@
+"""From a guided search to its decision: verdicts of what was measured, predicted rows for the ladder, and why it won."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import change_range, quantity
+from rooftune.search.confirm import Claim
+from rooftune.search.explain import KnobWorth, Ratio, compared, knobs_worth
+from rooftune.search.next_step import HAD_BEGUN
+from rooftune.tuning.capacity_figures import capacity_of, interval_words
+from rooftune.tuning.decision import conclude
+from rooftune.tuning.guided.progress import Progress
+from rooftune.tuning.judge import Ruling, judge
+from rooftune.tuning.metrics import metric_name
+from rooftune.tuning.plan import (
+    Candidate,
+    Decision,
+    Interval,
+    KnobEffect,
+    PhaseBest,
+    Plan,
+    SearchSummary,
+    Verdict,
+    VerdictName,
+)
+from rooftune.tuning.replay import gated
+from rooftune.tuning.state import Search
+from rooftune.tuning.verdicts import verdict_on
+
+NO_ERROR_RATE = "by the search; only the confirmation's comparisons have error rates"
+
+
+def decide_guided(plan: Plan, results: Sequence[TrialResult], budget_spent_s: float) -> Decision:
+    """The decision of a guided search, finished or not."""
+    progress = Progress.of(plan, results)
+    recommended = recommended_of(progress)
+    shown = Search(plan, _figures_from(progress), -1.0, 1.0, full=True)
+    shown.incumbent, shown.config = recommended, progress.config(recommended)
+    shown.configs = {name: progress.config(name) for name in {"baseline", recommended, *_measured(progress)}}
+    shown.seen = {name: [r for r in shown.results if r.candidate == name and r.believed] for name in shown.configs}
+    shown.verdicts = [_baseline(progress, shown)]
+    shown.verdicts += [_of_option(progress, shown, name, recommended) for name in _measured(progress)]
+    for candidate in plan.candidates[1:]:
+        if candidate.id not in {v.candidate for v in shown.verdicts}:
+            _of_rung(progress, shown, candidate)
+    shown.incumbents = ["baseline", recommended] if recommended != "baseline" else ["baseline"]
+    if not any(r.believed for r in results):
+        shown.stopped = _baseline_reason(progress) or "nothing has been measured yet"
+    return conclude(shown, budget_spent_s).model_copy(
+        update={"complete": progress.step.next is None, "search": _summary(progress, recommended)}
+    )
+
+
+def recommended_of(progress: Progress) -> str:
+    """The configuration to recommend: what the confirmation shows, else the baseline."""
+    confirmation = progress.step.confirmation
+    return confirmation.recommended if confirmation is not None else progress.problem.baseline
+
+
+def _measured(progress: Progress) -> list[str]:
+    """Options other than the baseline that have a trial, in the order of their first."""
+    known = {option.id for option in progress.search.usable}
+    names = dict.fromkeys(r.candidate for r in progress.results if r.candidate in known)
+    return [name for name in names if name != progress.problem.baseline]
+
+
+def _figures_from(progress: Progress) -> list[TrialResult]:
+    """The trials behind the figures: of what was confirmed, the fresh ones alone, because the search chose its winner by
+    the others."""
+    fresh = {name for name in (*_measured(progress), "baseline") if progress.of_purpose(name, "confirm")}
+    confirmed = {(r.candidate, r.n) for name in fresh for r in progress.of_purpose(name, "confirm")}
+    return [r for r in progress.results if r.candidate not in fresh or (r.candidate, r.n) in confirmed]
+
+
+def _claims(progress: Progress) -> dict[str, Claim]:
+    confirmation = progress.step.confirmation
+    return {claim.option: claim for claim in confirmation.claims} if confirmation is not None else {}
+
+
+def _baseline(progress: Progress, shown: Search) -> Verdict:
+    trials = shown.seen["baseline"]
+    reason = _baseline_reason(progress)
+    if trials or not reason:
+        return verdict_on(shown, "baseline", "applied" if trials else "not run", "starting point", trials)
+    failed = any(r.candidate == "baseline" and r.status == "failed" for r in progress.results)
+    return verdict_on(shown, "baseline", "failed" if failed else "not trusted", reason, [])
+
+
+def _baseline_reason(progress: Progress) -> str:
+    """Why the baseline has no value; empty where it has one or no trial."""
+    reasons = [o.failure for o in progress.outcomes if o.option == progress.problem.baseline and o.log_value is None]
+    return reasons[-1] if reasons else ""
+
+
+def _of_option(progress: Progress, shown: Search, name: str, recommended: str) -> Verdict:
+    """The verdict on a measured option: by the confirmation where it took part, else by the search."""
+    claim = _claims(progress).get(name)
+    trials = shown.seen[name]
+    if claim is not None:
+        return _claimed(progress, shown, claim, recommended)
+    failures = [o.failure for o in progress.outcomes if o.option == name and o.log_value is None]
+    if failures and not trials:
+        started = all(r.status == "measured" for r in progress.results if r.candidate == name)
+        return verdict_on(shown, name, "not trusted" if started else "failed", failures[-1], [], None, "baseline")
+    if not trials:
+        return verdict_on(shown, name, "not trusted", "its trial is not trusted and was not repeated", [])
+    if failures and not any(o.option == name and o.log_value is not None for o in progress.outcomes):
+        return verdict_on(shown, name, "no gain", failures[-1], trials, None, "baseline")
+    if name == recommended:
+        return verdict_on(shown, name, "applied", _without_baseline(progress, name), trials, None, "baseline")
+    ruling = _by_search(progress, name, recommended, len(trials))
+    return verdict_on(shown, name, ruling.verdict, ruling.reason, trials, None, "baseline")
+
+
+def _claimed(progress: Progress, shown: Search, claim: Claim, recommended: str) -> Verdict:
+    found, name, metric = claim.comparison, claim.option, progress.plan.objective.metric
+    interval = Interval(estimate=found.estimate, low=found.low, high=found.high, level=found.level)
+    words = f"{metric_name(metric)} {interval.as_change} compared with {claim.against}"
+    names: dict[str, VerdictName] = {
+        "better": "applied",
+        "worse": "no gain",
+        "more trials needed": "more trials needed",
+    }
+    verdict = names.get(found.answer, "no measurable difference")
+    if verdict == "applied" and name != recommended:
+        verdict, words = "outdone", f"{words}; {recommended} is better still"
+    elif verdict == "no gain" and claim.against == recommended != "baseline":
+        verdict = "outdone"
+    trials, others = progress.of_purpose(name, "confirm"), progress.of_purpose(claim.against, "confirm")
+    made = verdict_on(shown, name, verdict, words, trials, others, claim.against)
+    ratios = {}
+    if not progress.plan.objective.by_capacity and min(len(trials), len(others)) >= 2:
+        ratios = judge(trials, others, progress.plan.objective, claim.against, 1).ratios
+    return made.model_copy(
+        update={"ratios": {**ratios, metric: interval}, "metric": metric, "stopped_because": found.reason}
+    )
+
+
+def _without_baseline(progress: Progress, name: str) -> str:
+    """Why an option is recommended although the baseline has no value."""
+    figures = capacity_of([r for r in progress.results if r.candidate == name])
+    carried = f"it carries {interval_words(figures)}" if figures is not None else "it was measured"
+    return f"{carried}, and the baseline has no value: {_baseline_reason(progress)}"
+
+
+def _by_search(progress: Progress, name: str, recommended: str, trials: int) -> Ruling:
+    """What the search alone says about an option that it did not choose."""
+    baseline = progress.problem.baseline
+    if not progress.look.measured[progress.problem.at(baseline)]:
+        return Ruling("outdone", f"{quantity(trials, 'trial')}, and the baseline has no value")
+    ratio = compared(progress.look, name, baseline)
+    words = f"{metric_name(progress.plan.objective.metric)} {_words(ratio)} compared with {baseline}"
+    if recommended not in (baseline, name):
+        words += f" and {_words(compared(progress.look, name, recommended))} compared with {recommended}"
+    reason = f"{words} ({quantity(trials, 'trial')}, {NO_ERROR_RATE})"
+    if ratio.high < 1:
+        return Ruling("no gain", reason)
+    if recommended != baseline and ratio.low > 1:
+        return Ruling("outdone", reason)
+    return Ruling("more trials needed" if recommended == baseline and ratio.low > 1 else "no gain", reason)
+
+
+def _of_rung(progress: Progress, shown: Search, candidate: Candidate) -> None:
+    """A rung of the ladder that was not measured: its gate, or what it is predicted to be worth."""
+    if gated(shown, candidate, "baseline"):
+        return
+    option = progress.search.option(candidate.id)
+    ratio = None
+    if option is not None and option.predicted:
+        ratio = compared(progress.look, candidate.id, progress.problem.baseline)
+    name = metric_name(progress.plan.objective.metric)
+    interval = _interval(ratio) if ratio is not None else _expected_ratio(candidate, progress.plan.objective.metric)
+    if interval is not None and interval.estimate > 0:
+        reason = f"{name} predicted {interval.as_change} compared with baseline, not measured"
+    elif candidate.expected is not None:
+        reason = f"expected: {candidate.expected.sentence}; not measured"
+    else:
+        reason = "not measured: the search had nothing to gain from it"
+    made = verdict_on(shown, candidate.id, "not run", reason, [])
+    shown.verdicts.append(made.model_copy(update={"predicted": interval}))
+
+
+def _expected_ratio(candidate: Candidate, metric: str) -> Interval | None:
+    found = candidate.expected
+    if found is None or found.metric != metric or None in (found.ratio, found.low, found.high):
+        return None
+    return Interval(estimate=found.ratio or 0.0, low=found.low or 0.0, high=found.high or 0.0)
+
+
+def _summary(progress: Progress, recommended: str) -> SearchSummary:
+    step, search = progress.step, progress.search
+    baseline = progress.problem.baseline
+    known = bool(progress.look.measured[progress.problem.at(baseline)])
+    same = progress.same_answers
+    reason = step.found.reason if step.found is not None else step.reason
+    if reason == HAD_BEGUN:
+        reason = "the part of the budget for the search ended"
+    return SearchSummary(
+        method=search.method,
+        space=search.space,
+        predicted=len(search.options) if search.predicts else 0,
+        measured=len({o.option for o in progress.outcomes if o.log_value is not None}),
+        reason=reason,
+        chance_of_better=progress.chance if search.predicts and known else None,
+        winner=step.found.winner if step.found is not None else "",
+        confirmation=step.confirmation.reason if step.confirmation is not None else "",
+        same_answers=same,
+        same_answers_ratio=_interval(compared(progress.look, same, baseline)) if known else None,
+        same_answers_measured=bool(progress.look.measured[progress.problem.at(same)]),
+        knobs=[_knob(worth) for worth in knobs_worth(progress.look, recommended)],
+        phases=_phases(progress, recommended) if known else [],
+    )
+
+
+def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
+    """The best option that each phase reaches; the recommended one where it is as good."""
+    look, baseline = progress.look, progress.problem.baseline
+    phase_of = {option.id: option.phase for option in progress.search.options}
+    found, allowed = [], set[str]()
+    for phase in progress.plan.phases:
+        allowed.add(phase)
+        names = [
+            o.id for i, o in enumerate(progress.problem.options) if phase_of[o.id] in allowed and look.starts[i] > 0.5
+        ]
+        if phase not in phase_of.values() or not names:
+            continue
+        best = max(names, key=lambda name: look.posterior.mean[progress.problem.at(name)])
+        best = recommended if recommended in names else best
+        ratio = _interval(compared(look, best, baseline))
+        measured = bool(look.measured[progress.problem.at(best)])
+        found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=measured))
+    return found
+
+
+def _knob(worth: KnobWorth) -> KnobEffect:
+    return KnobEffect(
+        knob=worth.knob,
+        value=str(worth.value),
+        undone=str(worth.undone),
+        option=worth.option,
+        ratio=_interval(worth.ratio) if worth.ratio is not None else None,
+        source=worth.ratio.source if worth.ratio is not None else "predicted",
+        sentence=worth.words,
+    )
+
+
+def _interval(ratio: Ratio) -> Interval:
+    return Interval(estimate=ratio.estimate, low=ratio.low, high=ratio.high)
+
+
+def _words(ratio: Ratio) -> str:
+    return change_range(ratio.estimate, ratio.low, ratio.high)

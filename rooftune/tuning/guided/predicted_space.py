@@ -1,0 +1,135 @@
+"""What the simulator says about a space for one objective, and how the best of it behave beyond their capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rooftune.engines.target import Target
+from rooftune.errors import RooftuneError
+from rooftune.knobs.configuration import Configuration
+from rooftune.knobs.space import SpaceContext, neighbours
+from rooftune.search.beyond import behaviour_at, beyond_capacity
+from rooftune.search.options import Beyond
+from rooftune.simulator.calibration.files import opened
+from rooftune.simulator.virtual.capacity import Sample, sample
+from rooftune.simulator.virtual.judging import Judged, Round, Server, judge_all
+from rooftune.simulator.virtual.predict import engine_of
+from rooftune.tuning.guided.foresight import Foresight
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import CAPACITY, Workload
+
+IN_PARALLEL = 90
+"""Configurations from which a second process is worth its start."""
+BEHAVIOUR_REQUESTS = 2_000
+TIED, MOST_TIED = 0.98, 24
+"""Share of the best objective from which the behaviour at and beyond the capacity is worth a look, and the most."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One configuration at its capacity and beyond."""
+
+    tpot_ms: float
+    beyond: Beyond
+
+
+@dataclass(frozen=True)
+class PredictedSpace:
+    """The configurations that were judged, the baseline first."""
+
+    configurations: tuple[Configuration, ...]
+    objective: tuple[float, ...]
+    """Of each, in the objective's unit; 0 = it has none."""
+    behaviour: dict[int, Behaviour]
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether any configuration has a value."""
+        return max(self.objective, default=0.0) > 0
+
+
+def predicted_space(
+    context: SpaceContext, found: Sequence[Configuration], target: Target, always: Iterable[int], metric: str
+) -> PredictedSpace | None:
+    """Predict the part of a space that matters; None where the simulator does not know the target or the objective.
+
+    Args:
+        always: places of configurations to predict whatever they promise.
+    """
+    value = objective_of(metric, context.workload)
+    if target.gpu is None or target.engine == "endpoint" or context.facts is None or value is None:
+        return None
+    server = Server(target.gpu, target.model, target.engine_version, opened(target.calibration))
+
+    def judge(configurations: Sequence[Configuration], rounds: Sequence[Round]) -> list[Judged]:
+        flags = [c.config(context.baseline).flags() for c in configurations]
+        processes = None if len(flags) >= IN_PARALLEL else 1
+        return judge_all(server, context.workload, flags, rounds=rounds, processes=processes)
+
+    foresight = Foresight(list(found), judge, value)
+    try:
+        foresight.refine(always, lambda around: neighbours(context, around))
+    except RooftuneError:
+        return None
+    values = foresight.values()
+    places = sorted(values)
+    chosen = tuple(foresight.configurations[i] for i in places)
+    predicted = tuple(values[i] for i in places)
+    rates = [foresight.judged[i].rate_per_s for i in places]
+    tied = _tied(predicted) if metric == CAPACITY else []
+    return PredictedSpace(chosen, predicted, _behaviours(context, server, chosen, rates, tied))
+
+
+def objective_of(metric: str, workload: Workload) -> Callable[[Judged], float] | None:
+    """How the objective follows from what the simulator judges; None where it does not."""
+    if metric == CAPACITY:
+        return lambda judged: judged.rate_per_s
+    asked = getattr(workload.arrivals, "rate_per_s", None)
+    if asked is None:
+        return None
+    plan = draw(workload)
+    arrivals = max(1, int((plan.turn == 0).sum()))
+    each = {
+        "output_throughput": float(plan.output_tokens.sum()) / arrivals,
+        "request_throughput": len(plan) / arrivals,
+        "total_token_throughput": float((plan.output_tokens + plan.prompt_tokens).sum()) / arrivals,
+    }.get(metric)
+    if each is None:
+        return None
+    return lambda judged: each * min(judged.capacity.saturated_rate_per_s, asked) if judged.capacity else 0.0
+
+
+def _tied(predicted: Sequence[float]) -> list[int]:
+    best = max(predicted, default=0.0)
+    near = [i for i, value in enumerate(predicted) if value >= TIED * best > 0]
+    return sorted(near, key=lambda i: -predicted[i])[:MOST_TIED]
+
+
+def _behaviours(
+    context: SpaceContext, server: Server, chosen: Sequence[Configuration], rates: Sequence[float], places: list[int]
+) -> dict[int, Behaviour]:
+    if not places:
+        return {}
+    drawn = sample(context.workload, BEHAVIOUR_REQUESTS)
+    found = {}
+    for i in [*({0} if rates[0] > 0 else ()), *places]:
+        found[i] = _behaviour(context, server, chosen[i], drawn, rates[i])
+    return found
+
+
+def _behaviour(
+    context: SpaceContext, server: Server, configuration: Configuration, drawn: Sample, rate: float
+) -> Behaviour:
+    engine = engine_of(
+        server.gpu,
+        server.model,
+        server.engine_version,
+        configuration.config(context.baseline).flags(),
+        server.acceptance,
+        server.calibration,
+        int(np.max(drawn.plan.prompt_tokens + drawn.plan.output_tokens)),
+    )
+    return Behaviour(behaviour_at(engine, drawn, rate).tpot_ms, beyond_capacity(engine, drawn, rate))

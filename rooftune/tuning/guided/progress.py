@@ -1,0 +1,249 @@
+"""Where a guided search is: the trials as outcomes, the problem with the budget at hand, and the next trial."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import percent
+from rooftune.search.confirm import FRESH
+from rooftune.search.gain import Outlook, chance_of_any, outlook
+from rooftune.search.next_step import Measure, Step, next_step
+from rooftune.search.options import Outcome, Problem, Purpose
+from rooftune.trial_order import TrialLoad, TrialOrder
+from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.forecast import Forecast
+from rooftune.tuning.goal import constraint_broken
+from rooftune.tuning.guided.search_plan import SearchPlan
+from rooftune.tuning.plan import CapacityFigures, Goal, Plan
+from rooftune.tuning.replay import try_again
+from rooftune.tuning.trial_load import trial_load
+from rooftune.tuning.verdicts import audit_reason
+from rooftune.vllm_rules.config import EngineConfig
+
+TWO_SIDED = 1.96
+LEAST_ERROR = 0.005
+ERROR = 0.02
+"""Standard error of ln(objective) of a trial that does not state one."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A guided search after some trials. Everything follows from the fields."""
+
+    plan: Plan
+    search: SearchPlan
+    results: tuple[TrialResult, ...]
+    """In the order in which they ran."""
+    budget_left_s: float | None = None
+    trial_s: float | None = None
+    """Real seconds that the next trial is expected to take."""
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        results: Sequence[TrialResult],
+        budget_left_s: float | None = None,
+        trial_s: float | None = None,
+    ) -> Progress:
+        """The search of a plan that has one."""
+        assert plan.search is not None
+        return cls(plan, plan.search, tuple(sorted(results, key=lambda r: r.position)), budget_left_s, trial_s)
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """The trials as the search takes them. A trial that is not trusted and may run again is no outcome."""
+        known = {option.id for option in self.search.usable}
+        tries: Counter[tuple[str, int]] = Counter()
+        found = []
+        for result in self.results:
+            if result.candidate not in known:
+                continue
+            if result.status == "measured" and not result.believed:
+                tries[result.candidate, result.seed] += 1
+                if try_again(result, tries[result.candidate, result.seed]):
+                    continue
+            found.append(self._outcome(result))
+        return found
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem, with what is left of the budget."""
+        return self._problem(self.budget_left_s)
+
+    def _problem(self, left: float | None) -> Problem:
+        goal, trial_s = self.plan.objective, self.trial_s
+        budget = None if left is None or trial_s is None else left + trial_s * len(self.outcomes)
+        return self.search.problem(
+            goal.metric,
+            goal.seed,
+            lower_is_better=goal.direction == "lower",
+            simulated=self.plan.target.simulated,
+            budget_s=budget,
+            trial_s=trial_s,
+            measured=[o.log_value for o in self.outcomes if o.log_value is not None],
+        )
+
+    @cached_property
+    def step(self) -> Step:
+        """The search's own answer, with one trial more where it leaves the answers of the model open.
+
+        The winner may change what the model answers. Then the best configuration that does not is measured as well,
+        before the confirmation; the budget of the search leaves room for it.
+        """
+        if self.confirming:
+            return next_step(self.problem, self.outcomes)
+        kept = self.trial_s if self.same_answers_open and self.trial_s is not None else 0.0
+        left = None if self.budget_left_s is None else self.budget_left_s - kept
+        found = next_step(self._problem(left), self.outcomes)
+        over = found.found is not None and found.next is not None and found.next.purpose == "confirm"
+        if not over or found.found is None or not self.same_answers_open:
+            return found
+        if not self.problem.option(found.found.winner).changes_outputs:
+            return found
+        why = "the best configuration that leaves the answers unchanged, to stand beside the winner"
+        measure = Measure(self.same_answers, "search", self.plan.objective.seed, why)
+        return Step(measure, None, None, found.incumbent, why)
+
+    @property
+    def confirming(self) -> bool:
+        """Whether the confirmation has begun."""
+        return any(o.purpose == "confirm" for o in self.outcomes)
+
+    @property
+    def same_answers_open(self) -> bool:
+        """Whether the best configuration that leaves the answers unchanged has no trial, although others have."""
+        place = self.problem.at(self.same_answers)
+        return bool(self.look.measured.any() and self.look.open[place])
+
+    @cached_property
+    def same_answers(self) -> str:
+        """The best option that leaves the answers as the baseline gives them; a measured one where it is as good."""
+        look, options = self.look, self.problem.options
+        mean = look.posterior.mean
+        same = [i for i, o in enumerate(options) if not o.changes_outputs and (look.starts[i] > 0.5 or i == 0)]
+        best = max(same, key=lambda i: (mean[i], -i))
+        close = [i for i in same if look.measured[i] and mean[i] >= mean[best] - self.problem.rules.equal]
+        return options[max(close, key=lambda i: mean[i]) if close else best].id
+
+    @cached_property
+    def look(self) -> Outlook:
+        """What predictions and the trials of the search say together."""
+        return outlook(self.problem, [o for o in self.outcomes if o.purpose == "search"])
+
+    @property
+    def chance(self) -> float:
+        """Chance that something unmeasured is better than the incumbent by the smallest effect that matters."""
+        return chance_of_any(self.look)
+
+    def order(self, forecast: Forecast | None) -> TrialOrder | None:
+        """The next trial; None when everything is done."""
+        following = self.step.next
+        if following is None:
+            return None
+        name = following.option
+        config = self.config(name)
+        against = self.step.incumbent if following.purpose == "search" else self.problem.baseline
+        return TrialOrder(
+            candidate=name,
+            n=max((r.n for r in self.results if r.candidate == name), default=0) + 1,
+            position=max((r.position for r in self.results), default=-1) + 1,
+            config=config,
+            seed=following.seed,
+            phase=self.plan.candidate(name).phase,
+            against=None if against == name else against,
+            why=self._why(following),
+            load=self._load(following, forecast),
+        )
+
+    def config(self, name: str) -> EngineConfig:
+        """The whole configuration of an option."""
+        return self.plan.candidate(name).config
+
+    def of_purpose(self, name: str, purpose: Purpose) -> list[TrialResult]:
+        """Believed trials of an option with this purpose."""
+        goal = self.plan.objective
+        return [r for r in self.results if r.candidate == name and r.believed and purpose_of(goal, r.seed) == purpose]
+
+    def _outcome(self, result: TrialResult) -> Outcome:
+        goal = self.plan.objective
+        purpose = purpose_of(goal, result.seed)
+        seconds = self.trial_s or self.search.start_s + self.search.load_s
+        value, failure, error = None, "", ERROR
+        if result.status == "failed":
+            failure = result.failure or "the server did not start"
+        elif not result.believed:
+            failure = audit_reason(result)
+        else:
+            failure = constraint_broken(goal, [result]) or ""
+        if not failure and goal.by_capacity:
+            figures = capacity_of([result])
+            if figures is None:
+                failure = "its trial does not show its capacity"
+            elif figures.estimate <= 0:
+                failure = f"its capacity is 0: {figures.sentence}"
+            else:
+                value, error = math.log(figures.estimate), _error(figures)
+        elif not failure:
+            measured = result.metrics.get(goal.metric, 0.0)
+            value = math.log(measured) if measured > 0 else None
+            failure = "" if measured > 0 else f"its trial has no value of {goal.metric}"
+        if value is not None and goal.direction == "lower":
+            value = -value
+        return Outcome(result.candidate, value, error, seconds, failure, purpose, result.seed)
+
+    def _load(self, following: Measure, forecast: Forecast | None) -> TrialLoad | None:
+        if forecast is None or not self.plan.objective.by_capacity:
+            return None
+        measured = {r.candidate for r in self.results} & {option.id for option in self.search.usable}
+        configs = {name: self.config(name) for name in {*measured, following.option}}
+        beside = None
+        if following.purpose == "search" and self.step.incumbent not in (None, following.option):
+            beside = capacity_of([r for r in self.results if r.candidate == self.step.incumbent])
+        return trial_load(forecast, following.option, configs, self.results, beside)
+
+    def _why(self, following: Measure) -> str:
+        if following.purpose == "confirm" or self.step.incumbent is None:
+            return following.why
+        return f"{following.why}; best so far {self.step.incumbent}; something better is left: {percent(self.chance)}"
+
+
+def first_trials(plan: Plan) -> list[Measure]:
+    """The trials that come first: the baseline, and the next one if the baseline is as predicted."""
+    progress = Progress.of(plan, [])
+    baseline = progress.step.next
+    predicted = progress.search.options[0].predicted
+    if baseline is None or not predicted:
+        return [baseline] if baseline is not None else []
+    log = progress.problem.option(baseline.option).predicted_log
+    following = next_step(progress.problem, [Outcome(baseline.option, log, ERROR)]).next
+    return [baseline, *([following] if following is not None else [])]
+
+
+def ending(progress: Progress) -> str:
+    """Where a search is or why it ended, in a sentence without a full stop."""
+    step = progress.step
+    words = [step.found.reason if step.found is not None else step.reason]
+    if step.incumbent is not None:
+        words.append(f"best of the search {step.found.winner if step.found is not None else step.incumbent}")
+        words.append(f"chance that something clearly better is left {percent(progress.chance)}")
+    if step.confirmation is not None:
+        words.append(f"confirmation: {step.confirmation.reason}; recommended {step.confirmation.recommended}")
+    return "; ".join(words)
+
+
+def purpose_of(goal: Goal, seed: int) -> Purpose:
+    """What a trial is for: those of the confirmation have seeds that the search never uses."""
+    return "confirm" if seed >= goal.seed + FRESH else "search"
+
+
+def _error(figures: CapacityFigures) -> float:
+    """Standard error of ln(capacity) that a trial states."""
+    if figures.low <= 0 or figures.high <= figures.low:
+        return ERROR
+    return max(math.log(figures.high / figures.low) / (2 * TWO_SIDED), LEAST_ERROR)

@@ -1,0 +1,145 @@
+"""The problem of a search as plan.json keeps it: every configuration that may be measured, with its prediction.
+
+It is made once. The state of the search follows from it and from the trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.knobs.configuration import KnobValue
+from rooftune.search.from_space import FLOOR
+from rooftune.search.options import Beyond, ErrorSizes, Option, Problem, Rules
+from rooftune.vllm_rules.config import FlagValue
+
+SearchMethod = Literal["guided", "ladder", "tpe", "random", "grid"]
+WITHOUT_MODEL = ErrorSizes(common=1.0, family=0.5, slope=0.1, level=0.2, residual=0.1, unmodelled=0.2)
+"""Where nothing is predicted: configurations differ by what they usually differ by."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedOption(_Strict):
+    """One configuration that the search may measure."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")
+    name: str = Field(description="everything that it changes, in words")
+    phase: str
+    change: dict[str, FlagValue | None] = Field(description="compared with the baseline; None removes a flag")
+    knobs: dict[str, KnobValue]
+    families: list[str] = Field(default_factory=list, description="what shares a part of the model's error")
+    predicted: float | None = Field(default=None, description="the objective; 0 = it keeps the SLO at no rate")
+    tpot_ms: float | None = Field(default=None, description="predicted median TPOT at its capacity")
+    beyond_tpot_ms: float | None = Field(default=None, description="the same at 1.5 times its capacity")
+    beyond_goodput_per_s: float | None = None
+    changes_outputs: bool = False
+    predictable: bool = True
+
+    def option(self, log: float, start_s: float, load_s: float) -> Option:
+        """The option as the search takes it."""
+        beyond = None
+        if self.beyond_tpot_ms is not None and self.beyond_goodput_per_s is not None:
+            beyond = Beyond(self.beyond_tpot_ms, self.beyond_goodput_per_s)
+        return Option(
+            id=self.id,
+            knobs=self.knobs,
+            predicted_log=log,
+            families=tuple(self.families),
+            start_s=start_s,
+            load_s=load_s,
+            changes_outputs=self.changes_outputs,
+            predictable=self.predictable,
+            beyond=beyond,
+            tpot_ms=self.tpot_ms,
+        )
+
+
+@dataclass(frozen=True)
+class TrialSeconds:
+    """Real seconds that a trial is expected to take, before any was measured."""
+
+    start_s: float
+    load_s: float
+
+
+class LeftOut(_Strict):
+    """Values or combinations that are not in the space, and why."""
+
+    what: str
+    reason: str
+    count: int = 1
+
+
+class SearchPlan(_Strict):
+    """What a search may measure, and how it chooses."""
+
+    method: SearchMethod
+    options: list[PlannedOption] = Field(description="the first is the baseline")
+    space: int = Field(description="configurations that can start and differ from each other")
+    left_out: list[LeftOut] = Field(default_factory=list)
+    start_s: float = Field(description="real seconds from the command to the first request")
+    load_s: float = Field(description="real seconds of load that a trial is expected to take")
+    error_within_90: float | None = Field(default=None, description="90 % of the predictions stay within this")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the simulator gave the options their values."""
+        return any(option.predicted for option in self.options)
+
+    @property
+    def usable(self) -> list[PlannedOption]:
+        """The baseline, and every option that is not predicted to have no value."""
+        return [option for i, option in enumerate(self.options) if i == 0 or option.predicted != 0]
+
+    def option(self, id: str) -> PlannedOption | None:
+        """The option with this id."""
+        return next((option for option in self.options if option.id == id), None)
+
+    def problem(
+        self,
+        metric: str,
+        seed: int,
+        *,
+        lower_is_better: bool = False,
+        simulated: bool = False,
+        budget_s: float | None = None,
+        trial_s: float | None = None,
+        measured: Sequence[float] = (),
+    ) -> Problem:
+        """The search's problem.
+
+        Args:
+            trial_s: real seconds of a trial, once some were measured.
+            measured: logarithms of the objective so far; without predictions their mean is what every option starts
+                from.
+        """
+        start = self.start_s if trial_s is None else min(self.start_s, trial_s / 2)
+        load = self.load_s if trial_s is None else trial_s - start
+        level = sum(measured) / len(measured) if measured else 0.0
+        sign = -1.0 if lower_is_better else 1.0
+        logs = [sign * math.log(o.predicted) if o.predicted else None for o in self.usable]
+        known = [log for log in logs if log is not None]
+        without = max(known) - FLOOR if known else level
+        options = [
+            o.option(without if log is None else log, start, load) for o, log in zip(self.usable, logs, strict=True)
+        ]
+        return Problem(
+            tuple(options),
+            baseline=self.options[0].id,
+            metric=metric,
+            sizes=self._sizes(),
+            rules=Rules(budget_s=budget_s, method="guided" if self.method == "ladder" else self.method, seed=seed),
+            simulated=simulated,
+        )
+
+    def _sizes(self) -> ErrorSizes:
+        if not self.predicts:
+            return WITHOUT_MODEL
+        return ErrorSizes() if self.error_within_90 is None else ErrorSizes.of_band(self.error_within_90)

@@ -1,0 +1,226 @@
+"""The guided search over the whole space: what it orders, what it decides, and that it goes on from files alone."""
+
+from __future__ import annotations
+
+import guided_world as made
+import pytest
+
+from rooftune.errors import InputError
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.search.confirm import FRESH
+from rooftune.tuning.entries import Extension, extend
+from rooftune.tuning.guided.progress import Progress, ending, first_trials
+from rooftune.tuning.plan import Plan
+from rooftune.tuning.playbook import default_playbook, with_candidates
+from rooftune.tuning.search import decide, next_trial
+
+PLAN = made.plan()
+SEED = PLAN.objective.seed
+
+
+def confirming(results: list[TrialResult]) -> list[TrialResult]:
+    return [r for r in results if r.seed >= SEED + FRESH]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_finds_what_no_ladder_would_and_confirms_it(seed: int) -> None:
+    world = made.GuidedWorld(PLAN, level=0.1, family=0.03, alone=0.005, seed=seed)
+    results = world.search(budget=340, cost=14)
+    decision = decide(PLAN, results)
+    assert world.capacities[decision.incumbent] >= 0.96 * world.capacities[world.best]
+    assert results[0].candidate == "baseline"
+    found = next(v for v in decision.verdicts if v.candidate == decision.incumbent)
+    assert found.verdict == "applied"
+    assert found.against == "baseline"
+    true = world.capacities[decision.incumbent] / world.capacities["baseline"]
+    assert found.ratios["capacity"].low < true < found.ratios["capacity"].high
+
+
+def test_claims_and_figures_come_from_fresh_trials_alone() -> None:
+    results = made.GuidedWorld(PLAN, family=0.03, seed=1).search(budget=340, cost=14)
+    decision = decide(PLAN, results)
+    fresh = {(r.candidate, r.n) for r in confirming(results)}
+    found = next(v for v in decision.verdicts if v.candidate == decision.incumbent)
+    assert len(found.trials) >= 2
+    assert {(found.candidate, n) for n in found.trials} <= fresh
+    assert {("baseline", n) for n in found.against_trials} <= fresh
+    inflated = [
+        r if (r.candidate, r.n) in fresh or r.capacity is None
+        else r.model_copy(update={"capacity": r.capacity.model_copy(update={"rate_per_s": 1.02 * r.capacity.rate_per_s})})
+        for r in results
+    ]  # fmt: skip
+    again = decide(PLAN, inflated)
+    if again.incumbent == decision.incumbent:
+        assert again.capacity == decision.capacity
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 5, 9, 14, 19, 20, 21, 22, 23])
+def test_a_killed_run_goes_on_with_the_same_trial(cut: int) -> None:
+    world = made.GuidedWorld(PLAN, level=0.1, family=0.03, seed=2)
+    whole = world.search(budget=340, cost=14)
+    stored = Plan.model_validate_json(PLAN.model_dump_json())
+    if cut < len(whole):
+        order = next_trial(stored, list(reversed(whole[:cut])), 340 - 14 * cut, 14, world.forecast)
+        assert order == world.orders[cut]
+
+
+@pytest.mark.parametrize("budget", [70, 140, 250, 340])
+def test_the_budget_is_kept_and_leaves_room_for_the_confirmation(budget: int) -> None:
+    world = made.GuidedWorld(PLAN, family=0.05, noise=0.02, seed=budget)
+    results = world.search(budget=budget, cost=10)
+    assert 10 * len(results) <= budget
+    winner = decide(PLAN, results).search
+    assert winner is not None
+    assert sum(r.candidate == winner.winner for r in confirming(results)) >= 2
+    assert sum(r.candidate == "baseline" for r in confirming(results)) >= 2
+
+
+def test_every_rung_of_the_ladder_has_its_row() -> None:
+    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=3).search(budget=200, cost=14))
+    found = {v.candidate: v for v in decision.verdicts}
+    assert set(found) >= {c.id for c in PLAN.candidates}
+    assert found["chunked-prefill"].verdict == "already on"
+    assert found["attention-flash"].verdict == "not supported"
+    rung = found["batch-8"]
+    assert rung.verdict == "not run"
+    assert rung.predicted is not None
+    assert rung.predicted.estimate < 0.9
+    assert rung.reason.startswith("capacity predicted −")
+    assert rung.reason.endswith("compared with baseline, not measured")
+
+
+def test_the_best_configuration_with_the_same_answers_stands_beside_the_winner() -> None:
+    results = made.GuidedWorld(PLAN, seed=4).search(budget=340, cost=14)
+    decision = decide(PLAN, results)
+    assert decision.search is not None
+    assert "fp8-kv" in decision.incumbent
+    same = decision.search.same_answers
+    assert "fp8-kv" not in same
+    assert "marlin" in same
+    assert decision.search.same_answers_measured
+    assert any(r.candidate == same for r in results)
+    assert decision.search.same_answers_ratio is not None
+    assert 3 < decision.search.same_answers_ratio.estimate < 5
+
+
+def test_each_knob_of_the_winner_has_its_worth() -> None:
+    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=5).search(budget=340, cost=14))
+    assert decision.search is not None
+    worth = {k.knob: k for k in decision.search.knobs}
+    assert worth["weights"].ratio is not None
+    assert worth["weights"].ratio.low < 4 < worth["weights"].ratio.high
+    assert all(k.sentence.endswith(f"({k.source})") for k in decision.search.knobs if k.ratio)
+    phases = {p.phase: p for p in decision.search.phases}
+    assert "fp8-kv" not in phases["easy-wins"].option
+    assert phases["medium-term"].option == decision.incumbent
+
+
+def test_what_does_not_start_is_left_alone() -> None:
+    world = made.GuidedWorld(PLAN, seed=6)
+    assert PLAN.search is not None
+    world.failing = {o.id: "no kernel for FP8 KV" for o in PLAN.search.options if "kv=fp8" in o.families}
+    results = world.search(budget=340, cost=14)
+    decision = decide(PLAN, results)
+    failed = [v for v in decision.verdicts if v.verdict == "failed"]
+    assert 1 <= len(failed) <= 4
+    assert failed[0].reason == "no kernel for FP8 KV"
+    assert "fp8-kv" not in decision.incumbent
+    best = max(v for name, v in world.capacities.items() if name not in world.failing)
+    assert world.capacities[decision.incumbent] >= 0.96 * best
+
+
+def test_a_baseline_that_fails_is_the_answer() -> None:
+    world = made.GuidedWorld(PLAN, seed=7)
+    assert PLAN.search is not None
+    world.failing = {o.id: "the port is taken" for o in PLAN.search.options}
+    decision = decide(PLAN, world.search(budget=340, cost=14))
+    assert decision.verdicts[0].verdict == "failed"
+    assert "the port is taken" in decision.first_sentence
+
+
+def test_a_doubted_trial_is_run_again_and_then_not_trusted() -> None:
+    world = made.GuidedWorld(PLAN, seed=8)
+    second = next_trial(PLAN, world.search(most=1), None, 14, world.forecast)
+    assert second is not None
+    world.doubted = {second.candidate}
+    results = world.search(budget=340, cost=14)
+    assert sum(r.candidate == second.candidate for r in results) == 2
+    found = next(v for v in decide(PLAN, results).verdicts if v.candidate == second.candidate)
+    assert found.verdict == "not trusted"
+    assert "disturbed" in found.reason
+
+
+def test_a_constraint_keeps_a_configuration_from_winning() -> None:
+    plan = made.plan(constraints=[{"metric": "p99_ttft_ms", "at_most": 800}])
+    world = made.GuidedWorld(plan, seed=9)
+    assert plan.search is not None
+    world.metrics = {o.id: {"p99_ttft_ms": 900.0} for o in plan.search.options if "kv=fp8" in o.families}
+    decision = decide(plan, world.search(budget=340, cost=14))
+    assert "fp8-kv" not in decision.incumbent
+    broken = [v for v in decision.verdicts if "p99 TTFT is 900 ms" in v.reason]
+    assert broken
+    assert all(v.verdict == "no gain" for v in broken)
+
+
+@pytest.mark.parametrize("method", ["random", "grid"])
+def test_methods_without_a_model_measure_and_confirm(method: str) -> None:
+    plan = made.plan(method, predicts=False)  # type: ignore[arg-type]
+    assert plan.search is not None
+    assert not plan.search.predicts
+    results = made.GuidedWorld(plan, alone=0.2, seed=10).search(budget=200, cost=10)
+    assert len({r.candidate for r in results}) > 8
+    decision = decide(plan, results)
+    assert confirming(results)
+    assert decision.search is not None
+    assert decision.search.method == method
+
+
+def test_a_guided_search_needs_no_predictions() -> None:
+    plan = made.plan("guided", predicts=False)
+    world = made.GuidedWorld(plan, seed=11)
+    world.capacities = {name: value * (4 if "marlin" in name else 1) for name, value in world.capacities.items()}
+    decision = decide(plan, world.search(budget=340, cost=10))
+    assert "marlin" in decision.incumbent
+
+
+def test_the_ladder_stays_where_nothing_is_predicted_or_it_is_asked_for() -> None:
+    assert made.plan("ladder").search is None
+    assert made.plan(None, predicts=False).search is None
+
+
+def test_a_playbook_narrows_pins_and_adds() -> None:
+    book = extend(
+        default_playbook(), Extension(knobs={"max_num_seqs": [48, 64], "kv_cache_dtype": ["auto"], "graphs": ["eager"]})
+    )
+    book = with_candidates(book, ["small=max_num_seqs=48,enable_prefix_caching=false"], "0.15.1")
+    plan = made.plan(playbook=book)
+    assert plan.search is not None
+    limits = {o.knobs["max_num_seqs"] for o in plan.search.options[1:]}
+    assert limits == {48, 64}
+    assert all("kv=auto" in o.families for o in plan.search.options)
+    own = plan.search.option("small")
+    assert own is not None
+    assert own.change == {"max_num_seqs": 48, "enable_prefix_caching": False}
+    with pytest.raises(InputError, match="max_num_seq"):
+        made.plan(playbook=extend(default_playbook(), Extension(knobs={"max_num_seq": [1]})))
+
+
+def test_ids_are_short_unique_and_say_everything() -> None:
+    assert PLAN.search is not None
+    ids = [o.id for o in PLAN.search.options]
+    assert len(set(ids)) == len(ids)
+    assert ids[0] == "baseline"
+    assert {"awq_marlin+fp8-kv+graphs+seqs96", "fp8-kv", "awq-marlin", "batch-8"} <= set(ids)
+    for option in PLAN.search.options:
+        assert PLAN.candidate(option.id).config == PLAN.candidates[0].config.with_change(option.change)
+
+
+def test_the_first_trials_and_the_ending_in_words() -> None:
+    first, second = first_trials(PLAN)
+    assert first.option == "baseline"
+    assert "marlin" in second.option
+    assert "expected +" in second.why
+    results = made.GuidedWorld(PLAN, seed=12).search(budget=340, cost=14)
+    words = ending(Progress.of(PLAN, results, 0.0, 14.0))
+    assert "chance that something clearly better is left" in words
+    assert f"recommended {decide(PLAN, results).incumbent}" in words
