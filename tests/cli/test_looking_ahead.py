@@ -28,7 +28,7 @@ def test_probe_of_this_machine_without_measuring(rooftune) -> None:
     "workload", ["chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"]
 )
 def test_plan_of_every_workload(rooftune, workload: str) -> None:
-    found = rooftune("plan", workload, "--json").json
+    found = rooftune("plan", workload, "--search", "ladder", "--json").json
     assert found["workload"] == workload
     assert found["candidates"][0]["id"] == "baseline"
     assert len(found["candidates"]) > 5
@@ -39,14 +39,18 @@ def test_plan_of_every_workload(rooftune, workload: str) -> None:
 
 def test_plan_on_another_gpu_changes_what_is_possible(rooftune) -> None:
     def states(gpu: str) -> dict[str, bool]:
-        found = rooftune("plan", "chat-low", "--gpu", gpu, "--model", "llama-3.1-8b", "--json").json
+        found = rooftune(
+            "plan", "chat-low", "--gpu", gpu, "--model", "llama-3.1-8b", "--search", "ladder", "--json"
+        ).json
         return {c["id"]: all(g["verdict"] in ("open", "trap") for g in c["gates"]) for c in found["candidates"]}
 
     assert states("H100")["fp8-kv"] != states("T4")["fp8-kv"]
 
 
 def test_plan_takes_your_own_candidate(rooftune) -> None:
-    found = rooftune("plan", "chat-low", "--candidate", "tiny=max_num_seqs=2,enforce_eager=true", "--json").json
+    found = rooftune(
+        "plan", "chat-low", "--candidate", "tiny=max_num_seqs=2,enforce_eager=true", "--search", "ladder", "--json"
+    ).json
     mine = next(c for c in found["candidates"] if c["id"] == "tiny")
     assert mine["change"]["max_num_seqs"] == 2
 
@@ -55,7 +59,11 @@ def test_plan_reads_as_a_table(rooftune) -> None:
     ended = rooftune("plan", "chat-medium")
     assert ended.err == ""
     assert "(simulated)" in ended.out
-    assert "to measure" in ended.out
+    assert "Guided search over " in ended.out
+    assert "rule attention-backend" in ended.out, "why combinations are left out"
+    assert "awq_marlin+fp8-kv+seqs128" in ended.out, "the best as predicted"
+    assert "trial 1: baseline" in ended.out
+    assert "trial 2: awq_marlin+fp8-kv" in ended.out
     assert "\x1b" not in ended.out, "no colours in a pipe"
 
 
@@ -70,7 +78,7 @@ def test_a_flag_that_is_not_modelled_is_named_and_no_error_is_claimed(rooftune, 
     assert found["unmodelled"][0].startswith(flag)
     assert flag in rooftune("steptime", *server).out
     assert flag in rooftune("predict", "chat-low", *server, "--sweep", "max_num_seqs=8,16").out
-    plan = rooftune("plan", "chat-low", *server, "--json").json
+    plan = rooftune("plan", "chat-low", *server, "--search", "ladder", "--json").json
     assert plan["unmodelled"][0].startswith(flag)
     assert plan["predicted_error"] is None
     assert plan["candidates"][1]["expected"]["low"] is None

@@ -14,9 +14,9 @@ def test_the_context_of_the_workload_is_set_where_the_models_own_does_not_fit(ro
     assert SET in rooftune("predict", "chat-low", *L4).out
     found = rooftune("predict", "chat-low", *L4, "--json").json
     assert found["context"]["tokens"] == 2048
-    planned = rooftune("plan", "chat-low", *L4)
+    planned = rooftune("plan", "chat-low", "--search", "ladder", *L4)
     assert planned.out.count(SET) == 1
-    plan = rooftune("plan", "chat-low", *L4, "--json").json
+    plan = rooftune("plan", "chat-low", "--search", "ladder", *L4, "--json").json
     assert plan["context"] == found["context"]
     assert "--max-model-len 2048" in plan["candidates"][0]["command"]
     assert plan["refusal"] is None
@@ -28,7 +28,7 @@ def test_the_memory_of_a_prediction_adds_up(rooftune) -> None:
     parts = ("weights_bytes", "activations_bytes", "graphs_bytes", "kv_cache_bytes")
     assert m["limit_bytes"] == pytest.approx(sum(m[name] for name in parts), abs=4)
     assert m["limit_bytes"] == pytest.approx(0.92 * m["total_bytes"], rel=1e-6)
-    assert m == rooftune("plan", "chat-low", *L4, "--json").json["memory"]
+    assert m == rooftune("plan", "chat-low", "--search", "ladder", *L4, "--json").json["memory"]
 
 
 @pytest.mark.parametrize(

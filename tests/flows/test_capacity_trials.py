@@ -123,6 +123,7 @@ async def test_the_whole_search_recommends_what_carries_most(tmp_path: Path, mon
         flags=FLAGS,
         playbook="book.yaml",
         candidates=["more=max_num_seqs=16", "less=max_num_seqs=1"],
+        search="ladder",
         time_scale=2 * SCALE,
         budget="400s",
     )

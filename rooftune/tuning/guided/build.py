@@ -22,6 +22,8 @@ EASY_WINS = {
     "performance_mode", "stream_interval",
 }  # fmt: skip
 """Knobs of the phase ``easy-wins``, as long as the answers stay the same; all others are ``medium-term``."""
+EQUAL = 0.99
+"""Share of the highest throughput from which another is treated as the same."""
 
 
 def with_search(
@@ -74,14 +76,21 @@ def with_search(
 
 def _suits(plan: Plan) -> bool:
     """Whether the model can lead a search for this objective."""
-    known = plan.target.gpu is not None and bool(plan.predicted.get("baseline"))
-    return known and (plan.objective.by_capacity or plan.objective.metric in THROUGHPUTS)
+    metric = plan.objective.metric
+    if plan.target.gpu is None or not plan.predicted.get("baseline"):
+        return False
+    values = [metrics[metric] for metrics in plan.predicted.values() if metric in metrics]
+    return plan.objective.by_capacity or (metric in THROUGHPUTS and bool(values) and _differ(values))
 
 
 def _binds(plan: Plan, foreseen: PredictedSpace) -> bool:
     """Whether the objective differs between configurations: a throughput does only where the load is more than some
     serve. Where all serve it, the ladder compares the time to the last token."""
-    return plan.objective.by_capacity or min(foreseen.objective) < 0.99 * max(foreseen.objective)
+    return plan.objective.by_capacity or _differ(foreseen.objective)
+
+
+def _differ(values: Sequence[float]) -> bool:
+    return min(values) < EQUAL * max(values)
 
 
 def _context(

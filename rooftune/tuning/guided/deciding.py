@@ -1,4 +1,4 @@
-"""From a guided search to its decision: verdicts of what was measured, predicted rows for the ladder, and why it won."""
+"""From a guided search to its decision: verdicts on what was measured, predicted rows for the ladder, why it won."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _measured(progress: Progress) -> list[str]:
 
 
 def _figures_from(progress: Progress) -> list[TrialResult]:
-    """The trials behind the figures: of what was confirmed, the fresh ones alone, because the search chose its winner by
+    """The trials behind the figures: the fresh ones alone where there are any, because the search chose its winner by
     the others."""
     fresh = {name for name in (*_measured(progress), "baseline") if progress.of_purpose(name, "confirm")}
     confirmed = {(r.candidate, r.n) for name in fresh for r in progress.of_purpose(name, "confirm")}
