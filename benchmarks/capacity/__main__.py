@@ -4,7 +4,7 @@
 
 Eight configurations on simulated servers whose bandwidth, arithmetic and overall speed differ from the reference's, so
 that its shape is wrong too, with each kind of noise of benchmarks.validity (drift of a cold card, slow blocks, stalls,
-differences from start to start). The truth is a run of 150,000 requests with the same noise. Goals: 95 % intervals
+differences from start to start). The truth is a run of 100,000 requests with the same noise. Goals: 95 % intervals
 cover 93 to 97 %, overall and, within two standard errors, by kind of noise; the median error is at most 3 %; and for
 the same error our measurement takes less than half of the load seconds of the best of the other recipes.
 """

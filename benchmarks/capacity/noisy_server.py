@@ -30,7 +30,7 @@ BLOCK_S = 10.0
 WARM_S = 60.0
 """Time constant in which a cold card loses its within-trial drift."""
 BETWEEN_STEPS_S = 5.0
-LONG_RUN = 150_000
+LONG_RUN = 100_000
 """Requests of the run that settles what a server really carries."""
 SETTLING = 0.2
 """Share of that run whose requests are not judged."""
