@@ -110,7 +110,10 @@ def _costs(ours: Sequence[Ours], results: Sequence[CaseResult]) -> list[str]:
         same = _load_at(error, points)
         least = min(least, same)
         print(f"| {recipe}, at our error | | {error:.1%} | {_seconds(same)} |")
-    share = load / least if math.isfinite(least) else 0.0
+    if math.isinf(least):
+        print(f"\nNone of the others reaches our error with probes of up to {PROBE_SECONDS[-1]:,.0f} s.")
+        return []
+    share = load / least
     print(f"\nOurs / best of the others at the same error: {share:.0%} of the load (goal: below {SHARE_OF_LOAD:.0%}).")
     return [] if share < SHARE_OF_LOAD else [f"{share:.0%} of the others' load, the goal is {SHARE_OF_LOAD:.0%}"]
 

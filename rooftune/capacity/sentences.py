@@ -7,7 +7,7 @@ from rooftune.capacity.units import amount, bare
 from rooftune.evidence.records.trial import Check
 from rooftune.formatting import number, percent, quantity, rate
 
-INTERVAL = "provisional 95 % interval"
+INTERVAL = "95 % interval"
 """Name of the interval. How often it covers the truth has not been measured."""
 LIMITS = {
     "ttft_ms": "TTFT limits it",
