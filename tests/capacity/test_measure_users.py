@@ -28,11 +28,14 @@ async def test_the_users_of_a_server_are_counted(
     which, heard = target(SCALE, **flags), Heard()
     async with served(tmp_path / "server", which) as server:
         found = await measure_capacity(server, load, twin(which), PRECISION, tmp_path / "a", seed=4, listener=heard)
-    predicted = twin(which).reference(load).capacity(1.0)
+    reference = twin(which).reference(load)
+    predicted = reference.capacity(1.0)
     assert heard.plans[0].predicted == pytest.approx(predicted)
     assert heard.begun == [s.users for s in found.steps]
     assert found.per == "users"
-    assert found.users == pytest.approx(predicted, rel=0.2)  # a busy machine slows the emulated server
+    assert found.speed is not None
+    assert found.speed < 1.15, "a busy machine slows the emulated server, and nothing makes it faster"
+    assert found.users == pytest.approx(reference.capacity(found.speed), rel=0.1)
     assert found.low_users is not None
     assert found.high_users is not None
     assert found.low_users <= found.users <= found.high_users

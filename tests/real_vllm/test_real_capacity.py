@@ -103,7 +103,7 @@ async def test_the_interval_of_a_short_run_holds_the_estimate_of_a_long_one(
     assert short.high is not None
     assert long.capacity
     needs_one_speed([math.log(step.speed) for step in (*short.steps, *long.steps) if step.speed])
-    # The estimate of the long run has an error too, of about half of its own interval on a server this small.
+    # The estimate of the long run has an error too, here about half of the width of its interval below it.
     reach = math.log(long.capacity / long.low) / 2 if long.low else 0.0
     assert short.low * math.exp(-reach) <= long.capacity <= short.high * math.exp(reach)
     assert long.load_s > 1.5 * short.load_s

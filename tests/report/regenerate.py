@@ -10,9 +10,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 if __name__ == "__main__":
-    import made_capacity
+    import made_capacity_run
     from test_report import GOLDEN, golden_run
 
-    for golden, write in ((GOLDEN, golden_run), (made_capacity.GOLDEN, made_capacity.write_capacity_report)):
+    for golden, write in ((GOLDEN, golden_run), (made_capacity_run.GOLDEN, made_capacity_run.write_capacity_report)):
         with tempfile.TemporaryDirectory() as folder:
             golden.write_text(write(Path(folder)).report.read_text(encoding="utf-8"), encoding="utf-8")

@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-import made_capacity
+import made_capacity_run
 import pytest
 
 from rooftune.capacity import curve
@@ -30,7 +30,7 @@ NONE_KEEPS_IT = ("baseline", "batch_8", "batch_16", "batch_32", "cuda_graphs", "
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return made_capacity.write_capacity_report(tmp_path_factory.mktemp("capacity"))
+    return made_capacity_run.write_capacity_report(tmp_path_factory.mktemp("capacity"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_the_report_is_the_golden_one(report: str) -> None:
     """Regenerate after an intended change: python tests/report/regenerate.py"""
-    assert report == made_capacity.GOLDEN.read_text(encoding="utf-8")
+    assert report == made_capacity_run.GOLDEN.read_text(encoding="utf-8")
 
 
 def test_the_answer_is_first_and_once(run: RunFolder, report: str) -> None:
@@ -99,7 +99,7 @@ def test_servers_one_fewer_and_one_more(report: str, data: RunData) -> None:
 
 
 def test_one_server_too_few_at_the_lower_end_is_said(tmp_path: Path) -> None:
-    folder = made_capacity.write_capacity_report(tmp_path, fp8_kv=6.75)
+    folder = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=6.75)
     text = section(folder.report.read_text(encoding="utf-8"), "### Servers for 20 requests/s")
     assert "Take 4 to be safe: at the lower end of the interval, 3 are too few." in text
 
@@ -181,13 +181,13 @@ def test_latencies_beyond_the_axis_are_triangles(data: RunData) -> None:
 
 
 def test_a_run_without_curves_has_its_report(tmp_path: Path) -> None:
-    folder = made_capacity.write_capacity_report(tmp_path)
+    folder = made_capacity_run.write_capacity_report(tmp_path)
     (folder.path / CURVES).unlink()
     assert "figures/attainment.png" in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_where_nothing_keeps_the_slo_nothing_is_recommended(tmp_path: Path) -> None:
-    folder = made_capacity.write_capacity_report(tmp_path, **dict.fromkeys(NONE_KEEPS_IT, 0.0))
+    folder = made_capacity_run.write_capacity_report(tmp_path, **dict.fromkeys(NONE_KEEPS_IT, 0.0))
     text = folder.report.read_text(encoding="utf-8")
     assert "No configuration that was measured keeps the SLO" in section(text, "### What to deploy")
     assert "### Servers for" not in text
@@ -195,10 +195,10 @@ def test_where_nothing_keeps_the_slo_nothing_is_recommended(tmp_path: Path) -> N
 
 
 def test_an_incomplete_run_says_what_it_misses(tmp_path: Path) -> None:
-    plan = made_capacity.capacity_world.plan()
+    plan = made_capacity_run.capacity_world.plan()
     foreseen = {"baseline": {"capacity": 1.4}, "awq-marlin": {"capacity": 5.6}, "fp8-kv": {"capacity": 1.5}}
     plan = plan.model_copy(update={"predicted": foreseen})
-    folder = made_capacity.write_capacity_report(tmp_path, plan=plan, budget=40.0)
+    folder = made_capacity_run.write_capacity_report(tmp_path, plan=plan, budget=40.0)
     text = folder.report.read_text(encoding="utf-8")
     assert "Repeat it with a larger --budget before you deploy: the simulator expects 4 times the capacity" in text
     assert "from `awq-marlin`" in text.split("### What to deploy")[0]
@@ -240,7 +240,7 @@ def test_the_upgrade_path_compares_capacities_and_finds_the_cheapest(data: RunDa
 
 
 def test_two_runs_are_compared_by_their_capacity_alone(run: RunFolder, tmp_path: Path) -> None:
-    other = made_capacity.write_capacity_report(tmp_path, fp8_kv=9.0)
+    other = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=9.0)
     found = compare_runs(run, other)
     assert set(found.pairs[0].metrics) == {"capacity"}
     assert "output throughput" not in comparison_text(found)
