@@ -16,7 +16,8 @@ from flows.inputs.parameters import (
     TrialOptions,
     WorkloadOptions,
 )
-from rooftune.formatting import number
+from rooftune.formatting import number, percent, quantity
+from rooftune.tuning.plan import SearchSummary
 
 if TYPE_CHECKING:
     from tasks.results import OptimizeResult
@@ -44,6 +45,7 @@ def optimize(
       rooftune optimize chat-low --objective median_tpot_ms
       rooftune optimize chat-low --engine vllm --model ./my-model
       rooftune optimize chat-medium --candidate eager=enforce_eager=true
+      rooftune optimize chat-medium --search ladder
       rooftune optimize chat-medium --resume chat-medium/latest
 
     Nothing has to be running: a Prefect server is started for the run, on the same history as `make up`.
@@ -70,7 +72,23 @@ def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     ]
     terminal.table(head, rows)
     print(f"\n{result.first_sentence}\n\nRecommended: {result.incumbent}\n{result.command}\n")
+    if decision["search"]:
+        print("\n".join(search_lines(SearchSummary.model_validate(decision["search"]), result.incumbent)) + "\n")
     print(f"Report: {run / 'report.md'} (also as report.html; the start script is start_vllm.sh)")
+
+
+def search_lines(search: SearchSummary, recommended: str) -> list[str]:
+    """How the search ended, what each knob is worth, and the best configuration with unchanged answers."""
+    words = f"{search.method} search over {quantity(search.space, 'configuration')}, {search.measured} of them measured"
+    lines = [f"{words[:1].upper()}{words[1:]}: {search.reason}."]
+    if search.chance_of_better is not None:
+        lines.append(f"Chance that something clearly better is left: {percent(search.chance_of_better)}.")
+    lines += [f"  {knob.sentence}" for knob in search.knobs]
+    if search.same_answers != recommended and search.same_answers_ratio is not None:
+        how = "measured once" if search.same_answers_measured else "predicted, not measured"
+        gain = search.same_answers_ratio.as_change
+        lines.append(f"Best with unchanged answers: {search.same_answers}, {gain} compared with baseline ({how}).")
+    return lines
 
 
 def _capacity(verdict: dict[str, Any]) -> str:

@@ -103,6 +103,17 @@ def test_the_best_configuration_with_the_same_answers_stands_beside_the_winner()
     assert 3 < decision.search.same_answers_ratio.estimate < 5
 
 
+def test_the_terminal_shows_what_stands_beside_the_winner() -> None:
+    from flows.cli.optimize import search_lines
+
+    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=4).search(budget=340, cost=14))
+    assert decision.search is not None
+    lines = search_lines(decision.search, decision.incumbent)
+    assert lines[0].startswith("Guided search over ")
+    assert any(line.startswith("  weights=awq_marlin instead of baseline: +") for line in lines)
+    assert lines[-1].startswith(f"Best with unchanged answers: {decision.search.same_answers}, +")
+
+
 def test_each_knob_of_the_winner_has_its_worth() -> None:
     decision = decide(PLAN, made.GuidedWorld(PLAN, seed=5).search(budget=340, cost=14))
     assert decision.search is not None
