@@ -33,6 +33,8 @@ HAD_BEGUN = "the confirmation had begun"
 """Why a search is over that could go on: its confirmation has trials."""
 LEAST_CONFIRMATION = 2
 """Trials per side that the budget keeps for the confirmation."""
+CONFIRMATION_SHARE = 0.4
+"""Share of the budget that it keeps at least: without a confirmation nothing is recommended."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,11 @@ def _affords(problem: Problem, outcomes: Sequence[Outcome], option: Option) -> b
     """Whether the budget allows a trial and leaves enough for the confirmation."""
     left = _left(problem, outcomes)
     kept = LEAST_CONFIRMATION * (problem.option(problem.baseline).seconds + option.seconds)
-    return left is None or left >= option.seconds + kept
+    if left is None or problem.rules.budget_s is None:
+        return True
+    if problem.rules.method == "guided":
+        kept = max(kept, CONFIRMATION_SHARE * problem.rules.budget_s)
+    return left >= option.seconds + kept
 
 
 def _left(problem: Problem, outcomes: Sequence[Outcome]) -> float | None:
