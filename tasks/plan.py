@@ -11,7 +11,8 @@ from rooftune.errors import InputError
 from rooftune.files import write_json
 from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.guided.search_plan import SearchPlan, TrialSeconds
+from rooftune.search.from_space import TrialCost
+from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
 from tasks.load import real_seconds
@@ -47,9 +48,9 @@ def _plan(run: RunFolder) -> Plan:
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
 
 
-def expected_seconds(target: Target, workload: Workload) -> TrialSeconds:
+def expected_seconds(target: Target, workload: Workload) -> TrialCost:
     """Real seconds of a trial before any was measured."""
-    return TrialSeconds(START_S[target.engine], real_seconds(workload, target.time_scale))
+    return TrialCost(START_S[target.engine], real_seconds(workload, target.time_scale))
 
 
 def listed_flags(target: Target) -> frozenset[str] | None:

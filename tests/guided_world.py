@@ -11,11 +11,12 @@ import numpy as np
 import synthetic_run
 
 from rooftune.knobs.configuration import Configuration
+from rooftune.search.from_space import TrialCost
 from rooftune.trial_order import TrialLoad
 from rooftune.tuning.entries import Extension, Playbook, extend
 from rooftune.tuning.guided import build
 from rooftune.tuning.guided.predicted_space import PredictedSpace
-from rooftune.tuning.guided.search_plan import SearchMethod, TrialSeconds
+from rooftune.tuning.guided.search_plan import SearchMethod
 from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import default_playbook
 from rooftune.vllm_rules.config import EngineConfig
@@ -55,7 +56,7 @@ def plan(
 
     with mock.patch.object(build, "predicted_space", predicted):
         return build.with_search(
-            found, load, synthetic_run.hardware(), playbook or default_playbook(), method, TrialSeconds(3, 9)
+            found, load, synthetic_run.hardware(), playbook or default_playbook(), method, TrialCost(3, 9)
         )
 
 

@@ -77,7 +77,7 @@ PANELS = {
 def command_line(words: list[str] | None = None) -> typer.Typer:
     """The command line with all commands, or only with the one that ``words`` begins with.
 
-    A command that is known is the only one to be imported, which takes a quarter off the start.
+    A command that is known is the only one to be imported, which shortens the start.
     """
     app = typer.Typer(
         name="rooftune",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference import Reference
-from rooftune.capacity.search import AROUND, FEWEST, PROBE_RATE, PROBE_SHARE, NextStep
+from rooftune.capacity.search import AROUND, FEWEST, PROBE_RATE, NextStep, probe_shape
 from rooftune.capacity.steps import workload_at
 from rooftune.capacity.units import Per, load_of, per_of
 from rooftune.loadgen.progress import Progress
@@ -70,5 +70,5 @@ def measurement_plan(reference: Reference, most_load_s: float = math.inf) -> Mea
     factors = (PROBE_RATE, *AROUND[: FEWEST + 1])
     loads = [load_of(workload_at(workload, factor * capacity, shape, 0)) for factor in factors]
     each = [2 * shape.settle_s + shape.window_s(load) for load in loads]
-    each[0] = 2 * shape.settle_s + PROBE_SHARE * shape.window_s(loads[0])
+    each[0] = 2 * shape.settle_s + probe_shape(shape, loads[0]).window_s(loads[0])
     return MeasurementPlan(per, capacity, tuple(loads), sum(each), shape.requests, share, most_load_s)

@@ -29,6 +29,8 @@ capacities on draws of 20,000 requests differ by 1 to 3.5 % (one standard deviat
 GRID = 0.05
 """Distance, in the logarithm of the speed, of the speeds at which that capacity is computed; between them it is
 interpolated."""
+TOLERANCE = 0.004
+"""Relative precision of one of them."""
 SLOWEST, FASTEST = 0.02, 50.0
 """Speeds relative to the reference between which a server is looked for."""
 FEW = 2_000
@@ -74,11 +76,12 @@ class Reference:
     def _on_grid(self, place: int) -> float:
         found = self._capacities.get(place)
         if found is None:
-            near = self._guess(place)
-            speed = math.exp(GRID * place)
-            found = capacity(self.engine, self._drawn(), tolerance=0.004, speed=speed, near_per_s=near).rate_per_s
-            self._capacities[place] = found
+            found = self._capacities[place] = self._computed(math.exp(GRID * place), self._guess(place))
         return found
+
+    def _computed(self, speed: float, near: float | None) -> float:
+        """The capacity at a speed, where ``near`` is about what is expected."""
+        return capacity(self.engine, self._drawn(), tolerance=TOLERANCE, speed=speed, near_per_s=near).rate_per_s
 
     def ends(self, speed: float, half: float) -> Ends:
         """Capacities at both ends of an interval of ln(speed) with this half width."""

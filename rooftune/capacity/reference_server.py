@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,9 +66,19 @@ class ReferenceServer(BaseModel):
         )  # fmt: skip
 
     def reference(self, workload: Workload) -> Reference:
-        """The reference for a workload: of its rate, or of its users."""
-        kind = UsersReference if per_of(workload) == "users" else Reference
-        return kind(self.engine(), workload, exact=self.exact)
+        """The reference for a workload: of its rate, or of its users.
+
+        A trial asks for it after its load and again for its figures. The capacities that it holds take seconds to
+        compute and depend on nothing else, so both get the same one.
+        """
+        return _reference(self.model_dump_json(), workload.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _reference(server_json: str, workload_json: str) -> Reference:
+    server, workload = ReferenceServer.model_validate_json(server_json), Workload.model_validate_json(workload_json)
+    kind = UsersReference if per_of(workload) == "users" else Reference
+    return kind(server.engine(), workload, exact=server.exact)
 
 
 def reference_server(target: Target, flags: Mapping[str, FlagValue], gpu: str) -> ReferenceServer:

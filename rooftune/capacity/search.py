@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from rooftune.capacity.estimate import CapacityEstimate, estimate, offset
+from rooftune.capacity.estimate import CapacityEstimate, offset
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.steps import Step, StepShape, lengthened, workload_at
 from rooftune.capacity.units import amount, bare, load_of, per_of
@@ -31,6 +31,12 @@ FEWEST = 2
 """Full steps at least."""
 ENOUGH, NEARLY = 3, 0.8
 """Full steps after which the measurement ends if this share of the interval's width does not depend on more of them."""
+
+
+def probe_shape(shape: StepShape, load: float) -> StepShape:
+    """How long the first step is at its load."""
+    least = shape.rate_per_s(load) * (PROBE_LEAST_S - shape.settle_s)
+    return lengthened(shape, round(max(50, PROBE_SHARE * shape.requests, least)))
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,8 @@ def next_step(
         shape = reference.shape(speed)
         if rate <= 0:
             rate = LONE_RATE / (shape.settle_s + shape.drain_s)
-        requests = max(50, PROBE_SHARE * shape.requests, (PROBE_LEAST_S - shape.settle_s) * PROBE_RATE * rate)
-        shape = lengthened(shape, round(requests))
-        return _order(reference, PROBE_RATE * rate, shape, seed, 0, "finds out roughly how fast the server is")
+        load, reason = PROBE_RATE * rate, "finds out roughly how fast the server is"
+        return _order(reference, load, probe_shape(shape, load), seed, 0, reason)
     ended = _ended(steps, precision, found)
     if ended is not None:
         return ended
@@ -132,8 +137,3 @@ def _ended(steps: Sequence[Step], precision: Precision, found: CapacityEstimate)
 
 def _order(reference: Reference, load: float, shape: StepShape, seed: int, number: int, reason: str) -> NextStep:
     return NextStep(workload_at(reference.workload, load, shape, seed * 1_000 + number), reason)
-
-
-def current(reference: Reference, steps: Sequence[Step]) -> CapacityEstimate | None:
-    """The estimate so far; None without steps."""
-    return estimate(reference, steps) if steps else None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.capacity.reference import ANSWERS, GRID, LEAST_WINDOW_S, Reference
+from rooftune.capacity.reference import ANSWERS, LEAST_WINDOW_S, TOLERANCE, Reference
 from rooftune.capacity.steps import StepResponse, StepShape, judged_requests, response_of
 from rooftune.capacity.units import users_of
 from rooftune.simulator.fastpath.run import run_fast
@@ -34,19 +33,8 @@ class UsersReference(Reference):
 
     _users: UsersSample | None = field(default=None, repr=False)
 
-    def _on_grid(self, place: int) -> float:
-        found = self._capacities.get(place)
-        if found is None:
-            known = [self._capacities[p] for p in (place - 1, place + 1) if self._capacities.get(p)]
-            found = users_capacity(
-                self.engine,
-                self._users_drawn(),
-                speed=math.exp(GRID * place),
-                tolerance=0.004,
-                near=known[0] if known else None,
-            ).users
-            self._capacities[place] = found
-        return found
+    def _computed(self, speed: float, near: float | None) -> float:
+        return users_capacity(self.engine, self._users_drawn(), speed=speed, tolerance=TOLERANCE, near=near).users
 
     def respond(self, workload: Workload, speed: float) -> StepResponse:
         """What a server of that speed would show for a step's workload."""

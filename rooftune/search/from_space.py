@@ -26,10 +26,16 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class TrialCost:
-    """Seconds of a trial: the start, and the load."""
+    """Real seconds that a trial is expected to take: the start, and the load."""
 
     start_s: float
     load_s: float
+
+
+def logs_of(objectives: Sequence[float | None], *, lower_is_better: bool) -> list[float | None]:
+    """Logarithms of predictions, negated where lower is better; None where there is no value."""
+    sign = -1.0 if lower_is_better else 1.0
+    return [sign * math.log(value) if value and value > 0 and math.isfinite(value) else None for value in objectives]
 
 
 def options_of(
@@ -45,9 +51,7 @@ def options_of(
     Raises:
         InputError: the model gives no configuration a value.
     """
-    usable = [f.objective > 0 and math.isfinite(f.objective) for f in foreseen]
-    sign = -1.0 if lower_is_better else 1.0
-    logs = [sign * math.log(f.objective) if ok else None for f, ok in zip(foreseen, usable, strict=True)]
+    logs = logs_of([f.objective for f in foreseen], lower_is_better=lower_is_better)
     known = [value for value in logs if value is not None]
     if not known:
         raise InputError("the model gives no configuration a value for this objective; loosen the SLO.")

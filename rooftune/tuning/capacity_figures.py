@@ -9,7 +9,6 @@ from statistics import median
 from rooftune.capacity.estimate import BETWEEN, estimate_speed
 from rooftune.capacity.replicas import needed, usd_per_million
 from rooftune.capacity.result import Replicas
-from rooftune.capacity.sentences import LIMITS
 from rooftune.errors import InputError
 from rooftune.evidence.records.capacity import RateStep, TrialCapacity
 from rooftune.evidence.records.trial import TrialResult
@@ -117,11 +116,6 @@ def interval_words(figures: CapacityFigures) -> str:
         return f"0 requests/s ({figures.sentence})" if figures.sentence else "0 requests/s"
     low, high = number(figures.low), number(figures.high)
     return f"{number(figures.estimate)} requests/s (95 % interval {low} to {high})"
-
-
-def limit_words(figures: CapacityFigures) -> str:
-    """What ends the capacity: 'TTFT limits it'."""
-    return LIMITS.get(figures.limited_by, "")
 
 
 def server_words(found: Replicas, asked: str, usd_per_hour: float | None) -> str:

@@ -6,13 +6,24 @@ from statistics import median
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import multiple, number, percent, rate
-from rooftune.tuning.capacity_figures import capacity_of, hourly, per_million, price_of, server_words, servers
+from rooftune.tuning.capacity_figures import (
+    capacity_of,
+    hourly,
+    interval_words,
+    per_million,
+    price_of,
+    server_words,
+    servers,
+)
 from rooftune.tuning.configuration import command_text
 from rooftune.tuning.goal import constraint_broken, slo_broken
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Decision, Plan, Verdict
 from rooftune.tuning.state import Search
 from rooftune.workloads.spec import CAPACITY
+
+UNSETTLED = ("more trials needed", "not run")
+"""Verdicts of configurations that more trials could still show to be better."""
 
 
 def conclude(search: Search, budget_spent_s: float) -> Decision:
@@ -156,6 +167,9 @@ def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
     """The gain of the incumbent, step by step."""
     steps = [v for v in verdicts if v.verdict == "applied" and v.against]
     if incumbent == "baseline" or not steps:
+        ahead = _ahead_without_verdict(verdicts)
+        if ahead:
+            return ahead
         measured = sum(1 for v in verdicts[1:] if v.ratios or v.trials)
         if not measured:
             return "No alternative was measured."
@@ -168,6 +182,20 @@ def _gain(incumbent: str, verdicts: list[Verdict]) -> str:
         gain = f", {metric_name(v.metric)} {interval.as_change} compared with {v.against}" if interval else ""
         words.append(f"{v.candidate}{gain}")
     return f"Applied: {'; then '.join(words)}."
+
+
+def _ahead_without_verdict(verdicts: list[Verdict]) -> str:
+    """The configuration that carried more than the baseline in its trials, but has no verdict; empty without one."""
+    base = next((v.capacity for v in verdicts if v.candidate == "baseline"), None)
+    open_ones = {v.candidate: v.capacity for v in verdicts if v.verdict in UNSETTLED and v.capacity is not None}
+    ahead = {name: found for name, found in open_ones.items() if base is not None and found.low > base.high}
+    if not ahead:
+        return ""
+    best = max(ahead, key=lambda name: ahead[name].estimate)
+    return (
+        f"{best} carried {interval_words(ahead[best])}, but the run ended before a comparison confirmed it; "
+        "repeat it with a larger --budget."
+    )
 
 
 def _all_verdicts(search: Search) -> list[Verdict]:

@@ -9,11 +9,12 @@ from rooftune.hardware.accelerator import Hardware
 from rooftune.knobs.configuration import Configuration, Space
 from rooftune.knobs.context import Named, SpaceContext
 from rooftune.knobs.space import space
+from rooftune.search.from_space import TrialCost
 from rooftune.tuning.entries import Playbook, default_playbook
 from rooftune.tuning.goal import THROUGHPUTS
 from rooftune.tuning.guided.ids import ids_of
 from rooftune.tuning.guided.predicted_space import PredictedSpace, predicted_space
-from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchMethod, SearchPlan, TrialSeconds
+from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchMethod, SearchPlan
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
 
@@ -32,7 +33,7 @@ def with_search(
     hardware: Hardware,
     playbook: Playbook,
     method: SearchMethod | None,
-    cost: TrialSeconds,
+    cost: TrialCost,
     engine_flags: Callable[[], frozenset[str] | None] = lambda: None,
 ) -> Plan:
     """The plan with what its search may measure; the ladder needs nothing beyond the plan's candidates.

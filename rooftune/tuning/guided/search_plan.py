@@ -5,15 +5,13 @@ It is made once. The state of the search follows from it and from the trials.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.knobs.configuration import KnobValue
-from rooftune.search.from_space import FLOOR
+from rooftune.search.from_space import FLOOR, logs_of
 from rooftune.search.options import Beyond, ErrorSizes, Option, Problem, Rules
 from rooftune.vllm_rules.config import FlagValue
 
@@ -59,14 +57,6 @@ class PlannedOption(_Strict):
             beyond=beyond,
             tpot_ms=self.tpot_ms,
         )
-
-
-@dataclass(frozen=True)
-class TrialSeconds:
-    """Real seconds that a trial is expected to take, before any was measured."""
-
-    start_s: float
-    load_s: float
 
 
 class LeftOut(_Strict):
@@ -123,8 +113,7 @@ class SearchPlan(_Strict):
         start = self.start_s if trial_s is None else min(self.start_s, trial_s / 2)
         load = self.load_s if trial_s is None else trial_s - start
         level = sum(measured) / len(measured) if measured else 0.0
-        sign = -1.0 if lower_is_better else 1.0
-        logs = [sign * math.log(o.predicted) if o.predicted else None for o in self.usable]
+        logs = logs_of([option.predicted for option in self.usable], lower_is_better=lower_is_better)
         known = [log for log in logs if log is not None]
         without = max(known) - FLOOR if known else level
         options = [
