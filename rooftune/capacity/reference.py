@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rooftune.capacity.steps import LEVELS, Step, StepResponse, StepShape, judged_requests, response_of
+from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.capacity import MANY_RUNS, NEVER, Sample, at_speed, capacity, sample, slo_ratios
@@ -23,9 +24,10 @@ from rooftune.simulator.virtual.predict import EmulatedEngine, select, too_long
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
 
-LONG_RUN = 100_000
+LONG_RUN = 100_000 if wanted() else 20_000
 """Requests of the sample on which the reference's own capacity is found. Near saturation the luck of a draw lasts long:
-capacities on draws of 20,000 requests differ by 1 to 3.5 % (one standard deviation), of 100,000 by 0.2 to 1.2 %."""
+capacities on draws of 20,000 requests differ by 1 to 3.5 % (one standard deviation), of 100,000 by 0.2 to 1.2 %.
+Without numba, the longer one would take minutes."""
 GRID = 0.05
 """Distance, in the logarithm of the speed, of the speeds at which that capacity is computed; between them it is
 interpolated."""
