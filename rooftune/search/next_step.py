@@ -106,6 +106,9 @@ def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Mea
         return Measure(baseline.id, "search", problem.rules.seed, "baseline")
     if not look.open.any():
         return "every option was measured"
+    at_bound = _at_load_bound(searched)
+    if at_bound is not None:
+        return f"{at_bound} serves the whole load, and no configuration can exceed that"
     if problem.rules.method != "guided":
         return _black_box(problem, searched, problem.rules.method)
     if look.incumbent is None:
@@ -148,8 +151,16 @@ def _black_box(problem: Problem, searched: Sequence[Outcome], method: BlackBox) 
     return Measure(option.id, "search", problem.rules.seed, f"next of the {method} search")
 
 
+def _at_load_bound(searched: Sequence[Outcome]) -> str | None:
+    """The first option of which the offered load limits the value."""
+    return next((outcome.option for outcome in searched if outcome.load_bound), None)
+
+
 def _winner(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> str:
     """The option that the search's method would confirm."""
+    at_bound = _at_load_bound(searched)
+    if at_bound is not None:
+        return at_bound
     if problem.rules.method != "guided":
         return best_measured(problem, searched)
     return problem.options[winner(look)].id

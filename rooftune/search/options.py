@@ -146,6 +146,8 @@ class Outcome:
     """Why there is no value: it did not start, or one request at a time breaks the SLO."""
     purpose: Purpose = "search"
     seed: int = 0
+    load_bound: bool = False
+    """The offered load limits the value, so no option can have a better one."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def first_words(place: Path, vllm: Installed, small: Path, dtype: str, speed: Sp
     for flag in (f"dtype={dtype}", "enforce_eager=true", "max_num_seqs=16", "max_model_len=1024"):
         words += ["--set", flag]
     words += ["--candidate", "bad=tensor_parallel_size=5", "--candidate", "alone=max_num_seqs=1"]
-    return [*words, "--playbook", str(place / "playbook.yaml"), "--budget", "60m"]
+    return [*words, "--playbook", str(place / "playbook.yaml"), "--search", "ladder", "--budget", "60m"]
 
 
 def family(small: Path) -> list[psutil.Process]:

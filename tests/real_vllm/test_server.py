@@ -151,7 +151,8 @@ async def test_every_token_is_counted_in_merged_chunks_too(server: ServerInfo, t
 
 @pytest.mark.measurement
 def test_an_endpoint_is_measured_and_not_tuned(server: ServerInfo, speed: Speed, tmp_path: Path) -> None:
-    words = ("--engine", "endpoint", "--url", server.url, *short_load(speed), "--artifacts", str(tmp_path / "here"))
+    words = ("--engine", "endpoint", "--url", server.url, "--objective", "median_e2el_ms", *short_load(speed))
+    words = (*words, "--artifacts", str(tmp_path / "here"))
     found = rooftune(tmp_path, "optimize", "chat-low", *words)
     assert [v["candidate"] for v in found["verdicts"]] == ["baseline"]
     (run,) = (tmp_path / "here" / "chat-low").glob("2*")

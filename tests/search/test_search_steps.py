@@ -32,6 +32,18 @@ def test_the_baseline_comes_first_and_the_best_prediction_second() -> None:
     assert P.option(second.option).predicted_log == pytest.approx(max(o.predicted_log for o in P.options), abs=0.03)
 
 
+@pytest.mark.parametrize("method", ["guided", "random"])
+def test_it_ends_where_the_load_and_not_the_server_limits_the_objective(method: str) -> None:
+    limited = problem(method=method)
+    value = limited.option(BASELINE).predicted_log
+    step = next_step(limited, [Outcome(BASELINE, value - 1, 0.02, load_bound=True)])
+    assert step.next is None
+    assert step.found is not None
+    assert step.found.winner == BASELINE
+    assert step.found.reason == f"{BASELINE} serves the whole load, and no configuration can exceed that"
+    assert next_step(limited, [Outcome(BASELINE, value - 1, 0.02)]).next is not None
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_it_comes_within_5_percent_of_the_best_in_a_few_trials_although_the_model_is_wrong(seed: int) -> None:
     truth = drawn_truth(P, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import guided_world as made
 import pytest
+import synthetic_run
 
 from rooftune.errors import InputError
 from rooftune.evidence.records.trial import TrialResult
@@ -124,6 +125,18 @@ def test_each_knob_of_the_winner_has_its_worth() -> None:
     phases = {p.phase: p for p in decision.search.phases}
     assert "fp8-kv" not in phases["easy-wins"].option
     assert phases["medium-term"].option == decision.incumbent
+
+
+def test_where_the_baseline_serves_the_whole_load_no_trial_looks_for_more_throughput() -> None:
+    plan = made.plan(metric="output_throughput")
+    order = next_trial(plan, [], 1000, 10)
+    assert order is not None
+    trial = synthetic_run.World(plan).run(order)
+    served = trial.model_copy(update={"overloaded": False})
+    assert Progress.of(plan, [trial]).step.next is not None
+    assert "baseline serves the whole load" in ending(Progress.of(plan, [served]))
+    following = next_trial(plan, [served], 1000, 10)
+    assert following is None or following.candidate == "baseline"
 
 
 def test_what_does_not_start_is_left_alone() -> None:

@@ -17,7 +17,7 @@ from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
 from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.forecast import Forecast
-from rooftune.tuning.goal import constraint_broken
+from rooftune.tuning.goal import THROUGHPUTS, constraint_broken, slo_broken
 from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import CapacityFigures, Goal, Plan
 from rooftune.tuning.replay import try_again
@@ -195,7 +195,8 @@ class Progress:
             failure = "" if measured > 0 else f"its trial has no value of {goal.metric}"
         if value is not None and goal.direction == "lower":
             value = -value
-        return Outcome(result.candidate, value, error, seconds, failure, purpose, result.seed)
+        bound = value is not None and _load_bound(goal, result)
+        return Outcome(result.candidate, value, error, seconds, failure, purpose, result.seed, bound)
 
     def _load(self, following: Measure, forecast: Forecast | None) -> TrialLoad | None:
         if forecast is None or not self.plan.objective.by_capacity:
@@ -240,6 +241,14 @@ def ending(progress: Progress) -> str:
 def purpose_of(goal: Goal, seed: int) -> Purpose:
     """What a trial is for: those of the confirmation have seeds that the search never uses."""
     return "confirm" if seed >= goal.seed + FRESH else "search"
+
+
+def _load_bound(goal: Goal, result: TrialResult) -> bool:
+    """Whether the trial served its whole load, so that no configuration can have more throughput under it."""
+    if result.overloaded:
+        return False
+    kept = goal.metric == "request_goodput" and not slo_broken(goal, [result])
+    return goal.metric in THROUGHPUTS or kept
 
 
 def _error(figures: CapacityFigures) -> float:
