@@ -15,12 +15,14 @@ from flows.cli.metric_rows import metric_rows
 from flows.inputs import options
 from flows.inputs.flat import flat_command
 from flows.inputs.parameters import ServerOptions, WorkloadOptions
+from rooftune.capacity.units import amount, per_of, whole_users
 from rooftune.formatting import number, rate
 
 if TYPE_CHECKING:
     from flows.inputs.targets import EmulatedServer
     from rooftune.simulator.virtual.capacity import PredictedCapacity
-    from rooftune.simulator.virtual.predict import Prediction
+    from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction
+    from rooftune.simulator.virtual.users import PredictedUsers
     from rooftune.workloads.spec import Workload
 
 LIMITS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL", "queue": "its queue"}
@@ -95,7 +97,7 @@ def predict(
     carries = _capacity(load, chosen)
     if as_json:
         about = {"workload": load.name, **description(chosen), **_rest(found)}
-        terminal.print_json({**found.metrics, **about, "capacity": asdict(carries) if carries else None})
+        terminal.print_json({**found.metrics, **about, "capacity": _as_json(carries)})
         return
     print(heading(load.name, chosen))
     terminal.table(["Metric", "Predicted", ""], metric_rows(found.metrics), right=(1,))
@@ -103,37 +105,62 @@ def predict(
         print(line)
 
 
-def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | None:
-    """The rate that the server carries within the SLO; None without an SLO or a rate to vary."""
+def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | PredictedUsers | None:
+    """What the server carries within the SLO: a rate, or users of a closed loop; None without an SLO or a rate to
+    vary."""
     from rooftune.errors import InputError
-    from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.capacity import capacity, sample
-    from rooftune.simulator.virtual.predict import engine_of
+    from rooftune.simulator.virtual.users import users_capacity, users_sample
 
     try:
+        if per_of(load) == "users":
+            users = users_sample(load)
+            return users_capacity(_engine(server, users.plan(1).longest_request), users)
         drawn = sample(load)
     except InputError:
         return None
-    engine = engine_of(
+    return capacity(_engine(server, drawn.plan.longest_request), drawn)
+
+
+def _engine(server: EmulatedServer, longest_request: int) -> EmulatedEngine:
+    from rooftune.simulator.calibration.files import opened
+    from rooftune.simulator.virtual.predict import engine_of
+
+    return engine_of(
         server.gpu,
         server.model,
         server.engine_version,
         server.flags,
         calibration=opened(server.calibration),
-        longest_request=drawn.plan.longest_request,
+        longest_request=longest_request,
     )
-    return capacity(engine, drawn)
 
 
-def _capacity_sentence(found: PredictedCapacity | None) -> list[str]:
+def _as_json(found: PredictedCapacity | PredictedUsers | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    values = asdict(found)
+    if "users" in values:
+        return {"per": "users", **values, "users": whole_users(values["users"])}
+    return {"per": "rate", **values}
+
+
+def _capacity_sentence(found: PredictedCapacity | PredictedUsers | None) -> list[str]:
+    from rooftune.simulator.virtual.users import PredictedUsers
+
     if found is None:
         return []
     name = LIMITS[found.limited_by]
-    if found.rate_per_s <= 0:
+    if isinstance(found, PredictedUsers):
+        if whole_users(found.users) < 1:
+            return [f"Capacity: none, because even a lone user breaks the limit of {name} (simulated)."]
+        carries = "about " + amount(found.users, "users")
+    elif found.rate_per_s <= 0:
         times = number(found.ratio_at_low_load, 2)
         return [f"Capacity: none, because even a lone request takes {times} times its limit of {name} (simulated)."]
-    carries = rate(found.rate_per_s, "request", 3)
-    return [f"Capacity: it carries about {carries} within the SLO, limited by {name} (simulated)."]
+    else:
+        carries = "about " + amount(found.rate_per_s, "rate")
+    return [f"Capacity: it carries {carries} within the SLO, limited by {name} (simulated)."]
 
 
 def _rest(found: Prediction) -> dict[str, Any]:

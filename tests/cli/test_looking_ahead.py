@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+CLOSED = """\
+name: closed
+arrivals: {process: closed, concurrency: USERS, think_s: 1}
+prompt_tokens: {distribution: fixed, value: 128}
+output_tokens: {distribution: uniform, low: 16, high: 64}
+duration_s: 200
+warmup_s: 60
+slo: {tpot_ms: 60, share: 0.9}
+"""
 
 
 def test_probe_of_a_catalogue_gpu(rooftune) -> None:
@@ -82,3 +95,24 @@ def test_a_flag_that_is_not_modelled_is_named_and_no_error_is_claimed(rooftune, 
     assert plan["unmodelled"][0].startswith(flag)
     assert plan["predicted_error"] is None
     assert plan["candidates"][1]["expected"]["low"] is None
+
+
+def test_a_closed_loop_is_predicted_in_users(rooftune, tmp_path: Path) -> None:
+    """The number that is printed keeps the SLO in a separate run, and a fifth more breaks it."""
+    server = ("--gpu", "L4", "--model", "qwen2.5-7b")
+
+    def predicted(users: int, *more: str) -> Any:
+        (tmp_path / "closed.yaml").write_text(CLOSED.replace("USERS", str(users)))
+        return rooftune("predict", "closed.yaml", *server, *more)
+
+    found = predicted(4, "--json").json["capacity"]
+    assert found["per"] == "users"
+    assert found["limited_by"] == "tpot_ms"
+    carried = found["users"]
+    sentence = f"Capacity: it carries about {carried} users within the SLO, limited by TPOT (simulated)."
+    assert sentence in predicted(4).out
+    assert predicted(carried, "--json").json["slo_attainment"] >= 0.88
+    assert predicted(round(1.2 * carried), "--json").json["slo_attainment"] < 0.88
+    none = predicted(4, "--slo", "tpot_ms=5").out
+    assert "Capacity: none, because even a lone user breaks the limit of TPOT (simulated)." in none
+    assert predicted(4, "--slo", "tpot_ms=none", "--json").json["capacity"] is None
