@@ -11,7 +11,8 @@ from packaging.version import Version
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator, Capability
 from rooftune.knobs.checkpoints import Checkpoint
-from rooftune.knobs.setting import Change, applied
+from rooftune.knobs.entry import knobs
+from rooftune.knobs.setting import Change, Setting, applied
 from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.capabilities import capabilities
@@ -69,6 +70,17 @@ class Named:
 
     id: str
     change: Mapping[str, FlagValue | None]
+
+    @property
+    def knob(self) -> str:
+        """The knob that it is in a configuration: itself, which no knob of the engine has as its name."""
+        return f"own {self.id}" if self.id in {k.name for k in knobs()} else self.id
+
+    @property
+    def words(self) -> str:
+        """Its name with all that it sets: 'small (max_num_seqs 4, enforce_eager true)'."""
+        settings = (Setting(value, {flag: value}).words(flag) for flag, value in self.change.items())
+        return f"{self.id} ({', '.join(settings)})"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from itertools import product
 from rooftune.errors import InputError
 from rooftune.knobs.choices import Choice, choices
 from rooftune.knobs.configuration import Configuration, Dropped, KnobValue, Space
-from rooftune.knobs.context import SpaceContext
+from rooftune.knobs.context import Named, SpaceContext
 from rooftune.knobs.effective import changes_outputs, effective_key, families_of
 from rooftune.knobs.entry import Knob, knobs
+from rooftune.knobs.installed import unknown_flags
 from rooftune.knobs.setting import Change, Setting, applied, effective_change, of_flag
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.defaults import gpu_memory_utilization
@@ -54,19 +55,33 @@ def space(context: SpaceContext) -> Space:
     offered, dropped = choices(context)
     crossed, alone = _split(offered)
     collector = _Collector(context, offered)
-    for named in context.named:
-        collector.add_change(named.change, {named.id: Chosen(named.id, named.id)})
-    for pick in sorted(_combinations(crossed, alone), key=lambda pick: len(pick.settings)):
+    own = tuple(d for named in context.named for d in collector.add_named(named))
+    for pick in sorted(_combinations(crossed, alone, context.named), key=lambda pick: pick.size):
         collector.add(pick)
-    return Space(tuple(collector.configurations), (*dropped, *collector.dropped()))
+    return Space(tuple(collector.configurations), (*dropped, *own, *collector.dropped()))
 
 
 def neighbours(context: SpaceContext, around: Configuration) -> list[Configuration]:
-    """What differs from a configuration in one knob: every value of every knob, and finer steps of the numbers."""
+    """What differs from a configuration in one knob: every value of every knob, and finer steps of the numbers.
+
+    Changes that the user named are added to it, or taken away.
+    """
     offered, _ = choices(context)
     collector = _Collector(context, offered)
     now = {name: Chosen(around.values.get(name, name), label) for name, label in around.labels.items()}
+    for named in context.named:
+        if named.knob in now:
+            rest = {k: v for k, v in around.change.items() if k not in named.change}
+            collector.add_change(rest, {name: chosen for name, chosen in now.items() if name != named.knob})
+        else:
+            replaced = {choice.knob.name for choice in offered if named.change.keys() & set(choice.knob.flags)}
+            others = {name: chosen for name, chosen in now.items() if name not in replaced}
+            rest = {k: v for k, v in around.change.items() if k not in _flags_of(offered, replaced)}
+            collector.add_change({**rest, **named.change}, {**others, named.knob: Chosen.of_named(named)})
+    taken = {flag for named in context.named if named.knob in now for flag in named.change}
     for choice in offered:
+        if taken & set(choice.knob.flags):
+            continue
         if choice.may_stay and choice.knob.name in now:
             others = {name: chosen for name, chosen in now.items() if name != choice.knob.name}
             collector.add_change(_without(around, choice.knob), others)
@@ -89,12 +104,41 @@ class Chosen:
         simple = setting.value if isinstance(setting.value, (str, int, float)) else setting.words(knob.name)
         return cls("default" if setting.value is None else simple, setting.words(knob.name))
 
+    @classmethod
+    def of_named(cls, named: Named) -> Chosen:
+        """A change that the user named, with everything that it sets."""
+        return cls(named.id, named.words)
+
 
 @dataclass(frozen=True)
 class _Pick:
-    """One setting for some knobs."""
+    """One setting for some knobs, and perhaps a change that the user named."""
 
     settings: tuple[tuple[Knob, Setting], ...]
+    named: Named | None = None
+
+    @property
+    def size(self) -> int:
+        """How many knobs it sets."""
+        return len(self.settings) + (self.named is not None)
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """Why a combination is not in the space. Combinations of one kind share a reason."""
+
+    kind: str
+    reason: str
+    equals: str = ""
+    """The configuration as which the engine would run it."""
+
+    @property
+    def alone(self) -> str:
+        """The reason of one configuration."""
+        return f"the engine would run it as {self.equals}" if self.equals else self.reason
+
+
+SAME, SAME_REASON = "same", "the engine would run them as another configuration"
 
 
 def _split(offered: Iterable[Choice]) -> tuple[list[Choice], list[Choice]]:
@@ -115,7 +159,11 @@ def _split(offered: Iterable[Choice]) -> tuple[list[Choice], list[Choice]]:
     return crossed, alone
 
 
-def _combinations(crossed: list[Choice], alone: list[Choice]) -> Iterator[_Pick]:
+def _flags_of(offered: Iterable[Choice], names: set[str]) -> set[str]:
+    return {flag for choice in offered if choice.knob.name in names for flag in choice.knob.flags}
+
+
+def _combinations(crossed: list[Choice], alone: list[Choice], own: Iterable[Named]) -> Iterator[_Pick]:
     for settings in product(*(_options(c) for c in crossed)):
         yield _pick(crossed, settings)
     families = [c if c.knob.family or not c.may_stay else Choice(c.knob, ()) for c in crossed]
@@ -125,6 +173,9 @@ def _combinations(crossed: list[Choice], alone: list[Choice]) -> Iterator[_Pick]
             for setting in choice.settings:
                 kept = tuple(s for s in base.settings if s[0].name != choice.knob.name)
                 yield _Pick((*kept, (choice.knob, setting)))
+        for named in own:
+            if base.settings and not any(named.change.keys() & setting.change.keys() for _, setting in base.settings):
+                yield _Pick(base.settings, named)
 
 
 def _options(choice: Choice) -> tuple[Setting | None, ...]:
@@ -170,54 +221,68 @@ class _Collector:
     def __init__(self, context: SpaceContext, offered: Iterable[Choice]) -> None:
         self.context = context
         self.own = {choice.knob.name: _own_value(choice.knob, context) for choice in offered}
+        self.own.update({named.knob: "baseline" for named in context.named})
         self.order = {k.name: i for i, k in enumerate(knobs())}
-        self.seen: set[str] = set()
+        self.seen: dict[str, str] = {}
+        """What a configuration comes to in the engine -> its name."""
         self.reasons: dict[str, str] = {}
-        self.refused: Counter[str] = Counter()
-        self.equal = 0
+        self.left_out: Counter[str] = Counter()
         self.start = context.start
         self.before = self.start.resolved if self.start else None
         self.unmodelled = {str(u) for u in unmodelled(context.baseline, context.engine_version)}
         self.configurations = [self._configuration(context.baseline, {}, {}, self.before)]
-        self.seen.add(effective_key(context.baseline, self.before, context.engine_version))
+        self.seen[effective_key(context.baseline, self.before, context.engine_version)] = "the baseline"
 
     def add(self, pick: _Pick) -> None:
         """One combination of settings."""
         change: dict[str, FlagValue | None] = {}
         for _, setting in pick.settings:
             change.update(setting.change)
-        self.add_change(change, {knob.name: Chosen.of(knob, setting) for knob, setting in pick.settings})
+        chosen = {knob.name: Chosen.of(knob, setting) for knob, setting in pick.settings}
+        if pick.named is not None:
+            change.update(pick.named.change)
+            chosen[pick.named.knob] = Chosen.of_named(pick.named)
+        self.add_change(change, chosen)
+
+    def add_named(self, named: Named) -> list[Dropped]:
+        """A change that the user named, as it is; the reason where it cannot start or changes nothing."""
+        listed = self.context.engine_flags
+        missing = unknown_flags(named.change, listed) if listed is not None else []
+        if missing:
+            flags = ", ".join("--" + name.replace("_", "-") for name in missing)
+            return [Dropped(named.id, f"the installed engine does not list {flags}", knob=named.knob)]
+        left_out = self._add(named.change, {named.knob: Chosen.of_named(named)})
+        return [Dropped(named.id, left_out.alone, knob=named.knob)] if left_out is not None else []
 
     def add_change(self, change: Change, chosen: Mapping[str, Chosen]) -> None:
         """One change of the baseline, if it can start and differs from all before it."""
+        left_out = self._add(change, chosen)
+        if left_out is not None:
+            self.left_out[left_out.kind] += 1
+            self.reasons.setdefault(left_out.kind, left_out.reason)
+
+    def _add(self, change: Change, chosen: Mapping[str, Chosen]) -> _LeftOut | None:
         context = self.context
         config = applied(context.baseline, change)
         try:
             refuse_contradictions(config, context.engine_version)
             resolved = self._resolved(config)
         except InputError as error:
-            self._refuse(re.sub(r"\d+", "", str(error)), str(error))
-            return
+            return _LeftOut(re.sub(r"\d+", "", str(error)), str(error).rstrip("."))
         except StartRefused as error:
-            self._refuse(error.rule.id, f"rule {error.rule.id}, for example: {error}")
-            return
+            return _LeftOut(error.rule.id, f"rule {error.rule.id}, for example: {error}".rstrip("."))
         key = effective_key(config, resolved, context.engine_version)
         if key in self.seen:
-            self.equal += 1
-            return
-        self.seen.add(key)
-        self.configurations.append(self._configuration(config, change, chosen, resolved))
+            return _LeftOut(SAME, SAME_REASON, self.seen[key])
+        made = self._configuration(config, change, chosen, resolved)
+        self.seen[key] = made.name
+        self.configurations.append(made)
+        return None
 
     def dropped(self) -> tuple[Dropped, ...]:
-        """What was left out, the most frequent reason first."""
-        found = [Dropped("combinations", self.reasons[kind], count) for kind, count in self.refused.most_common()]
-        if self.equal:
-            found.append(Dropped("combinations", "the engine would run them as another configuration", self.equal))
-        return tuple(found)
-
-    def _refuse(self, kind: str, reason: str) -> None:
-        self.refused[kind] += 1
-        self.reasons.setdefault(kind, reason.rstrip("."))
+        """What was left out, the most frequent reason first; configurations that equal another one last."""
+        kinds = sorted(self.left_out, key=lambda kind: (kind == SAME, -self.left_out[kind]))
+        return tuple(Dropped("combinations", self.reasons[kind], self.left_out[kind]) for kind in kinds)
 
     def _resolved(self, config: EngineConfig) -> Resolved | None:
         start = self.context.start_of(config)

@@ -227,12 +227,29 @@ def _better_beyond(problem: Problem, searched: Sequence[Outcome], look: Outlook)
     return Measure(chosen.id, "search", problem.rules.seed, why)
 
 
+def confirmation_s(problem: Problem) -> float:
+    """Seconds of the shortest confirmation."""
+    return LEAST_CONFIRMATION * 2 * problem.option(problem.baseline).seconds
+
+
+def confirms(problem: Problem) -> bool:
+    """Whether the budget has room for the baseline, one other option and the confirmation of it.
+
+    Where it has none, all of it goes into the search: a trial of the best option is more useful than none.
+    """
+    budget = problem.rules.budget_s
+    needed = 2 * problem.option(problem.baseline).seconds + confirmation_s(problem)
+    return budget is None or budget >= needed
+
+
 def _affords(problem: Problem, outcomes: Sequence[Outcome], option: Option) -> bool:
     """Whether the budget allows a trial and leaves enough for the confirmation."""
     left = _left(problem, outcomes)
-    kept = LEAST_CONFIRMATION * (problem.option(problem.baseline).seconds + option.seconds)
     if left is None or problem.rules.budget_s is None:
         return True
+    if not confirms(problem):
+        return left >= option.seconds
+    kept = LEAST_CONFIRMATION * (problem.option(problem.baseline).seconds + option.seconds)
     if problem.rules.method == "guided":
         kept = max(kept, CONFIRMATION_SHARE * problem.rules.budget_s)
     return left >= option.seconds + kept

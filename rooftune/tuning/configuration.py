@@ -26,8 +26,8 @@ def base_config(target: Target, facts: ModelFacts | None) -> EngineConfig:
 
 
 def difference(config: EngineConfig, other: EngineConfig) -> dict[str, FlagValue | None]:
-    """The change that turns ``other`` into ``config``; None removes a flag."""
-    ours, theirs = config.flags(), other.flags()
+    """The change that turns ``other`` into ``config``, another checkpoint included; None removes a flag."""
+    ours, theirs = {"model": config.model, **config.flags()}, {"model": other.model, **other.flags()}
     return {k: ours.get(k) for k in {**theirs, **ours} if ours.get(k) != theirs.get(k)}
 
 

@@ -134,8 +134,55 @@ def test_named_changes_are_added_as_they_are(l4: SpaceContext) -> None:
     own = Named("odd", {"max_num_seqs": 37, "block_size": 32})
     found = configurations(replace(l4, named=(own,)))
     assert found[1].change == own.change
-    assert found[1].name == "odd"
+    assert found[1].name == "odd (max_num_seqs 37, block_size 32)"
     assert found[1].values["max_num_seqs"] == 37
+
+
+def test_named_changes_are_combined_with_the_families_and_with_any_configuration(l4: SpaceContext) -> None:
+    own = Named("wide", {"block_size": 32})
+    c = replace(l4, named=(own,))
+    found = configurations(c)
+    with_fp8 = next(x for x in found if x.change == {"quantization": "fp8", "kv_cache_dtype": "fp8", "block_size": 32})
+    assert with_fp8.name == "FP8 weights, FP8 KV cache, wide (block_size 32)"
+    assert with_fp8.values["wide"] == "wide"
+    assert found[0].values["wide"] == "baseline"
+    around = next(x for x in found if x.change == {"quantization": "fp8", "max_num_seqs": 64})
+    near = neighbours(c, around)
+    combined = next(x for x in near if x.change == {"quantization": "fp8", "max_num_seqs": 64, "block_size": 32})
+    assert {"quantization": "fp8", "max_num_seqs": 64} in [dict(x.change) for x in neighbours(c, combined)]
+
+
+def test_a_named_change_replaces_the_knob_that_it_sets_and_keeps_its_values_whole(l4: SpaceContext) -> None:
+    c = replace(l4, named=(Named("small", {"max_num_seqs": 5}),))
+    around = next(x for x in configurations(c) if x.change == {"quantization": "fp8", "max_num_seqs": 64})
+    combined = next(x for x in neighbours(c, around) if x.change == {"quantization": "fp8", "max_num_seqs": 5})
+    assert combined.knobs == ("weights", "small")
+    assert all(
+        "small" not in x.labels or x.change["max_num_seqs"] == 5 for x in [*configurations(c), *neighbours(c, combined)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"max_num_seqs": 256}, "the engine would run it as the baseline"),
+        ({"gpu_memory_utilization": 0.3}, "rule"),
+        ({"block_size": 32}, "the installed engine does not list --block-size"),
+    ],
+)
+def test_a_named_change_that_is_left_out_has_its_reason(
+    l4: SpaceContext, change: dict[str, int | float], reason: str
+) -> None:
+    flags = frozenset({"max_num_seqs", "gpu_memory_utilization"})
+    found = space(replace(l4, named=(Named("mine", change),), engine_flags=flags))
+    assert not any("mine" in c.labels for c in found.configurations)
+    assert next(d.reason for d in found.dropped if d.what == "mine").startswith(reason)
+
+
+def test_a_named_change_may_have_the_name_of_a_knob(l4: SpaceContext) -> None:
+    found = configurations(replace(l4, named=(Named("max_num_seqs", {"max_num_seqs": 5}),)))
+    assert found[1].values["max_num_seqs"] == 5
+    assert found[1].labels == {"own max_num_seqs": "max_num_seqs (max_num_seqs 5)"}
 
 
 def test_values_are_coordinates_of_every_configuration(l4: SpaceContext) -> None:

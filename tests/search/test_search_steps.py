@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search_cases import BASELINE, LOAD_S, START_S, World, drawn_truth, name_of, problem, run, with_beyond
 
 from rooftune.errors import InputError
-from rooftune.search.next_step import next_step
+from rooftune.search.next_step import confirms, next_step
 from rooftune.search.options import Beyond, Outcome, Problem
 
 P = problem()
@@ -134,8 +134,20 @@ def test_the_budget_is_kept_and_leaves_room_to_confirm(seed: int, budget_s: floa
     assert sum(t.seconds for t in trials) <= max(budget_s, START_S + LOAD_S)
     assert step.found is not None
     assert step.confirmation is not None
-    if step.found.winner != BASELINE:
+    if step.found.winner != BASELINE and confirms(limited):
         assert step.confirmation.claims, "a winner that the budget cannot confirm"
+
+
+def test_a_budget_without_room_for_a_confirmation_goes_into_the_search() -> None:
+    limited = problem(budget_s=3.5 * (START_S + LOAD_S))
+    step, trials = run(limited, World(drawn_truth(limited, 3), seed=3))
+    assert not confirms(limited)
+    assert len(trials) == 3
+    assert len({t.option for t in trials}) == 3
+    assert step.confirmation is not None
+    assert step.confirmation.recommended == BASELINE
+    assert step.found is not None
+    assert step.found.winner != BASELINE
 
 
 def test_cheap_trials_come_first_where_gains_are_equal() -> None:

@@ -229,6 +229,65 @@ def test_a_playbook_narrows_pins_and_adds() -> None:
         made.plan(playbook=extend(default_playbook(), Extension(knobs={"max_num_seq": [1]})))
 
 
+def own_plan(*candidates: str) -> Plan:
+    return made.plan(playbook=with_candidates(default_playbook(), list(candidates), "0.15.1"))
+
+
+def test_a_candidate_of_the_user_is_combined_with_others_and_always_measured() -> None:
+    plan = own_plan("small=max_num_seqs=12,enable_prefix_caching=false")
+    assert plan.search is not None
+    assert plan.search.own == ["small"]
+    change = {"max_num_seqs": 12, "enable_prefix_caching": False}
+    with_it = {o.id for o in plan.search.with_flags(change)}
+    assert {"small", "awq_marlin+small", "awq_marlin+fp8-kv+small"} <= with_it
+    results = made.GuidedWorld(plan, seed=13).search(budget=340, cost=14)
+    measured = [r.candidate for r in results if r.candidate in with_it]
+    assert measured, "the model expects nothing of it, and the user asked for it"
+    row = next(v for v in decide(plan, results).verdicts if v.candidate == "small")
+    assert row.reason.endswith(f"measured as a part of {measured[0]}")
+    assert row.reason.startswith("capacity predicted −")
+
+
+def test_a_candidate_of_the_user_that_is_good_wins() -> None:
+    plan = own_plan("small=max_num_seqs=90,enable_prefix_caching=false")
+    world = made.GuidedWorld(plan, seed=14)
+    assert plan.search is not None
+    for option in plan.search.with_flags({"max_num_seqs": 90, "enable_prefix_caching": False}):
+        world.capacities[option.id] *= 1.3
+    decision = decide(plan, world.search(budget=340, cost=14))
+    assert decision.incumbent_flags["enable_prefix_caching"] is False
+    assert "marlin" in decision.incumbent
+
+
+def test_a_candidate_of_the_user_that_cannot_be_measured_has_the_reason() -> None:
+    plan = own_plan("same=long_prefill_token_threshold=2048", "mine=kv_cache_dtype=fp8", "late=max_num_seqs=7")
+    results = made.GuidedWorld(plan, seed=15).search(budget=3.5 * 14, cost=14)
+    rows = {v.candidate: v for v in decide(plan, results).verdicts}
+    assert rows["same"].verdict == "not supported"
+    assert rows["same"].reason == "the engine would run it as the baseline"
+    assert "the budget had no room for a trial of it" in rows["late"].reason
+    assert plan.search is not None
+    assert plan.search.option("mine") is not None
+    assert rows["fp8-kv"].predicted is not None, "the same change under another name"
+
+
+@pytest.mark.parametrize("budget", [7.2, 8.5, 11])
+def test_trials_that_are_owed_never_take_the_place_of_the_confirmation(budget: float) -> None:
+    world = made.GuidedWorld(PLAN, seed=16)
+    results = world.search(budget=budget * 40, cost=40)
+    decision = decide(PLAN, results)
+    assert "marlin" in decision.incumbent
+    assert len(confirming(results)) >= 4
+
+
+def test_a_small_budget_names_what_carried_more() -> None:
+    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=17).search(budget=60, cost=14))
+    assert decision.incumbent == "baseline"
+    assert "carried" in decision.first_sentence
+    assert "marlin" in decision.first_sentence
+    assert "larger --budget" in decision.first_sentence
+
+
 def test_ids_are_short_unique_and_say_everything() -> None:
     assert PLAN.search is not None
     ids = [o.id for o in PLAN.search.options]

@@ -15,7 +15,7 @@ from rooftune.tuning.goal import THROUGHPUTS
 from rooftune.tuning.guided.ids import ids_of
 from rooftune.tuning.guided.predicted_space import PredictedSpace, predicted_space
 from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchMethod, SearchPlan
-from rooftune.tuning.plan import Plan
+from rooftune.tuning.plan import Candidate, Gate, Plan
 from rooftune.workloads.spec import Workload
 
 EASY_WINS = {
@@ -62,15 +62,17 @@ def with_search(
     options = _options(kept, _rungs(plan, kept, context), plan, foreseen if useful else None)
     return plan.model_copy(
         update={
+            "candidates": _with_reasons(plan.candidates, context.named, whole),
             "search": SearchPlan(
                 method=wanted,
                 options=options,
                 space=len(whole.configurations),
                 left_out=_left_out(whole),
+                own=[named.id for named in context.named],
                 start_s=cost.start_s,
                 load_s=cost.load_s,
                 error_within_90=plan.predicted_error,
-            )
+            ),
         }
     )
 
@@ -99,6 +101,7 @@ def _context(
 ) -> SpaceContext:
     known = {entry.id: entry for entry in default_playbook().candidates}
     own = {entry.id for entry in playbook.candidates if known.get(entry.id) != entry}
+    mine = [Named(c.id, c.change) for c in plan.candidates[1:] if c.id in own and c.runnable]
     return SpaceContext(
         gpu=hardware.accelerator,
         engine_version=plan.target.engine_version,
@@ -106,14 +109,16 @@ def _context(
         baseline=plan.candidates[0].config,
         engine=plan.target.engine,
         values={name: tuple(values) for name, values in playbook.knobs.items()},
-        named=tuple(Named(c.id, c.change) for c in plan.candidates[1:] if c.id in own and c.runnable),
+        named=tuple(mine),
         engine_flags=engine_flags,
     )
 
 
 def _rungs(plan: Plan, configurations: Sequence[Configuration], context: SpaceContext) -> dict[int, str]:
     """Places of the configurations that a candidate of the ladder describes, with the candidate's id."""
-    by_flags = {repr(sorted(c.config.flags().items())): c for c in reversed(plan.candidates) if c.runnable}
+    own = {named.id for named in context.named}
+    candidates = sorted(plan.candidates, key=lambda c: c.id not in own)  # of equal ones, the user's gives the name
+    by_flags = {repr(sorted(c.config.flags().items())): c for c in reversed(candidates) if c.runnable}
     found = {0: plan.candidates[0].id}
     for i, configuration in enumerate(configurations[1:], start=1):
         candidate = by_flags.get(repr(sorted(configuration.config(context.baseline).flags().items())))
@@ -147,6 +152,17 @@ def _options(
             )
         )
     return found
+
+
+def _with_reasons(candidates: Sequence[Candidate], own: Sequence[Named], whole: Space) -> list[Candidate]:
+    """The candidates; those of the user that are not in the space have a gate with the reason."""
+    reasons = {d.what: d.reason for d in whole.dropped if d.what in {named.id for named in own}}
+    return [
+        c.model_copy(update={"gates": [*c.gates, Gate(id="space", verdict="not supported", reason=reasons[c.id])]})
+        if c.id in reasons
+        else c
+        for c in candidates
+    ]
 
 
 def _phase(configuration: Configuration) -> str:

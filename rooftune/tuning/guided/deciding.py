@@ -163,23 +163,46 @@ def _by_search(progress: Progress, name: str, recommended: str, trials: int) -> 
 
 
 def _of_rung(progress: Progress, shown: Search, candidate: Candidate) -> None:
-    """A rung of the ladder that was not measured: its gate, or what it is predicted to be worth."""
+    """A candidate of the playbook that was not measured: its gate, or what it is predicted to be worth."""
     if gated(shown, candidate, "baseline"):
         return
-    option = progress.search.option(candidate.id)
-    ratio = None
-    if option is not None and option.predicted:
-        ratio = compared(progress.look, candidate.id, progress.problem.baseline)
+    interval = _foreseen(progress, candidate)
     name = metric_name(progress.plan.objective.metric)
-    interval = _interval(ratio) if ratio is not None else _expected_ratio(candidate, progress.plan.objective.metric)
     if interval is not None and interval.estimate > 0:
         reason = f"{name} predicted {interval.as_change} compared with baseline, not measured"
+    elif interval is not None:
+        reason = "it is predicted to keep the SLO at no rate, so it was not measured"
     elif candidate.expected is not None:
         reason = f"expected: {candidate.expected.sentence}; not measured"
     else:
         reason = "not measured: the search had nothing to gain from it"
-    made = verdict_on(shown, candidate.id, "not run", reason, [])
+    made = verdict_on(shown, candidate.id, "not run", "; ".join([reason, *_instead(progress, candidate)]), [])
     shown.verdicts.append(made.model_copy(update={"predicted": interval}))
+
+
+def _foreseen(progress: Progress, candidate: Candidate) -> Interval | None:
+    """A candidate's objective relative to the baseline's as predicted; 0 = it has no value."""
+    change = progress.change_of(candidate.id)
+    option = next((o for o in progress.search.options if o.change == change), None)
+    if option is None:
+        return _expected_ratio(candidate, progress.plan.objective.metric)
+    if option.predicted == 0 and option.id != progress.problem.baseline:
+        return Interval(estimate=0.0, low=0.0, high=0.0)
+    if not option.predicted:
+        return None
+    return _interval(compared(progress.look, option.id, progress.problem.baseline))
+
+
+def _instead(progress: Progress, candidate: Candidate) -> list[str]:
+    """What was measured that makes the candidate's change too, and why a candidate of the user was not measured."""
+    ids = [o.id for o in progress.search.with_flags(progress.change_of(candidate.id)) if o.id != candidate.id]
+    measured = [name for name in _measured(progress) if name in ids]
+    if measured:
+        best = max(measured, key=lambda name: progress.look.posterior.mean[progress.problem.at(name)])
+        return [f"measured as a part of {best}"]
+    if candidate.id in progress.search.own and ids:
+        return ["the budget had no room for a trial of it"]
+    return []
 
 
 def _expected_ratio(candidate: Candidate, metric: str) -> Interval | None:

@@ -12,10 +12,11 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
 from rooftune.search.confirm import FRESH
 from rooftune.search.gain import Outlook, chance_of_any, outlook
-from rooftune.search.next_step import Measure, Step, next_step
+from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step
 from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
 from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.configuration import difference
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.goal import THROUGHPUTS, constraint_broken, slo_broken
 from rooftune.tuning.guided.search_plan import SearchPlan
@@ -23,7 +24,7 @@ from rooftune.tuning.plan import CapacityFigures, Goal, Plan
 from rooftune.tuning.replay import try_again
 from rooftune.tuning.trial_load import trial_load
 from rooftune.tuning.verdicts import audit_reason
-from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 TWO_SIDED = 1.96
 LEAST_ERROR = 0.005
@@ -91,24 +92,57 @@ class Progress:
 
     @cached_property
     def step(self) -> Step:
-        """The search's own answer, with one trial more where it leaves the answers of the model open.
+        """The search's own answer, with the trials that it owes before the confirmation.
 
-        The winner may change what the model answers. Then the best configuration that does not is measured as well,
-        before the confirmation; the budget of the search leaves room for it.
+        Those are the user's own candidates, and the best configuration with unchanged answers where the winner changes
+        them. The search leaves room for them in the budget.
         """
         if self.confirming:
             return next_step(self.problem, self.outcomes)
-        kept = self.trial_s if self.same_answers_open and self.trial_s is not None else 0.0
-        left = None if self.budget_left_s is None else self.budget_left_s - kept
-        found = next_step(self._problem(left), self.outcomes)
-        over = found.found is not None and found.next is not None and found.next.purpose == "confirm"
-        if not over or found.found is None or not self.same_answers_open:
+        owed = self._owed_own()
+        found = self._with_room_for(len(owed) + self.same_answers_open)
+        if found.found is None:
             return found
-        if not self.problem.option(found.found.winner).changes_outputs:
-            return found
-        why = "the best configuration that leaves the answers unchanged, to stand beside the winner"
-        measure = Measure(self.same_answers, "search", self.plan.objective.seed, why)
-        return Step(measure, None, None, found.incumbent, why)
+        if self._changes_answers(found) and self.same_answers_open:
+            why = "the best configuration that leaves the answers unchanged, to compare with the winner"
+            owed.append(Measure(self.same_answers, "search", self.plan.objective.seed, why))
+        if owed and self._affords(owed[0]):
+            return Step(owed[0], None, None, found.incumbent, owed[0].why)
+        return next_step(self.problem, self.outcomes)
+
+    def _with_room_for(self, trials: int) -> Step:
+        """The step of a search whose budget is smaller by some trials."""
+        if self.budget_left_s is None or self.trial_s is None:
+            return next_step(self.problem, self.outcomes)
+        return next_step(self._problem(self.budget_left_s - self.trial_s * trials), self.outcomes)
+
+    def _affords(self, owed: Measure) -> bool:
+        """Whether the budget allows one more trial, and the confirmation after it where it allows one at all."""
+        if self.budget_left_s is None or self.trial_s is None:
+            return True
+        kept = confirmation_s(self.problem) if confirms(self.problem) else 0.0
+        return self.budget_left_s >= self.problem.option(owed.option).seconds + kept
+
+    def _changes_answers(self, step: Step) -> bool:
+        return step.found is not None and self.problem.option(step.found.winner).changes_outputs
+
+    def _owed_own(self) -> list[Measure]:
+        """A trial of each of the user's candidates that has none, alone or in a combination: the best one with it."""
+        tried = {o.option for o in self.outcomes}
+        mean = self.look.posterior.mean
+        found = []
+        for name in self.search.own:
+            ids = [o.id for o in self.search.with_flags(self.change_of(name))]
+            if not ids or tried & set(ids):
+                continue
+            best = max(ids, key=lambda id: mean[self.problem.at(id)])
+            why = f"your candidate {name}" + (f", with what is best beside it: {best}" if best != name else "")
+            found.append(Measure(best, "search", self.plan.objective.seed, why))
+        return found
+
+    def change_of(self, name: str) -> dict[str, FlagValue | None]:
+        """What a candidate changes from the baseline."""
+        return difference(self.config(name), self.config(self.problem.baseline))
 
     @property
     def confirming(self) -> bool:

@@ -5,7 +5,7 @@ It is made once. The state of the search follows from it and from the trials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,6 +74,9 @@ class SearchPlan(_Strict):
     options: list[PlannedOption] = Field(description="the first is the baseline")
     space: int = Field(description="configurations that can start and differ from each other")
     left_out: list[LeftOut] = Field(default_factory=list)
+    own: list[str] = Field(
+        default_factory=list, description="candidates that the user named; each is measured or has a reason"
+    )
     start_s: float = Field(description="real seconds from the command to the first request")
     load_s: float = Field(description="real seconds of load that a trial is expected to take")
     error_within_90: float | None = Field(default=None, description="90 % of the predictions stay within this")
@@ -91,6 +94,10 @@ class SearchPlan(_Strict):
     def option(self, id: str) -> PlannedOption | None:
         """The option with this id."""
         return next((option for option in self.options if option.id == id), None)
+
+    def with_flags(self, change: Mapping[str, FlagValue | None]) -> list[PlannedOption]:
+        """The usable options that make this change, alone or with others."""
+        return [o for o in self.usable if all(k in o.change and o.change[k] == v for k, v in change.items())]
 
     def problem(
         self,
