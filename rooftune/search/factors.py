@@ -1,9 +1,9 @@
 """Which error of the model each option shares with which others: the low-rank part of the prior covariance.
 
-An error of ln(prediction) is a sum: one for all options, one for each family, a slope for each numeric knob and one for
-each value of a knob, and one of the option alone. Those of numeric knobs exist once for all options and once more by
-family, so the families may shift an optimum apart. Two options that differ in ``max_num_seqs`` share most of their
-error; two with different weights do not.
+An error of ln(prediction) is a sum: an error of the speed for all options, one for each family, a slope for each
+numeric knob, one for each value of a knob, and one of the option alone. Those of numeric knobs exist once for all
+options and once more by family, so the families may shift an optimum apart. Two options that differ in
+``max_num_seqs`` share most of their error; two with different weights do not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ class SharedErrors:
         return SharedErrors(loadings, self.residual * factor, self.common)
 
 
+@lru_cache(maxsize=8)
 def shared_errors(problem: Problem) -> SharedErrors:
     """The prior of a problem."""
     options, sizes = problem.options, problem.sizes
@@ -44,8 +46,9 @@ def shared_errors(problem: Problem) -> SharedErrors:
     names = sorted({name for option in options for name in option.families})
     families = [name for name in names if not all(name in option.families for option in options)]
     members = {name: np.array([name in option.families for option in options], dtype=np.float64) for name in families}
-    columns = [np.full(len(options), sizes.common)]
-    columns += [sizes.family * members[name] for name in families]
+    slopes = np.array([option.speed_slope for option in options])
+    columns = [sizes.common * slopes]
+    columns += [sizes.family * slopes * members[name] for name in families]
     number = sum(members.values(), np.zeros(len(options)))
     each = [members[name] / np.sqrt(np.maximum(number, 1)) for name in families]
     numeric = _numeric(options)

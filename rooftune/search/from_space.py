@@ -20,6 +20,7 @@ class Foreseen:
 
     objective: float
     """In the objective's own unit; 0 = it does not start, or keeps the SLO at no rate."""
+    speed_slope: float = 1.0
     tpot_ms: float | None = None
     beyond: Beyond | None = None
 
@@ -71,6 +72,7 @@ def options_of(
                 start_s=cost.start_s,
                 load_s=cost.load_s,
                 changes_outputs=configuration.changes_outputs,
+                speed_slope=seen.speed_slope,
                 predictable=configuration.predictable,
                 beyond=seen.beyond,
                 tpot_ms=seen.tpot_ms,

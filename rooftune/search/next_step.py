@@ -16,7 +16,7 @@ import numpy as np
 from rooftune.formatting import change, percent, quantity
 from rooftune.search.black_box import best_measured, proposal
 from rooftune.search.confirm import Confirmation, confirmation
-from rooftune.search.gain import Outlook, chance_of_any, outlook
+from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.options import BlackBox, Option, Outcome, Problem, Purpose
 
 NEARLY_BEST = 0.95
@@ -73,6 +73,8 @@ class Step:
     incumbent: str | None
     reason: str
     """Why this trial, or why there is none."""
+    outlook: Outlook
+    """The options as they look after the trials of the search."""
 
 
 def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
@@ -84,18 +86,19 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
     if not confirming:
         going_on = _search(problem, searched, look)
         if isinstance(going_on, Measure):
-            return Step(going_on, None, None, incumbent, going_on.why)
+            return Step(going_on, None, None, incumbent, going_on.why, look)
         reason = going_on
     else:
         stop = _search(problem, searched, look)
         reason = stop if isinstance(stop, str) else HAD_BEGUN
     if look.incumbent is None:
-        return Step(None, None, None, None, reason)
-    found = Found(_winner(problem, searched, look), reason, chance_of_any(look))
+        return Step(None, None, None, None, reason, look)
+    found = Found(_winner(problem, searched, look), reason, chance_left(look))
     plan = confirmation(problem, look, found.winner, confirming, _left(problem, searched))
     if plan.next is None:
-        return Step(None, found, plan, incumbent, plan.reason)
-    return Step(Measure(plan.next, "confirm", plan.next_seed, plan.reason), found, plan, incumbent, plan.reason)
+        return Step(None, found, plan, incumbent, plan.reason, look)
+    asked = Measure(plan.next, "confirm", plan.next_seed, plan.reason)
+    return Step(asked, found, plan, incumbent, plan.reason, look)
 
 
 def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | str:
@@ -114,7 +117,7 @@ def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Mea
     if look.incumbent is None:
         return _first(problem, searched, look)
     best = _worth_most(look)
-    if look.chance.max() >= problem.rules.real_chance or look.gain.max() >= problem.rules.least_gain:
+    if chance_left(look) >= problem.rules.real_chance or look.gain.max() >= problem.rules.least_gain:
         option = problem.options[best]
         if not _affords(problem, searched, option):
             return "the budget ended"

@@ -17,6 +17,8 @@ from rooftune.knobs.configuration import KnobValue
 WITHIN_90 = 1.645
 """Half width that holds 90 % of a normal distribution, in standard deviations."""
 PART_OF_BAND = 0.6
+LEAST_GOODPUT = 0.01
+"""Requests per second below which a goodput is treated as none, so that a few lucky requests do not decide."""
 Purpose = Literal["search", "confirm"]
 BlackBox = Literal["random", "grid", "staged", "tpe"]
 Method = Literal["guided"] | BlackBox
@@ -24,7 +26,7 @@ Method = Literal["guided"] | BlackBox
 
 @dataclass(frozen=True)
 class Beyond:
-    """How a configuration behaves at 1.5 times its capacity, predicted."""
+    """How a configuration behaves in the first minute at 1.5 times its capacity, predicted."""
 
     tpot_ms: float
     goodput_per_s: float
@@ -32,7 +34,7 @@ class Beyond:
     @property
     def score(self) -> float:
         """Goodput per TPOT, as a logarithm: higher is better."""
-        return math.log(max(self.goodput_per_s, 1e-6)) - math.log(max(self.tpot_ms, 1e-6))
+        return math.log(max(self.goodput_per_s, LEAST_GOODPUT)) - math.log(max(self.tpot_ms, 1e-6))
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Option:
     """Its answers differ from the baseline's: other weights or another KV type."""
     start_risk: float = 0.01
     """Chance, before any trial, that it alone fails to start."""
+    speed_slope: float = 1.0
+    """By how much ln(objective) changes with ln(speed of the server): an error of the model is one of its speed."""
     predictable: bool = True
     """False where the model leaves out a part of what the option changes."""
     beyond: Beyond | None = None
@@ -82,11 +86,11 @@ class ErrorSizes:
     """Shared by all options: the level of the card and of the host."""
     family: float = 0.08
     """Shared by the options of one family."""
-    slope: float = 0.02
+    slope: float = 0.01
     """Per doubling of a numeric knob, once for all options and once by family."""
-    level: float = 0.02
+    level: float = 0.015
     """Of one value of a knob, once for all options and, of numeric knobs, once by family."""
-    residual: float = 0.01
+    residual: float = 0.008
     """Of one option alone."""
     unmodelled: float = 0.08
     """The same of an option of which the model leaves out a part."""
@@ -118,7 +122,7 @@ class Rules:
 
     smallest_effect: float = 0.03
     """The smallest relative difference that matters."""
-    real_chance: float = 0.03
+    real_chance: float = 0.10
     """Chance of such a difference below which an option is not worth a trial."""
     least_gain: float = 0.002
     """Expected gain in ln(objective) below which no trial is worth its time."""
@@ -150,9 +154,9 @@ class Outcome:
     """The offered load limits the value, so no option can have a better one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """A search, whole: what it may measure and by which rules."""
+    """A search, whole: what it may measure and by which rules. It equals only itself, so a cache can have it as key."""
 
     options: tuple[Option, ...]
     baseline: str

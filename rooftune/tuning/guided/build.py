@@ -147,6 +147,7 @@ def _options(
                 tpot_ms=behaviour.tpot_ms if behaviour is not None else None,
                 beyond_tpot_ms=beyond.tpot_ms if beyond is not None else None,
                 beyond_goodput_per_s=beyond.goodput_per_s if beyond is not None else None,
+                speed_slope=round(foreseen.speed_slopes.get(i, 1.0), 3) if foreseen is not None else 1.0,
                 changes_outputs=configuration.changes_outputs,
                 predictable=configuration.predictable,
             )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
@@ -13,10 +11,11 @@ from rooftune.knobs.configuration import Configuration
 from rooftune.knobs.space import SpaceContext, neighbours
 from rooftune.search.beyond import behaviour_at, beyond_capacity
 from rooftune.search.options import Beyond
+from rooftune.search.sensitivity import speed_slope
 from rooftune.simulator.calibration.files import opened
-from rooftune.simulator.virtual.capacity import Sample, sample
+from rooftune.simulator.virtual.capacity import SHORT, Sample, sample
 from rooftune.simulator.virtual.judging import Judged, Round, Server, judge_all
-from rooftune.simulator.virtual.predict import engine_of
+from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
 from rooftune.tuning.guided.foresight import Foresight
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import CAPACITY, Workload
@@ -26,6 +25,8 @@ IN_PARALLEL = 90
 BEHAVIOUR_REQUESTS = 2_000
 TIED, MOST_TIED = 0.98, 24
 """Share of the best objective from which the behaviour at and beyond the capacity is worth a look, and the most."""
+SLOPED, MOST_SLOPED = 0.6, 160
+"""Share of the best capacity from which the slope with the server's speed is worked out, and the most of them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class PredictedSpace:
     objective: tuple[float, ...]
     """Of each, in the objective's unit; 0 = it has none."""
     behaviour: dict[int, Behaviour]
+    speed_slopes: dict[int, float] = field(default_factory=dict)
+    """Of the best: by how much the capacity changes with the speed of the server; 1 for the others."""
 
     @property
     def worth_it(self) -> bool:
@@ -79,8 +82,10 @@ def predicted_space(
     chosen = tuple(foresight.configurations[i] for i in places)
     predicted = tuple(values[i] for i in places)
     rates = [foresight.judged[i].rate_per_s for i in places]
-    tied = _tied(predicted) if metric == CAPACITY else []
-    return PredictedSpace(chosen, predicted, _behaviours(context, server, chosen, rates, tied))
+    if metric != CAPACITY:
+        return PredictedSpace(chosen, predicted, {})
+    behaviours = _behaviours(context, server, chosen, rates, _best(predicted, TIED, MOST_TIED))
+    return PredictedSpace(chosen, predicted, behaviours, _slopes(context, server, chosen, rates))
 
 
 def objective_of(metric: str, workload: Workload) -> Callable[[Judged], float] | None:
@@ -102,10 +107,21 @@ def objective_of(metric: str, workload: Workload) -> Callable[[Judged], float] |
     return lambda judged: each * min(judged.capacity.saturated_rate_per_s, asked) if judged.capacity else 0.0
 
 
-def _tied(predicted: Sequence[float]) -> list[int]:
-    best = max(predicted, default=0.0)
-    near = [i for i, value in enumerate(predicted) if value >= TIED * best > 0]
-    return sorted(near, key=lambda i: -predicted[i])[:MOST_TIED]
+def _best(values: Sequence[float], share: float, most: int) -> list[int]:
+    """Places of the values above this share of the largest, the largest first."""
+    least = share * max(values, default=0.0)
+    near = [i for i, value in enumerate(values) if value >= least > 0]
+    return sorted(near, key=lambda i: -values[i])[:most]
+
+
+def _slopes(
+    context: SpaceContext, server: Server, chosen: Sequence[Configuration], rates: Sequence[float]
+) -> dict[int, float]:
+    drawn = sample(context.workload, SHORT)
+    return {
+        i: speed_slope(_engine(context, server, chosen[i], drawn), drawn, rates[i])
+        for i in _best(rates, SLOPED, MOST_SLOPED)
+    }
 
 
 def _behaviours(
@@ -123,13 +139,17 @@ def _behaviours(
 def _behaviour(
     context: SpaceContext, server: Server, configuration: Configuration, drawn: Sample, rate: float
 ) -> Behaviour:
-    engine = engine_of(
+    engine = _engine(context, server, configuration, drawn)
+    return Behaviour(behaviour_at(engine, drawn, rate).tpot_ms, beyond_capacity(engine, drawn, rate))
+
+
+def _engine(context: SpaceContext, server: Server, configuration: Configuration, drawn: Sample) -> EmulatedEngine:
+    return engine_of(
         server.gpu,
         server.model,
         server.engine_version,
         configuration.config(context.baseline).flags(),
         server.acceptance,
         server.calibration,
-        int(np.max(drawn.plan.prompt_tokens + drawn.plan.output_tokens)),
+        drawn.plan.longest_request,
     )
-    return Behaviour(behaviour_at(engine, drawn, rate).tpot_ms, beyond_capacity(engine, drawn, rate))

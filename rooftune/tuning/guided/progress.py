@@ -11,7 +11,7 @@ from functools import cached_property
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
 from rooftune.search.confirm import FRESH
-from rooftune.search.gain import Outlook, chance_of_any, outlook
+from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step
 from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
@@ -107,7 +107,7 @@ class Progress:
             why = "the best configuration that leaves the answers unchanged, to compare with the winner"
             owed.append(Measure(self.same_answers, "search", self.plan.objective.seed, why))
         if owed and self._affords(owed[0]):
-            return Step(owed[0], None, None, found.incumbent, owed[0].why)
+            return Step(owed[0], None, None, found.incumbent, owed[0].why, found.outlook)
         return next_step(self.problem, self.outcomes)
 
     def _with_room_for(self, trials: int) -> Step:
@@ -173,7 +173,7 @@ class Progress:
     @property
     def chance(self) -> float:
         """Chance that something unmeasured is better than the incumbent by the smallest effect that matters."""
-        return chance_of_any(self.look)
+        return chance_left(self.look)
 
     def order(self, forecast: Forecast | None) -> TrialOrder | None:
         """The next trial; None when everything is done."""

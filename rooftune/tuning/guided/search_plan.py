@@ -35,8 +35,9 @@ class PlannedOption(_Strict):
     families: list[str] = Field(default_factory=list, description="what shares a part of the model's error")
     predicted: float | None = Field(default=None, description="the objective; 0 = it keeps the SLO at no rate")
     tpot_ms: float | None = Field(default=None, description="predicted median TPOT at its capacity")
-    beyond_tpot_ms: float | None = Field(default=None, description="the same at 1.5 times its capacity")
+    beyond_tpot_ms: float | None = Field(default=None, description="the same in a minute at 1.5 times its capacity")
     beyond_goodput_per_s: float | None = None
+    speed_slope: float = Field(default=1.0, description="change of ln(objective) with ln(speed of the server)")
     changes_outputs: bool = False
     predictable: bool = True
 
@@ -53,6 +54,7 @@ class PlannedOption(_Strict):
             start_s=start_s,
             load_s=load_s,
             changes_outputs=self.changes_outputs,
+            speed_slope=self.speed_slope,
             predictable=self.predictable,
             beyond=beyond,
             tpot_ms=self.tpot_ms,
