@@ -11,7 +11,7 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.workloads.spec import CAPACITY
+from rooftune.workloads.spec import CAPACITY, ENERGY
 from tasks.retrying import retry_unexpected
 from tasks.run_files import target_of, workload_of
 from tasks.trial_loads import drawn_workload
@@ -84,6 +84,7 @@ def describe(trial: TrialResult) -> str:
             ("output_throughput", "tokens/s"),
             ("median_tpot_ms", "ms TPOT"),
             ("median_ttft_ms", "ms TTFT"),
+            (ENERGY, "J per token"),
         )
         if name in trial.metrics
     ]

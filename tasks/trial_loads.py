@@ -10,7 +10,7 @@ from rooftune.evidence.records.sent_load import SentLoad, sent_load
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.workloads.spec import CAPACITY, Workload
+from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.run_files import settings_of, target_of, workload_of
 
@@ -27,10 +27,10 @@ def drawn_workload(run: RunFolder, order: TrialOrder) -> Workload:
 async def first_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) -> Workload:
     """What the first load of a trial sends.
 
-    Where the capacity decides, it has the rate of the order, and the reference of the trial is chosen.
+    Where trials measure the capacity, it has the rate of the order, and the reference of the trial is chosen.
     """
     workload = drawn_workload(run, order)
-    if workload.decides != CAPACITY:
+    if not workload.measures_capacity:
         return workload
     from rooftune.capacity import trial
 
@@ -44,7 +44,7 @@ async def first_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) 
 async def next_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) -> Workload | None:
     """What one more load of the same server sends; None if those so far say enough."""
     workload = drawn_workload(run, order)
-    if workload.decides != CAPACITY:
+    if not workload.measures_capacity:
         return None
     from rooftune.capacity import trial
 
@@ -77,7 +77,7 @@ def all_loaded(files: TrialFolder, workload: Workload) -> bool:
     if not (files.load_json.is_file() and files.requests.is_file()):
         return False
     sent = sent_load(files)
-    return workload.decides != CAPACITY or (sent is not None and sent.last)
+    return not workload.measures_capacity or (sent is not None and sent.last)
 
 
 async def _sent(files: TrialFolder, server: ServerInfo, load: NextLoad) -> Workload:

@@ -46,6 +46,14 @@ Engine = Annotated[
     EngineKind,
     Option("--engine", help="simulated (no GPU needed), vllm (a real process), or endpoint (a server you name)."),
 ]
+GpuPrice = Annotated[
+    float | None,
+    Option(
+        "--price",
+        min=0.0001,
+        help="US dollars per accelerator and hour, for costs. Default: the list price of the catalogue.",
+    ),
+]
 Url = Annotated[
     str | None, Option("--url", help="Address of the server for --engine endpoint, such as http://127.0.0.1:8000.")
 ]
@@ -73,9 +81,10 @@ Objective = Annotated[
     Option(
         "--objective",
         metavar="METRIC",
-        help="What decides: capacity (requests/s of one server within the SLO), output_throughput, request_throughput, "
-        "total_token_throughput, request_goodput (at the workload's rate), or median_ or p99_ of ttft_ms, tpot_ms, "
-        "e2el_ms. Default: as the workload says, else capacity if it has an SLO.",
+        help="What decides: capacity (requests/s within the SLO), cost_per_million_output_tokens_usd, "
+        "energy_per_output_token_j (NVIDIA GPUs), output_throughput, request_throughput, total_token_throughput, "
+        "request_goodput, or median_ or p99_ of ttft_ms, tpot_ms, e2el_ms. "
+        "Default: the workload's, else capacity if it has an SLO.",
     ),
 ]
 Constraints = Annotated[

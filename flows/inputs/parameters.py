@@ -26,6 +26,7 @@ class TargetOptions(ServerOptions):
     engine: options.Engine = "simulated"
     url: options.Url = None
     vllm_python: options.VllmPython = None
+    usd_per_gpu_hour: options.GpuPrice = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
         flags=parse_set(asked.flags or [], version or (DEFAULT_VERSION if published else CURRENT_VERSION)),
         url=asked.url,
         vllm_python=asked.vllm_python,
+        usd_per_gpu_hour=asked.usd_per_gpu_hour,
         time_scale=time_scale,
     )
     target = target_for(request)

@@ -7,7 +7,7 @@ from typing import get_args
 from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.load import as_workload, load_workload
-from rooftune.workloads.spec import CAPACITY, MetricName, Slo, Workload
+from rooftune.workloads.spec import COST, ENERGY, MetricName, Slo, Workload
 
 METRICS: tuple[str, ...] = get_args(MetricName)
 
@@ -46,7 +46,7 @@ def changed_workload(
         content["objective"].update(_goal(goal, content["objective"]["constraints"]))
     changed = as_workload(content, f"{workload.name} with these options")
     timed = changes.duration_s is not None or changes.warmup_s is not None
-    if goal is not None and timed and changed.decides == CAPACITY:
+    if goal is not None and timed and changed.measures_capacity:
         raise InputError(
             "--duration and --warmup have no effect where the capacity decides, because each load is as long as its "
             "rate needs; leave them out, or name another --objective."
@@ -90,10 +90,19 @@ def _metric(option: str, name: str) -> str:
     """
     name = name.strip()
     if name not in METRICS:
-        energy = "; energy is not measured" if "energy" in name or "watt" in name or "joule" in name else ""
         known = ", ".join(METRICS)
-        raise InputError(f"{option}: unknown metric {name!r}{nearest(name, list(METRICS))}{energy}; known: {known}.")
+        raise InputError(f"{option}: unknown metric {name!r}{_meant(name)}; known: {known}.")
     return name
+
+
+def _meant(name: str) -> str:
+    """The metric that an unknown name seems to mean, in parentheses."""
+    plain = name.lower()
+    if any(word in plain for word in ("cost", "price", "usd", "dollar")):
+        return f" (did you mean {COST!r}?)"
+    if any(word in plain for word in ("energy", "power", "watt", "joule")):
+        return f" (did you mean {ENERGY!r}?)"
+    return nearest(name, list(METRICS))
 
 
 def slo_limits(words: list[str]) -> dict[str, float | None]:

@@ -12,9 +12,10 @@ from rooftune.capacity.estimate import CapacityEstimate
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference import FASTEST, SLOWEST
 from rooftune.capacity.reference_server import ReferenceServer
-from rooftune.capacity.replicas import replicas_for, usd_per_million
+from rooftune.capacity.replicas import replicas_for
 from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests, Replicas
 from rooftune.capacity.units import UNITS, load_of, per_of, whole_users
+from rooftune.engines.price import usd_per_hour, usd_per_million
 from rooftune.evidence.audit.ladder import LadderContext, LadderStep, audit_ladder
 from rooftune.simulator.virtual.predict import EmulatedEngine
 from rooftune.workloads.draw import draw
@@ -84,7 +85,7 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
     if per_of(workload) == "users":
         quoted = _whole(quoted)
     price = subject.server.price
-    hourly = price.usd_per_hour if price else None
+    hourly = usd_per_hour(price, subject.server.flags)
     each = requests_per_arrival(workload)
     answer = mean_output_tokens(records)
     tokens = answer * each if answer is not None else None
@@ -109,7 +110,7 @@ def result_of(subject: Subject, records: Sequence[StepRecord], outcome: Outcome)
         lone=outcome.lone,
         replicas=predicted.replicas,
         usd_per_hour=hourly,
-        price_source=f"{price.offer}, {price.date}" if price else "",
+        price_source=price.words if price else "",
         requests_per_arrival=each,
         output_tokens=answer,
         usd_per_million_output_tokens=cost,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rooftune.capacity.context import fitted
@@ -26,8 +26,7 @@ from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.files import read_model
-from rooftune.hardware import nvml
-from rooftune.hardware.named import accelerator
+from rooftune.hardware.named import accelerator, name_or_here
 from rooftune.runfolder import TrialFolder
 from rooftune.simulator.virtual.capacity import sample
 from rooftune.simulator.virtual.users import users_sample
@@ -123,11 +122,21 @@ class ChosenReference:
     reference: ReferenceServer
     lone: LoneRequests | None = None
 
+    def at_price(self, usd_per_gpu_hour: float | None) -> ChosenReference:
+        """The same reference with the price that the user gave; as it is without one."""
+        if usd_per_gpu_hour is None:
+            return self
+        return replace(self, reference=self.reference.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour}))
+
 
 async def choose_reference(
     target: Target, workload: Workload, server: ServerInfo, loader: StepLoader
 ) -> ChosenReference:
     """The reference of a measurement: that of the one to resume, the server's twin, or a stand-in."""
+    return (await _chosen(target, workload, server, loader)).at_price(target.usd_per_gpu_hour)
+
+
+async def _chosen(target: Target, workload: Workload, server: ServerInfo, loader: StepLoader) -> ChosenReference:
     held = loader.folder / MEASUREMENT
     if held.is_file():
         return ChosenReference(read_model(held, Measurement).reference, _lone_before(loader.folder))
@@ -162,7 +171,4 @@ def _gpu(target: Target) -> str | None:
     """Name of the accelerator; None for an endpoint whose accelerator is not named."""
     if target.gpu is not None:
         return accelerator(target.gpu).name
-    if target.engine == "endpoint":
-        return None
-    found = nvml.gpus()
-    return nvml.matched(found[0]).name if found else "cpu"
+    return name_or_here(None, here=target.engine != "endpoint")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.units import per_of
 from rooftune.capacity.users import UsersReference
+from rooftune.engines.price import given_price
 from rooftune.engines.target import CalibrationFile, Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Price
@@ -35,6 +36,7 @@ class ReferenceServer(BaseModel):
     stand_in: bool = Field(default=False, description="the server's own GPU or model is not known")
     flags_known: bool = Field(default=True, description="the flags are those of the server, not assumed")
     gpu_known: bool = Field(default=True, description="the accelerator is the server's own")
+    usd_per_gpu_hour: float | None = Field(default=None, description="price of an accelerator, from the user")
     exact: bool = Field(
         default=False, description="the server is this very simulation: its shape is right, and nothing warms up"
     )
@@ -48,6 +50,8 @@ class ReferenceServer(BaseModel):
     @property
     def price(self) -> Price | None:
         """Price of the server's accelerator; None where it is not known."""
+        if self.usd_per_gpu_hour is not None:
+            return given_price(self.usd_per_gpu_hour)
         return accelerator(self.gpu).price if self.gpu_known else None
 
     def with_batch_limit(self, sequences: int) -> ReferenceServer:

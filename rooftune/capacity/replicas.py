@@ -7,6 +7,7 @@ import math
 from rooftune.capacity.curve import PredictedResponse
 from rooftune.capacity.result import ReplicaRow, Replicas
 from rooftune.capacity.units import Per
+from rooftune.engines.price import usd_per_million
 
 SLACK = 1e-9
 MOST = 1_000_000
@@ -15,11 +16,6 @@ MOST = 1_000_000
 def needed(asked: float, each: float) -> int:
     """Servers for a rate, or for a number of users, where each carries this much."""
     return max(1, min(MOST, math.ceil(asked / each - SLACK)))
-
-
-def usd_per_million(usd_per_hour: float, output_tokens_per_s: float) -> float | None:
-    """Price of a million output tokens."""
-    return usd_per_hour * 1e6 / (3600 * output_tokens_per_s) if output_tokens_per_s > 0 else None
 
 
 def replicas_for(

@@ -108,7 +108,7 @@ class CapacityResult(Strict):
     speed: float | None = Field(default=None, description="of the server, relative to the reference")
     lone: LoneRequests | None = None
     replicas: Replicas | None = None
-    usd_per_hour: float | None = Field(default=None, description="list price of one accelerator")
+    usd_per_hour: float | None = Field(default=None, description="price of one server")
     price_source: str = ""
     requests_per_arrival: float = Field(
         default=1.0, description="turns of a conversation, and requests that come in bursts, for each arrival"

@@ -31,14 +31,16 @@ from rooftune.capacity.result import LoneRequests
 from rooftune.capacity.sentences import lone_text
 from rooftune.capacity.steps import StepShape, judged_requests, workload_at
 from rooftune.evidence.audit.ladder import audit_ladder
+from rooftune.evidence.metrics.token_price import cost
 from rooftune.evidence.records.capacity import LoneStep, RateStep, TrialCapacity
 from rooftune.evidence.records.sent_load import SentLoad
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.files import read_model, write_json
 from rooftune.formatting import number
+from rooftune.metrics.summary import Summary
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialLoad
-from rooftune.workloads.spec import CAPACITY, Closed, Workload, workload_hash
+from rooftune.workloads.spec import CAPACITY, COST, Closed, Workload, workload_hash
 
 REFERENCE = "reference.json"
 FAR, RATE_FAR = 0.6, 0.3
@@ -50,6 +52,7 @@ FIRST_RATE = 0.85
 """Rate of the first load relative to the reference's capacity, where no search expected another one."""
 SECOND_SEED = 1_000
 """Added to the seed of the second load, so that its prompts are fresh; both sides of a pair have the same."""
+NOTHING_CARRIED = "even one request at a time breaks the SLO, so no load has a cost within it"
 MOST_LOADS, MOST_WITH_STAND_IN = 2, 4
 """Loads of a trial: with the server's twin as reference, and with one that only resembles the server."""
 
@@ -223,10 +226,22 @@ def with_capacity(files: TrialFolder, trial: TrialResult, workload: Workload) ->
         metrics[CAPACITY] = found.rate_per_s
     else:
         withheld[CAPACITY] = _unknown(loads)
+    at_capacity = _cost(trial, found)
+    metrics.pop(COST, None)
+    metrics, withheld = metrics | at_capacity.metrics, withheld | at_capacity.withheld
+    blocks = {name: values for name, values in trial.jackknife.items() if name != COST}
+    within = {name: error for name, error in trial.within.items() if name != COST}
     checks = _merged(trial.checks, audit_ladder(ladder_of(loads.records), ladder_context(workload, quoted)))
     update = {"metrics": metrics, "withheld": withheld, "capacity": found, "checks": checks,
-              "workload_hash": workload_hash(workload), "seed": workload.seed}  # fmt: skip
+              "workload_hash": workload_hash(workload), "seed": workload.seed, "jackknife": blocks, "within": within}  # fmt: skip
     return trial.model_copy(update=update)
+
+
+def _cost(trial: TrialResult, found: TrialCapacity) -> Summary:
+    """Cost of a token of a server at its capacity; the throughput of its last load does not matter."""
+    if not found.rate_per_s or found.output_tokens is None:
+        return Summary(withheld={COST: NOTHING_CARRIED if found.rate_per_s == 0 else "its capacity is not known"})
+    return cost(trial, found.rate_per_s * found.output_tokens)
 
 
 def _unknown(loads: TrialLoads) -> str:

@@ -35,6 +35,9 @@ class Target(BaseModel):
     url: str | None = Field(
         default=None, description="endpoint engine: the server's URL, for example http://127.0.0.1:8000"
     )
+    usd_per_gpu_hour: float | None = Field(
+        default=None, gt=0, description="price of one accelerator; None = the list price of the catalogue"
+    )
     vllm_python: str | None = Field(default=None, description="interpreter that has vLLM")
     time_scale: float = Field(
         default=1.0, ge=1.0, le=100.0, description="simulated engine only: its clock runs this much faster"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
+from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.engines.server import EffectiveConfig, ServerInfo
 from rooftune.engines.target import Target
 from rooftune.errors import EngineError
@@ -13,6 +15,7 @@ from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.gauges import server_metrics
 from rooftune.evidence.metrics.jackknife import jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
+from rooftune.evidence.metrics.token_price import cost, energy, energy_jackknife
 from rooftune.evidence.records.columns import Requests, Ticks
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.parquet_files import read_requests, read_ticks
@@ -21,11 +24,11 @@ from rooftune.evidence.vllm_result import vllm_result
 from rooftune.files import read_model, write_json
 from rooftune.loadgen.schema import STATUSES
 from rooftune.loadgen.summary import LoadSummary
-from rooftune.metrics.summary import several_tokens
+from rooftune.metrics.summary import Summary, several_tokens
 from rooftune.metrics.window import Window
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.workloads.spec import Closed, Workload, workload_hash
+from rooftune.workloads.spec import COST, ENERGY, Closed, Workload, workload_hash
 
 
 def aggregate(
@@ -104,6 +107,7 @@ def _planned(folder: TrialFolder, order: TrialOrder, workload: Workload, target:
         model=target.model,
         calibration=target.calibration if target.simulated else None,
         flags=order.config.flags(),
+        usd_per_hour=usd_per_hour(price_of(target), order.config.flags()),
         effective=effective,
     )
 
@@ -121,6 +125,8 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
         for name in [m for m in metrics if m.endswith("_itl_ms")]:
             del metrics[name]
             withheld[name] = reason
+    found = _of_tokens(planned, r, ticks, window, metrics["output_throughput"], left_out)
+    metrics, withheld = metrics | found.metrics, withheld | found.withheld
     server = server_metrics(ticks, window)
     server |= {"queue_growth_per_s": state.queue_growth_per_s, "in_flight_growth_per_s": state.in_flight_growth_per_s}
     if state.slo_breaks_after_s is not None:
@@ -141,6 +147,20 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
         "jackknife": left_out,
     }
     return planned.model_copy(update=update)
+
+
+def _of_tokens(
+    planned: TrialResult, r: Requests, ticks: Ticks, window: Window, throughput: float, left_out: dict[str, list[float]]
+) -> Summary:
+    """Cost and energy of an output token; adds to ``left_out`` what shows how much they vary."""
+    found = cost(planned, throughput)
+    found.add(energy(planned, ticks, window, throughput * window.seconds))
+    if COST in found.metrics and "output_throughput" in left_out:
+        left_out[COST] = [math.log(found.metrics[COST] * throughput) - x for x in left_out["output_throughput"]]
+    if ENERGY in found.metrics:
+        blocks = energy_jackknife(ticks, window, r.token_s, r.token_count)
+        left_out |= {ENERGY: blocks} if blocks else {}
+    return found
 
 
 def census(r: Requests, load: LoadSummary | None = None) -> Census:

@@ -8,13 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Price(BaseModel):
-    """An on-demand list price of one accelerator."""
+    """The price of one accelerator: an on-demand list price, or what the user pays."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     usd_per_hour: float
     offer: str = Field(description="cloud and machine type, e.g. 'AWS g4dn.xlarge us-east-1'")
-    date: str = Field(description="date of the source, ISO")
+    date: str = Field(description="date of the source, ISO; empty where the user gave the price")
     source: str
+
+    @property
+    def words(self) -> str:
+        """Where it is from: 'AWS g4dn.xlarge us-east-1, 2026-09-17', or 'given with --price'."""
+        return f"{self.offer}, {self.date}" if self.date else self.offer
 
 
 class Accelerator(BaseModel):

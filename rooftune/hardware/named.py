@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rooftune.errors import InputError, nearest
+from rooftune.hardware import nvml
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.hardware.catalogue import accelerators, find, plain
 from rooftune.hardware.processor import cpu
@@ -25,3 +26,11 @@ def accelerator(name: str) -> Accelerator:
         near = f" (did you mean {' or '.join(map(repr, begin))}?)" if begin else nearest(name, names)
         raise InputError(f"unknown GPU {name!r}{near}; the catalogue has {', '.join(names)}.")
     return found
+
+
+def name_or_here(gpu: str | None, *, here: bool) -> str | None:
+    """The name that was given, else that of this machine's accelerator if it serves; None where neither is known."""
+    if gpu is not None or not here:
+        return gpu
+    found = nvml.gpus()
+    return nvml.matched(found[0]).name if found else "cpu"

@@ -70,7 +70,9 @@ TICKS = pa.schema(
         pa.field("client_cpu_share", pa.float64()),
         pa.field("host_cpu_share", pa.float64()),
         pa.field("host_swap_bytes", pa.float64()),
+        pa.field("gpu_count", pa.float64()),  # GPUs that a sample covers: those on which a process computes
         pa.field("gpu_power_w", pa.float64()),
+        pa.field("gpu_energy_j", pa.float64()),  # counter of the driver
         pa.field("gpu_temperature_c", pa.float64()),
         pa.field("gpu_sm_clock_mhz", pa.float64()),
         pa.field("gpu_memory_clock_mhz", pa.float64()),

@@ -9,10 +9,10 @@ from rooftune.formatting import number
 from rooftune.report.markup import code, interval_change, sentence, table
 from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.judge import judge
+from rooftune.tuning.judge import judge, ratio_of
 from rooftune.tuning.metrics import COMPARED, metric_name
 from rooftune.tuning.plan import Interval
-from rooftune.workloads.spec import CAPACITY
+from rooftune.workloads.spec import CAPACITY, COST
 
 ANSWERS = {"applied": "better", "no gain": "worse"}
 """Verdicts under the names that suit two runs, of which neither is a candidate."""
@@ -128,9 +128,11 @@ def _hashes(trials: list[TrialResult]) -> str:
 def _pair(a: RunData, b: RunData, x: str, y: str) -> PairComparison:
     ours, theirs = b.of(y), a.of(x)
     found = judge(ours, theirs, b.plan.objective, x, candidates=1) if min(len(ours), len(theirs)) >= 2 else None
-    ratios = found.ratios if found else {}
+    ratios: dict[str, Interval | None] = {**found.ratios} if found else {}
     by_capacity = a.by_capacity and b.by_capacity
-    names = dict.fromkeys([CAPACITY] if by_capacity else [*COMPARED, *ratios])
+    names = dict.fromkeys([CAPACITY, COST] if by_capacity else [*COMPARED, *ratios, COST])
+    if found is not None and COST not in ratios:
+        ratios = {**ratios, COST: ratio_of(ours, theirs, COST)}
     metrics = {m: MetricPair(a=a.value(x, m), b=b.value(y, m), ratio=ratios.get(m)) for m in names}
     return PairComparison(
         a=x,

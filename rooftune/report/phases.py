@@ -14,6 +14,7 @@ from rooftune.roofline.model import Stage
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
 from rooftune.tuning.plan import Candidate, Verdict
+from rooftune.workloads.spec import ENERGY
 
 BASELINE_METRICS = (
     "output_throughput",
@@ -26,7 +27,14 @@ BASELINE_METRICS = (
     "median_e2el_ms",
     "p99_e2el_ms",
 )
-CANDIDATE_METRICS = ("output_throughput", "request_goodput", "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
+CANDIDATE_METRICS = (
+    "output_throughput",
+    "request_goodput",
+    "median_tpot_ms",
+    "median_ttft_ms",
+    "median_e2el_ms",
+    ENERGY,
+)
 SMALLEST_TRADE_OFF = 0.02
 """A change smaller than this is listed neither as an improvement nor as a trade-off."""
 STAGES: tuple[Stage, ...] = ("decode", "prefill")
@@ -66,7 +74,8 @@ def command_lines(run: RunData, phase: str, after: str) -> list[str]:
 
 def _baseline(run: RunData) -> list[str]:
     notes = Footnotes()
-    rows = [[f"{metric_name(m)} ({unit_of(m)})", metric_cell(run, "baseline", m, notes)] for m in BASELINE_METRICS]
+    names = [*BASELINE_METRICS, *([ENERGY] if run.value("baseline", ENERGY) is not None else [])]
+    rows = [[f"{metric_name(m)} ({unit_of(m)})", metric_cell(run, "baseline", m, notes)] for m in names]
     rows = [row for row in rows if row[1] != NONE]
     lines = ["### Performance", "", *table(["Metric", "Baseline"], rows, right=1), "", *notes.lines(), ""]
     return [*lines, "### Starting point", "", *starting_point(run), ""]

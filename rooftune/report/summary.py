@@ -8,7 +8,8 @@ from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
 from rooftune.tuning.goal import THROUGHPUTS, UNSATURATED_METRIC
-from rooftune.workloads.spec import Closed, Fixed, Lengths, Lognormal, Normal, Uniform
+from rooftune.tuning.metrics import metric_name, unit_of
+from rooftune.workloads.spec import COST, ENERGY, Closed, Fixed, Lengths, Lognormal, Normal, Uniform
 
 COLUMNS = {
     "output_throughput": "Output throughput (tok/s)",
@@ -165,9 +166,16 @@ def incomplete(run: RunData) -> list[str]:
     return [f"The run is incomplete: {joined(parts)}.", ""]
 
 
+def _columns(run: RunData) -> dict[str, str]:
+    """The metrics of the table; the cost or the energy of a token where it decides."""
+    metric = run.plan.objective.metric
+    own = {metric: f"{metric_name(metric).capitalize()} ({unit_of(metric)})"} if metric in (COST, ENERGY) else {}
+    return {**own, **COLUMNS}
+
+
 def results(run: RunData) -> list[str]:
     """The table of results: one row per measured configuration, with all that it changes from the baseline."""
-    notes = Footnotes()
+    notes, columns = Footnotes(), _columns(run)
     rows = []
     for candidate in run.measured:
         verdict = run.verdict(candidate.id)
@@ -175,12 +183,12 @@ def results(run: RunData) -> list[str]:
         name = f"**{candidate.id}**" if last else candidate.id
         words = "starting point" if candidate.id == "baseline" else status(verdict)
         words = f"**recommended** ({words})" if last else words
-        cells = [metric_cell(run, candidate.id, m, notes) for m in COLUMNS]
+        cells = [metric_cell(run, candidate.id, m, notes) for m in columns]
         cells = [f"**{x}**" if last and x[0].isdigit() else x for x in cells]
         changes = describe(difference(run.config(candidate.id), run.config("baseline")))
         changes = code(changes) if candidate.id != "baseline" else NONE
         rows.append([candidate.phase, name, changes, *cells, str(len(run.of(candidate.id))), words])
-    head = ["Phase", "Configuration", "Changes from the baseline", *COLUMNS.values(), "Trials", "Status"]
+    head = ["Phase", "Configuration", "Changes from the baseline", *columns.values(), "Trials", "Status"]
     lines = ["### Results", "", *table(head, rows, right=3), ""]
     legend = "Medians over the trials of each configuration"
     legend += ", simulated." if run.simulated else "."

@@ -17,6 +17,7 @@ from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.comparison.compare import SMALLEST_EFFECT, Arm, Comparison, compare_arms
 from rooftune.search.gain import Outlook, normal_cdf
 from rooftune.search.options import Outcome, Problem
+from rooftune.workloads.spec import lower_is_better
 
 FRESH = 1_000
 """Distance of the confirmation's seeds from the search's."""
@@ -151,7 +152,7 @@ class _Replay:
         )
 
     def _arm(self, name: str) -> Arm:
-        sign = -1.0 if self.problem.metric.endswith("_ms") else 1.0
+        sign = -1.0 if lower_is_better(self.problem.metric) else 1.0
         taken = [self._outcomes[i] for i in self._taken[name]]
         return Arm(
             logs=sign * np.array([o.log_value for o in taken], dtype=np.float64),

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from statistics import median
 
 from rooftune.capacity.estimate import BETWEEN, estimate_speed
-from rooftune.capacity.replicas import needed, usd_per_million
+from rooftune.capacity.replicas import needed
 from rooftune.capacity.result import Replicas
-from rooftune.errors import InputError
+from rooftune.engines.price import accelerators_of, usd_per_million
 from rooftune.evidence.records.capacity import RateStep, TrialCapacity
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number, quantity
-from rooftune.hardware.accelerator import Price
-from rooftune.hardware.named import accelerator
-from rooftune.tuning.plan import AtRate, CapacityFigures, Plan
-from rooftune.vllm_rules.config import FlagValue
+from rooftune.tuning.plan import AtRate, CapacityFigures, Goal
+from rooftune.vllm_rules.config import EngineConfig
+from rooftune.workloads.spec import COST
 
 
 def capacity_of(trials: Sequence[TrialResult]) -> CapacityFigures | None:
@@ -73,24 +72,6 @@ def _elasticity(carried: TrialCapacity) -> float:
     return math.log(carried.high_per_s / carried.low_per_s) / 2 / alone
 
 
-def price_of(plan: Plan) -> Price | None:
-    """List price of the run's accelerator; None where it is not known."""
-    if plan.target.gpu is None:
-        return None
-    try:
-        return accelerator(plan.target.gpu).price
-    except InputError:
-        return None
-
-
-def hourly(price: Price | None, flags: dict[str, FlagValue]) -> float | None:
-    """Price of one server with these flags."""
-    if price is None:
-        return None
-    count = flags.get("tensor_parallel_size", 1)
-    return price.usd_per_hour * (count if isinstance(count, int) and count > 0 else 1)
-
-
 def servers(figures: CapacityFigures, asked_per_s: float | None) -> Replicas | None:
     """Servers for the asked rate, without the rows that only a simulation gives; None where no number would do."""
     if not asked_per_s or figures.estimate <= 0 or figures.low <= 0:
@@ -101,6 +82,20 @@ def servers(figures: CapacityFigures, asked_per_s: float | None) -> Replicas | N
         at_low=needed(asked_per_s, figures.low),
         rows=[],
     )
+
+
+def share_of_price(goal: Goal, config: EngineConfig) -> float:
+    """How much more a server with this configuration must carry to be as good as one with a single accelerator: its
+    number of accelerators where the cost decides, else 1."""
+    return float(accelerators_of(config.flags())) if goal.metric == COST else 1.0
+
+
+def for_the_price(found: CapacityFigures | None, factor: float) -> CapacityFigures | None:
+    """The capacity that a server at ``factor`` times the price must have, to be as good as this one."""
+    if found is None or factor == 1.0:
+        return found
+    values = {"estimate": factor * found.estimate, "low": factor * found.low, "high": factor * found.high}
+    return found.model_copy(update=values)
 
 
 def per_million(figures: CapacityFigures, usd_per_hour: float | None) -> float | None:

@@ -48,6 +48,7 @@ class TargetRequest:
     flags: Mapping[str, FlagValue] = field(default_factory=dict)
     url: str | None = None
     vllm_python: str | None = None
+    usd_per_gpu_hour: float | None = None
     time_scale: float | None = None
     """Used by the simulated engine only."""
 
@@ -83,6 +84,7 @@ def target_for(asked: TargetRequest) -> Target:
         flags=given,
         url=url,
         vllm_python=asked.vllm_python,
+        usd_per_gpu_hour=asked.usd_per_gpu_hour,
         time_scale=(asked.time_scale or DEFAULT_TIME_SCALE) if engine == "simulated" else 1.0,
     )
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from statistics import median
 
+from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import multiple, number, percent, rate
 from rooftune.tuning.capacity_figures import (
     capacity_of,
-    hourly,
     interval_words,
     per_million,
-    price_of,
     server_words,
     servers,
 )
 from rooftune.tuning.configuration import command_text
 from rooftune.tuning.goal import constraint_broken, slo_broken
-from rooftune.tuning.metrics import metric_name
+from rooftune.tuning.metrics import metric_name, unit_of
 from rooftune.tuning.plan import Decision, Plan, Verdict
 from rooftune.tuning.state import Search
-from rooftune.workloads.spec import CAPACITY
+from rooftune.workloads.spec import CAPACITY, COST, ENERGY
 
 UNSETTLED = ("more trials needed", "not run")
 """Verdicts of configurations that more trials could still show to be better."""
@@ -33,8 +32,8 @@ def conclude(search: Search, budget_spent_s: float) -> Decision:
     verdicts = [_with_capacity(v, search) for v in _all_verdicts(search)]
     found = capacity_of(trials) if plan.objective.by_capacity else None
     asked = asked_rate(plan, trials)
-    price = price_of(plan) if found is not None else None
-    each = hourly(price, search.config.flags())
+    price = price_of(plan.target) if found is not None else None
+    each = usd_per_hour(price, search.config.flags())
     return Decision(
         objective=plan.objective.metric,
         incumbent=incumbent,
@@ -50,7 +49,7 @@ def conclude(search: Search, budget_spent_s: float) -> Decision:
         capacity=found,
         replicas=servers(found, asked) if found is not None else None,
         usd_per_hour=each,
-        price_source=f"{price.offer}, {price.date}" if price else "",
+        price_source=price.words if price else "",
         usd_per_million_output_tokens=per_million(found, each) if found is not None else None,
         complete=not any(v.verdict == "not run" for v in verdicts) and not search.stopped,
     )
@@ -119,8 +118,20 @@ def first_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdic
     load = f" at {rate(asked, 'request', 3)}" if asked else ""
     broken = slo_broken(plan.objective, trials)
     slo = f", but breaks the SLO ({broken})" if broken else " within the SLO" if plan.objective.slo else ""
-    served_words = f"{where[0].upper()}{where[1:]} serves {plan.workload}{load} with {incumbent}{slo}."
+    served_words = (
+        f"{where[0].upper()}{where[1:]} serves {plan.workload}{load} with {incumbent}{slo}{_at_cost(plan, trials)}."
+    )
     return f"{served_words} {_gain(incumbent, verdicts)}"
+
+
+def _at_cost(plan: Plan, trials: list[TrialResult]) -> str:
+    """The cost or the energy of a token, median of the trials, where it decides."""
+    metric = plan.objective.metric
+    values = [t.metrics[metric] for t in trials if metric in t.metrics]
+    if not values or metric not in (COST, ENERGY):
+        return ""
+    words = "per million output tokens" if metric == COST else "per output token"
+    return f", at {number(median(values))} {unit_of(metric)} {words}"
 
 
 def _capacity_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, verdicts: list[Verdict]) -> str:
@@ -136,12 +147,13 @@ def _capacity_sentence(plan: Plan, trials: list[TrialResult], incumbent: str, ve
     base = next((v.capacity for v in verdicts if v.candidate == "baseline"), None)
     if incumbent != "baseline" and base is not None:
         words += _times(found.estimate, base.estimate)
+    words += _at_cost(plan, trials)
     broken = constraint_broken(plan.objective, trials)
     words += f", but breaks a constraint: {broken}" if broken else ""
     asked = asked_rate(plan, trials)
     needed = servers(found, asked)
     if needed is not None and asked:
-        each = hourly(price_of(plan), next((v.flags for v in verdicts if v.candidate == incumbent), {}))
+        each = usd_per_hour(price_of(plan.target), next((v.flags for v in verdicts if v.candidate == incumbent), {}))
         words += f"; {server_words(needed, rate(asked, 'request', 3), each)}"
     return f"{words}." + (f" {_gain(incumbent, verdicts)}" if incumbent == "baseline" else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rooftune.engines.price import price_of, usd_per_hour, usd_per_million
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.formatting import change, rate
@@ -12,7 +13,7 @@ from rooftune.tuning.forecast import SimulatedForecast
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import ExpectedEffect, Goal
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.workloads.spec import CAPACITY, Workload
+from rooftune.workloads.spec import CAPACITY, COST, Workload
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def predictions(
     overloaded: dict[str, bool] = {}
     left_out: dict[str, tuple[str, ...]] = {}
     error: float | None = None
-    forecast = SimulatedForecast(target, workload) if workload.decides == CAPACITY else None
+    forecast = SimulatedForecast(target, workload) if workload.measures_capacity else None
+    price = price_of(target)
     for name, config in configs.items():
         if config.speculative_config:
             continue  # the acceptance rate is unknown before a measurement
@@ -74,6 +76,10 @@ def predictions(
         carried = forecast.capacity(config) if forecast is not None else None
         if carried is not None:
             metrics[name][CAPACITY] = carried
+        rate = metrics[name]["output_throughput"] if forecast is None else (carried or 0.0) * forecast.output_tokens
+        each = usd_per_hour(price, config.flags())
+        cost = usd_per_million(each, rate) if each is not None else None
+        metrics[name] |= {COST: cost} if cost is not None else {}
         overloaded[name] = bool(found.overloaded)
         left_out[name] = found.unmodelled
         if error is None and isinstance(found.error_band, float):

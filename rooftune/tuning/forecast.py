@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from rooftune.capacity.emulation import CHUNKS_PER_CORE_AT_MOST, JITTER_S, JITTER_SHARE
@@ -81,11 +82,15 @@ class SimulatedForecast:
             return None  # an acceptance rate is not known before a measurement
         return reference_server(self.target, config.flags(), self.target.gpu)
 
+    @cached_property
+    def output_tokens(self) -> float:
+        """Mean output tokens that one arrival brings."""
+        plan = draw(self.workload)
+        return float(plan.output_tokens.sum()) / max(1, int((plan.turn == 0).sum()))
+
     def _time_scale(self, rate_per_s: float) -> float:
         """The clock's speed at which this machine passes on every token in time."""
-        plan = draw(self.workload)
-        arrivals = max(1, int((plan.turn == 0).sum()))
-        tokens_per_s = rate_per_s * float(plan.output_tokens.sum()) / arrivals
+        tokens_per_s = rate_per_s * self.output_tokens
         limits = [limit / 1000 for name, limit in self.workload.slo.limits_ms().items() if name != "tpot_ms"]
         jitter = JITTER_SHARE * min(limits) / JITTER_S if limits else self.target.time_scale
         most = CHUNKS_PER_CORE_AT_MOST * cores() / tokens_per_s if tokens_per_s > 0 else self.target.time_scale

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from statistics import median
 
+from rooftune.engines.price import price_of
+from rooftune.engines.target import Target
+from rooftune.engines.urls import is_local
 from rooftune.errors import InputError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number, percent
+from rooftune.hardware.accelerator import Hardware
+from rooftune.hardware.sampler import power_is_read
 from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
 from rooftune.tuning.plan import Goal
-from rooftune.workloads.spec import CAPACITY, Workload
+from rooftune.workloads.spec import CAPACITY, COST, ENERGY, Workload
 
 THROUGHPUTS = ("output_throughput", "request_throughput", "total_token_throughput")
 UNSATURATED_METRIC = "median_e2el_ms"
@@ -31,12 +36,45 @@ def goal_of(workload: Workload) -> Goal:
     return Goal(
         metric=metric,
         direction="lower" if lower_is_better(metric) else "higher",
+        saturated_metric=metric if metric in (COST, ENERGY) else "output_throughput",
+        at_capacity=workload.measures_capacity,
         slo=workload.slo.limits_ms(),
         slo_share=workload.slo.share,
         asked_rate_per_s=getattr(workload.arrivals, "rate_per_s", None),
         constraints=workload.objective.constraints,
         seed=workload.seed,
     )
+
+
+def check_measurable(workload: Workload, target: Target, hardware: Hardware) -> None:
+    """Refuse an objective or a constraint that no trial here can measure.
+
+    Raises:
+        InputError: the cost is wanted and no price is known, or the energy and no power can be read.
+    """
+    wanted = {workload.decides, *(bound.metric for bound in workload.objective.constraints)}
+    if COST in wanted and price_of(target) is None:
+        name = target.gpu or hardware.accelerator.name
+        raise InputError(
+            f"{COST} needs a price, and none is known for {name}; give one with --price (US dollars per accelerator "
+            "and hour), or name another metric."
+        )
+    if ENERGY in wanted and (why := _no_power(target, hardware)):
+        raise InputError(f"{ENERGY} needs a reading of the power, and {why}.")
+
+
+def _no_power(target: Target, hardware: Hardware) -> str:
+    """Why no power of the server can be read, with the way out; empty where it can."""
+    if target.simulated:
+        return (
+            "the simulated engine has no model of it; measure with --engine vllm on an NVIDIA GPU, or name another "
+            "metric"
+        )
+    if target.url is not None and not is_local(target.url):
+        return "the server runs on another machine; run rooftune there, or name another metric"
+    if hardware.accelerator.kind == "cpu" or not power_is_read():
+        return "NVML reads none here; measure on an NVIDIA GPU whose driver reports it, or name another metric"
+    return ""
 
 
 def metric_between(goal: Goal, a: list[TrialResult], b: list[TrialResult]) -> str:

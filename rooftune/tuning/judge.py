@@ -150,12 +150,20 @@ def _without_comparison(
 def _ratios(
     a: list[TrialResult], b: list[TrialResult], candidates: int, others: Sequence[list[TrialResult]]
 ) -> dict[str, Interval]:
-    found = {}
-    for metric in COMPARED:
-        compared = _compare(a, b, metric, candidates, others)
-        if compared is not None:
-            found[metric] = _interval(compared)
-    return found
+    found = {metric: ratio_of(a, b, metric, candidates, others) for metric in COMPARED}
+    return {metric: ratio for metric, ratio in found.items() if ratio is not None}
+
+
+def ratio_of(
+    a: list[TrialResult],
+    b: list[TrialResult],
+    metric: str,
+    candidates: int = 1,
+    others: Sequence[list[TrialResult]] = (),
+) -> Interval | None:
+    """The ratio a / b of one metric with its interval; None when a side has no value of it."""
+    found = _compare(a, b, metric, candidates, others)
+    return None if found is None else _interval(found)
 
 
 def _compare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.workloads.spec import lower_is_better
+from rooftune.workloads.spec import COST, ENERGY, lower_is_better
 
 __all__ = ["COMPARED", "METRIC_NAMES", "lower_is_better", "metric_name", "unit_of"]
 
@@ -17,6 +17,7 @@ COMPARED = (
     "p99_ttft_ms",
     "median_e2el_ms",
     "p99_e2el_ms",
+    ENERGY,
 )
 """Every verdict has the ratios of these metrics, where both sides measured them."""
 
@@ -34,6 +35,8 @@ METRIC_NAMES = {
     "p99_ttft_ms": "p99 TTFT",
     "median_e2el_ms": "median E2EL",
     "p99_e2el_ms": "p99 E2EL",
+    COST: "cost per million output tokens",
+    ENERGY: "energy per output token",
 }
 
 
@@ -43,7 +46,9 @@ def metric_name(metric: str) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """The metric's unit: 'ms', 'tok/s' or 'req/s'."""
+    """The metric's unit: 'ms', 'tok/s', 'req/s', 'USD' or 'J'."""
+    if metric in (COST, ENERGY):
+        return "USD" if metric == COST else "J"
     if lower_is_better(metric):
         return "ms"
     return "tok/s" if metric in ("output_throughput", "total_token_throughput") else "req/s"

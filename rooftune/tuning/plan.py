@@ -51,11 +51,14 @@ class Goal(BaseModel):
         default_factory=list, description="bounds on metrics; a configuration outside of one cannot win"
     )
     seed: int = 0
+    at_capacity: bool = Field(
+        default=False, description="trials measure the capacity, and the metric is that of a server at its capacity"
+    )
 
     @property
     def by_capacity(self) -> bool:
-        """Whether the requests/s within the SLO decide."""
-        return self.metric == CAPACITY
+        """Whether the requests/s within the SLO decide, or the cost of a token, which follows from them."""
+        return self.metric == CAPACITY or self.at_capacity
 
 
 class Gate(BaseModel):
@@ -313,7 +316,7 @@ class Decision(BaseModel):
     replicas: Replicas | None = Field(
         default=None, description="servers with the incumbent for the asked rate; rows once the run has ended"
     )
-    usd_per_hour: float | None = Field(default=None, description="list price of one server")
+    usd_per_hour: float | None = Field(default=None, description="price of one server")
     price_source: str = ""
     usd_per_million_output_tokens: float | None = Field(default=None, description="of one server at its capacity")
     complete: bool = True

@@ -14,7 +14,7 @@ from rooftune.tuning import gates as rules
 from rooftune.tuning.configuration import base_config, command_text
 from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
-from rooftune.tuning.goal import goal_of
+from rooftune.tuning.goal import check_measurable, goal_of
 from rooftune.tuning.plan import Candidate, ExpectedEffect, Gate, Plan
 from rooftune.tuning.starts import Starts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
@@ -41,7 +41,11 @@ def build_plan(
     An endpoint has only a baseline, because rooftune cannot change its flags. A candidate that cannot or need not run
     stays in the plan with its gate, so the report can give the reason. Without ``predict`` the expected effects come
     from publications instead of the simulator.
+
+    Raises:
+        InputError: the workload's objective or a constraint cannot be measured here.
     """
+    check_measurable(workload, target, hardware)
     book = playbook or default_playbook()
     lengths = request_lengths(workload)
     starts = Starts(target, hardware.accelerator, facts, lengths.longest)

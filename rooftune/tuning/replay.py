@@ -20,6 +20,7 @@ from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.gates import gate_effective
 from rooftune.tuning.judge import Ruling
+from rooftune.tuning.metrics import lower_is_better
 from rooftune.tuning.plan import Candidate, Gate, Plan, VerdictName
 from rooftune.tuning.state import Block, Search
 from rooftune.tuning.trial_load import by_chance, lost
@@ -112,7 +113,7 @@ def _promise(candidate: Candidate) -> float:
     found = candidate.expected
     if found is None or found.ratio is None or found.ratio <= 0:
         return 1.0
-    return 1 / found.ratio if found.metric.endswith("_ms") else found.ratio
+    return 1 / found.ratio if lower_is_better(found.metric) else found.ratio
 
 
 def _block(search: Search, group: list[Candidate]) -> TrialOrder | None:
@@ -241,7 +242,7 @@ def _drop_if_lost(search: Search, block: Block, who: str, against: str) -> None:
     trials = block.members[who]
     if not search.plan.objective.by_capacity or len(trials) > 1:
         return
-    reason = lost(capacity_of(trials), capacity_of(search.seen.get(against, [])), against)
+    reason = lost(capacity_of(trials), search.bar(who, against, search.seen.get(against, [])), against)
     if reason is not None:
         block.dropped[who] = Ruling("no gain", reason)
 

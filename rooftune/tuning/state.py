@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialLoad, TrialOrder
-from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_of_price
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.judge import Ruling
-from rooftune.tuning.plan import Plan, Verdict
+from rooftune.tuning.plan import CapacityFigures, Plan, Verdict
 from rooftune.tuning.trial_load import trial_load
 from rooftune.vllm_rules.config import EngineConfig
 
@@ -91,7 +91,14 @@ class Search:
         if self.forecast is None or not self.plan.objective.by_capacity:
             return None
         beside = self.seen.get(against, []) if against is not None and against != candidate else []
-        return trial_load(self.forecast, candidate, self.configs, self.results, capacity_of(beside))
+        bar = None if against is None else self.bar(candidate, against, beside)
+        return trial_load(self.forecast, candidate, self.configs, self.results, bar)
+
+    def bar(self, candidate: str, against: str, trials: list[TrialResult]) -> CapacityFigures | None:
+        """The capacity that makes the candidate as good as another configuration with these trials."""
+        goal = self.plan.objective
+        factor = share_of_price(goal, self.configs[candidate]) / share_of_price(goal, self.configs[against])
+        return for_the_price(capacity_of(trials), factor)
 
 
 @dataclass

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.capacity.replicas import needed, usd_per_million
+from rooftune.capacity.replicas import needed
+from rooftune.engines.price import given_price, usd_per_million
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.accelerator import Accelerator
@@ -21,7 +22,7 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.kernels import marlin_needs
 from rooftune.vllm_rules.versions import version
-from rooftune.workloads.spec import CAPACITY, Workload
+from rooftune.workloads.spec import Workload
 
 if TYPE_CHECKING:
     from rooftune.simulator.calibration.files import Calibration
@@ -104,7 +105,10 @@ def upgrade_path(
     wanted = _Wanted(workload, target, facts, flags, asked_rate_per_s, calibration)
 
     def predicted(name: str) -> _Prediction:
-        return _row(accelerator(name), name == own, wanted)
+        gpu = accelerator(name)
+        if name == own and target.usd_per_gpu_hour is not None:
+            gpu = gpu.model_copy(update={"price": given_price(target.usd_per_gpu_hour)})
+        return _row(gpu, name == own, wanted)
 
     # The compiled simulator releases the interpreter's lock, so predictions run in parallel; the first one compiles it.
     found = [predicted(names[0])]
@@ -198,7 +202,7 @@ def _row(gpu: Accelerator, current: bool, wanted: _Wanted) -> _Prediction:
         bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s,
         fp8="fp8" in gpu.flops_per_s,
         usd_per_hour=gpu.price.usd_per_hour if gpu.price else None,
-        price_source=f"{gpu.price.offer}, {gpu.price.date}" if gpu.price else "",
+        price_source=gpu.price.words if gpu.price else "",
     )
     if best is None:
         return _Prediction(row.model_copy(update={"impossible": refusal or "no configuration of the model fits"}), None)
@@ -234,7 +238,7 @@ def _predicted(
 ) -> _Service:
     from rooftune.simulator.virtual.predict import predict
 
-    if workload.decides == CAPACITY:
+    if workload.measures_capacity:
         return _within_slo(workload, gpu, target, flags, calibration)
     found = predict(
         workload,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.capacity_figures import capacity_of, share_of_price
 from rooftune.tuning.configuration import command_text, difference
 from rooftune.tuning.judge import Judgement, judge
 from rooftune.tuning.metrics import lower_is_better
@@ -67,7 +67,8 @@ def _winner(search: Search, block: Block, judgements: dict[str, Judgement], agai
         found = judgements[who]
         if search.plan.objective.by_capacity:
             figures = capacity_of(block.members[who])
-            return _Gain(True, figures.estimate if figures else 0.0)
+            share = share_of_price(search.plan.objective, search.configs[who])
+            return _Gain(True, figures.estimate / share if figures else 0.0)
         estimate = found.ratios[found.metric].estimate
         serves = not any(t.overloaded for t in block.members[who])
         return _Gain(serves, 1 / estimate if lower_is_better(found.metric) else estimate)

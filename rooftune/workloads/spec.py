@@ -216,6 +216,10 @@ class Slo(Strict):
 
 CAPACITY = "capacity"
 """The objective that decides where there is an SLO and a rate: requests/s of one server within the SLO."""
+COST = "cost_per_million_output_tokens_usd"
+"""Price of a million output tokens: of a server at its capacity where there is one, else at the load of the trial."""
+ENERGY = "energy_per_output_token_j"
+"""Energy that the accelerators take for one output token, at the load of the trial."""
 MetricName = Literal[
     "capacity",
     "output_throughput",
@@ -228,12 +232,14 @@ MetricName = Literal[
     "p99_tpot_ms",
     "median_e2el_ms",
     "p99_e2el_ms",
+    "cost_per_million_output_tokens_usd",
+    "energy_per_output_token_j",
 ]
 
 
 def lower_is_better(metric: str) -> bool:
-    """True for times, False for rates and shares."""
-    return metric.endswith("_ms")
+    """True for times, cost and energy, False for rates and shares."""
+    return metric.endswith("_ms") or metric in (COST, ENERGY)
 
 
 class Constraint(Strict):
@@ -310,6 +316,11 @@ class Workload(Strict):
     def decides(self) -> str:
         """The metric that decides: the one that is named, or its default."""
         return self.objective.metric or (CAPACITY if self.has_capacity else "output_throughput")
+
+    @property
+    def measures_capacity(self) -> bool:
+        """Whether trials measure the capacity: it decides, or the cost of a token of a server at its capacity does."""
+        return self.decides == CAPACITY or (self.decides == COST and self.has_capacity)
 
     def whole(self) -> Part:
         """The lengths of a workload without parts."""

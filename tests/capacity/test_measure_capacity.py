@@ -24,9 +24,13 @@ async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: P
     which, folder, heard = target(SCALE), tmp_path / "capacity", Heard()
     async with served(tmp_path / "server", which) as server:
         found = await measure_capacity(server, workload(), twin(which), PRECISION, folder, seed=4, listener=heard)
-        predicted = twin(which).reference(workload()).capacity(1.0)
-        assert found.precise
-        assert found.rate_per_s == pytest.approx(predicted, rel=0.2)  # a busy machine slows the emulated server
+        reference = twin(which).reference(workload())
+        predicted = reference.capacity(1.0)
+        assert found.speed is not None
+        assert found.speed < 1.15, "a busy machine slows the emulated server, and nothing makes it faster"
+        assert found.rate_per_s == pytest.approx(reference.capacity(found.speed), rel=0.1)
+        assert found.half is not None
+        assert found.precise == (found.half <= PRECISION.half)
         assert found.low_per_s
         assert found.high_per_s
         assert found.low_per_s < found.rate_per_s < found.high_per_s
@@ -45,7 +49,9 @@ async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: P
     assert len(again.made) == 1
     assert resumed.steps[:-1] == found.steps[:-1]
     assert resumed.steps[-1].workload.seed not in {s.workload.seed for s in found.steps}
-    assert resumed.rate_per_s == pytest.approx(found.rate_per_s, rel=0.2)
+    assert resumed.low_per_s is not None
+    assert resumed.high_per_s is not None
+    assert max(resumed.low_per_s, found.low_per_s) < min(resumed.high_per_s, found.high_per_s)
     with pytest.raises(InputError, match="another workload"):
         await measure_capacity(server, workload(slo={"tpot_ms": 30}), twin(which), PRECISION, folder)
 

@@ -96,8 +96,10 @@ async def test_a_limit_that_nobody_named_is_learned_from_an_overloaded_step(tmp_
         )
     assert found.reference.flags["max_num_seqs"] == 8
     assert any("at most 8 requests" in s for s in heard.sentences)
-    true = twin(which).reference(workload()).capacity(1.0)
-    assert found.rate_per_s == pytest.approx(true, rel=0.25)
+    assert found.speed is not None
+    assert found.speed < 1.25, "a busy machine slows the emulated server, and nothing makes it faster"
+    true = twin(which).reference(workload()).capacity(found.speed)
+    assert found.rate_per_s == pytest.approx(true, rel=0.1)
 
 
 def test_the_next_rate_of_a_bracket() -> None:

@@ -87,11 +87,12 @@ def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
     assert path.is_file(), running.communicate(timeout=30)
 
 
+@pytest.mark.timeout(600)
 def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", "capacity", "small.yaml", *CARD, "--precision", "12%", "--json",
          "--time-scale", "8", "--save", "here", "--slo", "ttft_ms=2500"],
-        cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=170, check=False,
+        cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
@@ -111,11 +112,12 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
         assert (here / "steps" / str(place) / "step.json").is_file()
 
 
+@pytest.mark.timeout(600)
 def test_the_users_of_a_closed_loop_are_counted_without_being_asked_for(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", "capacity", "closed.yaml", *CARD, "--precision", "12%", "--json",
          "--time-scale", "8", "--save", "here", "--users", "90"],
-        cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=170, check=False,
+        cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

@@ -116,3 +116,35 @@ def test_a_closed_loop_is_predicted_in_users(rooftune, tmp_path: Path) -> None:
     none = predicted(4, "--slo", "tpot_ms=5").out
     assert "Capacity: none, because even a lone user breaks the limit of TPOT (simulated)." in none
     assert predicted(4, "--slo", "tpot_ms=none", "--json").json["capacity"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--objective", "energy_per_output_token_j"], "the simulated engine has no model of it"),
+        (["--constraint", "energy_per_output_token_j<=1"], "measure with --engine vllm on an NVIDIA GPU"),
+        (["--objective", "cost_per_million_output_tokens_usd", "--gpu", "A30", "--model", "qwen2.5-7b"], "--price"),
+        (["--objective", "cost_per_token"], "did you mean 'cost_per_million_output_tokens_usd'?"),
+    ],
+)
+def test_an_objective_that_cannot_be_measured_here_is_refused(rooftune, words: list[str], said: str) -> None:
+    ended = rooftune("plan", "chat-medium", *words)
+    assert ended.code == 2
+    assert said in ended.sentence()
+
+
+def test_a_plan_for_the_cost_expects_the_price_over_the_capacity(rooftune) -> None:
+    found = rooftune(
+        "plan", "chat-low", "--objective", "cost_per_million_output_tokens_usd", "--price", "0.36", "--json"
+    ).json
+    assert found["objective"]["direction"] == "lower"
+    assert found["objective"]["at_capacity"]
+    assert found["search"] is None, "the ladder"
+    base, marlin = (found["predicted"][name] for name in ("baseline", "awq-marlin"))
+    cost = "cost_per_million_output_tokens_usd"
+    assert marlin[cost] / base[cost] == pytest.approx(base["capacity"] / marlin["capacity"])
+    tokens = 0.36e6 / 3600 / base[cost] / base["capacity"]
+    assert 20 < tokens < 400, "mean length of an answer"
+    (expected,) = [c["expected"] for c in found["candidates"] if c["id"] == "awq-marlin"]
+    assert expected["metric"] == cost
+    assert expected["ratio"] < 1

@@ -88,7 +88,8 @@ def test_options_name_the_objective_and_constraints() -> None:
     ("goal", "changes", "message"),
     [
         ({"objective": "capacty"}, {}, "did you mean 'capacity'"),
-        ({"objective": "energy_per_token"}, {}, "energy is not measured"),
+        ({"objective": "energy_per_token"}, {}, "did you mean 'energy_per_output_token_j'"),
+        ({"objective": "usd_per_1m_tokens"}, {}, "did you mean 'cost_per_million_output_tokens_usd'"),
         ({"constraints": ["p99_ttft<=800"]}, {}, "did you mean 'p99_ttft_ms'"),
         ({"constraints": ["p99_ttft_ms=800"]}, {}, "METRIC<=VALUE"),
         ({"constraints": ["p99_ttft_ms<=fast"]}, {}, "needs a number"),

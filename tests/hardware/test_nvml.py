@@ -83,7 +83,7 @@ def test_a_driver_that_answers_little(install: Any) -> None:
     assert not any(c.available for c in with_capabilities(hardware).capabilities)
     sampler = gpu_sampler()
     assert sampler is not None
-    assert set(sampler().values()) == {None}
+    assert {value for name, value in sampler().items() if name != "gpu_count"} == {None}
 
 
 def test_without_a_driver_nothing_is_reported(install: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number
-from rooftune.workloads.spec import CAPACITY
+from rooftune.workloads.spec import CAPACITY, COST, lower_is_better
 
 Answer = Literal["better", "worse", "no measurable difference", "more trials needed"]
 SMALLEST_EFFECT = 0.02
@@ -47,7 +47,7 @@ class Prior:
 
     def of(self, metric: str) -> float:
         """Standard deviation of ln(metric)."""
-        if metric == CAPACITY:
+        if metric in (CAPACITY, COST):  # a server's cost per token is its price over its capacity
             return self.capacity
         return self.times if metric.endswith(("ttft_ms", "e2el_ms")) else self.rates
 
@@ -165,7 +165,7 @@ def compare(
     Args:
         a: trials of the candidate.
         b: trials of what it is compared with, run in balanced order beside it (``balanced_order``).
-        metric: vLLM's name; names that end in ``_ms`` are better when lower.
+        metric: by vLLM's name, or capacity, cost or energy; times, cost and energy are better when lower.
         candidates: how many candidates are compared in the run, for the correction for many.
         smallest_effect: the smallest relative difference that matters.
         error_rate: chance of any false win or loss over all looks and all candidates.
@@ -218,7 +218,7 @@ def compare_arms(
     trial = moderated(found, expected, prior.freedom, together)
     error = math.sqrt(found.scale * trial.variance)
     look = decision_level(min(len(a), len(b)), error_rate / max(candidates, 1), most_trials)
-    sign = -1.0 if metric.endswith("_ms") else 1.0
+    sign = -1.0 if lower_is_better(metric) else 1.0
     shown = SHOWN if min(len(a), len(b)) <= FIRST_LOOK else SHOWN_LATER
     half, decides = (t_quantile(p / 2, round(trial.freedom, 1)) * error for p in (shown, look))
     narrow = t_quantile(EQUIVALENCE, round(trial.freedom, 1)) * error

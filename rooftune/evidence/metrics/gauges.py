@@ -15,6 +15,7 @@ MEANS = (
     "client_connections",
     "client_cpu_share",
     "host_cpu_share",
+    "gpu_count",
     "gpu_power_w",
     "gpu_temperature_c",
     "gpu_sm_clock_mhz",

@@ -64,6 +64,7 @@ class TrialResult(BaseModel):
         default=None, description="simulated engine: what its step times were calibrated with; None = as shipped"
     )
     flags: dict[str, Any] = Field(default_factory=dict)
+    usd_per_hour: float | None = Field(default=None, description="price of the server; None = not known")
     effective: EffectiveConfig = Field(default_factory=EffectiveConfig)
     window: Window | None = None
     census: Census | None = None

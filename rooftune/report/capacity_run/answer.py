@@ -8,12 +8,13 @@ from rooftune.capacity.replicas import needed
 from rooftune.capacity.result import ReplicaRow, Replicas
 from rooftune.capacity.sentences import NAMES
 from rooftune.engines.command_line import shown
+from rooftune.engines.price import GIVEN, price_of, usd_per_hour
 from rooftune.formatting import NONE, change, multiple, number, percent, quantity, rate
 from rooftune.report.markup import Footnotes, code, joined, sentence, status, table
 from rooftune.report.method import doubts
 from rooftune.report.run_data import RunData
 from rooftune.report.summary import band_words, engine_words, incomplete, load_words, slo_words
-from rooftune.tuning.capacity_figures import hourly, interval_words, per_million, price_of
+from rooftune.tuning.capacity_figures import interval_words, per_million
 from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.decision import place_of
 from rooftune.tuning.plan import CapacityFigures, Verdict
@@ -156,7 +157,8 @@ def needed_servers(run: RunData) -> list[str]:
     if any(row.simulated is not None for row in _counts(found, figures)):
         note.append("The share of the requests is simulated at the measured speed, with the load split evenly.")
     if run.decision.price_source and priced:
-        note.append(f"Prices are list prices ({run.decision.price_source}).")
+        source = run.decision.price_source
+        note.append("Prices follow from --price." if source == GIVEN else f"Prices are list prices ({source}).")
     return [*lines, " ".join(note), ""]
 
 
@@ -195,7 +197,7 @@ def _kept(run: RunData, row: ReplicaRow | None, figures: CapacityFigures) -> str
 
 def carried(run: RunData) -> list[str]:
     """The table of all measured configurations with their capacity."""
-    notes, price = Footnotes(), price_of(run.plan)
+    notes, price = Footnotes(), price_of(run.plan.target)
     base = run.capacity("baseline")
     rows = []
     for candidate in run.measured:
@@ -204,7 +206,7 @@ def carried(run: RunData) -> list[str]:
         found = run.capacity(name)
         words = "starting point" if name == "baseline" else status(verdict)
         words = "no verdict" if words == "not run" else words
-        cost = per_million(found, hourly(price, run.config(name).flags())) if found is not None else None
+        cost = per_million(found, usd_per_hour(price, run.config(name).flags())) if found is not None else None
         changes = describe(difference(run.config(name), run.config("baseline")))
         capacity = capacity_cell(run, name, notes)
         rows.append([

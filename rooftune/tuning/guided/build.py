@@ -16,7 +16,7 @@ from rooftune.tuning.guided.ids import ids_of
 from rooftune.tuning.guided.predicted_space import PredictedSpace, predicted_space
 from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchMethod, SearchPlan
 from rooftune.tuning.plan import Candidate, Gate, Plan
-from rooftune.workloads.spec import Workload
+from rooftune.workloads.spec import CAPACITY, Workload
 
 EASY_WINS = {
     "dtype", "weights", "graphs", "max_num_seqs", "attention_backend", "async_scheduling", "gpu_memory_utilization",
@@ -83,13 +83,13 @@ def _suits(plan: Plan) -> bool:
     if plan.target.gpu is None or not plan.predicted.get("baseline"):
         return False
     values = [metrics[metric] for metrics in plan.predicted.values() if metric in metrics]
-    return plan.objective.by_capacity or (metric in THROUGHPUTS and bool(values) and _differ(values))
+    return metric == CAPACITY or (metric in THROUGHPUTS and bool(values) and _differ(values))
 
 
 def _binds(plan: Plan, foreseen: PredictedSpace) -> bool:
     """Whether the objective differs between configurations: a throughput does only where the load is more than some
     serve. Where all serve it, the ladder compares the time to the last token."""
-    return plan.objective.by_capacity or _differ(foreseen.objective)
+    return plan.objective.metric == CAPACITY or _differ(foreseen.objective)
 
 
 def _differ(values: Sequence[float]) -> bool:

@@ -15,7 +15,7 @@ from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step
 from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
-from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_of_price
 from rooftune.tuning.configuration import difference
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.goal import THROUGHPUTS, constraint_broken, slo_broken
@@ -222,7 +222,9 @@ class Progress:
             elif figures.estimate <= 0:
                 failure = f"its capacity is 0: {figures.sentence}"
             else:
-                value, error = math.log(figures.estimate), _error(figures)
+                carried = result.metrics.get(goal.metric, 0.0) if goal.at_capacity else figures.estimate
+                failure = "" if carried > 0 else f"its trial has no value of {goal.metric}"
+                value, error = math.log(carried) if carried > 0 else None, _error(figures)
         elif not failure:
             measured = result.metrics.get(goal.metric, 0.0)
             value = math.log(measured) if measured > 0 else None
@@ -239,8 +241,14 @@ class Progress:
         configs = {name: self.config(name) for name in {*measured, following.option}}
         beside = None
         if following.purpose == "search" and self.step.incumbent not in (None, following.option):
-            beside = capacity_of([r for r in self.results if r.candidate == self.step.incumbent])
+            beside = self._bar(following.option, self.step.incumbent)
         return trial_load(forecast, following.option, configs, self.results, beside)
+
+    def _bar(self, option: str, against: str) -> CapacityFigures | None:
+        """The capacity that makes an option as good as another one."""
+        goal = self.plan.objective
+        factor = share_of_price(goal, self.config(option)) / share_of_price(goal, self.config(against))
+        return for_the_price(capacity_of([r for r in self.results if r.candidate == against]), factor)
 
     def _why(self, following: Measure) -> str:
         if following.purpose == "confirm" or self.step.incumbent is None:
