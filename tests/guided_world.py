@@ -24,7 +24,7 @@ from rooftune.vllm_rules.config import EngineConfig
 BASELINE = 1.4
 FACTORS = {"weights": {"awq_marlin": 4.0}, "kv_cache_dtype": {"fp8": 1.25}, "graphs": {"graphs": 1.04}}
 BEST_LIMIT = 96
-VARIED = {*FACTORS, "max_num_seqs", "small"}
+VARIED = {*FACTORS, "max_num_seqs", "small", "mine", "late"}
 """Knobs of the part of the space that is predicted: about a hundred configurations."""
 
 
