@@ -261,7 +261,7 @@ def test_a_candidate_of_the_user_that_is_good_wins() -> None:
 
 def test_a_candidate_of_the_user_that_cannot_be_measured_has_the_reason() -> None:
     plan = own_plan("same=long_prefill_token_threshold=2048", "mine=kv_cache_dtype=fp8", "late=max_num_seqs=7")
-    results = made.GuidedWorld(plan, seed=15).search(budget=3.5 * 14, cost=14)
+    results = made.GuidedWorld(plan, seed=15).search(budget=1.5 * 14, cost=14)
     rows = {v.candidate: v for v in decide(plan, results).verdicts}
     assert rows["same"].verdict == "not supported"
     assert rows["same"].reason == "the engine would run it as the baseline"
