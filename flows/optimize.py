@@ -69,6 +69,7 @@ async def optimize(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,
             candidates=added.candidates or [],
+            checkpoints=added.checkpoints or [],
             search=added.search,
             client_processes=trials.client_processes,
             ready_timeout_s=trials.ready_timeout_s,
@@ -127,7 +128,11 @@ async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, b
 
     planned = run_files.plan_of(folder)
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
-    forecast = SimulatedForecast(planned.target, spec) if planned.objective.by_capacity else None
+    forecast = (
+        SimulatedForecast(planned.target, spec, planned.candidates[0].config.model)
+        if planned.objective.by_capacity
+        else None
+    )
     first = await asyncio.to_thread(_first_load_s, planned, forecast)
     cost = (first or real_seconds(spec, target.time_scale)) + START_S[target.engine]
     done: set[tuple[str, int]] = set()

@@ -23,7 +23,7 @@ from tasks.aggregate import describe, record_failure
 from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
 from tasks.results import TrialSummary
-from tasks.run_files import same_trial, target_of, workload_of
+from tasks.run_files import same_trial, target_of, target_of_order, workload_of
 from tasks.trial_loads import all_loaded
 from tasks.trial_time import write_trial_time
 
@@ -64,7 +64,7 @@ def measured(run: RunFolder, order: TrialOrder) -> TrialResult | None:
         found = read_trial(run.trial(order.candidate, order.n))
     except RooftuneError:
         return None
-    return found if same_trial(found, order, workload_of(run), target_of(run)) else None
+    return found if same_trial(found, order, workload_of(run), target_of_order(run, order)) else None
 
 
 async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: TrialOrder) -> TrialResult:

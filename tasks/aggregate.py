@@ -13,7 +13,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import CAPACITY, ENERGY
 from tasks.retrying import retry_unexpected
-from tasks.run_files import target_of, workload_of
+from tasks.run_files import target_of_order, workload_of
 from tasks.trial_loads import drawn_workload
 
 
@@ -38,10 +38,12 @@ def _aggregated(run: RunFolder, order: TrialOrder) -> TrialResult:
     files, workload = run.trial(order.candidate, order.n), drawn_workload(run, order)
     sent = sent_load(files)
     if sent is None:
-        return aggregate(files, order, workload, target_of(run))
+        return aggregate(files, order, workload, target_of_order(run, order))
     from rooftune.capacity.trial import with_capacity
 
-    return aggregate(files, order, sent.workload, target_of(run), lambda t: with_capacity(files, t, workload))
+    return aggregate(
+        files, order, sent.workload, target_of_order(run, order), lambda t: with_capacity(files, t, workload)
+    )
 
 
 @task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)
@@ -54,7 +56,7 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
         run.trial(order.candidate, order.n),
         order,
         workload_of(run),
-        target_of(run),
+        target_of_order(run, order),
         error=error,
         kind=kind,
         started_at=started_at,

@@ -38,10 +38,11 @@ async def plan_candidates(run: RunFolder) -> Plan:
 
 def _plan(run: RunFolder) -> Plan:
     from rooftune.tuning.guided.build import with_search
-    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
+    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
 
     target, settings = target_of(run), settings_of(run)
     playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)
+    playbook = with_checkpoints(playbook, settings.checkpoints)
     workload, hardware = workload_of(run), hardware_of(run)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
     cost = expected_seconds(target, workload)

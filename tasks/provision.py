@@ -9,7 +9,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from tasks import run_listener
 from tasks.retrying import retry_transient
-from tasks.run_files import settings_of, target_of
+from tasks.run_files import settings_of, target_of_order
 
 LONGEST_START_S = 3600
 
@@ -33,7 +33,7 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
     """
     from rooftune.engines import launch
 
-    target, settings, folder = target_of(run), settings_of(run), run.trial(order.candidate, order.n)
+    target, settings, folder = target_of_order(run, order), settings_of(run), run.trial(order.candidate, order.n)
     folder.path.mkdir(parents=True, exist_ok=True)
     if target.engine == "endpoint":
         return await launch.connect(target, folder)

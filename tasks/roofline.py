@@ -6,8 +6,11 @@ import asyncio
 
 from prefect import task
 
+from rooftune.errors import RooftuneError
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import write_json
+from rooftune.models.catalogue import model_facts
+from rooftune.models.facts import ModelFacts
 from rooftune.roofline.model import Roofline
 from rooftune.runfolder import RunFolder
 from tasks.retrying import retry_unexpected
@@ -36,10 +39,20 @@ def place_trials(run: RunFolder) -> Roofline | None:
     facts = facts_of(plan.target)
     if facts is None:
         return None
-    found = roofline(hardware_of(run), facts, plan.candidate("baseline").config, read_trials(run))
+    trials = read_trials(run)
+    others = {t.model: served for t in trials if t.model != plan.target.model and (served := _facts(t.model))}
+    found = roofline(hardware_of(run), facts, plan.candidate("baseline").config, trials, others)
     write_json(run.roofline_json, found.model_dump(mode="json"))
     draw(found, run.figures / "roofline.png")
     return found
+
+
+def _facts(model: str) -> ModelFacts | None:
+    """Facts of a checkpoint that a trial served; None where they are not known."""
+    try:
+        return model_facts(model)
+    except RooftuneError:
+        return None
 
 
 def describe(found: Roofline | None) -> str:

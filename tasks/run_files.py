@@ -31,6 +31,9 @@ class RunSettings(BaseModel):
     budget_s: float | None = Field(default=None, description="real seconds for all trials together; None = no limit")
     playbook: str | None = None
     candidates: list[str] = Field(default_factory=list)
+    checkpoints: list[str] = Field(
+        default_factory=list, description="other checkpoints of the model, or folders of them"
+    )
     search: SearchMethod | None = Field(default=None, description="None = guided where the simulator can lead it")
     client_processes: int | None = None
     ready_timeout_s: float | None = None
@@ -48,6 +51,14 @@ def target_of(run: RunFolder) -> Target:
     if target.engine == "vllm" and target.gpu is None and run.hardware_json.is_file():
         return target.model_copy(update={"gpu": hardware_of(run).accelerator.name})
     return target
+
+
+def target_of_order(run: RunFolder, order: TrialOrder) -> Target:
+    """The target of one trial: that of the run, with the checkpoint that the trial's configuration serves."""
+    target = target_of(run)
+    if target.engine == "endpoint":
+        return target
+    return target.serving(order.config.model, plan_of(run).candidate("baseline").config.model)
 
 
 def settings_of(run: RunFolder) -> RunSettings:

@@ -12,7 +12,7 @@ from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
-from tasks.run_files import settings_of, target_of, workload_of
+from tasks.run_files import settings_of, target_of_order, workload_of
 
 if TYPE_CHECKING:
     from rooftune.capacity.reference_server import ReferenceServer
@@ -107,7 +107,7 @@ async def _reference(run: RunFolder, order: TrialOrder, server: ServerInfo, work
     from rooftune.capacity.measure_target import choose_reference
     from rooftune.capacity.step_load import ClientSettings, StepLoader
 
-    target = target_of(run)
+    target = target_of_order(run, order)
     if target.engine != "endpoint":
         target = target.model_copy(update={"flags": order.config.flags()})
     client = ClientSettings(processes=settings_of(run).client_processes)

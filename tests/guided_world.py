@@ -42,7 +42,7 @@ def plan(
 ) -> Plan:
     """The plan of the published case with a search over its whole space."""
     load = synthetic_run.workload(objective={"metric": "capacity", **objective})
-    if not predicts:
+    if not predicts and method is not None:
         narrow = {"max_num_seqs": [32, 64, 96, 128], "max_num_batched_tokens": [2048]}
         playbook = extend(playbook or default_playbook(), Extension(knobs=narrow))
     found = synthetic_run.plan_of(load, playbook=playbook)

@@ -41,9 +41,13 @@ def check(request: OptimizeRequest) -> None:
 
         installed(vllm_python(request.target.vllm_python))
     target = asyncio.run(resolve_target(request.target, request.trials.time_scale))
+    from rooftune.knobs.checkpoints import checkpoints_at
     from rooftune.tuning.playbook import load_playbook, with_candidates
+    from tasks.run_files import facts_of
 
-    with_candidates(load_playbook(request.added.playbook), request.added.candidates or [], target.engine_version)
+    playbook = load_playbook(request.added.playbook)
+    playbook = with_candidates(playbook, request.added.candidates or [], target.engine_version)
+    checkpoints_at(facts_of(target), [*playbook.checkpoints, *(request.added.checkpoints or [])])
 
 
 class Stopped(RooftuneError):

@@ -40,7 +40,7 @@ def plan(
     from flows.inputs.workloads import changed_workload
     from rooftune.hardware.probe import probe
     from rooftune.tuning.guided.build import with_search
-    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates
+    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
     from rooftune.vllm_rules.capabilities import with_capabilities
     from tasks.plan import expected_seconds, listed_flags
     from tasks.run_files import facts_of
@@ -55,6 +55,7 @@ def plan(
         measure=False,
     )
     playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
+    playbook = with_checkpoints(playbook, added.checkpoints or [])
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     seconds = expected_seconds(chosen, spec)

@@ -116,6 +116,15 @@ Candidates = Annotated[
         help="Your own configuration to try: --candidate small=max_num_seqs=4. Repeatable.",
     ),
 ]
+Checkpoints = Annotated[
+    list[str] | None,
+    Option(
+        "--checkpoint",
+        metavar="ID|FOLDER",
+        help="Other weights of the same model to try (AWQ, GPTQ, FP8, W8A8, NVFP4, MXFP4): a hub id, a model folder, or a "
+        "folder of model folders. Those in the hub cache are found without it. Repeatable.",
+    ),
+]
 Budget = Annotated[
     str | None,
     Option("--budget", help="Real time for all trials: 10m, 90s. Default: 340s simulated, 15m endpoint, 1h vllm."),

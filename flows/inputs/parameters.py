@@ -80,6 +80,7 @@ class CandidateOptions:
 
     playbook: options.Playbook = None
     candidates: options.Candidates = None
+    checkpoints: options.Checkpoints = None
     search: options.Search = None
 
 

@@ -50,3 +50,12 @@ class Target(BaseModel):
     @property
     def simulated(self) -> bool:
         return self.engine == "simulated"
+
+    def serving(self, model: str, baseline: str) -> Target:
+        """The target of a configuration that serves another checkpoint than the baseline's.
+
+        Args:
+            model: of the configuration.
+            baseline: model of the baseline, which ``self.model`` may call by a name of the catalogue.
+        """
+        return self if model == baseline else self.model_copy(update={"model": model})

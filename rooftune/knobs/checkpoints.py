@@ -46,29 +46,50 @@ def checkpoint(name: str) -> Checkpoint:
     return Checkpoint(name, model_facts(name).quantization or "none")
 
 
-def known_checkpoints(
-    facts: ModelFacts | None, *, simulated: bool, named: Iterable[str] = (), folders: Iterable[Path] = ()
-) -> tuple[Checkpoint, ...]:
-    """Checkpoints of the same model: the named ones, those in the folders and in the hub cache.
-
-    A simulated engine loads no weights, so for it the catalogue's checkpoints are there too.
+def checkpoints_at(facts: ModelFacts | None, places: Iterable[str]) -> tuple[Checkpoint, ...]:
+    """The checkpoints that a user named: hub ids, model folders, and folders of model folders.
 
     Raises:
-        InputError: a named checkpoint does not exist, or has another architecture.
+        InputError: a checkpoint does not exist or is of another model, or a folder has none of the model.
     """
-    asked = [checkpoint(name) for name in named]
-    if facts is None:
-        return tuple(asked)
-    for other in asked:
-        if not same_model(facts, model_facts(other.model)):
+    found: list[Checkpoint] = []
+    for place in places:
+        folder = Path(place).expanduser()
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            inside = list(in_folder(facts, folder)) if facts is not None else []
+            if not inside:
+                model = facts.name if facts is not None else "a model that rooftune knows"
+                raise InputError(
+                    f"no folder in {place} has a config.json of {model} and its name; name a checkpoint's own folder."
+                )
+            found += inside
+            continue
+        one = checkpoint(str(folder) if folder.is_dir() else place)
+        if facts is not None and not same_model(facts, model_facts(one.model)):
             raise InputError(
-                f"{other.model} is not a checkpoint of {facts.name}: its layers differ; name a checkpoint of the same "
-                "model."
+                f"{place} is not a checkpoint of {facts.name}: its layers differ; name a checkpoint of the same model."
             )
-    found = [*asked, *(c for folder in folders for c in in_folder(facts, folder)), *in_hub_cache(facts)]
-    if simulated:
-        found += [Checkpoint(hub, kind) for kind, hub in facts.hub_ids.items()]
-    return tuple({c.model: c for c in reversed(found)}.values())[::-1]
+        found.append(one)
+    return _each_once(found)
+
+
+def known_checkpoints(facts: ModelFacts | None, places: Iterable[str] = ()) -> tuple[Checkpoint, ...]:
+    """Checkpoints of the same model: those that a user named, and those in the hub cache.
+
+    Raises:
+        InputError: see ``checkpoints_at``.
+    """
+    found = checkpoints_at(facts, places)
+    return _each_once([*found, *in_hub_cache(facts)]) if facts is not None else found
+
+
+def in_catalogue(facts: ModelFacts) -> tuple[Checkpoint, ...]:
+    """Published checkpoints of a model that rooftune knows by name."""
+    return tuple(Checkpoint(hub, kind) for kind, hub in facts.hub_ids.items())
+
+
+def _each_once(found: Iterable[Checkpoint]) -> tuple[Checkpoint, ...]:
+    return tuple({c.model: c for c in reversed(list(found))}.values())[::-1]
 
 
 def in_folder(facts: ModelFacts, folder: Path) -> Iterator[Checkpoint]:

@@ -86,7 +86,11 @@ def _asked(knob: Knob, values: Values, proposed: Iterable[Setting], context: Spa
     """The user's values: proposals by their name, anything else as the value of the knob's first flag."""
     by_name = {str(s.value).lower(): s for s in proposed}
     found = []
+    limits = {"max_num_seqs": context.limits.sequences, "max_num_batched_tokens": context.limits.tokens}
     for value in values:
+        if knob.name in limits and value == limits[knob.name] and knob.name not in context.baseline.flags():
+            found.append(Setting(None, {knob.name: None}))  # what the engine has by itself
+            continue
         if str(value).lower() in by_name:
             found.append(by_name[str(value).lower()])
             continue
@@ -119,6 +123,9 @@ def _impossible(knob: Knob, setting: Setting, context: SpaceContext) -> str:
             return str(error).rstrip(".")
         if context.engine_flags is not None and name not in context.engine_flags:
             return f"the installed engine does not list --{name.replace('_', '-')}"
+    lacking = context.lacks_checkpoint(setting.change)
+    if lacking:
+        return lacking
     if context.engine == "simulated":
         left_out = _not_simulated(setting, context)
         if left_out:

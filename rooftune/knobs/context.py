@@ -13,7 +13,7 @@ from rooftune.hardware.accelerator import Accelerator, Capability
 from rooftune.knobs.checkpoints import Checkpoint
 from rooftune.knobs.entry import knobs
 from rooftune.knobs.setting import Change, Setting, applied
-from rooftune.models.catalogue import model_facts
+from rooftune.models.catalogue import QUANTIZATIONS, model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.capabilities import capabilities
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
@@ -28,6 +28,10 @@ from rooftune.workloads.spec import Workload
 Values = tuple[FlagValue | None, ...]
 SIZED_AS = {"int8_per_channel_weight_only": "int8"}
 """Methods of quantisation while loading whose weights have the size of another kind."""
+
+
+STORED_ONLY = ("awq", "gptq", "mxfp4")
+"""Kinds of weights that vLLM reads from a checkpoint and does not make while loading."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,19 @@ class SpaceContext:
         before = {str(u) for u in unmodelled(self.baseline, self.engine_version, server=True)}
         after = unmodelled(applied(self.baseline, change), self.engine_version, server=True)
         return [str(u) for u in after if str(u) not in before]
+
+    def lacks_checkpoint(self, change: Change) -> str:
+        """Why a method of quantisation has no weights to work on; empty where it has, or the weights are not known."""
+        method = change.get("quantization")
+        kind = QUANTIZATIONS.get(method) if isinstance(method, str) else None
+        if kind not in STORED_ONLY:
+            return ""
+        config = applied(self.baseline, {**change, "quantization": None})
+        facts = self.facts_of(config)
+        if facts is None or facts.quantization == kind:
+            return ""
+        stored = facts.quantization or "16-bit"
+        return f"quantization={method} needs {kind} weights, and {config.model} has {stored} weights; name a checkpoint"
 
     def facts_of(self, config: EngineConfig) -> ModelFacts | None:
         """Facts of the weights that a configuration serves; None where rooftune cannot size them."""

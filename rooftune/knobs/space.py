@@ -64,9 +64,10 @@ def space(context: SpaceContext) -> Space:
 def neighbours(context: SpaceContext, around: Configuration) -> list[Configuration]:
     """What differs from a configuration in one knob: every value of every knob, and finer steps of the numbers.
 
-    Changes that the user named are added to it, or taken away.
+    Changes that the user named are added to it, or taken away. What the user pinned stays pinned.
     """
     offered, _ = choices(context)
+    pinned = {choice.knob.name for choice in offered if not choice.may_stay}
     collector = _Collector(context, offered)
     now = {name: Chosen(around.values.get(name, name), label) for name, label in around.labels.items()}
     for named in context.named:
@@ -88,7 +89,7 @@ def neighbours(context: SpaceContext, around: Configuration) -> list[Configurati
         for setting in [*choice.settings, *_between(choice.knob, around, context)]:
             change = {**_without(around, choice.knob), **setting.change}
             collector.add_change(change, {**now, choice.knob.name: Chosen.of(choice.knob, setting)})
-    return [c for c in collector.configurations[1:] if c.change != around.change]
+    return [c for c in collector.configurations[1:] if c.change != around.change and pinned <= c.labels.keys()]
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,9 @@ class _Collector:
         if missing:
             flags = ", ".join("--" + name.replace("_", "-") for name in missing)
             return [Dropped(named.id, f"the installed engine does not list {flags}", knob=named.knob)]
+        lacking = self.context.lacks_checkpoint(named.change)
+        if lacking:
+            return [Dropped(named.id, lacking, knob=named.knob)]
         left_out = self._add(named.change, {named.knob: Chosen.of_named(named)})
         return [Dropped(named.id, left_out.alone, knob=named.knob)] if left_out is not None else []
 

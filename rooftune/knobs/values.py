@@ -81,8 +81,8 @@ def _checkpoints(c: SpaceContext) -> list[Setting]:
     """Other checkpoints, each with the method that its config.json names."""
     found = []
     for other in c.checkpoints:
-        if other.model == c.baseline.model:
-            continue
+        if other.model == c.baseline.model or (other.kind == "none" and c.facts and c.facts.quantization is None):
+            continue  # the baseline's own weights, perhaps in another folder
         change = {"model": other.model, "quantization": None, "linear_backend": None}
         tokenizer = {} if c.baseline.tokenizer is None else {"tokenizer": c.baseline.tokenizer}
         found.append(Setting(other.model, {**change, **tokenizer}, other.label))

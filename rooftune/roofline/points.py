@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rooftune.evidence.records.trial import TrialResult
@@ -65,16 +66,24 @@ class _Case:
         return StepNeeds(weights, kv, flops, seconds, self.flow.value, self.rate.value, self.rate.name, rows)
 
 
-def roofline(hardware: Hardware, facts: ModelFacts, config: EngineConfig, trials: list[TrialResult]) -> Roofline:
+def roofline(
+    hardware: Hardware,
+    facts: ModelFacts,
+    config: EngineConfig,
+    trials: list[TrialResult],
+    checkpoints: Mapping[str, ModelFacts] | None = None,
+) -> Roofline:
     """Ceilings and points of a run.
 
     Args:
+        checkpoints: facts of the models that trials served instead of the run's own, by name.
         config: the flags that all trials share; the flags of a trial override them.
         trials: the believed ones get points, and the notes name the others.
     """
     believed = [t for t in trials if t.believed]
     configs = [config.with_change(t.flags) for t in believed]
-    models = [_weights(facts, c) for c in configs]
+    served = [(checkpoints or {}).get(t.model, facts) for t in believed]
+    models = [_weights(own, c) for own, c in zip(served, configs, strict=True)]
     kinds = [compute_type(hardware, m, c, t.effective) for m, c, t in zip(models, configs, believed, strict=True)]
     widest = max([c.tensor_parallel_size or 1 for c in configs], default=1)
     found = roofs(hardware, set(kinds) or {compute_type(hardware, facts, config)}, widest)

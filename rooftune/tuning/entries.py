@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rooftune.errors import InputError, nearest
 from rooftune.vllm_rules.config import FlagValue
@@ -92,6 +92,29 @@ class Playbook(_Strict):
     candidates: list[Entry]
     knobs: dict[str, list[FlagValue | None]] = Field(default_factory=dict)
     """Knob or flag -> the only values that the search tries; one value pins it."""
+    checkpoints: list[str] = Field(default_factory=list)
+    """Other checkpoints of the model: hub ids, model folders, or folders of model folders."""
+
+
+def _values(given: object) -> object:
+    """The values of a knob; one value needs no list."""
+    if isinstance(given, dict):
+        raise ValueError("write one value or a list of values, such as [64, 128]")
+    found = given if isinstance(given, list) else [given]
+    if not found:
+        raise ValueError("name at least one value, or leave the knob out")
+    return found
+
+
+def _by_knob(given: object) -> object:
+    if given is not None and not isinstance(given, dict):
+        raise ValueError("write one line per knob, such as max_num_seqs: [64, 128]")
+    return given or {}
+
+
+KnobValues = Annotated[
+    dict[str, Annotated[list[FlagValue | None], BeforeValidator(_values)]], BeforeValidator(_by_knob)
+]
 
 
 class Extension(_Strict):
@@ -103,8 +126,10 @@ class Extension(_Strict):
     candidates: list[Entry] = Field(default_factory=list)
     drop: list[str] = Field(default_factory=list)
     """Ids of candidates to leave out."""
-    knobs: dict[str, list[FlagValue | None]] = Field(default_factory=dict)
+    knobs: KnobValues = Field(default_factory=dict)
     """Knob or flag -> the only values that the search tries; one value pins it."""
+    checkpoints: list[str] = Field(default_factory=list)
+    """Other checkpoints of the model, added to those of ``base``."""
 
 
 @lru_cache(maxsize=1)
@@ -138,6 +163,7 @@ def extend(base: Playbook, more: Extension) -> Playbook:
             artifacts={**base.artifacts, **more.artifacts},
             candidates=[*kept, *mine.values()],
             knobs={**base.knobs, **more.knobs},
+            checkpoints=[*base.checkpoints, *more.checkpoints],
         )
     )
 
@@ -170,6 +196,11 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
             )
         )
     return extend(playbook, Extension(phases=["own"] if entries else [], candidates=entries))
+
+
+def with_checkpoints(playbook: Playbook, places: list[str]) -> Playbook:
+    """The playbook with the checkpoints of ``--checkpoint`` added."""
+    return extend(playbook, Extension(checkpoints=places))
 
 
 def checked(playbook: Playbook) -> Playbook:
@@ -235,4 +266,4 @@ def _first(error: ValidationError, kind: type[BaseModel]) -> str:
         models: list[type[BaseModel]] = [kind, Entry, When, Trap, Literature, Automatic]
         keys = sorted({k for m in models for k in m.model_fields})
         return f"key {where} is unknown{nearest(str(found['loc'][-1]), keys)}"
-    return f"{where}: {found['msg']}"
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}"

@@ -55,7 +55,8 @@ def predictions(
     overloaded: dict[str, bool] = {}
     left_out: dict[str, tuple[str, ...]] = {}
     error: float | None = None
-    forecast = SimulatedForecast(target, workload) if workload.measures_capacity else None
+    base = configs["baseline"].model
+    forecast = SimulatedForecast(target, workload, base) if workload.measures_capacity else None
     price = price_of(target)
     for name, config in configs.items():
         if config.speculative_config:

@@ -47,6 +47,8 @@ class SimulatedForecast:
 
     target: Target
     workload: Workload
+    baseline: str
+    """Model of the baseline's configuration; any other is another checkpoint."""
     _known: dict[str, _Expected | None] = field(default_factory=dict, repr=False)
 
     def capacity(self, config: EngineConfig) -> float | None:
@@ -80,7 +82,8 @@ class SimulatedForecast:
     def _server(self, config: EngineConfig) -> ReferenceServer | None:
         if self.target.gpu is None or config.speculative_config:
             return None  # an acceptance rate is not known before a measurement
-        return reference_server(self.target, config.flags(), self.target.gpu)
+        target = self.target.serving(config.model, self.baseline)
+        return reference_server(target, config.flags(), self.target.gpu)
 
     @cached_property
     def output_tokens(self) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from packaging.version import Version
 
 from rooftune.engines.server import EffectiveConfig
-from rooftune.errors import EngineError
+from rooftune.errors import EngineError, InputError
 from rooftune.hardware.accelerator import Accelerator, Capability, Hardware
+from rooftune.knobs.installed import unknown_flags
 from rooftune.models.facts import ModelFacts
-from rooftune.tuning.plan import Candidate, Gate
+from rooftune.tuning.plan import Candidate, Gate, Plan
 from rooftune.vllm_rules.attention import AttentionShape, attention_backend
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
@@ -128,6 +129,39 @@ def _quantization_state(value: str, effective: EffectiveConfig) -> str | None:
             return f"the kernel {effective.linear_kernel} for the linear layers"
         return f"quantization {value}" if effective.quantization == value else None
     return f"quantization {value}" if effective.quantization == value and "marlin" not in kernel else None
+
+
+def with_listed_flags(plan: Plan, listed: frozenset[str] | None) -> Plan:
+    """The plan with a gate on every candidate that sets a flag which the installed engine does not list.
+
+    Args:
+        listed: flags of the engine's own ``--help=all``; None = not known.
+
+    Raises:
+        InputError: the baseline sets such a flag.
+    """
+    if listed is None:
+        return plan
+    baseline = plan.candidates[0].config
+    missing = unknown_flags(baseline.flags(), listed)
+    if missing:
+        raise InputError(
+            f"the installed vLLM does not list {_written(missing)}; leave {'it' if len(missing) == 1 else 'them'} out of "
+            "--set, or name another interpreter with --vllm-python."
+        )
+    return plan.model_copy(update={"candidates": [_with_listed(c, listed) for c in plan.candidates]})
+
+
+def _with_listed(candidate: Candidate, listed: frozenset[str]) -> Candidate:
+    missing = unknown_flags([name for name, value in candidate.change.items() if value is not None], listed)
+    if not missing:
+        return candidate
+    gate = Gate(id="listed", verdict="not supported", reason=f"the installed vLLM does not list {_written(missing)}")
+    return candidate.model_copy(update={"gates": [*candidate.gates, gate]})
+
+
+def _written(flags: list[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in flags)
 
 
 def _plain(value: FlagValue) -> str:

@@ -12,7 +12,15 @@ from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.tuning import gates as rules
 from rooftune.tuning.configuration import base_config, command_text
-from rooftune.tuning.entries import Entry, Playbook, When, default_playbook, load_playbook, with_candidates
+from rooftune.tuning.entries import (
+    Entry,
+    Playbook,
+    When,
+    default_playbook,
+    load_playbook,
+    with_candidates,
+    with_checkpoints,
+)
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import check_measurable, goal_of
 from rooftune.tuning.plan import Candidate, ExpectedEffect, Gate, Plan
@@ -24,7 +32,7 @@ from rooftune.vllm_rules.start.startup import Refusal
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
 
-__all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
+__all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates", "with_checkpoints"]
 
 
 def build_plan(

@@ -315,9 +315,11 @@ def write_upgrade(run: RunFolder, workload: Workload, plan: Plan, decision: Deci
         return None
     calibration = opened(plan.target.calibration)
     try:
-        facts = model_facts(plan.target.model)
+        served = plan.candidate(decision.incumbent).config.model
+        target = plan.target.serving(served, plan.candidates[0].config.model)
+        facts = model_facts(target.model)
         asked = decision.asked_rate_per_s
-        found = upgrade_path(workload, plan.target, facts, dict(decision.incumbent_flags), asked, calibration)
+        found = upgrade_path(workload, target, facts, dict(decision.incumbent_flags), asked, calibration)
     except RooftuneError:
         return None
     path = run.path / "upgrade.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,102 @@ def test_plan_takes_your_own_candidate(rooftune) -> None:
     ).json
     mine = next(c for c in found["candidates"] if c["id"] == "tiny")
     assert mine["change"]["max_num_seqs"] == 2
+
+
+QWEN: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
+CHECKPOINTS = {
+    "AWQ": {"quant_method": "awq", "bits": 4, "group_size": 128},
+    "GPTQ-Int4": {"quant_method": "gptq", "bits": 4, "group_size": 128},
+    "FP8": {"quant_method": "fp8"},
+    "NVFP4": {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+}
+PINNED = """\
+knobs:
+  max_num_seqs: [64, 256]
+  max_num_batched_tokens: [null]
+  kv_cache_dtype: [null]
+  attention_backend: [null]
+  graphs: [null]
+  gpu_memory_utilization: [null]
+  performance_mode: [null]
+  async_scheduling: [null]
+  stream_interval: [null]
+  prefix_caching: [null]
+checkpoints: [models]
+"""
+
+
+@pytest.fixture
+def qwen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Words of a plan for a small model, with checkpoints in a folder and a playbook that pins most knobs."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for kind, quantization in CHECKPOINTS.items():
+        place = tmp_path / "models" / f"Qwen2.5-0.5B-Instruct-{kind}"
+        place.mkdir(parents=True)
+        (place / "config.json").write_text(json.dumps({**QWEN, "quantization_config": quantization}))
+    (tmp_path / "pinned.yaml").write_text(PINNED)
+    case = ("--gpu", "L4", "--model", "qwen2.5-0.5b", "--set", "max_model_len=4096")
+    return ("plan", "chat-low", *case, "--playbook", "pinned.yaml", "--search", "guided")
+
+
+def test_plan_takes_checkpoints_of_the_model_from_a_folder(rooftune, qwen: tuple[str, ...]) -> None:
+    found = rooftune(*qwen, "--json").json["search"]
+    options = {o["id"]: o for o in found["options"]}
+    awq = options["qwen2.5-0.5b-instruct-awq"]
+    assert awq["change"] == {"model": "models/Qwen2.5-0.5B-Instruct-AWQ"}
+    assert awq["changes_outputs"]
+    assert awq["name"] == "AWQ checkpoint Qwen2.5-0.5B-Instruct-AWQ"
+    assert awq["predicted"] > 1.05 * options["baseline"]["predicted"], "predicted with its own weights"
+    assert {"qwen2.5-0.5b-instruct-gptq-int4", "qwen2.5-0.5b-instruct-fp8+seqs64"} <= set(options)
+    left_out = {left["what"]: left["reason"] for left in found["left_out"]}
+    assert "no step time is known for nvfp4 weights" in left_out["NVFP4 checkpoint Qwen2.5-0.5B-Instruct-NVFP4"]
+
+
+def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> None:
+    Path("pinned.yaml").write_text(PINNED.replace("[64, 256]", "64").replace("checkpoints: [models]", ""))
+    found = rooftune(*qwen, "--json").json["search"]["options"]
+    assert found[0]["change"] == {}
+    assert len(found) > 2
+    assert all(o["change"]["max_num_seqs"] == 64 for o in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "sentence"),
+    [
+        ("{max_num_seq: [64]}", "'max_num_seq' is neither a knob nor an engine flag (did you mean 'max_num_seqs'?)"),
+        ("{kv_cache_dtype: [fp9]}", "'fp9' is not a value of this flag"),
+        ("{weights: [awq_marlin]}", "weights awq_marlin: quantization=awq_marlin needs awq weights, and Qwen/"),
+        ("{max_num_seqs: {a: 1}}", "knobs.max_num_seqs: write one value or a list of values, such as [64, 128]"),
+        ("{max_num_seqs: [100000]}", "nothing is left to try besides the baseline"),
+        ("[max_num_seqs]", "knobs: write one line per knob, such as max_num_seqs: [64, 128]"),
+        ("{max_num_seqs: []}", "knobs.max_num_seqs: name at least one value"),
+    ],
+)
+def test_a_playbook_that_narrows_wrongly_says_what_to_write(
+    rooftune, qwen: tuple[str, ...], knobs: str, sentence: str
+) -> None:
+    Path("pinned.yaml").write_text(f"knobs: {knobs}\n")
+    ended = rooftune(*qwen)
+    assert ended.code == 2
+    assert sentence in ended.sentence()
+
+
+def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...]) -> None:
+    ended = rooftune("plan", "chat-low", "--gpu", "L4", "--model", "llama-3.1-8b", "--checkpoint", "models")
+    assert ended.code == 2
+    assert "no folder in models has a config.json of llama-3.1-8b" in ended.sentence()
 
 
 def test_plan_reads_as_a_table(rooftune) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.knobs.checkpoints import checkpoint, known_checkpoints, stem
+from rooftune.knobs.checkpoints import checkpoint, in_catalogue, known_checkpoints, stem
 from rooftune.models.catalogue import model_facts
 
 QWEN: dict[str, Any] = {
@@ -72,7 +72,7 @@ def test_a_folder_is_searched_for_checkpoints_of_the_same_model(folder: Path) ->
     (other / "config.json").write_text(json.dumps(QWEN))
     (folder / "broken").mkdir()
     (folder / "broken" / "config.json").write_text("{")
-    found = known_checkpoints(model_facts("qwen2.5-0.5b"), simulated=False, folders=[folder])
+    found = known_checkpoints(model_facts("qwen2.5-0.5b"), [str(folder)])
     assert sorted(Path(c.model).name for c in found) == sorted(METHODS)
 
 
@@ -87,20 +87,26 @@ def test_the_hub_cache_is_searched_for_checkpoints_whose_weights_are_there(
         (place / "config.json").write_text(json.dumps(config))
         if weights:
             (place / "model.safetensors").touch()
-    found = known_checkpoints(model_facts("qwen2.5-0.5b"), simulated=False)
+    found = known_checkpoints(model_facts("qwen2.5-0.5b"))
     assert [(c.model, c.kind) for c in found] == [("Qwen/Qwen2.5-0.5B-Instruct-AWQ", "awq")]
 
 
 def test_a_named_checkpoint_of_another_model_is_an_error(folder: Path) -> None:
     with pytest.raises(InputError, match=r"is not a checkpoint of qwen2\.5-7b"):
-        known_checkpoints(model_facts("qwen2.5-7b"), simulated=True, named=[str(folder / "Qwen2.5-0.5B-Instruct-AWQ")])
+        known_checkpoints(model_facts("qwen2.5-7b"), [str(folder / "Qwen2.5-0.5B-Instruct-AWQ")])
 
 
-def test_a_simulated_engine_has_the_checkpoints_of_the_catalogue(folder: Path) -> None:
+def test_a_folder_without_a_checkpoint_of_the_model_is_an_error(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no folder in .* has a config\.json of llama-3\.1-8b.*; name a checkpoint's own"
+    ):
+        known_checkpoints(model_facts("llama-3.1-8b"), [str(folder)])
+
+
+def test_the_catalogue_names_published_checkpoints_and_none_is_taken_without_being_named(folder: Path) -> None:
     facts = model_facts("llama-3.1-8b")
-    found = known_checkpoints(facts, simulated=True)
-    assert {c.kind for c in found} == {"none", "awq", "fp8", "int8"}
-    assert known_checkpoints(facts, simulated=False) == ()
+    assert {c.kind for c in in_catalogue(facts)} == {"none", "awq", "fp8", "int8"}
+    assert known_checkpoints(facts) == ()
 
 
 def test_two_fine_tunes_have_different_stems() -> None:

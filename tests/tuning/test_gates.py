@@ -6,10 +6,11 @@ import pytest
 import synthetic_run as made
 
 from rooftune.engines.server import EffectiveConfig
+from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Capability
 from rooftune.models.catalogue import model_facts
 from rooftune.tuning.case import TargetRequest, target_for
-from rooftune.tuning.gates import capability_gates, gate_effective, predicted_effective
+from rooftune.tuning.gates import capability_gates, gate_effective, predicted_effective, with_listed_flags
 from rooftune.tuning.plan import Gate
 from rooftune.tuning.playbook import build_plan
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
@@ -26,6 +27,19 @@ def test_defaults_of_the_version_are_predicted_and_marked_so(name: str) -> None:
     gates = plan().candidate(name).gates
     assert [g.verdict for g in gates] == ["already on"]
     assert "predicted from the defaults of vLLM 0.15.1" in gates[0].reason
+
+
+def test_flags_that_the_installed_engine_does_not_list_close_a_gate_or_stop_the_plan() -> None:
+    listed = frozenset(plan().candidates[0].config.flags()) | {"max_num_seqs"}
+    found = with_listed_flags(plan(), listed)
+    assert found.candidate("batch-8").runnable
+    closed = found.candidate("fp8-kv").gates[-1]
+    assert closed.verdict == "not supported"
+    assert closed.reason == "the installed vLLM does not list --kv-cache-dtype"
+    assert found.candidate("cuda-graphs").gates == plan().candidate("cuda-graphs").gates, "removing a flag needs none"
+    with pytest.raises(InputError, match="does not list --enforce-eager; leave it out of --set"):
+        with_listed_flags(plan(), listed - {"enforce_eager"})
+    assert with_listed_flags(plan(), None) == plan()
 
 
 def test_not_supported_quotes_the_capability_table() -> None:

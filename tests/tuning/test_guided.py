@@ -229,6 +229,14 @@ def test_a_playbook_narrows_pins_and_adds() -> None:
         made.plan(playbook=extend(default_playbook(), Extension(knobs={"max_num_seq": [1]})))
 
 
+def test_what_only_the_guided_search_can_use_is_refused_by_the_ladder() -> None:
+    book = extend(default_playbook(), Extension(knobs={"max_num_seqs": [64]}))
+    with pytest.raises(
+        InputError, match="the ladder tries its own candidates only, so it cannot use your knobs; add --se"
+    ):
+        made.plan("ladder", book)
+
+
 def own_plan(*candidates: str) -> Plan:
     return made.plan(playbook=with_candidates(default_playbook(), list(candidates), "0.15.1"))
 

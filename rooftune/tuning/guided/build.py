@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Hardware
+from rooftune.knobs.checkpoints import in_catalogue, known_checkpoints
 from rooftune.knobs.configuration import Configuration, Space
 from rooftune.knobs.context import Named, SpaceContext
 from rooftune.knobs.space import space
 from rooftune.search.from_space import TrialCost
 from rooftune.tuning.entries import Playbook, default_playbook
+from rooftune.tuning.gates import with_listed_flags
 from rooftune.tuning.goal import THROUGHPUTS
 from rooftune.tuning.guided.ids import ids_of
 from rooftune.tuning.guided.predicted_space import PredictedSpace, predicted_space
@@ -46,17 +49,22 @@ def with_search(
         InputError: the playbook narrows something unknown, or the method cannot be used here.
     """
     wanted = method or ("guided" if _suits(plan) else "ladder")
+    listed = None if plan.target.engine == "endpoint" or plan.blocked else engine_flags()
+    plan = with_listed_flags(plan, listed)
     if wanted == "ladder" or plan.target.engine == "endpoint" or plan.blocked:
         if method not in (None, "ladder") and plan.target.engine == "endpoint":
             raise InputError(f"--search {method} needs an engine that rooftune starts; an endpoint is only measured.")
+        _refuse_narrowing(playbook, wanted)
         return plan
-    context = _context(plan, workload, hardware, playbook, engine_flags())
+    context = _context(plan, workload, hardware, playbook, listed)
     whole = space(context)
+    _refuse_nothing_left(playbook, whole)
     rungs = _rungs(plan, whole.configurations, context)
     metric = plan.objective.metric
     foreseen = predicted_space(context, whole.configurations, plan.target, rungs, metric)
     useful = foreseen is not None and foreseen.worth_it and _binds(plan, foreseen)
     if not useful and method is None:
+        _refuse_narrowing(playbook, "ladder")
         return plan
     kept = foreseen.configurations if foreseen is not None and useful else whole.configurations
     options = _options(kept, _rungs(plan, kept, context), plan, foreseen if useful else None)
@@ -67,13 +75,43 @@ def with_search(
                 method=wanted,
                 options=options,
                 space=len(whole.configurations),
-                left_out=_left_out(whole),
+                left_out=_left_out(whole, context),
                 own=[named.id for named in context.named],
                 start_s=cost.start_s,
                 load_s=cost.load_s,
                 error_within_90=plan.predicted_error,
             ),
         }
+    )
+
+
+def _refuse_narrowing(playbook: Playbook, method: str) -> None:
+    """Refuse what only a search over the whole space can use.
+
+    Raises:
+        InputError: the playbook narrows knobs or names checkpoints.
+    """
+    asked = [word for word, given in (("knobs", playbook.knobs), ("checkpoints", playbook.checkpoints)) if given]
+    if asked:
+        raise InputError(
+            f"the {method} tries its own candidates only, so it cannot use your {' and '.join(asked)}; add "
+            "--search guided."
+        )
+
+
+def _refuse_nothing_left(playbook: Playbook, whole: Space) -> None:
+    """Refuse values of a playbook outside of what can run.
+
+    Raises:
+        InputError: no configuration besides the baseline has them.
+    """
+    if not playbook.knobs or len(whole.configurations) > 1:
+        return
+    named = [f"{d.what}: {d.reason}" for d in whole.dropped if d.knob in playbook.knobs]
+    why = [*named, *(d.reason for d in whole.dropped if not d.knob)]
+    raise InputError(
+        f"with the knobs of your playbook nothing is left to try besides the baseline"
+        f"{f' ({why[0]})' if why else ''}; name other values for {', '.join(playbook.knobs)}."
     )
 
 
@@ -102,7 +140,7 @@ def _context(
     known = {entry.id: entry for entry in default_playbook().candidates}
     own = {entry.id for entry in playbook.candidates if known.get(entry.id) != entry}
     mine = [Named(c.id, c.change) for c in plan.candidates[1:] if c.id in own and c.runnable]
-    return SpaceContext(
+    context = SpaceContext(
         gpu=hardware.accelerator,
         engine_version=plan.target.engine_version,
         workload=workload,
@@ -112,6 +150,7 @@ def _context(
         named=tuple(mine),
         engine_flags=engine_flags,
     )
+    return replace(context, checkpoints=known_checkpoints(context.facts, playbook.checkpoints))
 
 
 def _rungs(plan: Plan, configurations: Sequence[Configuration], context: SpaceContext) -> dict[int, str]:
@@ -171,5 +210,15 @@ def _phase(configuration: Configuration) -> str:
     return "easy-wins" if easy else "medium-term"
 
 
-def _left_out(whole: Space) -> list[LeftOut]:
-    return [LeftOut(what=d.what, reason=d.reason, count=d.count) for d in whole.dropped]
+def _left_out(whole: Space, context: SpaceContext) -> list[LeftOut]:
+    """What is not in the space, and published checkpoints of the model that the user could name."""
+    found = [LeftOut(what=d.what, reason=d.reason, count=d.count) for d in whole.dropped]
+    known = {context.baseline.model, *(c.model for c in context.checkpoints)}
+    kinds = {c.kind for c in context.checkpoints}
+    kinds.add((context.facts.quantization or "none") if context.facts is not None else "")
+    published = in_catalogue(context.facts) if context.facts is not None else ()
+    return found + [
+        LeftOut(what=c.label, reason=f"not on this machine by its name; add --checkpoint {c.model} to try it")
+        for c in published
+        if c.model not in known and c.kind not in kinds
+    ]

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.knobs.configuration import Configuration
+from rooftune.knobs.configuration import Configuration, KnobValue
 from rooftune.simulator.virtual.judging import Judged, Round
 
 KINDS = ("tensor_parallel_size", "dtype", "weights", "kv_cache_dtype", "graphs", "attention_backend")
@@ -125,7 +125,7 @@ class Foresight:
 
 def _first_look(configurations: Sequence[Configuration]) -> list[int]:
     """Every kind at a few batch limits, everything else as the baseline has it."""
-    base = configurations[0].values
+    base = _usual(configurations)
     limits = sorted({value for c in configurations if isinstance(value := c.values.get("max_num_seqs"), int)})
     steps = [round((k + 1) * len(limits) / COARSE_LIMITS) - 1 for k in range(COARSE_LIMITS)] if limits else []
     chosen = {base.get("max_num_seqs"), *(limits[max(s, 0)] for s in steps)}
@@ -136,6 +136,17 @@ def _first_look(configurations: Sequence[Configuration]) -> list[int]:
         return others and c.values.get("max_num_seqs") in chosen
 
     return [i for i, c in enumerate(configurations) if coarse(c)]
+
+
+def _usual(configurations: Sequence[Configuration]) -> dict[str, KnobValue]:
+    """The values of the baseline, and of a knob that the user pinned to another value that value."""
+    found = dict(configurations[0].values)
+    for name, value in found.items():
+        others = {repr(c.values.get(name)): c.values.get(name) for c in configurations[1:]}
+        if others and repr(value) not in others:
+            first = next(iter(others.values()))
+            found[name] = value if first is None else first
+    return found
 
 
 def _codes(configurations: Sequence[Configuration]) -> npt.NDArray[np.int64]:

@@ -56,6 +56,8 @@ def id_of(configuration: Configuration) -> str:
 
 
 def _part(knob: str, value: KnobValue) -> str:
+    if knob == "weights" and isinstance(value, str):
+        value = value.rstrip("/").rsplit("/", 1)[-1]  # a checkpoint's folder or owner says nothing
     text = WORDS.get((knob, str(value)))
     if text is None:
         plain = f"{value:.12g}" if isinstance(value, float) else str(value)

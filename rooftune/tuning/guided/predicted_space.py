@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
@@ -68,9 +68,16 @@ def predicted_space(
     server = Server(target.gpu, target.model, target.engine_version, opened(target.calibration))
 
     def judge(configurations: Sequence[Configuration], rounds: Sequence[Round]) -> list[Judged]:
-        flags = [c.config(context.baseline).flags() for c in configurations]
-        processes = None if len(flags) >= IN_PARALLEL else 1
-        return judge_all(server, context.workload, flags, rounds=rounds, processes=processes)
+        configs = [c.config(context.baseline) for c in configurations]
+        found: dict[int, Judged] = {}
+        for model in dict.fromkeys(config.model for config in configs):
+            of_model = [i for i, config in enumerate(configs) if config.model == model]
+            flags = [configs[i].flags() for i in of_model]
+            processes = None if len(flags) >= IN_PARALLEL else 1
+            served = replace(server, model=target.serving(model, context.baseline.model).model)
+            judged = judge_all(served, context.workload, flags, rounds=rounds, processes=processes)
+            found.update(zip(of_model, judged, strict=True))
+        return [found[i] for i in range(len(configs))]
 
     foresight = Foresight(list(found), judge, value)
     try:
@@ -144,11 +151,12 @@ def _behaviour(
 
 
 def _engine(context: SpaceContext, server: Server, configuration: Configuration, drawn: Sample) -> EmulatedEngine:
+    config = configuration.config(context.baseline)
     return engine_of(
         server.gpu,
-        server.model,
+        server.model if config.model == context.baseline.model else config.model,
         server.engine_version,
-        configuration.config(context.baseline).flags(),
+        config.flags(),
         server.acceptance,
         server.calibration,
         drawn.plan.longest_request,
