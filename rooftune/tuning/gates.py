@@ -146,8 +146,8 @@ def with_listed_flags(plan: Plan, listed: frozenset[str] | None) -> Plan:
     missing = unknown_flags(baseline.flags(), listed)
     if missing:
         raise InputError(
-            f"the installed vLLM does not list {_written(missing)}; leave {'it' if len(missing) == 1 else 'them'} out of "
-            "--set, or name another interpreter with --vllm-python."
+            f"the installed vLLM does not list {_written(missing)}; leave out such flags, or name another interpreter "
+            "with --vllm-python."
         )
     return plan.model_copy(update={"candidates": [_with_listed(c, listed) for c in plan.candidates]})
 

@@ -37,7 +37,7 @@ def test_flags_that_the_installed_engine_does_not_list_close_a_gate_or_stop_the_
     assert closed.verdict == "not supported"
     assert closed.reason == "the installed vLLM does not list --kv-cache-dtype"
     assert found.candidate("cuda-graphs").gates == plan().candidate("cuda-graphs").gates, "removing a flag needs none"
-    with pytest.raises(InputError, match="does not list --enforce-eager; leave it out of --set"):
+    with pytest.raises(InputError, match="does not list --enforce-eager; leave out such flags"):
         with_listed_flags(plan(), listed - {"enforce_eager"})
     assert with_listed_flags(plan(), None) == plan()
 
