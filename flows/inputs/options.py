@@ -121,8 +121,8 @@ Checkpoints = Annotated[
     Option(
         "--checkpoint",
         metavar="ID|FOLDER",
-        help="Other weights of the same model to try (AWQ, GPTQ, FP8, W8A8, NVFP4, MXFP4): a hub id, a model folder, or a "
-        "folder of model folders. Those in the hub cache are found without it. Repeatable.",
+        help="Other weights of the same model to try (AWQ, GPTQ, FP8, W8A8, NVFP4, MXFP4): a hub id, a model folder, "
+        "or a folder of model folders. Those in the hub cache are found without it. Repeatable.",
     ),
 ]
 Budget = Annotated[
