@@ -91,7 +91,7 @@ def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
 def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", "capacity", "small.yaml", *CARD, "--precision", "12%", "--json",
-         "--time-scale", "8", "--save", "here", "--slo", "ttft_ms=2500"],
+         "--time-scale", "8", "--save", "here", "--slo", "ttft_ms=2500", "--price", "0.45"],
         cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -100,7 +100,8 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     assert found["low_per_s"] < found["rate_per_s"] < found["high_per_s"]
     assert found["workload"]["slo"] == {"ttft_ms": 2500.0, "tpot_ms": 60.0, "e2el_ms": None, "share": 0.9}
     assert found["replicas"]["at_estimate"] >= 1
-    assert found["usd_per_hour"] > 0
+    assert (found["usd_per_hour"], found["price_source"]) == (0.45, "given with --price")
+    assert all(row["usd_per_hour"] == pytest.approx(0.45 * row["replicas"]) for row in found["replicas"]["rows"])
     assert found["reference"]["gpu"] == "T4"
     assert {c["id"] for c in found["checks"]} >= {"settled-start", "fresh-prompts", "drift", "steps-agree"}
     here = tmp_path / "here"
