@@ -13,7 +13,8 @@ from rooftune.capacity import curve
 from rooftune.capacity.curve import predicted_response
 from rooftune.capacity.reference_server import ReferenceServer
 from rooftune.capacity.result import ReplicaRow
-from rooftune.files import read_model
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.files import read_model, write_json
 from rooftune.report.capacity_run import answer, figures
 from rooftune.report.capacity_run.other_hardware import upgrade_section
 from rooftune.report.compare import compare_runs, comparison_text
@@ -23,6 +24,7 @@ from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision
 from rooftune.tuning.upgrade import UpgradePath, UpgradeRow
+from rooftune.workloads.spec import COST
 
 NONE_KEEPS_IT = ("baseline", "batch_8", "batch_16", "batch_32", "cuda_graphs", "cuda_graphs_decode", "awq_marlin",
                  "awq_marlin_graphs", "attention_triton", "fp8_kv")  # fmt: skip
@@ -244,6 +246,29 @@ def test_two_runs_are_compared_by_their_capacity_alone(run: RunFolder, tmp_path:
     found = compare_runs(run, other)
     assert set(found.pairs[0].metrics) == {"capacity"}
     assert "output throughput" not in comparison_text(found)
+
+
+def priced(run: RunFolder, usd_per_hour: float) -> RunFolder:
+    """The run with the cost that each trial has at this price of its server."""
+    for folder in run.trials():
+        trial = read_model(folder.trial_json, TrialResult)
+        carried = trial.metrics.get("capacity")
+        cost = {COST: usd_per_hour * 1e6 / 3600 / (150 * carried)} if carried else {}
+        write_json(folder.trial_json, trial.model_copy(update={"metrics": {**trial.metrics, **cost}}).model_dump())
+    return run
+
+
+def test_two_runs_are_compared_by_their_cost_where_it_is_known(tmp_path: Path) -> None:
+    """The second carries 1.6 times as much on a server that costs twice as much."""
+    dear = priced(made_capacity_run.write_capacity_report(tmp_path / "b", fp8_kv=1.6 * 7.9), 1.0)
+    found = compare_runs(priced(made_capacity_run.write_capacity_report(tmp_path / "a"), 0.5), dear)
+    pair = found.pairs[0]
+    assert list(pair.metrics) == ["capacity", COST]
+    assert pair.verdict == "better", "the capacity is the objective"
+    ratio = pair.metrics[COST].ratio
+    assert ratio is not None
+    assert ratio.low < 2 / 1.6 < ratio.high
+    assert re.search(r"cost per million output tokens \| 0\.1\d+ \| 0\.1\d+ \| \+25 %", comparison_text(found))
 
 
 def test_the_start_script_says_what_it_carries(run: RunFolder) -> None:
