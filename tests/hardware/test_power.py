@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pynvml
 import pytest
 from fake_driver import Card, FakeDriver
 
+from rooftune.evidence.metrics.token_price import energy_j
+from rooftune.evidence.records.parquet_files import read_ticks
 from rooftune.hardware.sampler import Sample, gpu_sampler, power_is_read
+from rooftune.loadgen.ticks import TickRecorder
+from rooftune.metrics.window import Window
 
 Sampled = Callable[..., Sample]
 
@@ -58,3 +66,36 @@ def test_a_card_before_volta_has_power_and_no_counter(sampled: Sampled) -> None:
 def test_the_power_of_a_whole_gpu_is_not_that_of_its_slice(sampled: Sampled) -> None:
     found = sampled(Card(mig=True))
     assert (found["gpu_power_w"], found["gpu_energy_j"]) == (None, None)
+
+
+class Metered(FakeDriver):
+    """Its counter grows by 60 J from one reading to the next."""
+
+    readings = 0
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, millijoules: Any) -> int:
+        self.readings += 1
+        millijoules._obj.value = 60_000 * self.readings
+        return 0
+
+
+def test_a_load_records_the_counter_and_the_energy_follows_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the driver's function to ticks.parquet to joules; the server need not answer."""
+    monkeypatch.setattr(pynvml, "nvmlLib", Metered([Card(pids=[1])]))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    client: dict[str, float | None] = {"client_in_flight": 0, "client_connections": 0}
+    recorder = TickRecorder("http://127.0.0.1:9", tmp_path, 1.0, lambda: client)
+    recorder.prepare()
+    recorder.start(time.monotonic())
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("ticks-*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    recorder.stop()
+    assert recorder.error is None
+    tables = [read_ticks(path) for path in sorted(tmp_path.glob("ticks-*.parquet"))]
+    ticks = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    assert set(ticks["gpu_count"]) == {1.0}
+    whole = Window(start_s=float(ticks["t_s"][0]), end_s=float(ticks["t_s"][-1]))
+    assert energy_j(ticks, whole) == pytest.approx(60 * (len(tables) - 1))
