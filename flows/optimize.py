@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -29,22 +28,16 @@ from rooftune.files import read_json
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
+from rooftune.tuning.guided.budget import Room
 from rooftune.workloads.spec import Workload
 from tasks import run_files, run_listener
 from tasks.labels import label_run
-from tasks.load import real_seconds
 from tasks.machine import exclusive_machine
+from tasks.plan import expected_cost, forecast_of
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
-from tasks.trial_time import START_S, expected_trial_s, time_spent_s
-
-if TYPE_CHECKING:
-    from rooftune.tuning.forecast import Forecast
-    from rooftune.tuning.plan import Plan
-
-BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
-"""Real seconds for all trials when no budget is named."""
+from tasks.trial_time import BUDGET_S, expected_trial_s, time_spent_s
 
 
 @flow(name="optimize", flow_run_name="optimize {workload}", persist_result=True)
@@ -89,7 +82,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
         if not folder.plan_json.is_file():
             await plan(run)
         _check_start(folder)
-        await _search(folder, run, target, spec, budget_s)
+        await _search(folder, run, spec, budget_s)
     await roofline(run)
     await report(run, in_ui=False)
     await show(folder)
@@ -120,48 +113,37 @@ def _check_start(folder: RunFolder) -> None:
         raise EngineError(f"the baseline would not start: {planned.refusal.sentence}", planned.refusal.rule)
 
 
-async def _search(folder: RunFolder, run: str, target: Target, spec: Workload, budget_s: float | None) -> None:
+async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
-    from rooftune.tuning.forecast import SimulatedForecast
     from rooftune.tuning.guided.progress import Progress, ending
+    from rooftune.tuning.guided.standing import standing_of
     from rooftune.tuning.search import next_trial
 
-    planned = run_files.plan_of(folder)
+    planned, listener = run_files.plan_of(folder), run_listener.current()
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
-    forecast = (
-        SimulatedForecast(planned.target, spec, planned.candidates[0].config.model)
-        if planned.objective.by_capacity
-        else None
-    )
-    first = await asyncio.to_thread(_first_load_s, planned, forecast)
-    cost = (first or real_seconds(spec, target.time_scale)) + START_S[target.engine]
+    forecast = forecast_of(planned, spec)
+    cost = await asyncio.to_thread(expected_cost, planned, spec)
+    if budget is not None and planned.search is not None:
+        listener.phase("budget", Room(budget, cost.start_s + cost.load_s).words)
     done: set[tuple[str, int]] = set()
     for made in _measured_before_a_retry(folder):
         await trial(run, made)
     while True:
         left = None if budget is None else budget - time_spent_s(folder)
-        expected = expected_trial_s(folder, cost)
-        order = await asyncio.to_thread(next_trial, planned, read_trials(folder), left, expected, forecast)
+        expected = expected_trial_s(folder, cost.start_s + cost.load_s)
+        results = read_trials(folder)
+        order = await asyncio.to_thread(next_trial, planned, results, left, expected, forecast)
+        if planned.search is not None:
+            progress = Progress.of(planned, results, left, expected)
+            listener.standing(standing_of(progress))
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
-        run_listener.current().trial(order, expected)
+        listener.trial(order, expected)
         await trial(run, order)
         write_decision(folder)
     if planned.search is not None:
-        left = None if budget is None else budget - time_spent_s(folder)
-        progress = Progress.of(planned, read_trials(folder), left, expected_trial_s(folder, cost))
-        run_listener.current().phase("search", ending(progress))
-
-
-def _first_load_s(planned: Plan, forecast: Forecast | None) -> float | None:
-    """Real seconds of the first load, if it measures a capacity that is expected; else None."""
-    config = planned.candidates[0].config
-    rate = forecast.capacity(config) if forecast is not None else None
-    if forecast is None or not rate:
-        return None
-    load = forecast.load(config, rate)
-    return (2 * load.settle_s + load.requests / rate) / (load.time_scale or 1.0)
+        listener.phase("search", ending(progress))
 
 
 def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from prefect import task
 
@@ -12,6 +13,7 @@ from rooftune.files import write_json
 from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
 from rooftune.search.from_space import TrialCost
+from rooftune.tuning.guided.budget import Room
 from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
@@ -19,6 +21,9 @@ from tasks.load import real_seconds
 from tasks.retrying import retry_unexpected
 from tasks.run_files import facts_of, hardware_of, settings_of, target_of, workload_of
 from tasks.trial_time import START_S
+
+if TYPE_CHECKING:
+    from rooftune.tuning.forecast import SimulatedForecast
 
 
 @task(
@@ -45,13 +50,34 @@ def _plan(run: RunFolder) -> Plan:
     playbook = with_checkpoints(playbook, settings.checkpoints)
     workload, hardware = workload_of(run), hardware_of(run)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
-    cost = expected_seconds(target, workload)
+    cost = expected_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
 
 
-def expected_seconds(target: Target, workload: Workload) -> TrialCost:
-    """Real seconds of a trial before any was measured."""
-    return TrialCost(START_S[target.engine], real_seconds(workload, target.time_scale))
+def forecast_of(plan: Plan, workload: Workload) -> SimulatedForecast | None:
+    """What the rates of the trials are chosen by; None where the load is the workload's own."""
+    from rooftune.tuning.forecast import SimulatedForecast
+
+    if not plan.objective.by_capacity:
+        return None
+    return SimulatedForecast(plan.target, workload, plan.candidates[0].config.model)
+
+
+def expected_cost(plan: Plan, workload: Workload) -> TrialCost:
+    """Real seconds of a trial before any was measured: those of the baseline's first load."""
+    forecast, target = forecast_of(plan, workload), plan.target
+    config = plan.candidates[0].config
+    rate = forecast.capacity(config) if forecast is not None else None
+    if forecast is None or not rate:
+        return TrialCost(START_S[target.engine], real_seconds(workload, target.time_scale))
+    load = forecast.load(config, rate)
+    return TrialCost(START_S[target.engine], (2 * load.settle_s + load.requests / rate) / (load.time_scale or 1.0))
+
+
+def room_of(plan: Plan, workload: Workload, budget_s: float) -> Room:
+    """What a budget has room for, by the cost of a trial before any was measured."""
+    cost = expected_cost(plan, workload) if plan.search is None else plan.search
+    return Room(budget_s, cost.start_s + cost.load_s)
 
 
 def listed_flags(target: Target) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ import logging
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.loadgen.progress import Progress
 from rooftune.trial_order import TrialOrder
+from rooftune.tuning.guided.standing import Standing
 
 
 class RunListener:
@@ -14,6 +15,9 @@ class RunListener:
 
     def phase(self, name: str, sentence: str = "") -> None:
         """A phase has begun (no sentence) or ended (with its result in a sentence)."""
+
+    def standing(self, found: Standing) -> None:
+        """Where the search is, before its next trial begins."""
 
     def trial(self, order: TrialOrder, expected_s: float) -> None:
         """A trial begins; it is expected to take this many real seconds."""

@@ -13,6 +13,10 @@ START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
 """Real seconds that a server takes to start, to estimate the first trial."""
 
 
+BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
+"""Real seconds for all trials when no budget is named."""
+
+
 def write_trial_time(folder: TrialFolder, wall_s: float) -> None:
     """Record the real seconds of a trial, from the start of its server to its aggregated figures."""
     write_json(folder.path / FILE, {"wall_s": round(wall_s, 3)})

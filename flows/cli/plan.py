@@ -26,6 +26,7 @@ def plan(
     target: TargetOptions,
     added: CandidateOptions,
     goal: GoalOptions,
+    budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what would be tried, and why. Quick: no server is started.
@@ -36,17 +37,21 @@ def plan(
       rooftune plan chat-medium --search ladder
       rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
     """
+    from flows.inputs.durations import seconds
     from flows.inputs.targets import resolve_target
     from flows.inputs.workloads import changed_workload
     from rooftune.hardware.probe import probe
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
     from rooftune.vllm_rules.capabilities import with_capabilities
-    from tasks.plan import expected_seconds, listed_flags
+    from tasks.plan import expected_cost, listed_flags, room_of
     from tasks.run_files import facts_of
+    from tasks.trial_time import BUDGET_S
 
+    asked_s = seconds(budget) if budget else None
     spec = changed_workload(workload, goal=goal)
     chosen = asyncio.run(resolve_target(target))
+    budget_s = asked_s or BUDGET_S[chosen.engine]
     hardware = probe(
         engine=chosen.engine,
         gpu=chosen.gpu,
@@ -58,22 +63,27 @@ def plan(
     playbook = with_checkpoints(playbook, added.checkpoints or [])
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
-    seconds = expected_seconds(chosen, spec)
-    found = with_search(found, spec, able, playbook, added.search, seconds, lambda: listed_flags(chosen))
+    cost = expected_cost(found, spec)
+    found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
     else:
-        show_plan(found)
+        show_plan(found, room_of(found, spec, budget_s).words if found.search is not None else "")
 
 
-def show_plan(found: Plan) -> None:
-    """Print the plan as a table, with the baseline's command line."""
+def show_plan(found: Plan, room: str = "") -> None:
+    """Print the plan as a table, with the baseline's command line.
+
+    Args:
+        room: what the budget suffices for.
+    """
     target = found.target
     where = f"{target.gpu or 'this machine'}{' (simulated)' if target.simulated else ''}"
     print(f"Plan for {found.workload} on {where}, {target.model}, vLLM {target.engine_version}")
     if target.calibration is not None:
         print(f"predictions calibrated with {target.calibration.path} (sha256 {target.calibration.sha256[:12]})")
-    print(f"objective: {found.objective.metric}, {found.objective.direction} is better\n")
+    print(f"objective: {found.objective.metric}, {found.objective.direction} is better")
+    print(f"{room}\n" if room else "")
     print(f"baseline: {found.candidate('baseline').command}")
     for line in start_words(found):
         print(line)
@@ -98,7 +108,7 @@ def show_plan(found: Plan) -> None:
 
 def show_search(found: Plan, search: SearchPlan) -> None:
     """Print the space: its size, what is left out, the best of it as predicted, and what is measured first."""
-    from rooftune.formatting import change, number, quantity
+    from rooftune.formatting import change, number
     from rooftune.tuning.guided.progress import first_trials
     from tasks.plan import search_words
 
@@ -126,7 +136,6 @@ def show_search(found: Plan, search: SearchPlan) -> None:
     print()
     for place, measure in enumerate(first_trials(found), start=1):
         print(f"trial {place}: {measure.option} ({measure.why})")
-    print(f"A trial is expected to take about {quantity(search.start_s + search.load_s, 'second')}.")
 
 
 def _count(left: LeftOut) -> str:

@@ -11,11 +11,14 @@ from flows.cli import terminal
 from tasks.run_listener import RunListener
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn, TaskID
 
     from rooftune.evidence.records.trial import TrialResult
     from rooftune.loadgen.progress import Progress
     from rooftune.trial_order import TrialOrder
+    from rooftune.tuning.guided.standing import Standing
 
 LINE_EVERY_S = 10.0
 """Seconds between the lines that a load prints in a pipe."""
@@ -81,16 +84,33 @@ def run_display(*, quiet: bool) -> RunDisplay:
     return RunBars() if terminal.watched() else RunLines()
 
 
+SLOW = {
+    "prefect": "starting Prefect's server",
+    "plan": "predicting the configurations of the space",
+    "report": "predicting other GPUs, drawing the figures",
+}
+"""Phases that take a while, in words."""
+
+
 class RunLines(RunDisplay):
-    """A line for each phase and each trial."""
+    """A line for each phase, one when a trial begins that says where the search is, and one with its result."""
+
+    def __init__(self) -> None:
+        self.where: Standing | None = None
 
     def phase(self, name: str, sentence: str = "") -> None:
         super().phase(name, sentence)
         if sentence:
             terminal.note(f"{name}: {sentence}")
+        elif name in SLOW:
+            terminal.note(f"{name}: {SLOW[name]} ...")
+
+    def standing(self, found: Standing) -> None:
+        self.where = found
 
     def trial(self, order: TrialOrder, expected_s: float) -> None:
-        terminal.note(f"trial {_title(order, expected_s)}")
+        where = f". {_sentence(self.where.words)}" if self.where is not None else ""
+        terminal.note(f"trial {_title(order, expected_s)}{where}")
 
     def result(self, trial: TrialResult, kept: bool) -> None:
         terminal.note(f"trial {trial.position + 1}: {trial.candidate} {trial.n}: {_result_text(trial, kept)}")
@@ -100,20 +120,22 @@ class RunLines(RunDisplay):
 
 
 class RunBars(RunDisplay):
-    """A line for each phase and trial that has ended, and a bar for the current one."""
+    """A line for each phase and trial that has ended; below them where the search is, and a bar for the current one."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self.bars = Progress(
+        self.where: Standing | None = None
+        self.since = time.monotonic()
+        self.bars = _headed_bars(
+            self._head,
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True, highlight=False),
-            transient=True,
         )
         self.task: TaskID = self.bars.add_task("", total=None, text="")
 
@@ -126,10 +148,19 @@ class RunBars(RunDisplay):
 
     def phase(self, name: str, sentence: str = "") -> None:
         super().phase(name, sentence)
+        if name == "search":
+            self.where = None
         if sentence:
             self._line(name, sentence)
         else:
-            self._begin({"prefect": "starting Prefect's server"}.get(name, name))
+            self._begin(SLOW.get(name, name))
+
+    def standing(self, found: Standing) -> None:
+        self.where, self.since = found, time.monotonic()
+
+    def _head(self) -> str:
+        """Where the search is now."""
+        return "" if self.where is None else _sentence(self.where.words_after(time.monotonic() - self.since))
 
     def trial(self, order: TrialOrder, expected_s: float) -> None:
         self._begin(_title(order, expected_s))
@@ -153,6 +184,25 @@ class RunBars(RunDisplay):
 
     def _begin(self, text: str) -> None:
         self.bars.reset(self.task, description=text, total=None, text="")
+
+
+def _headed_bars(head: Callable[[], str], *columns: ProgressColumn, console: Console) -> Bars:
+    """Bars below a line that is asked for anew whenever they are drawn."""
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Headed(Bars):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            line = head()
+            if line:
+                yield Text(line, style="bold", no_wrap=True, overflow="ellipsis")
+            yield from super().get_renderables()
+
+    return Headed(*columns, console=console, transient=True)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _title(order: TrialOrder, expected_s: float) -> str:

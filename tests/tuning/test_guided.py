@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from statistics import median
+
 import guided_world as made
+import numpy as np
 import pytest
 import synthetic_run
 
@@ -286,6 +290,24 @@ def test_trials_that_are_owed_never_take_the_place_of_the_confirmation(budget: f
     decision = decide(PLAN, results)
     assert "marlin" in decision.incumbent
     assert len(confirming(results)) >= 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("budget", [100, 340, 900])
+def test_a_budget_is_kept_within_a_tenth_although_trials_differ_in_cost(budget: int, seed: int) -> None:
+    world, random = made.GuidedWorld(PLAN, level=0.1, family=0.05, seed=seed), np.random.default_rng(seed)
+    results: list[TrialResult] = []
+    costs: list[float] = []
+    while True:
+        expected = median(costs) if costs else 11.0
+        order = next_trial(PLAN, results, budget - sum(costs), expected, world.forecast)
+        if order is None:
+            break
+        results.append(world.run(order))
+        costs.append(14.0 * math.exp(random.normal(0, 0.25)))
+    assert sum(costs) <= 1.1 * budget
+    if budget >= 340:
+        assert len(confirming(results)) >= 4
 
 
 def test_a_small_budget_names_what_carried_more() -> None:

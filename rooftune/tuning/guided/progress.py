@@ -191,7 +191,7 @@ class Progress:
             seed=following.seed,
             phase=self.plan.candidate(name).phase,
             against=None if against == name else against,
-            why=self._why(following),
+            why=following.why,
             load=self._load(following, forecast),
         )
 
@@ -249,11 +249,6 @@ class Progress:
         goal = self.plan.objective
         factor = share_of_price(goal, self.config(option)) / share_of_price(goal, self.config(against))
         return for_the_price(capacity_of([r for r in self.results if r.candidate == against]), factor)
-
-    def _why(self, following: Measure) -> str:
-        if following.purpose == "confirm" or self.step.incumbent is None:
-            return following.why
-        return f"{following.why}; best so far {self.step.incumbent}; something better is left: {percent(self.chance)}"
 
 
 def first_trials(plan: Plan) -> list[Measure]:

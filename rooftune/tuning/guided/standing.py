@@ -1,0 +1,66 @@
+"""Where a search is, for whoever watches it: the best so far, the chance that something better is left, the time left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rooftune.formatting import percent, quantity
+from rooftune.tuning.capacity_figures import capacity_of
+from rooftune.tuning.guided.budget import time_words
+from rooftune.tuning.guided.progress import Progress
+from rooftune.tuning.plan import Goal
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A search after some trials."""
+
+    best: str | None
+    """None before the first value."""
+    value: str
+    """Its objective in words; empty where it is not known."""
+    chance: float | None
+    """That something without a trial is clearly better than the best; None where no model says."""
+    confirming: bool
+    left_s: float | None
+    """Real seconds left of the budget; None without one."""
+    trial_s: float
+
+    @property
+    def words(self) -> str:
+        """One line without a full stop."""
+        return self.words_after(0.0)
+
+    def words_after(self, elapsed_s: float) -> str:
+        """The same after some more seconds."""
+        words = []
+        if self.best is not None:
+            words.append(f"best so far {self.best}" + (f" with {self.value}" if self.value else ""))
+        if self.confirming:
+            words.append("confirming it")
+        elif self.chance is not None:
+            words.append(f"chance of something clearly better {percent(self.chance)}")
+        if self.left_s is not None:
+            left = max(self.left_s - elapsed_s, 0.0)
+            words.append(f"{time_words(left)} left, about {quantity(int(left / self.trial_s), 'trial')}")
+        return "; ".join(words)
+
+
+def standing_of(progress: Progress) -> Standing:
+    """Where a guided search is, or one of the methods without a model."""
+    step, known = progress.step, progress.look.measured.any()
+    best = step.found.winner if step.found is not None else step.incumbent
+    return Standing(
+        best=best,
+        value=_value(progress, best) if best is not None else "",
+        chance=progress.chance if known and progress.search.predicts else None,
+        confirming=step.found is not None and step.next is not None,
+        left_s=progress.budget_left_s,
+        trial_s=progress.trial_s or 1.0,
+    )
+
+
+def _value(progress: Progress, name: str) -> str:
+    goal: Goal = progress.plan.objective
+    figures = capacity_of([r for r in progress.results if r.candidate == name]) if goal.by_capacity else None
+    return quantity(figures.estimate, "request") + "/s" if figures is not None else ""

@@ -1,0 +1,94 @@
+"""What a run shows while it goes on: lines in a pipe, a line above the bars on a terminal."""
+
+from __future__ import annotations
+
+import guided_world as made
+import pytest
+
+from flows.cli.progress import RunBars, RunLines
+from rooftune.tuning.guided.budget import Room, time_words
+from rooftune.tuning.guided.progress import Progress
+from rooftune.tuning.guided.standing import Standing, standing_of
+from rooftune.tuning.search import next_trial
+
+PLAN = made.plan()
+
+
+def where(trials: int, left_s: float | None = 200.0) -> Standing:
+    results = made.GuidedWorld(PLAN, seed=3).search(budget=340, cost=14)[:trials]
+    return standing_of(Progress.of(PLAN, results, left_s, 14.0))
+
+
+def test_a_search_says_its_best_the_chance_of_a_better_one_and_the_time_left() -> None:
+    words = where(2).words
+    assert words.startswith("best so far awq_marlin")
+    assert " requests/s; chance of something clearly better " in words
+    assert words.endswith("; 3 min left, about 14 trials")
+    assert where(0).words == "3 min left, about 14 trials"
+    assert "left" not in where(2, None).words
+
+
+def test_a_search_that_confirms_says_so() -> None:
+    whole = made.GuidedWorld(PLAN, seed=3).search(budget=340, cost=14)
+    found = standing_of(Progress.of(PLAN, whole[:-1], 200.0, 14.0))
+    assert found.confirming
+    assert "; confirming it; " in found.words
+
+
+def test_in_a_pipe_each_trial_has_a_line_with_where_the_search_is(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, world = RunLines(), made.GuidedWorld(PLAN, seed=3)
+    results = world.search(budget=340, cost=14)
+    order = next_trial(PLAN, results[:2], 200.0, 14.0, world.forecast)
+    assert order is not None
+    lines.phase("plan")
+    lines.standing(where(2))
+    lines.trial(order, 14.0)
+    lines.result(results[2], False)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "plan: predicting the configurations of the space ..."
+    assert shown[1].startswith(f"trial 3: {order.candidate} (expected ")
+    assert "about 14 s. Best so far awq_marlin" in shown[1]
+    assert shown[1].endswith("3 min left, about 14 trials")
+    assert shown[2].startswith(f"trial 3: {results[2].candidate} 1: capacity ")
+
+
+def test_on_a_terminal_the_time_left_goes_on_above_the_bars() -> None:
+    from rich.console import Console
+
+    bars = RunBars()
+    bars.standing(where(2))
+    bars.since -= 30
+    console = Console(width=200, file=None, record=True)
+    with console.capture() as shown:
+        for part in bars.bars.get_renderables():
+            console.print(part)
+    assert "Best so far awq_marlin" in shown.get()
+    assert "3 min left, about 12 trials" in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "words"),
+    [
+        (20, "the baseline alone, but no confirmation, so the baseline stays recommended"),
+        (60, "the baseline and 3 other configurations, but no confirmation"),
+        (60, "A confirmed answer takes about 2 min: --budget 2m."),
+        (120, "enough to confirm one of the first configurations"),
+        (120, "--budget 4m."),
+        (340, "room for about 22 trials of 15 s, at least 4 of them to confirm the winner."),
+    ],
+)
+def test_a_budget_says_what_it_suffices_for(budget_s: float, words: str) -> None:
+    assert words in Room(budget_s, 15.0).words
+
+
+def test_the_budget_that_is_named_for_a_confirmed_answer_gives_one() -> None:
+    world = made.GuidedWorld(PLAN, seed=3)
+    for cost in (7.0, 14.0, 33.0):
+        assert not Room(4 * cost, cost).confirms
+        minutes = int(Room(4 * cost, cost).words.rsplit("--budget ", 1)[1].rstrip("m."))
+        results = world.search(budget=60 * minutes, cost=cost)
+        assert sum(r.seed >= PLAN.objective.seed + 1000 for r in results) >= 4
+
+
+def test_times_are_for_readers() -> None:
+    assert [time_words(s) for s in (-3, 45, 130, 3600, 9000)] == ["0 s", "45 s", "2 min", "60 min", "2 h 30 min"]
