@@ -1,4 +1,4 @@
-"""Where a search is, for whoever watches it: the best so far, the chance that something better is left, the time left."""
+"""Where a search is, for whoever watches it: best so far, chance that something better is left, time left."""
 
 from __future__ import annotations
 
