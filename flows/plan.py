@@ -6,12 +6,12 @@ from prefect import flow
 
 from rooftune.run_names import find_run
 from tasks import run_listener
-from tasks.plan import describe, plan_candidates
+from tasks.plan import SLOW, describe, plan_candidates, slow_predictions
 from tasks.results import PhaseResult
 from tasks.run_files import short_path
 
 
-@flow(name="plan", flow_run_name="plan {run}", timeout_seconds=900)
+@flow(name="plan", flow_run_name="plan {run}", timeout_seconds=1500)
 async def plan(run: str) -> PhaseResult:
     """Decide what to try. Needs hardware.json, which the probe writes.
 
@@ -20,6 +20,8 @@ async def plan(run: str) -> PhaseResult:
     """
     folder = find_run(run)
     run_listener.current().phase("plan")
+    if slow_predictions():
+        run_listener.current().waiting(SLOW)
     found = await plan_candidates(folder)
     sentence = describe(found)
     run_listener.current().phase("plan", sentence)

@@ -26,13 +26,23 @@ if TYPE_CHECKING:
     from rooftune.tuning.forecast import SimulatedForecast
 
 
+SLOW = "predicting takes some minutes, because numba is not installed (pip install 'rooftune[fast]')"
+
+
+def slow_predictions() -> bool:
+    """Whether the plan's predictions run as plain Python."""
+    from rooftune.simulator.fastpath.compilation import wanted
+
+    return not wanted()
+
+
 @task(
     name="plan",
     task_run_name="plan the candidates",
     retries=1,
     retry_delay_seconds=2,
     retry_condition_fn=retry_unexpected,
-    timeout_seconds=300,
+    timeout_seconds=1200,
 )
 async def plan_candidates(run: RunFolder) -> Plan:
     """Choose the candidates, with their gates and expected effects, and write plan.json."""

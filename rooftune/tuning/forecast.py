@@ -14,11 +14,15 @@ from rooftune.capacity.trial import load_of
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.host import cores
+from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.virtual.capacity import LONG
 from rooftune.trial_order import TrialLoad
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
+
+SAMPLE = LONG if wanted() else LONG // 5
+"""Requests of the sample that a forecast runs. Without numba a longer one would take 15 s per configuration."""
 
 
 class Forecast(Protocol):
@@ -74,7 +78,7 @@ class SimulatedForecast:
         if server is None:
             return None
         try:
-            reference = Reference(server.engine(), self.workload, requests=LONG)
+            reference = Reference(server.engine(), self.workload, requests=SAMPLE)
             return _Expected(reference.capacity(1.0), reference.shape(1.0))
         except RooftuneError:
             return None

@@ -24,13 +24,25 @@ LEADERS, OF_ONE_KIND = 6, 2
 """Configurations around which the space is refined, and how many of them may have the same kind."""
 REFINEMENTS = 4
 MOST_JUDGED = 320
-QUICK, PRECISE = (Round(1_000, 1.0),), (Round(8_000, 1.0),)
-"""A short sample overestimates; the precise one settles the order of what is near the best."""
-NEAR, MOST_NEAR = 0.9, 24
-"""Share of the best from which a configuration is judged precisely, and the most of them."""
+NEAR = 0.9
+"""Share of the best from which a configuration is judged precisely."""
 
 Judge = Callable[[Sequence[Configuration], Sequence[Round]], "list[Judged]"]
 Finer = Callable[[Configuration], "list[Configuration]"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of the samples. A short one overestimates; the precise one settles the order of what is near the best."""
+
+    quick: int
+    precise: int
+    most_near: int
+    """Configurations that are judged precisely, at most."""
+
+
+COMPILED, PLAIN = Effort(1_000, 8_000, 24), Effort(400, 2_000, 12)
+"""With numba, and without it, where a request takes about thirty times as long."""
 
 
 @dataclass
@@ -42,6 +54,7 @@ class Foresight:
     value: Callable[[Judged], float]
     """The objective of a judged configuration, higher is better; 0 = none."""
     judged: dict[int, Judged] = field(default_factory=dict)
+    effort: Effort = COMPILED
 
     def values(self) -> dict[int, float]:
         """The objective of everything judged so far."""
@@ -108,16 +121,17 @@ class Foresight:
 
     def _judge(self, which: Sequence[int]) -> None:
         if which:
-            found = self.judge([self.configurations[i] for i in which], QUICK)
+            found = self.judge([self.configurations[i] for i in which], (Round(self.effort.quick, 1.0),))
             self.judged.update(zip(which, found, strict=True))
 
     def _settle(self) -> None:
         """Judge what is near the best on a longer sample, and correct the rest by what that changes."""
         before = self.values()
         least = NEAR * max(before.values())
-        near = sorted((i for i in before if before[i] >= least), key=lambda i: -before[i])[:MOST_NEAR]
+        near = sorted((i for i in before if before[i] >= least), key=lambda i: -before[i])[: self.effort.most_near]
         chosen = sorted({0, *near})
-        precise = dict(zip(chosen, self.judge([self.configurations[i] for i in chosen], PRECISE), strict=True))
+        judged = self.judge([self.configurations[i] for i in chosen], (Round(self.effort.precise, 1.0),))
+        precise = dict(zip(chosen, judged, strict=True))
         ratios = [self.value(precise[i]) / before[i] for i in near if before[i] > 0]
         factor = median(ratios) if ratios else 1.0
         self.judged = {i: precise.get(i) or found.scaled(factor) for i, found in self.judged.items()}

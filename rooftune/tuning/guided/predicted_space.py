@@ -13,10 +13,11 @@ from rooftune.search.beyond import behaviour_at, beyond_capacity
 from rooftune.search.options import Beyond
 from rooftune.search.sensitivity import speed_slope
 from rooftune.simulator.calibration.files import opened
+from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.virtual.capacity import SHORT, Sample, sample
 from rooftune.simulator.virtual.judging import Judged, Round, Server, judge_all
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
-from rooftune.tuning.guided.foresight import Foresight
+from rooftune.tuning.guided.foresight import COMPILED, PLAIN, Foresight
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import CAPACITY, Workload
 
@@ -79,7 +80,7 @@ def predicted_space(
             found.update(zip(of_model, judged, strict=True))
         return [found[i] for i in range(len(configs))]
 
-    foresight = Foresight(list(found), judge, value)
+    foresight = Foresight(list(found), judge, value, effort=COMPILED if wanted() else PLAIN)
     try:
         foresight.refine(always, lambda around: neighbours(context, around))
     except RooftuneError:
@@ -124,6 +125,8 @@ def _best(values: Sequence[float], share: float, most: int) -> list[int]:
 def _slopes(
     context: SpaceContext, server: Server, chosen: Sequence[Configuration], rates: Sequence[float]
 ) -> dict[int, float]:
+    if not wanted():
+        return {}  # minutes as plain Python; the usual slope stands in
     drawn = sample(context.workload, SHORT)
     return {
         i: speed_slope(_engine(context, server, chosen[i], drawn), drawn, rates[i])
