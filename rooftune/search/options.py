@@ -126,7 +126,7 @@ class Rules:
     """Chance of such a difference below which an option is not worth a trial."""
     least_gain: float = 0.002
     """Expected gain in ln(objective) below which no trial is worth its time."""
-    equal: float = 0.01
+    equal: float = 0.005
     """Options within this much of the best are equal; the one that behaves best beyond its capacity wins."""
     budget_s: float | None = None
     method: Method = "guided"

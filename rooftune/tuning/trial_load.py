@@ -11,6 +11,7 @@ from statistics import median
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import change_range, number
+from rooftune.search.trial_cost import SLOWEST
 from rooftune.trial_order import TrialLoad
 from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.forecast import Forecast
@@ -19,9 +20,6 @@ from rooftune.vllm_rules.config import EngineConfig
 
 LOST = 0.8
 """A configuration that is shown to carry less than this share of the incumbent needs no other trial."""
-SLOWEST = 0.75
-"""Lowest rate of a trial, relative to the incumbent's capacity: what breaks there by far has lost, and a load at a
-lower rate would take longer."""
 DIGITS = 3
 BY_CHANCE = frozenset({"send-lag", "client-cpu", "simulated-clock"})
 """Checks that fail when other work takes the cores away."""

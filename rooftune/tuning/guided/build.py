@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from rooftune.capacity.reference import LEAST_WINDOW_S
+from rooftune.capacity.steps import judged_requests
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Hardware
 from rooftune.knobs.checkpoints import in_catalogue, known_checkpoints
@@ -12,6 +14,7 @@ from rooftune.knobs.configuration import Configuration, Space
 from rooftune.knobs.context import Named, SpaceContext
 from rooftune.knobs.space import space
 from rooftune.search.from_space import TrialCost
+from rooftune.search.trial_cost import LoadTime
 from rooftune.tuning.entries import Playbook, default_playbook
 from rooftune.tuning.gates import with_listed_flags
 from rooftune.tuning.goal import THROUGHPUTS
@@ -26,6 +29,8 @@ EASY_WINS = {
     "performance_mode", "stream_interval",
 }  # fmt: skip
 """Knobs of the phase ``easy-wins``, as long as the answers stay the same; all others are ``medium-term``."""
+AROUND_S = 40.0
+"""Seconds of a load beside its judged window, to estimate how it grows with the window."""
 EQUAL = 0.99
 """Share of the highest throughput from which another is treated as the same."""
 
@@ -67,7 +72,8 @@ def with_search(
         _refuse_narrowing(playbook, "ladder")
         return plan
     kept = foreseen.configurations if foreseen is not None and useful else whole.configurations
-    options = _options(kept, _rungs(plan, kept, context), plan, foreseen if useful else None)
+    known = foreseen if useful else None
+    options = _options(kept, _rungs(plan, kept, context), plan, known, _load_factors(plan, workload, known))
     return plan.model_copy(
         update={
             "candidates": _with_reasons(plan.candidates, context.named, whole),
@@ -166,8 +172,22 @@ def _rungs(plan: Plan, configurations: Sequence[Configuration], context: SpaceCo
     return found
 
 
+def _load_factors(plan: Plan, workload: Workload, foreseen: PredictedSpace | None) -> Sequence[float] | None:
+    """By option: how long its load takes relative to the best one's; None where all take the same time.
+
+    The clock of a simulated engine is set by the tokens that pass, so there every load takes about the same time.
+    """
+    if foreseen is None or not plan.objective.by_capacity or plan.target.simulated:
+        return None
+    return LoadTime(AROUND_S, LEAST_WINDOW_S, judged_requests(workload.slo.share)).factors(foreseen.objective)
+
+
 def _options(
-    kept: Sequence[Configuration], rungs: Mapping[int, str], plan: Plan, foreseen: PredictedSpace | None
+    kept: Sequence[Configuration],
+    rungs: Mapping[int, str],
+    plan: Plan,
+    foreseen: PredictedSpace | None,
+    load_factors: Sequence[float] | None,
 ) -> list[PlannedOption]:
     phases = {candidate.id: candidate.phase for candidate in plan.candidates}
     found = []
@@ -187,6 +207,7 @@ def _options(
                 beyond_tpot_ms=beyond.tpot_ms if beyond is not None else None,
                 beyond_goodput_per_s=beyond.goodput_per_s if beyond is not None else None,
                 speed_slope=round(foreseen.speed_slopes.get(i, 1.0), 3) if foreseen is not None else 1.0,
+                load_factor=round(load_factors[i], 3) if load_factors is not None else 1.0,
                 changes_outputs=configuration.changes_outputs,
                 predictable=configuration.predictable,
             )

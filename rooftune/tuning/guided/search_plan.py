@@ -38,6 +38,7 @@ class PlannedOption(_Strict):
     beyond_tpot_ms: float | None = Field(default=None, description="the same in a minute at 1.5 times its capacity")
     beyond_goodput_per_s: float | None = None
     speed_slope: float = Field(default=1.0, description="change of ln(objective) with ln(speed of the server)")
+    load_factor: float = Field(default=1.0, description="time of its load, relative to that of the best prediction")
     changes_outputs: bool = False
     predictable: bool = True
 
@@ -52,7 +53,7 @@ class PlannedOption(_Strict):
             predicted_log=log,
             families=tuple(self.families),
             start_s=start_s,
-            load_s=load_s,
+            load_s=load_s * self.load_factor,
             changes_outputs=self.changes_outputs,
             speed_slope=self.speed_slope,
             predictable=self.predictable,
