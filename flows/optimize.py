@@ -30,7 +30,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.budget import Room
 from rooftune.workloads.spec import Workload
-from tasks import run_files, run_listener
+from tasks import kept_server, run_files, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import expected_cost, forecast_of
@@ -82,7 +82,8 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
         if not folder.plan_json.is_file():
             await plan(run)
         _check_start(folder)
-        await _search(folder, run, spec, budget_s)
+        async with kept_server.keeping():
+            await _search(folder, run, spec, budget_s)
     await roofline(run)
     await report(run, in_ui=False)
     await show(folder)

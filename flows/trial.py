@@ -18,7 +18,7 @@ from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
-from tasks import run_listener
+from tasks import kept_server, run_listener
 from tasks.aggregate import describe, record_failure
 from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
@@ -74,16 +74,21 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
         if not _loaded(files, order, workload_of(folder)):
             shutil.rmtree(files.path, ignore_errors=True)
             write_json(files.path / ORDER, order.model_dump(mode="json"))
+            kept = kept_server.current()
             try:
-                server = await provision(run, order.candidate, order.n, order, hold=True)
+                server = await kept.take(folder, order)
+                server = server or await provision(run, order.candidate, order.n, order, hold=True)
                 await load(run, order.candidate, order.n, order, server)
-            finally:
+                await kept.leave(folder, order, server)
+            except BaseException:
+                await kept.stop()
                 await stop_server(server)
+                raise
         await aggregate(run, order.candidate, order.n, order)
     except EngineError as error:
         run_listener.log(f"{order.candidate} {order.n} failed: {error}")
         await record_failure(folder, order, str(error), error.kind, began_at)
-    write_trial_time(files, time.monotonic() - began)
+    write_trial_time(files, time.monotonic() - began, switched=server is not None and server.switched is not None)
     return read_trial(files)
 
 

@@ -41,6 +41,11 @@ class TrialFolder:
         return self.path / "server.log"
 
     @property
+    def control_json(self) -> Path:
+        """Limits that the running server is to take over (``rooftune/engines/switching.py``)."""
+        return self.path / "control.json"
+
+    @property
     def requests(self) -> Path:
         return self.path / "requests.parquet"
 

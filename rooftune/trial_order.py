@@ -35,4 +35,8 @@ class TrialOrder(BaseModel):
     phase: str
     against: str | None = Field(default=None, description="the incumbent of the block")
     why: str = Field(default="", description="one line for the progress display")
+    shares_server: bool = Field(
+        default=False,
+        description="a running server may be used that differs in limits alone; False = a server with these flags",
+    )
     load: TrialLoad | None = Field(default=None, description="None = the load of the workload file")

@@ -52,7 +52,7 @@ async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo, work
             )
         except asyncio.TimeoutError:
             raise EngineError(f"the load did not end within {limit:.0f} s; the server has stalled.", "stall") from None
-    dead = await launch.died_or_dying(server, folder)
+    dead = await launch.died_or_dying(server, folder if server.switched is None else None)
     if dead is not None:
         raise dead
     return summary

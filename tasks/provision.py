@@ -31,7 +31,7 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
     Raises:
         EngineError: it did not start; the message says why.
     """
-    from rooftune.engines import launch
+    from rooftune.engines import launch, switching
 
     target, settings, folder = target_of_order(run, order), settings_of(run), run.trial(order.candidate, order.n)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -46,6 +46,7 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
         ready_timeout_s=settings.ready_timeout_s,
         port=settings.port,
         say=run_listener.current().engine,
+        switchable=order.shares_server and switching.supported(order.config, target.engine_version),
     )
 
 

@@ -12,23 +12,28 @@ FILE = "spent.json"
 START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
 """Real seconds that a server takes to start, to estimate the first trial."""
 
-
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
 
 
-def write_trial_time(folder: TrialFolder, wall_s: float) -> None:
-    """Record the real seconds of a trial, from the start of its server to its aggregated figures."""
-    write_json(folder.path / FILE, {"wall_s": round(wall_s, 3)})
+def write_trial_time(folder: TrialFolder, wall_s: float, *, switched: bool = False) -> None:
+    """Record the real seconds of a trial, from the start of its server to its aggregated figures.
+
+    Args:
+        switched: it had no start, because a running server was given other limits.
+    """
+    write_json(folder.path / FILE, {"wall_s": round(wall_s, 3), "switched": switched})
 
 
-def trial_times_s(run: RunFolder) -> list[float]:
-    """Real seconds of every trial that has been recorded."""
+def trial_times_s(run: RunFolder, *, started: bool = False) -> list[float]:
+    """Real seconds of every trial that has been recorded; with ``started``, only of those that started a server."""
     found = []
     for folder in run.trials():
         try:
-            found.append(float(read_json(folder.path / FILE)["wall_s"]))
-        except (RooftuneError, KeyError, TypeError, ValueError):
+            spent = read_json(folder.path / FILE)
+            if not (started and spent.get("switched")):
+                found.append(float(spent["wall_s"]))
+        except (RooftuneError, KeyError, TypeError, ValueError, AttributeError):
             continue
     return found
 
@@ -39,6 +44,6 @@ def time_spent_s(run: RunFolder) -> float:
 
 
 def expected_trial_s(run: RunFolder, before_any: float) -> float:
-    """Expected real seconds of the next trial: the median of those so far, or ``before_any`` for the first."""
-    costs = trial_times_s(run)
+    """Expected real seconds of the next trial with its own server: the median of those so far, or ``before_any``."""
+    costs = trial_times_s(run, started=True)
     return median(costs) if costs else before_any

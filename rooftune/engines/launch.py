@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from rooftune.engines import failures, metrics
+from rooftune.engines import failures, metrics, switching
 from rooftune.engines.http_client import api_error, request
 from rooftune.engines.launch_spec import (
     choose_port,
@@ -45,9 +45,13 @@ async def start(
     port: int | None = None,
     host: str = "127.0.0.1",
     say: Say | None = None,
+    switchable: bool = False,
 ) -> ServerInfo:
     """Start a simulated or vLLM server, wait until it serves, and write ``server.json``. Its output goes to
     ``server.log``.
+
+    Args:
+        switchable: give vLLM the scheduler whose limits can be lowered while it runs (``switching``).
 
     Raises:
         InputError: the port is taken, or vLLM was not found.
@@ -58,8 +62,9 @@ async def start(
             "rooftune does not run endpoints and cannot start one; use --engine vllm or --engine simulated."
         )
     chosen = choose_port(port, host)
-    command = server_command(target, config, host=host, port=chosen)
-    environment = server_environment(target, config)
+    run_with = switching.with_scheduler(config) if switchable else config
+    command = server_command(target, run_with, host=host, port=chosen)
+    environment = server_environment(target, config) | (switching.environment(folder) if switchable else {})
     began, begun_at = time.monotonic(), time.time()
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.server_log.write_bytes(b"")
@@ -88,6 +93,7 @@ async def start(
         simulated=target.simulated,
         vocab_size=known_vocabulary(target.model),
         effective=effective,
+        switchable=switching.started_limits(log_tail(folder.server_log)) if switchable else None,
     )
     write_json(folder.server_json, server.model_dump())
     return server

@@ -42,6 +42,25 @@ class EffectiveConfig(BaseModel):
     raw: dict[str, Any] = Field(default_factory=dict)
 
 
+class Limits(BaseModel):
+    """The limits of a scheduler that rooftune can lower while the server runs (``rooftune/engines/switching.py``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    long_prefill_token_threshold: int = Field(description="0 = long prompts are not cut")
+
+
+class Switched(BaseModel):
+    """How a running server became that of another trial."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    server_of: str = Field(description="the trial that started the server, such as baseline/1")
+    started: Limits = Field(description="limits that the server started with")
+    limits: Limits = Field(description="limits that its scheduler acknowledged")
+    log_from: int = Field(description="byte of that trial's server.log at which this trial begins")
+
+
 class ServerInfo(BaseModel):
     """A server that is up and has answered a warm-up request."""
 
@@ -60,3 +79,7 @@ class ServerInfo(BaseModel):
     simulated: bool
     vocab_size: int | None = None
     effective: EffectiveConfig = Field(default_factory=EffectiveConfig)
+    switchable: Limits | None = Field(
+        default=None, description="limits that it started with, if its scheduler can lower them while it runs"
+    )
+    switched: Switched | None = Field(default=None, description="None = the server was started for this trial")

@@ -109,6 +109,8 @@ def _planned(folder: TrialFolder, order: TrialOrder, workload: Workload, target:
         flags=order.config.flags(),
         usd_per_hour=usd_per_hour(price_of(target), order.config.flags()),
         effective=effective,
+        switchable=server.switchable if server else None,
+        switched=server.switched if server else None,
     )
 
 

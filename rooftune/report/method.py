@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from rooftune.evidence.comparison.compare import MOST_TRIALS, SMALLEST_EFFECT
+from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.formatting import NONE, change, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence, table
 from rooftune.report.run_data import RunData
@@ -34,9 +35,10 @@ def measured(run: RunData) -> list[str]:
     if any(t.status == "measured" for t in run.trials):
         lines += _load(run)
     runnable = sum(1 for p in run.plan.candidates[1:] if p.runnable)
+    but = ", except those listed as switched" if any(t.switched for t in run.trials) else ""
     lines += [
         f"- Order: {_order(run)}. Alternatives run in palindromes around the incumbent, so a steady drift affects "
-        "all of them equally. Each trial starts its own server. The trials of a pair send the same requests.",
+        f"all of them equally. Each trial starts its own server{but}. The trials of a pair send the same requests.",
         *_metrics(run),
         "- Verdicts: the intervals shown are 95 % intervals. A verdict needs a stricter level, corrected for "
         f"{quantity(runnable, 'candidate')} and for a look after every second trial, up to {MOST_TRIALS}. A "
@@ -100,7 +102,20 @@ def _load(run: RunData) -> list[str]:
         lines.append(f"- Requests: {total:,} scheduled in {quantity(len(census), 'trial')}: {outcomes}.")
     seeds = joined([str(seed) for seed in sorted({t.seed for t in good})])
     lines.append(f"- Trials: {len(good)} measured, {len(run.trials) - len(good)} failed; seeds {seeds}.")
-    return lines
+    return lines + _switched(run)
+
+
+def _switched(run: RunData) -> list[str]:
+    """Which trials ran on a server that was started for another one."""
+    names = [
+        f"{code(f'{t.candidate}/{t.n}')} (server of {code(t.switched.server_of)})" for t in run.trials if t.switched
+    ]
+    if not names:
+        return []
+    return [
+        f"- Switched: {joined(names)} ran on a server whose limits were lowered without a restart. The search compares "
+        "these trials with each other; the confirmation started every server with the flags shown."
+    ]
 
 
 def _order(run: RunData) -> str:
@@ -108,12 +123,18 @@ def _order(run: RunData) -> str:
     return " → ".join(names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], "…"])
 
 
+def _concerns(check: Check, trial: TrialResult) -> bool:
+    """Whether a check looks at trials of this kind."""
+    kinds = {"simulated-clock": trial.simulated, "switched-limits": trial.switched is not None}
+    return kinds.get(check.id, True)
+
+
 def _audit(run: RunData) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     warnings: dict[str, str] = {}
     for t in run.trials:
         for check in t.checks:
-            if check.id == "simulated-clock" and not t.simulated:
+            if not _concerns(check, t):
                 continue
             row = counts.setdefault(check.id, {"pass": 0, "warn": 0, "fail": 0, "no data": 0})
             row[check.status] += 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rooftune.engines.server import Limits, Switched
 from rooftune.evidence.audit import server as checks
 from rooftune.evidence.records.evidence import Evidence
 from tests.evidence import made_load
@@ -22,7 +23,7 @@ def with_figures(e: Evidence, **server: float) -> Evidence:
 
 def test_a_usual_server_passes() -> None:
     statuses = {c.__name__: c(USUAL).status for c in checks.ALL}
-    assert {k for k, v in statuses.items() if v not in ("pass",)} == {"throttling", "simulated_clock"}
+    assert {k for k, v in statuses.items() if v not in ("pass",)} == {"throttling", "switched", "simulated_clock"}
 
 
 def test_littles_law_holds_under_overload_too() -> None:
@@ -148,3 +149,30 @@ def test_a_simulated_engine_that_runs_late(behind: float, time_scale: float, sta
     assert e.trial is not None
     trial = e.trial.model_copy(update={"simulated": True, "time_scale": time_scale})
     assert checks.simulated_clock(replace(e, trial=trial)).status == status
+
+
+def switched_to(seqs: int, **flags: int) -> Evidence:
+    """A trial on a server whose limit was lowered to ``seqs``."""
+    assert FULL.trial is not None
+    limits = Limits(max_num_seqs=seqs, max_num_batched_tokens=512, long_prefill_token_threshold=0)
+    started = limits.model_copy(update={"max_num_seqs": 64})
+    how = Switched(server_of="baseline/1", started=started, limits=limits, log_from=0)
+    return replace(FULL, trial=FULL.trial.model_copy(update={"switched": how, "flags": {**flags}}))
+
+
+def test_a_server_that_was_switched_kept_its_limits() -> None:
+    found = checks.switched(switched_to(16, max_num_seqs=16))
+    assert (found.status, found.figures["running_max"]) == ("pass", 16)
+    assert "the server of baseline/1" in found.sentence.lower()
+
+
+def test_a_server_that_ran_more_than_it_acknowledged() -> None:
+    found = checks.switched(switched_to(8, max_num_seqs=8))
+    assert found.status == "fail"
+    assert "its limit is 8" in found.sentence
+
+
+def test_a_server_that_was_given_other_limits_than_the_trial_asked_for() -> None:
+    found = checks.switched(switched_to(16, max_num_seqs=16, max_num_batched_tokens=256))
+    assert found.status == "fail"
+    assert "max_num_batched_tokens 512 in place of 256" in found.sentence

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import synthetic_run as made
 
+from rooftune.engines.server import Limits, Switched
 from rooftune.engines.target import CalibrationFile
 from rooftune.errors import RooftuneError
+from rooftune.evidence.records.trial_files import read_trial
+from rooftune.files import write_json
 from rooftune.report.compare import compare_runs, comparison_text
 from rooftune.report.history import history_text
 from rooftune.report.markdown import write_report
@@ -51,6 +54,18 @@ def report(run: RunFolder) -> str:
 def test_the_report_is_the_golden_one(report: str, request: pytest.FixtureRequest) -> None:
     """Regenerate after an intended change: python tests/report/regenerate.py"""
     assert report == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_trials_on_a_switched_server_are_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    limits = Limits(max_num_seqs=8, max_num_batched_tokens=2048, long_prefill_token_threshold=0)
+    how = Switched(server_of="baseline/1", started=limits, limits=limits, log_from=0)
+    files = folder.trial("batch-8", 1)
+    write_json(files.trial_json, read_trial(files).model_copy(update={"switched": how}).model_dump(mode="json"))
+    write_report(folder)
+    method = folder.report.read_text(encoding="utf-8").split("## How it was measured")[1]
+    assert "Each trial starts its own server, except those listed as switched." in method
+    assert "Switched: `batch-8/1` (server of `baseline/1`) ran on a server" in method
 
 
 def test_sections_are_in_order(report: str) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import synthetic_run
 
+from rooftune.engines.server import Limits, Switched
+from rooftune.engines.switching import KNOBS
 from rooftune.errors import InputError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.search.confirm import FRESH
 from rooftune.tuning.entries import Extension, extend
 from rooftune.tuning.guided.progress import Progress, ending, first_trials
+from rooftune.tuning.guided.search_plan import SWITCH_S
 from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import default_playbook, with_candidates
 from rooftune.tuning.search import decide, next_trial
@@ -129,6 +132,39 @@ def test_each_knob_of_the_winner_has_its_worth() -> None:
     phases = {p.phase: p for p in decision.search.phases}
     assert "fp8-kv" not in phases["easy-wins"].option
     assert phases["medium-term"].option == decision.incumbent
+
+
+def test_what_the_running_server_can_become_costs_no_start() -> None:
+    world = made.GuidedWorld(PLAN, seed=6)
+    order = next_trial(PLAN, [], 340, 14, world.forecast)
+    assert order is not None
+    bound = Limits(max_num_seqs=256, max_num_batched_tokens=2048, long_prefill_token_threshold=0)
+    first = world.run(order).model_copy(update={"switchable": bound})
+    progress = Progress.of(PLAN, [first], 340, 14)
+    cheap = progress.on_running_server
+    assert cheap
+    for option in progress.search.usable:
+        lower = option.knobs["max_num_seqs"] <= 256 and set(option.change) <= set(KNOBS)
+        assert (option.id in cheap) == lower, option.id
+        assert (progress.problem.option(option.id).start_s == SWITCH_S) == lower
+    how = Switched(server_of="baseline/1", started=bound, limits=bound, log_from=0)
+    second = first.model_copy(update={"candidate": min(cheap), "position": 1, "switched": how})
+    assert Progress.of(PLAN, [first, second]).on_running_server == cheap, "the server is still that of the baseline"
+    failed = second.model_copy(update={"status": "failed"})
+    assert not Progress.of(PLAN, [first, failed]).on_running_server, "its server was stopped"
+
+
+def test_only_trials_of_the_search_share_a_real_server() -> None:
+    real = PLAN.model_copy(update={"target": PLAN.target.model_copy(update={"engine": "vllm"})})
+    world = made.GuidedWorld(PLAN, level=0.1, seed=7)
+    results = world.search(budget=340, cost=14)
+    for i in range(len(results)):
+        order = next_trial(real, results[:i], 340 - 14 * i, 14, world.forecast)
+        assert order is not None
+        assert order.shares_server == (order.seed < SEED + FRESH)
+        simulated = next_trial(PLAN, results[:i], 340 - 14 * i, 14, world.forecast)
+        assert simulated is not None
+        assert not simulated.shares_server
 
 
 def test_where_the_baseline_serves_the_whole_load_no_trial_looks_for_more_throughput() -> None:

@@ -333,4 +333,27 @@ def simulated_clock(e: Evidence) -> Check:
     )
 
 
-ALL = (overload, little, queue, preemptions, prefix_hits, throttling, drift, restarts, log, simulated_clock)
+def switched(e: Evidence) -> Check:
+    """A server that was not started for the trial kept the limits that its scheduler acknowledged."""
+    name = "switched-limits"
+    found = e.trial.switched if e.trial is not None else None
+    if e.trial is None or found is None:
+        return no_data(name, "The server was started for this trial.")
+    limits = found.limits.model_dump()
+    figures = {f"limit_{knob}": value for knob, value in limits.items()}
+    wrong = [knob for knob, value in limits.items() if e.trial.flags.get(knob) not in (None, value)]
+    remedy = "Measure it again; a server that ignores its limits is restarted for every trial."
+    if wrong:
+        words = ", ".join(f"{knob} {limits[knob]} in place of {e.trial.flags[knob]}" for knob in wrong)
+        return failed(name, f"The running server was given {words}.", remedy, figures)
+    running = e.samples("running")
+    if running is None or len(running) == 0:
+        return no_data(name, "There are no samples of the server's running requests.")
+    figures["running_max"] = float(running.max())
+    sentence = f"The server of {found.server_of} ran at most {number(figures['running_max'])} requests at once"
+    if figures["running_max"] > found.limits.max_num_seqs:
+        return failed(name, f"{sentence}, and its limit is {found.limits.max_num_seqs}.", remedy, figures)
+    return passed(name, f"{sentence}; its limit was lowered to {found.limits.max_num_seqs}.", figures)
+
+
+ALL = (overload, little, queue, preemptions, prefix_hits, throttling, drift, restarts, log, switched, simulated_clock)

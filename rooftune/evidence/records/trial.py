@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rooftune.engines.server import EffectiveConfig
+from rooftune.engines.server import EffectiveConfig, Limits, Switched
 from rooftune.engines.target import CalibrationFile
 from rooftune.evidence.records.capacity import TrialCapacity
 from rooftune.metrics.window import Window
@@ -66,6 +66,12 @@ class TrialResult(BaseModel):
     flags: dict[str, Any] = Field(default_factory=dict)
     usd_per_hour: float | None = Field(default=None, description="price of the server; None = not known")
     effective: EffectiveConfig = Field(default_factory=EffectiveConfig)
+    switchable: Limits | None = Field(
+        default=None, description="limits that its server started with, if they can be lowered while it runs"
+    )
+    switched: Switched | None = Field(
+        default=None, description="how a running server was given these flags; None = it was started with them"
+    )
     window: Window | None = None
     census: Census | None = None
     overloaded: bool = False

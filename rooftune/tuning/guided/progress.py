@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rooftune.engines.switching import lowered
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
 from rooftune.search.confirm import FRESH
@@ -88,7 +89,25 @@ class Progress:
             budget_s=budget,
             trial_s=trial_s,
             measured=[o.log_value for o in self.outcomes if o.log_value is not None],
+            on_running=self.on_running_server,
         )
+
+    @cached_property
+    def on_running_server(self) -> frozenset[str]:
+        """Options that the server of the last trial can be switched to. Their trials cost no start."""
+        last = self.results[-1] if self.results else None
+        if last is None or last.status != "measured" or last.switchable is None:
+            return frozenset()
+        starter = last.switched.server_of.rpartition("/")[0] if last.switched is not None else last.candidate
+        if starter not in {option.id for option in self.search.options}:
+            return frozenset()
+        base, started, length = self.plan.candidates[0].config, self.config(starter), last.effective.max_model_len
+        found = [
+            option.id
+            for option in self.search.usable
+            if lowered(last.switchable, length, started, base.with_change(option.change)) is not None
+        ]
+        return frozenset(found)
 
     @cached_property
     def step(self) -> Step:
@@ -192,6 +211,7 @@ class Progress:
             phase=self.plan.candidate(name).phase,
             against=None if against == name else against,
             why=following.why,
+            shares_server=following.purpose == "search" and self.plan.target.engine == "vllm",
             load=self._load(following, forecast),
         )
 

@@ -5,7 +5,7 @@ It is made once. The state of the search follows from it and from the trials.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,8 @@ from rooftune.search.options import Beyond, ErrorSizes, Option, Problem, Rules
 from rooftune.vllm_rules.config import FlagValue
 
 SearchMethod = Literal["guided", "ladder", "tpe", "random", "grid"]
+SWITCH_S = 2.0
+"""Real seconds until a running server has other limits: one answered request, and its prefix cache is emptied."""
 WITHOUT_MODEL = ErrorSizes(common=1.0, family=0.5, slope=0.1, level=0.2, residual=0.1, unmodelled=0.2)
 """Where nothing is predicted: configurations differ by what they usually differ by."""
 
@@ -112,11 +114,13 @@ class SearchPlan(_Strict):
         budget_s: float | None = None,
         trial_s: float | None = None,
         measured: Sequence[float] = (),
+        on_running: Collection[str] = (),
     ) -> Problem:
         """The search's problem.
 
         Args:
             trial_s: real seconds of a trial, once some were measured.
+            on_running: options that the running server can be switched to.
             measured: logarithms of the objective so far; without predictions their mean is what every option starts
                 from.
         """
@@ -127,7 +131,8 @@ class SearchPlan(_Strict):
         known = [log for log in logs if log is not None]
         without = max(known) - FLOOR if known else level
         options = [
-            o.option(without if log is None else log, start, load) for o, log in zip(self.usable, logs, strict=True)
+            o.option(without if log is None else log, SWITCH_S if o.id in on_running else start, load)
+            for o, log in zip(self.usable, logs, strict=True)
         ]
         return Problem(
             tuple(options),

@@ -1,0 +1,57 @@
+"""Throughput of a server that always has more requests than it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+
+import aiohttp
+
+from rooftune.engines.server import ServerInfo
+
+PROMPT_TOKENS, OUTPUT_TOKENS = 64, 24
+RAMP_S = 1.0
+
+
+@dataclass
+class ClosedLoop:
+    """A number of users, each of whom sends the next request when the last one is answered."""
+
+    server: ServerInfo
+    users: int
+    salt: int
+    """Other prompts for each load, so that none is in the prefix cache."""
+    tokens: int = 0
+    answered: int = 0
+    ending: bool = False
+
+    async def rate(self, seconds: float) -> float:
+        """Output tokens per second; waits until every request is answered."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            users = [asyncio.create_task(self._user(session, number)) for number in range(self.users)]
+            await asyncio.sleep(RAMP_S)
+            before, began = self.tokens, time.monotonic()
+            await asyncio.sleep(seconds)
+            found = (self.tokens - before) / (time.monotonic() - began)
+            self.ending = True
+            await asyncio.gather(*users)
+        return found
+
+    async def _user(self, session: aiohttp.ClientSession, number: int) -> None:
+        sent = 0
+        while not self.ending:
+            await self._request(session, [self.salt, number, sent])
+            sent += 1
+
+    async def _request(self, session: aiohttp.ClientSession, start: list[int]) -> None:
+        prompt = [3 + x % 4000 for x in start] + [
+            3 + (sum(start) * 31 + i * 7) % 4000 for i in range(PROMPT_TOKENS - 3)
+        ]
+        body = {"model": self.server.model, "prompt": prompt, "max_tokens": OUTPUT_TOKENS}
+        body |= {"ignore_eos": True, "stream": True}
+        async with session.post(self.server.url + "/v1/completions", json=body) as reply:
+            async for line in reply.content:
+                self.tokens += line.startswith(b"data: {") and bool(json.loads(line[6:])["choices"])
+        self.answered += 1

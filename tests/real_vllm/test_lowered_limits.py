@@ -1,0 +1,123 @@
+"""Limits of a real vLLM lowered while it runs, beside a server that was started with them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from rooftune.engines import metrics, switching
+from rooftune.engines.http_client import request
+from rooftune.engines.launch import start, stop
+from rooftune.engines.server import Limits, ServerInfo
+from rooftune.engines.target import Target
+from rooftune.errors import EngineError
+from rooftune.files import write_json
+from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
+from tests.real_vllm.saturated import ClosedLoop
+
+HIGH, LOW, USERS = 16, 4, 16
+WINDOW_S, PAIRS = 4.0, 6
+DIFFERENCE, NOISE = 0.05, 0.25
+"""Relative difference between both servers that is allowed beyond the noise, and the noise up to which it is judged."""
+AS_STARTED = Limits(max_num_seqs=HIGH, max_num_batched_tokens=1024, long_prefill_token_threshold=0)
+LOWERED = AS_STARTED.model_copy(update={"max_num_seqs": LOW})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A server with high limits that can be lowered, and one that was started with the low ones."""
+
+    switchable: ServerInfo
+    restarted: ServerInfo
+    folder: TrialFolder
+    """Of the first."""
+
+
+@pytest.fixture(scope="module")
+def pair(target: Target, small: Path, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Both servers at once: one that gets no requests uses no processor time."""
+    place = tmp_path_factory.mktemp("pair")
+    chosen = target.model_copy(update={"model": str(small)})
+    config = EngineConfig(
+        model=str(small), dtype=dtype, enforce_eager=True, max_model_len=1024, max_num_seqs=HIGH,
+        max_num_batched_tokens=AS_STARTED.max_num_batched_tokens,
+    )  # fmt: skip
+    folder = TrialFolder(place / "baseline" / "1")
+    servers: list[ServerInfo] = []
+    try:
+        servers.append(asyncio.run(start(chosen, config, folder, ready_timeout_s=400, switchable=True)))
+        low = config.with_change({"max_num_seqs": LOW})
+        servers.append(asyncio.run(start(chosen, low, TrialFolder(place / "seqs4" / "1"), ready_timeout_s=400)))
+        yield Pair(*servers, folder)
+    finally:
+        for server in servers:
+            asyncio.run(stop(server))
+
+
+def test_it_runs_the_scheduler_of_the_version_and_reports_its_limits(pair: Pair) -> None:
+    assert pair.switchable.switchable == AS_STARTED
+    assert '"scheduler": "Scheduler"' in pair.folder.server_log.read_text(), "asynchronous scheduling is off on a CPU"
+    assert pair.restarted.switchable is None
+
+
+async def test_requests_that_run_are_finished_when_the_limit_falls(pair: Pair) -> None:
+    loop = ClosedLoop(pair.switchable, USERS, salt=1)
+    load = asyncio.create_task(loop.rate(4.0))
+    ran = []
+    await asyncio.sleep(1.5)
+    write_json(pair.folder.control_json, {"id": "under load", "max_num_seqs": LOW})
+    while not load.done():
+        ran.append(metrics.parse(await asyncio.to_thread(metrics.scrape_once, pair.switchable.url) or "")["running"])
+        await asyncio.sleep(0.3)
+    assert loop.answered >= USERS
+    assert max(ran[len(ran) // 2 :]) <= LOW, ran
+    assert '"switched": "under load"' in pair.folder.server_log.read_text()
+
+
+async def test_the_prefix_cache_is_empty_after_a_switch(pair: Pair) -> None:
+    body = {"model": pair.switchable.model, "prompt": list(range(100, 300)), "max_tokens": 2}
+
+    async def hits() -> float:
+        await request(pair.switchable.url, "/v1/completions", body=body, timeout_s=60)
+        return metrics.parse(await asyncio.to_thread(metrics.scrape_once, pair.switchable.url) or "")[
+            "prefix_hits_total"
+        ]
+
+    first = await hits()
+    second = await hits()
+    await switching.switch(pair.switchable, pair.folder, LOWERED, "seqs4/2")
+    third = await hits()
+    assert first < second == third
+
+
+async def test_limits_above_those_of_the_start_are_refused(pair: Pair) -> None:
+    higher = AS_STARTED.model_copy(update={"max_num_seqs": HIGH + 1})
+    with pytest.raises(EngineError, match="limits can only be lowered"):
+        await switching.switch(pair.switchable, pair.folder, higher, "seqs17/1")
+
+
+@pytest.mark.measurement
+async def test_a_switched_server_is_as_fast_as_one_that_was_started_with_the_limits(pair: Pair) -> None:
+    lowered = await switching.switch(pair.switchable, pair.folder, LOWERED, "seqs4/1")
+    assert lowered.effective.max_num_seqs == LOW
+    logs = []
+    for number in range(PAIRS):
+        loops = [
+            ClosedLoop(server, USERS, salt=100 + 2 * number + i) for i, server in enumerate((lowered, pair.restarted))
+        ]
+        # At the same time, so that what else the machine does slows both.
+        ours, theirs = await asyncio.gather(*(loop.rate(WINDOW_S) for loop in loops))
+        logs.append(math.log(ours / theirs))
+    error = 3 * stdev(logs) / math.sqrt(PAIRS)
+    print(f"switched/restarted {math.exp(mean(logs)):.3f}, 3 standard errors {error:.3f}")
+    if error > NOISE:
+        pytest.skip(f"this machine is too busy to measure: pairs differ by {[round(x, 2) for x in logs]}")
+    assert abs(mean(logs)) < DIFFERENCE + error
+    assert lowered.ready_after_s < 0.2 * pair.restarted.ready_after_s, "a switch is much faster than a start"
