@@ -14,7 +14,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Decision, Plan
 from tasks import run_listener
 from tasks.retrying import retry_unexpected
-from tasks.run_files import decision_of, plan_of, workload_of
+from tasks.run_files import decision_of, hardware_of, plan_of, workload_of
 from tasks.trial_time import time_spent_s
 
 
@@ -22,15 +22,31 @@ def write_decision(run: RunFolder, *, ended: bool = False) -> Decision:
     """Decide from the trials so far, and write decision.json.
 
     Args:
-        ended: add what takes a simulation: how the asked rate fares on one server fewer and one more.
+        ended: add what takes a simulation: how the asked rate fares on one server fewer and one more, what each knob is
+            worth, and the front of capacity and TPOT.
     """
     from rooftune.tuning.search import decide
 
     found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run))
+    if ended:
+        found = _explained(run, found)
     if ended and found.replicas is not None:
         found = _with_rows(run, found)
     write_json(run.decision_json, found.model_dump(mode="json"))
     return found
+
+
+def _explained(run: RunFolder, decision: Decision) -> Decision:
+    """The decision of a search over the whole space with what explains it; any other decision as it is."""
+    from rooftune.tuning.guided.explaining import Explained, explained
+
+    if decision.search is None or not run.hardware_json.is_file():
+        return decision
+    try:
+        return explained(decision, Explained(plan_of(run), workload_of(run), hardware_of(run), read_trials(run)))
+    except RooftuneError as error:
+        run_listener.log(f"the knobs have no predictions: {error}")
+        return decision
 
 
 def _with_rows(run: RunFolder, decision: Decision) -> Decision:

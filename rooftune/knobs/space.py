@@ -93,6 +93,34 @@ def neighbours(context: SpaceContext, around: Configuration) -> list[Configurati
 
 
 @dataclass(frozen=True)
+class Undone:
+    """A configuration with one knob as the baseline has it, or why there is none."""
+
+    knob: str
+    configuration: Configuration | None = None
+    reason: str = ""
+
+
+def undone(context: SpaceContext, around: Configuration) -> list[Undone]:
+    """A configuration with each of its knobs set back alone, whether the space has it or not."""
+    offered, _ = choices(context)
+    flags = {named.knob: set(named.change) for named in context.named}
+    flags |= {k.name: {*k.flags, *(("model", "tokenizer") if k.name == "weights" else ())} for k in knobs()}
+    now = {name: Chosen(around.values.get(name, name), label) for name, label in around.labels.items()}
+    found = []
+    for knob in around.labels:
+        rest = {k: v for k, v in around.change.items() if k not in flags.get(knob, {knob})}
+        collector = _Collector(context, offered)
+        if not rest:
+            found.append(Undone(knob, collector.configurations[0]))
+            continue
+        collector.add_change(around.change, now)
+        made = collector.try_change(rest, {name: chosen for name, chosen in now.items() if name != knob})
+        found.append(Undone(knob, reason=made.alone) if isinstance(made, LeftOut) else Undone(knob, made))
+    return found
+
+
+@dataclass(frozen=True)
 class Chosen:
     """A value of a knob in one configuration, and its words."""
 
@@ -125,7 +153,7 @@ class _Pick:
 
 
 @dataclass(frozen=True)
-class _LeftOut:
+class LeftOut:
     """Why a combination is not in the space. Combinations of one kind share a reason."""
 
     kind: str
@@ -136,7 +164,9 @@ class _LeftOut:
     @property
     def alone(self) -> str:
         """The reason of one configuration."""
-        return f"the engine would run it as {self.equals}" if self.equals else self.reason
+        return (
+            f"the engine would run it as {self.equals}" if self.equals else self.reason.replace(", for example:", ":")
+        )
 
 
 SAME, SAME_REASON = "same", "the engine would run them as another configuration"
@@ -255,33 +285,34 @@ class _Collector:
         lacking = self.context.lacks_checkpoint(named.change)
         if lacking:
             return [Dropped(named.id, lacking, knob=named.knob)]
-        left_out = self._add(named.change, {named.knob: Chosen.of_named(named)})
-        return [Dropped(named.id, left_out.alone, knob=named.knob)] if left_out is not None else []
+        made = self.try_change(named.change, {named.knob: Chosen.of_named(named)})
+        return [Dropped(named.id, made.alone, knob=named.knob)] if isinstance(made, LeftOut) else []
 
     def add_change(self, change: Change, chosen: Mapping[str, Chosen]) -> None:
         """One change of the baseline, if it can start and differs from all before it."""
-        left_out = self._add(change, chosen)
-        if left_out is not None:
-            self.left_out[left_out.kind] += 1
-            self.reasons.setdefault(left_out.kind, left_out.reason)
+        made = self.try_change(change, chosen)
+        if isinstance(made, LeftOut):
+            self.left_out[made.kind] += 1
+            self.reasons.setdefault(made.kind, made.reason)
 
-    def _add(self, change: Change, chosen: Mapping[str, Chosen]) -> _LeftOut | None:
+    def try_change(self, change: Change, chosen: Mapping[str, Chosen]) -> Configuration | LeftOut:
+        """The configuration with a change, which is added; or why it is left out."""
         context = self.context
         config = applied(context.baseline, change)
         try:
             refuse_contradictions(config, context.engine_version)
             resolved = self._resolved(config)
         except InputError as error:
-            return _LeftOut(re.sub(r"\d+", "", str(error)), str(error).rstrip("."))
+            return LeftOut(re.sub(r"\d+", "", str(error)), str(error).rstrip("."))
         except StartRefused as error:
-            return _LeftOut(error.rule.id, f"rule {error.rule.id}, for example: {error}".rstrip("."))
+            return LeftOut(error.rule.id, f"rule {error.rule.id}, for example: {error}".rstrip("."))
         key = effective_key(config, resolved, context.engine_version)
         if key in self.seen:
-            return _LeftOut(SAME, SAME_REASON, self.seen[key])
+            return LeftOut(SAME, SAME_REASON, self.seen[key])
         made = self._configuration(config, change, chosen, resolved)
         self.seen[key] = made.name
         self.configurations.append(made)
-        return None
+        return made
 
     def dropped(self) -> tuple[Dropped, ...]:
         """What was left out, the most frequent reason first; configurations that equal another one last."""

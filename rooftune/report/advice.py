@@ -7,6 +7,7 @@ import math
 from rooftune.engines.command_line import shown
 from rooftune.evidence.comparison.compare import SMALLEST_EFFECT
 from rooftune.formatting import change, number, rate
+from rooftune.report.found import unchanged_answers
 from rooftune.report.markup import code, joined, sentence, table
 from rooftune.report.run_data import RunData
 from rooftune.tuning.goal import slo_broken
@@ -32,6 +33,7 @@ def recommendation(run: RunData) -> list[str]:
         ]
     else:
         lines += [f"Use {code(name)} (`start_vllm.sh`):", "", "```bash", shown(run.config(name)), "```", ""]
+    lines += unchanged_answers(run)
     lines += _capacity(run)
     if run.simulated:
         lines += ["Treat this as the simulator's prediction until a run on the real GPU confirms it.", ""]

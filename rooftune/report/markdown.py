@@ -11,6 +11,7 @@ from rooftune.report.canvas import Drawing
 from rooftune.report.capacity_run import page
 from rooftune.report.capacity_run.figures import draw_details, draw_overview
 from rooftune.report.figures import draw_all
+from rooftune.report.found import found_section
 from rooftune.report.html import render
 from rooftune.report.learnings import learnings_section
 from rooftune.report.markup import pictures
@@ -45,6 +46,7 @@ def compose(run: RunData, drawings: list[Drawing], scripts: list[Path]) -> list[
     lines = [*title(run), *executive(run)]
     for place, phase in enumerate(run.phases):
         lines += phase_section(run, phase, place)
+    lines += found_section(run)
     if drawings:
         lines += ["## Comparison", "", *pictures(run, drawings)]
     lines += [*recommendation(run), *scenarios(run), *upgrade_section(run), *learnings_section(run)]

@@ -89,6 +89,14 @@ class RunData:
         """The capacity that all trials of a candidate show; None where it is not known."""
         return self.verdict(candidate).capacity
 
+    def capacity_if_measured(self, candidate: str) -> CapacityFigures | None:
+        """The capacity of a candidate that may have no verdict."""
+        return next((v.capacity for v in self.decision.verdicts if v.candidate == candidate), None)
+
+    def changes_answers(self, candidate: str) -> bool:
+        """Whether a configuration's answers differ from the baseline's: other weights, or another type of KV cache."""
+        return self.plan.candidate(candidate).changes_output or bool(self.output_changes(candidate))
+
     def rate_steps(self, candidate: str) -> list[RateStep]:
         """The loads of a candidate's believed trials, by rate."""
         steps = [s for t in self.of(candidate) if t.capacity is not None for s in t.capacity.steps]
@@ -96,7 +104,8 @@ class RunData:
 
     def output_changes(self, candidate: str) -> list[str]:
         """Candidates whose change is part of this one's configuration and may change the generated text."""
-        flags, start = self.config(candidate).flags(), self.config("baseline").flags()
+        ours, base = self.config(candidate), self.config("baseline")
+        flags, start = {"model": ours.model, **ours.flags()}, {"model": base.model, **base.flags()}
         return [
             p.id
             for p in self.plan.candidates

@@ -53,7 +53,7 @@ class KnobWorth:
     def words(self) -> str:
         """One sentence."""
         if self.ratio is None:
-            return f"{self.knob} cannot be set back alone in this space"
+            return f"{self.knob}={self.value} instead of {self.undone}: the search had no option without it alone"
         what = f"{self.knob}={self.value} instead of {self.undone}: {change(self.ratio.estimate)}"
         return f"{what} ({self.ratio.source})"
 

@@ -275,6 +275,17 @@ class PhaseBest(BaseModel):
     measured: bool
 
 
+class FrontRow(BaseModel):
+    """A configuration that no other beats in both its capacity and its TPOT there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    option: str
+    capacity: float = Field(description="requests/s by the model and the trials together")
+    tpot_ms: float = Field(description="predicted median TPOT at that rate")
+    measured: bool
+    changes_outputs: bool
+
+
 class SearchSummary(BaseModel):
     """How a search over the whole space went."""
 
@@ -294,6 +305,7 @@ class SearchSummary(BaseModel):
     same_answers_measured: bool = False
     knobs: list[KnobEffect] = Field(default_factory=list)
     phases: list[PhaseBest] = Field(default_factory=list, description="the ladder of the phases, by the model")
+    front: list[FrontRow] = Field(default_factory=list, description="capacity against TPOT, the lowest TPOT first")
 
 
 class Decision(BaseModel):

@@ -10,6 +10,7 @@ from rooftune.capacity.sentences import NAMES
 from rooftune.engines.command_line import shown
 from rooftune.engines.price import GIVEN, price_of, usd_per_hour
 from rooftune.formatting import NONE, change, multiple, number, percent, quantity, rate
+from rooftune.report.found import unchanged_answers
 from rooftune.report.markup import Footnotes, code, joined, sentence, status, table
 from rooftune.report.method import doubts
 from rooftune.report.run_data import RunData
@@ -116,7 +117,7 @@ def deployment(run: RunData) -> list[str]:
     if outputs:
         names = joined([code(name) for name in outputs])
         lines += [f"{names} may change the generated text, so check its quality before use.", ""]
-    return lines
+    return [*lines, *unchanged_answers(run)]
 
 
 def _gave(verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ from rooftune.report.capacity_run.advice import scenarios
 from rooftune.report.capacity_run.answer import opening
 from rooftune.report.capacity_run.other_hardware import upgrade_section
 from rooftune.report.capacity_run.phase import phase_section
+from rooftune.report.found import found_section
 from rooftune.report.learnings import learnings_section
 from rooftune.report.markup import pictures
 from rooftune.report.run_data import RunData
@@ -21,6 +22,7 @@ def compose(run: RunData, overview: list[Drawing], details: list[Drawing], scrip
     lines = [*opening(run), *pictures(run, overview)]
     for place, phase in enumerate(run.phases):
         lines += phase_section(run, phase, place)
+    lines += found_section(run)
     if details:
         lines += ["## Comparison", "", *pictures(run, details)]
     lines += [*scenarios(run), *upgrade_section(run), *learnings_section(run)]

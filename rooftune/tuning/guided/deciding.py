@@ -218,6 +218,8 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
     known = bool(progress.look.measured[progress.problem.at(baseline)])
     same = progress.same_answers
     reason = step.found.reason if step.found is not None else step.reason
+    if step.found is None and step.next is not None:
+        reason = f"it goes on with {step.next.option} ({step.reason})"
     if reason == HAD_BEGUN:
         reason = "the part of the budget for the search ended"
     return SearchSummary(
@@ -232,7 +234,7 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
         same_answers=same,
         same_answers_ratio=_interval(compared(progress.look, same, baseline)) if known else None,
         same_answers_measured=bool(progress.look.measured[progress.problem.at(same)]),
-        knobs=[_knob(worth) for worth in knobs_worth(progress.look, recommended)],
+        knobs=[knob_effect(worth) for worth in knobs_worth(progress.look, recommended)],
         phases=_phases(progress, recommended) if known else [],
     )
 
@@ -257,7 +259,8 @@ def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
     return found
 
 
-def _knob(worth: KnobWorth) -> KnobEffect:
+def knob_effect(worth: KnobWorth) -> KnobEffect:
+    """The worth of a knob, as decision.json has it."""
     return KnobEffect(
         knob=worth.knob,
         value=str(worth.value),

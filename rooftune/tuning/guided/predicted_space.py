@@ -17,7 +17,7 @@ from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.virtual.capacity import SHORT, Sample, sample
 from rooftune.simulator.virtual.judging import Judged, Round, Server, judge_all
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
-from rooftune.tuning.guided.foresight import COMPILED, PLAIN, Foresight
+from rooftune.tuning.guided.foresight import COMPILED, PLAIN, Foresight, Judge
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import CAPACITY, Workload
 
@@ -66,20 +66,8 @@ def predicted_space(
     value = objective_of(metric, context.workload)
     if target.gpu is None or target.engine == "endpoint" or context.facts is None or value is None:
         return None
-    server = Server(target.gpu, target.model, target.engine_version, opened(target.calibration))
-
-    def judge(configurations: Sequence[Configuration], rounds: Sequence[Round]) -> list[Judged]:
-        configs = [c.config(context.baseline) for c in configurations]
-        found: dict[int, Judged] = {}
-        for model in dict.fromkeys(config.model for config in configs):
-            of_model = [i for i, config in enumerate(configs) if config.model == model]
-            flags = [configs[i].flags() for i in of_model]
-            processes = None if len(flags) >= IN_PARALLEL else 1
-            served = replace(server, model=target.serving(model, context.baseline.model).model)
-            judged = judge_all(served, context.workload, flags, rounds=rounds, processes=processes)
-            found.update(zip(of_model, judged, strict=True))
-        return [found[i] for i in range(len(configs))]
-
+    server = server_of(target)
+    judge = judge_of(context, target)
     foresight = Foresight(list(found), judge, value, effort=COMPILED if wanted() else PLAIN)
     try:
         foresight.refine(always, lambda around: neighbours(context, around))
@@ -94,6 +82,31 @@ def predicted_space(
         return PredictedSpace(chosen, predicted, {})
     behaviours = _behaviours(context, server, chosen, rates, _best(predicted, TIED, MOST_TIED))
     return PredictedSpace(chosen, predicted, behaviours, _slopes(context, server, chosen, rates))
+
+
+def server_of(target: Target) -> Server:
+    """What all predictions for a target share."""
+    assert target.gpu is not None
+    return Server(target.gpu, target.model, target.engine_version, opened(target.calibration))
+
+
+def judge_of(context: SpaceContext, target: Target) -> Judge:
+    """Judges configurations of a context in virtual time, each with the weights that it serves."""
+    server = server_of(target)
+
+    def judge(configurations: Sequence[Configuration], rounds: Sequence[Round]) -> list[Judged]:
+        configs = [c.config(context.baseline) for c in configurations]
+        found: dict[int, Judged] = {}
+        for model in dict.fromkeys(config.model for config in configs):
+            of_model = [i for i, config in enumerate(configs) if config.model == model]
+            flags = [configs[i].flags() for i in of_model]
+            processes = None if len(flags) >= IN_PARALLEL else 1
+            served = replace(server, model=target.serving(model, context.baseline.model).model)
+            judged = judge_all(served, context.workload, flags, rounds=rounds, processes=processes)
+            found.update(zip(of_model, judged, strict=True))
+        return [found[i] for i in range(len(configs))]
+
+    return judge
 
 
 def objective_of(metric: str, workload: Workload) -> Callable[[Judged], float] | None:
@@ -113,6 +126,28 @@ def objective_of(metric: str, workload: Workload) -> Callable[[Judged], float] |
     if each is None:
         return None
     return lambda judged: each * min(judged.capacity.saturated_rate_per_s, asked) if judged.capacity else 0.0
+
+
+def predicted_values(
+    context: SpaceContext, target: Target, metric: str, configurations: Sequence[Configuration]
+) -> list[float] | None:
+    """The objective of some configurations, on a long sample; None where the simulator does not know it.
+
+    Raises:
+        RooftuneError: a configuration cannot be simulated.
+    """
+    value = objective_of(metric, context.workload)
+    if target.gpu is None or context.facts is None or value is None:
+        return None
+    effort = COMPILED if wanted() else PLAIN
+    return [value(judged) for judged in judge_of(context, target)(configurations, (Round(effort.precise, 1.0),))]
+
+
+def tpot_at(context: SpaceContext, target: Target, configuration: Configuration, rate_per_s: float) -> float:
+    """Predicted median TPOT in ms at a rate."""
+    drawn = sample(context.workload, BEHAVIOUR_REQUESTS)
+    engine = _engine(context, server_of(target), configuration, drawn)
+    return behaviour_at(engine, drawn, rate_per_s).tpot_ms
 
 
 def _best(values: Sequence[float], share: float, most: int) -> list[int]:
