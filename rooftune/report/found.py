@@ -44,8 +44,8 @@ def unchanged_answers(run: RunData) -> list[str]:
     config = run.plan.candidate(name).config
     words = code(describe(difference(config, run.config("baseline"))))
     return [
-        f"**With unchanged answers** the best is {code(name)}, which changes {words} from the baseline: {how}. It keeps "
-        "the weights and the type of the KV cache.",
+        f"**With unchanged answers** the best is {code(name)}, which changes {words} from the baseline: {how}. It "
+        "keeps the weights and the type of the KV cache.",
         "",
     ]
 
