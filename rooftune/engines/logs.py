@@ -37,6 +37,8 @@ _BUDGET = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\
 _RANGES = re.compile(r"'compile_ranges_(?:endpoints|split_points)': \[([\d, ]*)\]")
 _INIT = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+) s")
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
+_ADVICE = re.compile(r"\b[Uu]se (?:--([a-z][\w-]*)[= ]|([a-z]\w*)=)([\w.-]*\w) for (?:faster|better)\b")
+"""A flag with a value that the engine itself recommends, such as "Use quantization=awq_marlin for faster inference"."""
 _DTYPE = re.compile(r"Casting torch\.\w+ to torch\.(\w+)")
 
 
@@ -88,7 +90,9 @@ def read_effective(
         "gpu_memory_utilization": _decimal(cache.get("gpu_memory_utilization")),
         "speculative": _speculative(line, passed),
     }
-    return EffectiveConfig(**values, warnings=failures.log_warnings(log_text), raw=_raw(log_text, cache, passed))
+    advice = {(found[1] or found[2]).replace("-", "_"): found[3] for found in _ADVICE.finditer(log_text)}
+    warnings = failures.log_warnings(log_text)
+    return EffectiveConfig(**values, warnings=warnings, recommended=advice, raw=_raw(log_text, cache, passed))
 
 
 def log_tail(path: Path, most: int = 4 * 2**20) -> str:

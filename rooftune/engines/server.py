@@ -39,6 +39,7 @@ class EffectiveConfig(BaseModel):
     gpu_memory_utilization: float | None = None
     speculative: str | None = None
     warnings: list[str] = Field(default_factory=list)
+    recommended: dict[str, str] = Field(default_factory=dict, description="flags that the log recommends")
     raw: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -78,7 +78,7 @@ def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_vers
 
     The gate closes only if every flag of the change is on already.
     """
-    states = [_state(name, value, effective) for name, value in candidate.change.items()]
+    states = [state_of(name, value, effective) for name, value in candidate.change.items()]
     if not states or any(s is None for s in states):
         return []
     return [
@@ -90,7 +90,7 @@ def gate_effective(candidate: Candidate, effective: EffectiveConfig, engine_vers
     ]
 
 
-def _state(name: str, value: FlagValue | None, effective: EffectiveConfig) -> str | None:
+def state_of(name: str, value: FlagValue | None, effective: EffectiveConfig) -> str | None:
     """A phrase when the engine already does what the flag asks for, else None."""
     if name == "enforce_eager":
         return _eager_state(bool(value), effective)
@@ -110,7 +110,7 @@ def _state(name: str, value: FlagValue | None, effective: EffectiveConfig) -> st
     found = getattr(effective, name, None)
     if found is None or value is None:
         return None
-    return f"{name} {found}" if _plain(found) == _plain(value) else None
+    return f"{name} {found}" if same_value(found, value) else None
 
 
 def _eager_state(value: bool, effective: EffectiveConfig) -> str | None:
@@ -162,6 +162,11 @@ def _with_listed(candidate: Candidate, listed: frozenset[str]) -> Candidate:
 
 def _written(flags: list[str]) -> str:
     return ", ".join("--" + name.replace("_", "-") for name in flags)
+
+
+def same_value(reported: FlagValue, asked: FlagValue) -> bool:
+    """Whether an engine reports the value that was asked for, perhaps by another name of it."""
+    return _plain(reported) == _plain(asked)
 
 
 def _plain(value: FlagValue) -> str:

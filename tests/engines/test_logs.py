@@ -20,7 +20,7 @@ def text(name: str) -> str:
 def test_vllm_0_32_on_the_cpu_in_eager_mode() -> None:
     models = {"data": [{"id": "/models/tiny-llama", "max_model_len": 4096}]}
     found = read_effective(text("vllm_0.32.0_cpu_eager.txt"), text("vllm_0.32.0_metrics.txt"), models, "0.32.0")
-    assert found.model_dump(exclude={"raw", "warnings"}) == {
+    assert found.model_dump(exclude={"raw", "warnings", "recommended"}) == {
         "engine_version": "0.32.0",
         "model": "/models/tiny-llama",
         "dtype": "bfloat16",
@@ -87,7 +87,7 @@ def test_vllm_0_15_on_a_t4() -> None:
 
 def test_an_engine_that_reports_nothing_leaves_everything_open() -> None:
     found = read_effective("", None, None, None)
-    assert set(found.model_dump(exclude={"warnings", "raw"}).values()) == {None}
+    assert set(found.model_dump(exclude={"warnings", "raw", "recommended"}).values()) == {None}
 
 
 @pytest.mark.parametrize(

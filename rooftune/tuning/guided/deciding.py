@@ -11,6 +11,7 @@ from rooftune.search.explain import KnobWorth, Ratio, compared, knobs_worth
 from rooftune.search.next_step import HAD_BEGUN
 from rooftune.tuning.capacity_figures import capacity_of, interval_words
 from rooftune.tuning.decision import conclude
+from rooftune.tuning.guided.log_facts import overridden
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.judge import Ruling, judge
 from rooftune.tuning.metrics import metric_name
@@ -111,7 +112,8 @@ def _of_option(progress: Progress, shown: Search, name: str, recommended: str) -
     if name == recommended:
         return verdict_on(shown, name, "applied", _without_baseline(progress, name), trials, None, "baseline")
     ruling = _by_search(progress, name, recommended, len(trials))
-    return verdict_on(shown, name, ruling.verdict, ruling.reason, trials, None, "baseline")
+    reason = "; ".join([ruling.reason, *overridden(trials[-1], progress.change_of(name))])
+    return verdict_on(shown, name, ruling.verdict, reason, trials, None, "baseline")
 
 
 def _claimed(progress: Progress, shown: Search, claim: Claim, recommended: str) -> Verdict:
@@ -129,6 +131,7 @@ def _claimed(progress: Progress, shown: Search, claim: Claim, recommended: str) 
     elif verdict == "no gain" and claim.against == recommended != "baseline":
         verdict = "outdone"
     trials, others = progress.of_purpose(name, "confirm"), progress.of_purpose(claim.against, "confirm")
+    words = "; ".join([words, *(overridden(trials[-1], progress.change_of(name)) if trials else [])])
     made = verdict_on(shown, name, verdict, words, trials, others, claim.against)
     ratios = {}
     if not progress.plan.objective.by_capacity and min(len(trials), len(others)) >= 2:

@@ -20,6 +20,7 @@ from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_o
 from rooftune.tuning.configuration import difference
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.goal import THROUGHPUTS, constraint_broken, slo_broken
+from rooftune.tuning.guided.log_facts import recommended, without_repeats
 from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import CapacityFigures, Goal, Plan
 from rooftune.tuning.replay import try_again
@@ -55,7 +56,8 @@ class Progress:
     ) -> Progress:
         """The search of a plan that has one."""
         assert plan.search is not None
-        return cls(plan, plan.search, tuple(sorted(results, key=lambda r: r.position)), budget_left_s, trial_s)
+        ordered = tuple(sorted(results, key=lambda r: r.position))
+        return cls(plan, without_repeats(plan.search, ordered), ordered, budget_left_s, trial_s)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -118,7 +120,7 @@ class Progress:
         """
         if self.confirming:
             return next_step(self.problem, self.outcomes)
-        owed = self._owed_own()
+        owed = self._owed()
         found = self._with_room_for(len(owed) + self.same_answers_open)
         if found.found is None:
             return found
@@ -145,18 +147,24 @@ class Progress:
     def _changes_answers(self, step: Step) -> bool:
         return step.found is not None and self.problem.option(step.found.winner).changes_outputs
 
-    def _owed_own(self) -> list[Measure]:
-        """A trial of each of the user's candidates that has none, alone or in a combination: the best one with it."""
+    def _owed(self) -> list[Measure]:
+        """A trial of each candidate of the user, and of what the engine's log recommends, that has none.
+
+        Alone or in a combination: the best option with it.
+        """
         tried = {o.option for o in self.outcomes}
         mean = self.look.posterior.mean
+        wanted = [(f"your candidate {name}", name, self.change_of(name)) for name in self.search.own]
+        advice = recommended(self.search, self.results)
+        wanted += [(f"the engine's log recommends {flag}={value}", "", {flag: value}) for flag, value in advice.items()]
         found = []
-        for name in self.search.own:
-            ids = [o.id for o in self.search.with_flags(self.change_of(name))]
+        for why, name, change in wanted:
+            ids = [o.id for o in self.search.with_flags(change)]
             if not ids or tried & set(ids):
                 continue
             best = max(ids, key=lambda id: mean[self.problem.at(id)])
-            why = f"your candidate {name}" + (f", with what is best beside it: {best}" if best != name else "")
-            found.append(Measure(best, "search", self.plan.objective.seed, why))
+            words = why if best == name else f"{why}, with what is best beside it: {best}"
+            found.append(Measure(best, "search", self.plan.objective.seed, words))
         return found
 
     def change_of(self, name: str) -> dict[str, FlagValue | None]:
