@@ -1,0 +1,1 @@
+"""The search compared with black boxes, on truths that differ from its model."""
