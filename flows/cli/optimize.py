@@ -16,7 +16,7 @@ from flows.inputs.parameters import (
     TrialOptions,
     WorkloadOptions,
 )
-from rooftune.formatting import number, percent, quantity
+from rooftune.formatting import change_range, number, percent, quantity
 from rooftune.tuning.plan import SearchSummary
 
 if TYPE_CHECKING:
@@ -64,17 +64,40 @@ def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     if as_json:
         terminal.print_json({**result.model_dump(), **decision})
         return
-    capacity = any(v["capacity"] for v in decision["verdicts"])
-    head = ["Phase", "Candidate", "Verdict", *(["Capacity"] if capacity else []), "Against the incumbent", "Why"]
-    rows = [
-        [v["phase"], v["candidate"], v["verdict"], *([_capacity(v)] if capacity else []), _ratio(v), v["reason"]]
-        for v in decision["verdicts"]
-    ]
-    terminal.table(head, rows)
+    terminal.table(*verdict_table(decision["verdicts"]))
     print(f"\n{result.first_sentence}\n\nRecommended: {result.incumbent}\n{result.command}\n")
     if decision["search"]:
         print("\n".join(search_lines(SearchSummary.model_validate(decision["search"]), result.incumbent)) + "\n")
     print(f"Report: {run / 'report.md'} (also as report.html; the start script is start_vllm.sh)")
+
+
+def verdict_table(verdicts: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of verdicts. A measured configuration has all that it changes from the baseline."""
+    capacity = any(v["capacity"] for v in verdicts)
+    head = ["Phase", "Candidate", "Changes from the baseline", "Verdict", *(["Capacity"] if capacity else [])]
+    rows = [
+        [
+            v["phase"],
+            v["candidate"],
+            _changes(v, verdicts[0]["flags"]),
+            v["verdict"],
+            *([_capacity(v)] if capacity else []),
+            _ratio(v),
+            v["reason"],
+        ]
+        for v in verdicts
+    ]
+    return [*head, "Compared", "Why"], rows
+
+
+def _changes(verdict: dict[str, Any], baseline: dict[str, Any]) -> str:
+    """The flags in which a measured configuration differs; empty for others."""
+    from rooftune.tuning.configuration import describe
+
+    ours = verdict["flags"]
+    if not verdict["trials"] or ours == baseline:
+        return ""
+    return describe({k: ours.get(k) for k in {**baseline, **ours} if ours.get(k) != baseline.get(k)})
 
 
 def search_lines(search: SearchSummary, recommended: str) -> list[str]:
@@ -83,9 +106,10 @@ def search_lines(search: SearchSummary, recommended: str) -> list[str]:
     lines = [f"{words[:1].upper()}{words[1:]}: {search.reason}."]
     if search.chance_of_better is not None:
         lines.append(f"Chance that something clearly better is left: {percent(search.chance_of_better)}.")
+    lines += ["What each knob is worth:"] if search.knobs else []
     lines += [f"  {knob.sentence}" for knob in search.knobs]
     if search.same_answers != recommended and search.same_answers_ratio is not None:
-        how = "measured once" if search.same_answers_measured else "predicted, not measured"
+        how = "measured" if search.same_answers_measured else "predicted, not measured"
         gain = search.same_answers_ratio.as_change
         lines.append(f"Best with unchanged answers: {search.same_answers}, {gain} compared with baseline ({how}).")
     return lines
@@ -106,5 +130,5 @@ def _ratio(verdict: dict[str, Any]) -> str:
     found = verdict["ratios"].get(verdict["metric"])
     if not found:
         return ""
-    low, middle, high = (100 * (found[k] - 1) for k in ("low", "estimate", "high"))
-    return f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})"
+    against = verdict["against"]
+    return change_range(found["estimate"], found["low"], found["high"]) + (f" with {against}" if against else "")

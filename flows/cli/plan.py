@@ -12,7 +12,7 @@ from flows.inputs.flat import flat_command
 from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
 
 if TYPE_CHECKING:
-    from rooftune.tuning.guided.search_plan import LeftOut, SearchPlan
+    from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchPlan
     from rooftune.tuning.plan import Plan
     from rooftune.vllm_rules.config import FlagValue
 
@@ -119,6 +119,8 @@ def show_search(found: Plan, search: SearchPlan) -> None:
     terminal.table(["Left out", "Why"], [[_count(left), left.reason] for left in search.left_out])
     base = search.options[0].predicted
     best = sorted((o for o in search.options if o.predicted), key=lambda o: -(o.predicted or 0))[:FRONT]
+    unchanged = max((o for o in search.options if o.predicted and not o.changes_outputs), key=_predicted, default=None)
+    best += [unchanged] if unchanged is not None and unchanged not in best else []
     if best:
         rows = [
             [
@@ -136,6 +138,10 @@ def show_search(found: Plan, search: SearchPlan) -> None:
     print()
     for place, measure in enumerate(first_trials(found), start=1):
         print(f"trial {place}: {measure.option} ({measure.why})")
+
+
+def _predicted(option: PlannedOption) -> float:
+    return option.predicted or 0.0
 
 
 def _count(left: LeftOut) -> str:

@@ -32,7 +32,8 @@ def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
     """The choices of every knob, and the values that were dropped.
 
     Raises:
-        InputError: the user narrowed something that is neither a knob nor a flag, or named an invalid value.
+        InputError: the user narrowed something that is neither a knob nor a flag, or named an invalid value, or values
+            none of which can run here.
     """
     by_name = {k.name: k for k in knobs()}
     found, dropped = [], []
@@ -51,6 +52,11 @@ def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
             else:
                 kept.append(setting)
         stays = asked is None or any(not _changes(s, context) for s in settings)
+        if not kept and not stays:
+            why = "; ".join(f"{d.what}: {d.reason}" for d in dropped if d.knob == knob.name)
+            raise InputError(
+                f"no value of {knob.name} that you named can run here ({why}); name others or leave it out."
+            )
         if kept or not stays:
             found.append(Choice(knob, tuple(kept), stays, named=asked is not None))
     return found, dropped

@@ -67,7 +67,7 @@ def neighbours(context: SpaceContext, around: Configuration) -> list[Configurati
     Changes that the user named are added to it, or taken away. What the user pinned stays pinned.
     """
     offered, _ = choices(context)
-    pinned = {choice.knob.name for choice in offered if not choice.may_stay}
+    pinned = [choice.knob for choice in offered if not choice.may_stay]
     collector = _Collector(context, offered)
     now = {name: Chosen(around.values.get(name, name), label) for name, label in around.labels.items()}
     for named in context.named:
@@ -89,7 +89,17 @@ def neighbours(context: SpaceContext, around: Configuration) -> list[Configurati
         for setting in [*choice.settings, *_between(choice.knob, around, context)]:
             change = {**_without(around, choice.knob), **setting.change}
             collector.add_change(change, {**now, choice.knob.name: Chosen.of(choice.knob, setting)})
-    return [c for c in collector.configurations[1:] if c.change != around.change and pinned <= c.labels.keys()]
+    return [
+        c
+        for c in collector.configurations[1:]
+        if c.change != around.change and all(_has(c, knob, context.named) for knob in pinned)
+    ]
+
+
+def _has(configuration: Configuration, knob: Knob, own: Iterable[Named]) -> bool:
+    """Whether a configuration sets a knob, itself or by a change that the user named."""
+    named = (n for n in own if n.knob in configuration.labels)
+    return knob.name in configuration.labels or any(n.change.keys() & set(knob.flags) for n in named)
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,7 @@ def _flags_of(offered: Iterable[Choice], names: set[str]) -> set[str]:
 def _combinations(crossed: list[Choice], alone: list[Choice], own: Iterable[Named]) -> Iterator[_Pick]:
     for settings in product(*(_options(c) for c in crossed)):
         yield _pick(crossed, settings)
+    yielded: set[str] = set()
     families = [c if c.knob.family or not c.may_stay else Choice(c.knob, ()) for c in crossed]
     for settings in product(*(_options(c) for c in families)):
         base = _pick(families, settings)
@@ -205,8 +216,11 @@ def _combinations(crossed: list[Choice], alone: list[Choice], own: Iterable[Name
                 kept = tuple(s for s in base.settings if s[0].name != choice.knob.name)
                 yield _Pick((*kept, (choice.knob, setting)))
         for named in own:
-            if base.settings and not any(named.change.keys() & setting.change.keys() for _, setting in base.settings):
-                yield _Pick(base.settings, named)
+            kept = tuple(s for s in base.settings if not named.change.keys() & s[1].change.keys())
+            pick = _Pick(kept, named)
+            if kept and repr(pick) not in yielded:
+                yielded.add(repr(pick))
+                yield pick
 
 
 def _options(choice: Choice) -> tuple[Setting | None, ...]:

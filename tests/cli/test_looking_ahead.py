@@ -143,9 +143,13 @@ def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> Non
     [
         ("{max_num_seq: [64]}", "'max_num_seq' is neither a knob nor an engine flag (did you mean 'max_num_seqs'?)"),
         ("{kv_cache_dtype: [fp9]}", "'fp9' is not a value of this flag"),
-        ("{weights: [awq_marlin]}", "weights awq_marlin: quantization=awq_marlin needs awq weights, and Qwen/"),
+        (
+            "{weights: [awq_marlin]}",
+            "no value of weights that you named can run here (weights awq_marlin: quantization=awq_marlin needs awq",
+        ),
         ("{max_num_seqs: {a: 1}}", "knobs.max_num_seqs: write one value or a list of values, such as [64, 128]"),
         ("{max_num_seqs: [100000]}", "nothing is left to try besides the baseline"),
+        ("{block_size: 32}", "no value of block_size that you named can run here (block_size 32: the simulated engine"),
         ("[max_num_seqs]", "knobs: write one line per knob, such as max_num_seqs: [64, 128]"),
         ("{max_num_seqs: []}", "knobs.max_num_seqs: name at least one value"),
     ],

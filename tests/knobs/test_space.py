@@ -152,6 +152,15 @@ def test_named_changes_are_combined_with_the_families_and_with_any_configuration
     assert {"quantization": "fp8", "max_num_seqs": 64} in [dict(x.change) for x in neighbours(c, combined)]
 
 
+def test_a_named_change_is_combined_although_it_sets_a_pinned_knob(l4: SpaceContext) -> None:
+    c = replace(l4, named=(Named("small", {"max_num_seqs": 5}),), values={"max_num_seqs": (64,)})
+    found = configurations(c)
+    with_fp8 = next(x for x in found if x.change == {"quantization": "fp8", "max_num_seqs": 5})
+    assert with_fp8.knobs == ("weights", "small")
+    assert any(x.change.get("kv_cache_dtype") == "fp8" for x in neighbours(c, with_fp8))
+    assert all("max_num_seqs" in x.change for x in [*found[1:], *neighbours(c, with_fp8)])
+
+
 def test_a_named_change_replaces_the_knob_that_it_sets_and_keeps_its_values_whole(l4: SpaceContext) -> None:
     c = replace(l4, named=(Named("small", {"max_num_seqs": 5}),))
     around = next(x for x in configurations(c) if x.change == {"quantization": "fp8", "max_num_seqs": 64})

@@ -111,7 +111,8 @@ def _refuse_nothing_left(playbook: Playbook, whole: Space) -> None:
     Raises:
         InputError: no configuration besides the baseline has them.
     """
-    if not playbook.knobs or len(whole.configurations) > 1:
+    own = {entry.id for entry in playbook.candidates}
+    if not playbook.knobs or any(not set(c.knobs) <= own for c in whole.configurations[1:]):
         return
     named = [f"{d.what}: {d.reason}" for d in whole.dropped if d.knob in playbook.knobs]
     why = [*named, *(d.reason for d in whole.dropped if not d.knob)]
