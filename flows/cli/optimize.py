@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,18 @@ def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     print(f"\n{result.first_sentence}\n\nRecommended: {result.incumbent}\n{result.command}\n")
     if decision["search"]:
         print("\n".join(search_lines(SearchSummary.model_validate(decision["search"]), result.incumbent)) + "\n")
+    if decision["search"] and not result.complete:
+        print(continue_line(run, result.workload, decision["budget_spent_s"], result.trials) + "\n")
     print(f"Report: {run / 'report.md'} (also as report.html; the start script is start_vllm.sh)")
+
+
+def continue_line(run: Path, workload: str, spent_s: float, trials: int) -> str:
+    """How to go on where the budget ended: with enough for a confirmation."""
+    from rooftune.tuning.guided.budget import CONFIRMED
+
+    asked = spent_s * (1 + (CONFIRMED + 1) / max(trials, 1))
+    minutes = math.ceil(asked / 60)
+    return f"To go on where it ended: rooftune optimize {workload} --resume {run} --budget {minutes}m"
 
 
 def verdict_table(verdicts: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -246,13 +246,17 @@ def confirms(problem: Problem) -> bool:
 
 
 def _affords(problem: Problem, outcomes: Sequence[Outcome], option: Option) -> bool:
-    """Whether the budget allows a trial and leaves enough for the confirmation."""
+    """Whether the budget allows a trial and leaves enough for the confirmation.
+
+    From the third trial on it also keeps one trial to spare, because a trial that is not trusted is run again.
+    """
     left = _left(problem, outcomes)
     if left is None or problem.rules.budget_s is None:
         return True
     if not confirms(problem):
         return left >= option.seconds
     kept = LEAST_CONFIRMATION * (problem.option(problem.baseline).seconds + option.seconds)
+    kept += option.seconds if len(outcomes) > 1 else 0.0
     if problem.rules.method == "guided":
         kept = max(kept, CONFIRMATION_SHARE * problem.rules.budget_s)
     return left >= option.seconds + kept

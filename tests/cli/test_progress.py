@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import guided_world as made
 import pytest
 
+from flows.cli.optimize import continue_line
 from flows.cli.progress import RunBars, RunLines
 from rooftune.tuning.guided.budget import Room, time_words
 from rooftune.tuning.guided.progress import Progress
@@ -88,6 +91,11 @@ def test_the_budget_that_is_named_for_a_confirmed_answer_gives_one() -> None:
         minutes = int(Room(4 * cost, cost).words.rsplit("--budget ", 1)[1].rstrip("m."))
         results = world.search(budget=60 * minutes, cost=cost)
         assert sum(r.seed >= PLAN.objective.seed + 1000 for r in results) >= 4
+
+
+def test_a_run_whose_budget_ended_says_how_to_go_on() -> None:
+    line = continue_line(Path("artifacts/rag-medium/1"), "rag-medium", 357.0, 5)
+    assert line == "To go on where it ended: rooftune optimize rag-medium --resume artifacts/rag-medium/1 --budget 15m"
 
 
 def test_times_are_for_readers() -> None:
