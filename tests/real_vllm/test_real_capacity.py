@@ -20,13 +20,16 @@ from rooftune.capacity.search import Precision
 from rooftune.engines.server import ServerInfo
 from rooftune.files import read_model
 from rooftune.workloads.spec import Workload
+from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.speed import Speed
 
 PROMPT, OUTPUT = 64, 16
 RUNS, STEPS = ("first", "second", "third"), 2
 """Short runs that take turns, and the steps of each; the first step of a run is a short one."""
-NOISY = 0.4
-"""Half width of the interval of two runs together, in ln(capacity), from which it says nothing."""
+OTHERS, REPEATS = 0.08, 6
+"""Share of the processors that others may use during a step, and how often a step above it is repeated in all. The
+interval does not cover what neighbours take from a server: at 40 to 80 % of two cores the steps of one server differed
+by 11 to 25 % in speed."""
 
 
 def workload_for(speed: Speed) -> Workload:
@@ -102,13 +105,39 @@ def together(reference: Reference, folders: list[Path]) -> Estimated:
     return Estimated(math.log(found.rate_per_s), math.log(found.high_per_s / found.low_per_s) / 2)
 
 
-@pytest.mark.skipif(not os.environ.get("ROOFTUNE_LONG_RUNS"), reason="loads a server for 20 minutes")
-@pytest.mark.timeout(2400)
+class TakingTurns:
+    """Short runs of one server, one step at a time. A step during which others used the processors is repeated."""
+
+    def __init__(self, server: ServerInfo, load: Workload, twin: ReferenceServer, folders: list[Path]) -> None:
+        self.server, self.load, self.twin, self.folders = server, load, twin, folders
+        self.busy: list[float] = []
+
+    async def step(self, folder: Path, number: int) -> CapacityResult:
+        """The next step of a run."""
+        precision = Precision(half=1e-6, most_steps=number)
+        seed = 7 + self.folders.index(folder)
+        while True:
+            own = [pid for pid in (self.server.supervisor_pid, self.server.server_pid) if pid]
+            others = OtherWork(own)
+            found = await measure_capacity(self.server, self.load, self.twin, precision, folder, seed=seed)
+            share = others.share()
+            print(f"{folder.name} step {number}: others used {100 * share:.1f} % of the processors")
+            if share <= OTHERS:
+                return found
+            self.busy.append(share)
+            if len(self.busy) > REPEATS:
+                used = ", ".join(f"{100 * x:.0f}" for x in self.busy)
+                pytest.skip(f"others used {used} % of the processors during steps, so the server had no single speed")
+            (step_folder(folder, number).path / STEP).unlink()
+
+
+@pytest.mark.skipif(not os.environ.get("ROOFTUNE_LONG_RUNS"), reason="needs an idle machine for 20 minutes")
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("per", ["rate", "users"])
 async def test_the_interval_of_one_run_holds_the_estimate_of_the_others(
     per: str, server: ServerInfo, small: Path, speed: Speed, tmp_path: Path
 ) -> None:
-    """Three short runs of one server take turns, out and back, so other work on the machine hits all of them.
+    """Three short runs of one server take turns, out and back, so that a drift hits all of them.
 
     Each is compared with the long run that the steps of the other two make. By chance a correct interval misses in 5 %
     of the comparisons, so one of three may miss, by less than twice the width.
@@ -117,14 +146,10 @@ async def test_the_interval_of_one_run_holds_the_estimate_of_the_others(
     if per == "users":
         load = closed_loop(load)
     folders = [tmp_path / name for name in RUNS]
-    results: dict[Path, CapacityResult] = {}
-    for steps in range(1, STEPS + 1):
-        turn = folders if steps % 2 else folders[::-1]
-        for folder in turn:
-            precision = Precision(half=1e-6, most_steps=steps)
-            results[folder] = await measure_capacity(
-                server, load, twin, precision, folder, seed=7 + folders.index(folder)
-            )
+    turns, results = TakingTurns(server, load, twin, folders), {}
+    for number in range(1, STEPS + 1):
+        for folder in folders if number % 2 else folders[::-1]:
+            results[folder] = await turns.step(folder, number)
     runs = [results[folder] for folder in folders]
     assert [len(run.steps) for run in runs] == [STEPS] * len(runs)
     seeds = [step.workload.seed for run in runs for step in run.steps]
@@ -138,8 +163,6 @@ async def test_the_interval_of_one_run_holds_the_estimate_of_the_others(
         assert run.low <= math.exp(one.log) < run.high + (per == "users"), "the run reports this estimate"
     said = "; ".join(f"{one} against {other}" for one, other in zip(of, rest, strict=True))
     print(f"per {per}: {said}")
-    if min(other.half for other in rest) > NOISY:
-        pytest.skip(f"the steps scatter so much that no interval says anything: {said}")
-    misses = [one.off(other) for one, other in zip(of, rest, strict=True) if one.off(other) > 1]
-    assert len(misses) <= 1, said
-    assert max(misses, default=0.0) < 2, said
+    off = [one.off(other) for one, other in zip(of, rest, strict=True)]
+    assert sum(x > 1 for x in off) <= 1, said
+    assert max(off) < 2, said
