@@ -87,15 +87,15 @@ async def test_a_server_that_breaks_the_slo_without_load_says_by_how_much(tmp_pa
 
 @pytest.mark.timeout(600)
 async def test_a_limit_that_nobody_named_is_learned_from_an_overloaded_step(tmp_path: Path) -> None:
-    which, heard = target(8.0, max_num_seqs=8), Heard()
+    which, heard = target(8.0, max_num_seqs=4), Heard()
     assumed = twin(target()).model_copy(update={"flags": {"quantization": "awq_marlin", "max_model_len": 2048}})
     assumed = assumed.model_copy(update={"flags_known": False})
     async with served(tmp_path / "server", which) as server:
         found = await measure_capacity(
             server, workload(), assumed, Precision(half=0.15), tmp_path / "capacity", seed=1, listener=heard
         )
-    assert found.reference.flags["max_num_seqs"] == 8
-    assert any("at most 8 requests" in s for s in heard.sentences)
+    assert found.reference.flags["max_num_seqs"] == 4
+    assert any("at most 4 requests" in s for s in heard.sentences)
     assert found.speed is not None
     assert found.speed < 1.25, "a busy machine slows the emulated server, and nothing makes it faster"
     true = twin(which).reference(workload()).capacity(found.speed)
