@@ -53,7 +53,7 @@ def unchanged_answers(run: RunData) -> list[str]:
 def _course(search: SearchSummary) -> str:
     words = f"The {search.method} search chose among {quantity(search.space, 'configuration')} that can start"
     words += f", of which {search.predicted:,} were predicted" if search.predicted else ""
-    words += f" and {search.measured} measured. It ended because {_because(search.reason)}."
+    words += f" and {search.measured} measured. {_ending(search.reason)}"
     if search.chance_of_better is not None:
         words += (
             f" The chance that a configuration without a trial is clearly better is {percent(search.chance_of_better)}."
@@ -63,8 +63,10 @@ def _course(search: SearchSummary) -> str:
     return words
 
 
-def _because(reason: str) -> str:
-    return reason.rstrip(".")
+def _ending(reason: str) -> str:
+    if reason == "the budget ended":
+        return "It ended with the budget."
+    return f"It ended because {reason.rstrip('.')}."
 
 
 def _knobs(run: RunData, search: SearchSummary) -> list[str]:

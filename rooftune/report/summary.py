@@ -152,6 +152,8 @@ def executive(run: RunData) -> list[str]:
 def incomplete(run: RunData) -> list[str]:
     """Which candidates did not run, and which have no verdict yet; nothing where all of them have one."""
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
+    if run.decision.search is not None and not run.decision.complete:
+        return [f"The run is incomplete: {run.decision.search.reason}, so nothing is confirmed.", ""]
     if run.decision.complete or not skipped:
         return []
     begun = [name for name in skipped if run.of(name)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import guided_world
 import pytest
 import synthetic_run as made
@@ -111,10 +113,16 @@ def test_a_knob_that_the_rest_needs_has_the_rule_that_excludes_the_rest_without_
     assert set(kept.change) == {"kv_cache_dtype", "attention_backend"}
 
 
-def test_a_run_that_ended_early_says_so(run: RunFolder) -> None:
-    results = guided_world.GuidedWorld(PLAN, seed=4).search(budget=70, cost=14)
-    from rooftune.tuning.search import decide
-
-    found = explained(decide(PLAN, results), Explained(PLAN, LOAD, made.hardware(), results))
-    assert found.search is not None
-    assert found.search.reason == "the budget ended"
+def test_a_run_that_ended_early_says_so_and_names_what_carried_more(tmp_path: Path) -> None:
+    world = guided_world.GuidedWorld(PLAN, seed=4)
+    results = world.search(budget=60, cost=14)
+    folder = made.write_run(tmp_path, world, results, LOAD)
+    decision = read_model(folder.decision_json, Decision)
+    found = explained(decision, Explained(PLAN, LOAD, made.hardware(), results))
+    write_json(folder.decision_json, found.model_dump(mode="json"))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "The run is incomplete: the budget ended, so nothing is confirmed. **Continue it with --resume" in text
+    assert "did not run" not in text
+    assert "It ended with the budget." in text
+    phases = text.split("### The best after each phase")[1].split("###")[0]
+    assert "| medium-term | `awq_marlin+fp8-kv" in phases

@@ -52,6 +52,9 @@ def _missing(run: RunData) -> list[str]:
     if not lines or own is None:
         return lines
     more = "Repeat it with a larger --budget before you deploy"
+    if run.decision.search is not None:
+        more = "Continue it with --resume and a larger --budget before you deploy"
+        skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "more trials needed"]
     better = {name: c for name in skipped if (c := run.capacity(name)) is not None and c.low > own.high}
     if better:
         best = max(better, key=lambda name: better[name].estimate)

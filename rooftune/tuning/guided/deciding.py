@@ -255,11 +255,17 @@ def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
         if phase not in phase_of.values() or not names:
             continue
         best = max(names, key=lambda name: look.posterior.mean[progress.problem.at(name)])
-        best = recommended if recommended in names else best
+        confirmed = recommended != baseline or _winner(progress) == baseline
+        best = recommended if recommended in names and confirmed else best
         ratio = _interval(compared(look, best, baseline))
         measured = bool(look.measured[progress.problem.at(best)])
         found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=measured))
     return found
+
+
+def _winner(progress: Progress) -> str | None:
+    """What the search alone would choose; None while it goes on."""
+    return progress.step.found.winner if progress.step.found is not None else None
 
 
 def knob_effect(worth: KnobWorth) -> KnobEffect:
