@@ -125,7 +125,8 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
     forecast = forecast_of(planned, spec)
     cost = await asyncio.to_thread(expected_cost, planned, spec)
     if budget is not None and planned.search is not None:
-        listener.phase("budget", Room(budget, cost.start_s + cost.load_s).words)
+        each = expected_trial_s(folder, cost.start_s + cost.load_s)
+        listener.phase("budget", Room(budget, each, time_spent_s(folder)).words)
     done: set[tuple[str, int]] = set()
     for made in _measured_before_a_retry(folder):
         await trial(run, made)

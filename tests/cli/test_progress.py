@@ -84,6 +84,12 @@ def test_a_budget_says_what_it_suffices_for(budget_s: float, words: str) -> None
     assert words in Room(budget_s, 15.0).words
 
 
+def test_a_run_that_goes_on_says_what_is_left() -> None:
+    words = Room(1020.0, 60.0, 357.0).words
+    assert words == "Of the budget of 17 min, 11 min are left, room for about 11 more trials of 60 s."
+    assert "0 more trials" in Room(300.0, 60.0, 357.0).words
+
+
 def test_the_budget_that_is_named_for_a_confirmed_answer_gives_one() -> None:
     world = made.GuidedWorld(PLAN, seed=3)
     for cost in (7.0, 14.0, 33.0):

@@ -20,11 +20,18 @@ class Room:
 
     budget_s: float
     trial_s: float
+    spent_s: float = 0.0
+    """Of the budget, by trials of an earlier call."""
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the budget."""
+        return self.budget_s - self.spent_s
 
     @property
     def trials(self) -> int:
-        """Trials that fit; the first one runs in any case."""
-        return max(int(self.budget_s / self.trial_s), 1)
+        """Trials that fit; the first one of a run is made in any case."""
+        return max(int(self.left_s / self.trial_s), 0 if self.spent_s else 1)
 
     @property
     def confirms(self) -> bool:
@@ -34,6 +41,9 @@ class Room:
     @property
     def words(self) -> str:
         """One or two sentences: how many trials fit, and what to ask for where they are few."""
+        if self.spent_s:
+            fits = f"Of the budget of {time_words(self.budget_s)}, {time_words(self.left_s)} are left, room for about"
+            return f"{fits} {quantity(self.trials, 'more trial')} of {time_words(self.trial_s)}."
         fits = f"The budget of {time_words(self.budget_s)} has room for about {quantity(self.trials, 'trial')}"
         fits += f" of {time_words(self.trial_s)}"
         if not self.confirms:
