@@ -37,16 +37,15 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
 
 
 def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence[Evidence]) -> list[Check]:
-    """Failures of a trial that was rejected and measured again become warnings: no verdict depends on it."""
+    """Failures of a trial that was rejected become warnings where its configuration has another trial that is used."""
     if trial is None or trial.believed:
         return checks
-    again = any(
-        s.trial is not None and s.trial.candidate == trial.candidate and s.trial.n > trial.n and s.trial.believed
-        for s in sources
-    )
-    if not again:
+    others = [s.trial for s in sources if s.trial is not None and s.trial.candidate == trial.candidate]
+    used = [other for other in others if other.believed]
+    if not used:
         return checks
-    note = " The trial was rejected for this and measured again, so no verdict depends on it."
+    again = " and measured again" if any(other.n > trial.n for other in used) else ""
+    note = f" The trial was rejected for this{again}, so no verdict depends on it."
     return [
         c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c
         for c in checks

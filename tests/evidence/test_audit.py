@@ -71,9 +71,12 @@ def test_a_fault_of_one_trial_shows_in_the_audit_of_the_run(folder: RunFolder) -
         trial.load_json.write_text(whole)
 
 
-def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFolder) -> None:
-    """Refused when it was measured; the search then ordered another, and no verdict depends on the first."""
-    trial = folder.trial("baseline", 1)
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "rejected for this and measured again, so no"), (2, "for this, so no verdict")]
+)
+def test_a_trial_that_was_refused_is_a_warning_where_another_is_used(folder: RunFolder, n: int, words: str) -> None:
+    """Refused when it was measured; its configuration has another trial, and no verdict depends on this one."""
+    trial = folder.trial("baseline", n)
     whole, trial_text = trial.load_json.read_text(), trial.trial_json.read_text()
     value = TrialResult.model_validate_json(trial_text)
     bad = [failed("connections", "Bad.", "Do.") if c.id == "connections" else c for c in value.checks]
@@ -82,7 +85,7 @@ def test_a_trial_that_was_refused_and_measured_again_is_a_warning(folder: RunFol
         trial.trial_json.write_text(value.model_copy(update={"checks": bad}).model_dump_json())
         found = {c.id: c for c in audit_path(folder.path)}
         assert found["connections"].status == "warn"
-        assert "measured again" in found["connections"].sentence
+        assert words in found["connections"].sentence
     finally:
         trial.load_json.write_text(whole)
         trial.trial_json.write_text(trial_text)
