@@ -99,7 +99,7 @@ def test_a_server_that_heeds_sigterm_may_say_goodbye(tmp_path: Path) -> None:
         "print('up', flush=True)\ntime.sleep(600)"
     )
     process = spawn([sys.executable, "-c", script], tmp_path / "server.log", {}, grace_s=60.0)
-    while "up" not in (tmp_path / "server.log").read_text():
+    while "up\n" not in (tmp_path / "server.log").read_text():
         time.sleep(0.02)
     assert process.stop(timeout_s=120) == 0
     assert (tmp_path / "server.log").read_text() == "up\nbye\n"
