@@ -117,7 +117,7 @@ def _check_start(folder: RunFolder) -> None:
 async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
     from rooftune.tuning.guided.progress import Progress, ending
-    from rooftune.tuning.guided.standing import standing_of
+    from rooftune.tuning.guided.standing import standing_of, standing_of_ladder
     from rooftune.tuning.search import next_trial
 
     planned, listener = run_files.plan_of(folder), run_listener.current()
@@ -138,6 +138,8 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         if planned.search is not None:
             progress = Progress.of(planned, results, left, expected)
             listener.standing(standing_of(progress))
+        else:
+            listener.standing(standing_of_ladder(planned, results, left, expected))
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))

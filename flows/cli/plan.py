@@ -52,6 +52,8 @@ def plan(
     spec = changed_workload(workload, goal=goal)
     chosen = asyncio.run(resolve_target(target))
     budget_s = asked_s or BUDGET_S[chosen.engine]
+    if terminal.watched() and not as_json:
+        terminal.note("Predicting the configurations of the space ...")
     hardware = probe(
         engine=chosen.engine,
         gpu=chosen.gpu,

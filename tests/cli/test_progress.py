@@ -11,7 +11,7 @@ from flows.cli.optimize import continue_line
 from flows.cli.progress import RunBars, RunLines
 from rooftune.tuning.guided.budget import Room, time_words
 from rooftune.tuning.guided.progress import Progress
-from rooftune.tuning.guided.standing import Standing, standing_of
+from rooftune.tuning.guided.standing import Standing, standing_of, standing_of_ladder
 from rooftune.tuning.search import next_trial
 
 PLAN = made.plan()
@@ -29,6 +29,18 @@ def test_a_search_says_its_best_the_chance_of_a_better_one_and_the_time_left() -
     assert words.endswith("; 3 min left, about 14 trials")
     assert where(0).words == "3 min left, about 14 trials"
     assert "left" not in where(2, None).words
+
+
+def test_a_ladder_says_its_incumbent_and_the_time_left() -> None:
+    import capacity_world
+    import synthetic_run
+
+    plan = synthetic_run.plan_of(synthetic_run.workload(objective={"metric": "capacity"}))
+    results = capacity_world.CapacityWorld(plan, {}).search(budget=200)
+    words = standing_of_ladder(plan, results, 90.0, 10.0).words
+    assert words.startswith("best so far ")
+    assert words.endswith(" requests/s; 90 s left, about 9 trials")
+    assert standing_of_ladder(plan, [], 90.0, 10.0).words == "90 s left, about 9 trials"
 
 
 def test_a_search_that_confirms_says_so() -> None:

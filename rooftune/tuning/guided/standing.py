@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent, quantity
 from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.guided.budget import time_words
 from rooftune.tuning.guided.progress import Progress
-from rooftune.tuning.plan import Goal
+from rooftune.tuning.plan import Goal, Plan
+from rooftune.tuning.replay import replay
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def standing_of(progress: Progress) -> Standing:
     best = step.found.winner if step.found is not None else step.incumbent
     return Standing(
         best=best,
-        value=_value(progress, best) if best is not None else "",
+        value=_value(progress.plan.objective, progress.results, best) if best is not None else "",
         chance=progress.chance if known and progress.search.predicts else None,
         confirming=step.found is not None and step.next is not None,
         left_s=progress.budget_left_s,
@@ -60,7 +63,13 @@ def standing_of(progress: Progress) -> Standing:
     )
 
 
-def _value(progress: Progress, name: str) -> str:
-    goal: Goal = progress.plan.objective
-    figures = capacity_of([r for r in progress.results if r.candidate == name]) if goal.by_capacity else None
+def standing_of_ladder(plan: Plan, results: Sequence[TrialResult], left_s: float | None, trial_s: float) -> Standing:
+    """Where a run is that climbs the ladder of its candidates."""
+    best = replay(plan, list(results), budget_left_s=-1.0, trial_cost_s=1.0).search.incumbent if results else None
+    value = _value(plan.objective, results, best) if best is not None else ""
+    return Standing(best, value, chance=None, confirming=False, left_s=left_s, trial_s=trial_s)
+
+
+def _value(goal: Goal, results: Sequence[TrialResult], name: str) -> str:
+    figures = capacity_of([r for r in results if r.candidate == name]) if goal.by_capacity else None
     return quantity(figures.estimate, "request") + "/s" if figures is not None else ""
