@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flows.cli import terminal
@@ -13,7 +13,7 @@ from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
 
 if TYPE_CHECKING:
     from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchPlan
-    from rooftune.tuning.plan import Plan
+    from rooftune.tuning.plan import FrontRow, Plan
     from rooftune.vllm_rules.config import FlagValue
 
 FRONT = 10
@@ -42,8 +42,10 @@ def plan(
     from flows.inputs.workloads import changed_workload
     from rooftune.hardware.probe import probe
     from rooftune.tuning.guided.build import with_search
+    from rooftune.tuning.guided.explaining import Explained, capacity_front
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
     from rooftune.vllm_rules.capabilities import with_capabilities
+    from rooftune.workloads.spec import CAPACITY
     from tasks.plan import expected_cost, listed_flags, room_of
     from tasks.run_files import facts_of
     from tasks.trial_time import BUDGET_S
@@ -69,8 +71,10 @@ def plan(
     found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
-    else:
-        show_plan(found, room_of(found, spec, budget_s).words if found.search is not None else "")
+        return
+    show_plan(found, room_of(found, spec, budget_s).words if found.search is not None else "")
+    if found.search is not None and found.search.predicts and found.objective.metric == CAPACITY:
+        show_front(capacity_front(Explained(found, spec, able, [])))
 
 
 def show_plan(found: Plan, room: str = "") -> None:
@@ -130,7 +134,7 @@ def show_search(found: Plan, search: SearchPlan) -> None:
                 number(o.predicted or 0.0),
                 change((o.predicted or 0.0) / base) if base else "",
                 f"{number(o.tpot_ms)} ms" if o.tpot_ms is not None else "",
-                "change" if o.changes_outputs else "same",
+                _answers(o.changes_outputs),
             ]
             for o in best
         ]
@@ -140,6 +144,19 @@ def show_search(found: Plan, search: SearchPlan) -> None:
     print()
     for place, measure in enumerate(first_trials(found), start=1):
         print(f"trial {place}: {measure.option} ({measure.why})")
+
+
+def show_front(rows: Sequence[FrontRow]) -> None:
+    """Print the trade of capacity for TPOT, as predicted."""
+    from rooftune.formatting import number
+
+    cells = [[r.option, number(r.capacity), f"{number(r.tpot_ms)} ms", _answers(r.changes_outputs)] for r in rows]
+    print("\nThe front as predicted: no other configuration has both more capacity and a lower TPOT.\n")
+    terminal.table(["Configuration", "capacity", "TPOT there", "Answers"], cells)
+
+
+def _answers(changes: bool) -> str:
+    return "change" if changes else "same"
 
 
 def _predicted(option: PlannedOption) -> float:

@@ -130,6 +130,17 @@ def test_plan_takes_checkpoints_of_the_model_from_a_folder(rooftune, qwen: tuple
     assert "no step time is known for nvfp4 weights" in left_out["NVFP4 checkpoint Qwen2.5-0.5B-Instruct-NVFP4"]
 
 
+def test_plan_shows_the_front_what_the_budget_suffices_for_and_the_first_trials(
+    rooftune, qwen: tuple[str, ...]
+) -> None:
+    shown = rooftune(*qwen, "--budget", "1m").out
+    assert "The budget of 60 s has room for about " in shown.split("baseline: python")[0]
+    assert "--budget " in shown.split("baseline: python")[0]
+    front = shown.split("The front as predicted")[1]
+    assert "qwen2.5-0.5b-instruct-" in front
+    assert "trial 1: baseline (baseline)" in shown
+
+
 def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> None:
     Path("pinned.yaml").write_text(PINNED.replace("[64, 256]", "64").replace("checkpoints: [models]", ""))
     found = rooftune(*qwen, "--json").json["search"]["options"]

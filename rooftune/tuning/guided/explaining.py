@@ -14,7 +14,7 @@ from rooftune.knobs.context import Named, SpaceContext
 from rooftune.knobs.space import Undone, undone
 from rooftune.search.explain import FrontPoint, front, knobs_worth
 from rooftune.tuning.guided.deciding import knob_effect
-from rooftune.tuning.guided.predicted_space import predicted_values, tpot_at
+from rooftune.tuning.guided.predicted_space import predicted_values, tpots_at
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.guided.search_plan import PlannedOption
 from rooftune.tuning.plan import Decision, FrontRow, KnobEffect, Plan
@@ -67,7 +67,7 @@ def explained(decision: Decision, run: Explained) -> Decision:
     if decision.incumbent != "baseline":
         update["knobs"] = _knobs(decision, run)
     if run.plan.objective.metric == CAPACITY and run.plan.search.predicts:
-        update["front"] = _front(run, decision.incumbent)
+        update["front"] = capacity_front(run, decision.incumbent)
     return decision.model_copy(update={"search": decision.search.model_copy(update=update)})
 
 
@@ -144,21 +144,21 @@ def _predicted(
     }
 
 
-def _front(run: Explained, recommended: str) -> list[FrontRow]:
-    """The configurations that no other beats in both capacity and TPOT at that capacity."""
+def capacity_front(run: Explained, recommended: str = "") -> list[FrontRow]:
+    """The configurations that no other beats in both capacity and TPOT at that capacity.
+
+    Without trials it is the front as predicted.
+    """
     progress, context = Progress.of(run.plan, run.results), run.context
     look, options = progress.look, {o.id: o for o in progress.search.options}
     carried = {
         o.id: math.exp(look.posterior.mean[i]) for i, o in enumerate(progress.problem.options) if look.starts[i] > 0.5
     }
-    points = []
-    for name in _of_each_limit(carried, options, recommended):
-        option = options[name]
-        try:
-            tpot = tpot_at(context, run.plan.target, _configuration(option, progress.search.options[0]), carried[name])
-        except RooftuneError:
-            continue
-        points.append(FrontPoint(name, carried[name], tpot))
+    names = _of_each_limit(carried, options, recommended)
+    baseline = progress.search.options[0]
+    rates = [(_configuration(options[name], baseline), carried[name]) for name in names]
+    tpots = tpots_at(context, run.plan.target, rates)
+    points = [FrontPoint(n, carried[n], tpot) for n, tpot in zip(names, tpots, strict=True) if tpot is not None]
     return [
         FrontRow(
             option=point.option,

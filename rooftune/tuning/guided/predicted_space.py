@@ -143,11 +143,17 @@ def predicted_values(
     return [value(judged) for judged in judge_of(context, target)(configurations, (Round(effort.precise, 1.0),))]
 
 
-def tpot_at(context: SpaceContext, target: Target, configuration: Configuration, rate_per_s: float) -> float:
-    """Predicted median TPOT in ms at a rate."""
-    drawn = sample(context.workload, BEHAVIOUR_REQUESTS)
-    engine = _engine(context, server_of(target), configuration, drawn)
-    return behaviour_at(engine, drawn, rate_per_s).tpot_ms
+def tpots_at(context: SpaceContext, target: Target, rates: Sequence[tuple[Configuration, float]]) -> list[float | None]:
+    """Predicted median TPOT in ms of configurations at a rate each; None where one cannot be simulated."""
+    drawn, server = sample(context.workload, BEHAVIOUR_REQUESTS), server_of(target)
+    found: list[float | None] = []
+    for configuration, rate_per_s in rates:
+        try:
+            engine = _engine(context, server, configuration, drawn)
+            found.append(behaviour_at(engine, drawn, rate_per_s).tpot_ms)
+        except RooftuneError:
+            found.append(None)
+    return found
 
 
 def _best(values: Sequence[float], share: float, most: int) -> list[int]:
