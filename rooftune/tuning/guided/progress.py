@@ -138,11 +138,15 @@ class Progress:
         return next_step(self._problem(self.budget_left_s - self.trial_s * trials), self.outcomes)
 
     def _affords(self, owed: Measure) -> bool:
-        """Whether the budget allows one more trial, and the confirmation after it where it allows one at all."""
+        """Whether the budget allows one more trial, and the confirmation after it where it allows one at all.
+
+        It keeps one trial to spare, because trials may take longer than expected or have to run again.
+        """
         if self.budget_left_s is None or self.trial_s is None:
             return True
         kept = confirmation_s(self.problem) if confirms(self.problem) else 0.0
-        return self.budget_left_s >= self.problem.option(owed.option).seconds + kept
+        spare = self.problem.option(self.problem.baseline).seconds if kept else 0.0
+        return self.budget_left_s >= self.problem.option(owed.option).seconds + kept + spare
 
     def _changes_answers(self, step: Step) -> bool:
         return step.found is not None and self.problem.option(step.found.winner).changes_outputs
