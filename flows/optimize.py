@@ -22,7 +22,7 @@ from flows.report import report
 from flows.roofline import roofline
 from flows.trial import ORDER, trial
 from rooftune.engines.target import Target
-from rooftune.errors import EngineError, InputError, RooftuneError
+from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_json
 from rooftune.run_names import find_run
@@ -33,7 +33,7 @@ from rooftune.workloads.spec import Workload
 from tasks import kept_server, run_files, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
-from tasks.plan import expected_cost, forecast_of
+from tasks.plan import check_start, expected_cost, forecast_of
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
@@ -81,7 +81,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
             await probe(run)
         if not folder.plan_json.is_file():
             await plan(run)
-        _check_start(folder)
+        check_start(run_files.plan_of(folder))
         async with kept_server.keeping():
             await _search(folder, run, spec, budget_s)
     await roofline(run)
@@ -101,17 +101,6 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
         trials=len(read_trials(folder)),
         complete=decision.complete,
     )
-
-
-def _check_start(folder: RunFolder) -> None:
-    """Refuse a baseline that cannot start before a server is started.
-
-    Raises:
-        EngineError: why it would not start, and what to change.
-    """
-    planned = run_files.plan_of(folder)
-    if planned.blocked and planned.refusal is not None:
-        raise EngineError(f"the baseline would not start: {planned.refusal.sentence}", planned.refusal.rule)
 
 
 async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from rooftune.engines.target import Target
-from rooftune.errors import InputError
+from rooftune.errors import EngineError, InputError
 from rooftune.files import write_json
 from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
@@ -88,6 +88,16 @@ def room_of(plan: Plan, workload: Workload, budget_s: float) -> Room:
     """What a budget has room for, by the cost of a trial before any was measured."""
     cost = expected_cost(plan, workload) if plan.search is None else plan.search
     return Room(budget_s, cost.start_s + cost.load_s)
+
+
+def check_start(planned: Plan) -> None:
+    """Refuse a baseline that cannot start before a server is started.
+
+    Raises:
+        EngineError: why it would not start, and what to change.
+    """
+    if planned.blocked and planned.refusal is not None:
+        raise EngineError(f"the baseline would not start: {planned.refusal.sentence}", planned.refusal.rule)
 
 
 def listed_flags(target: Target) -> frozenset[str] | None:

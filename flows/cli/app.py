@@ -34,7 +34,7 @@ class ClickError(Protocol):
 EPILOG = """
 Start with [bold]rooftune plan chat-medium[/bold] (shows what would be tried; nothing is started), then
 [bold]rooftune optimize chat-medium[/bold] (about six minutes, no GPU needed).
-Exit codes: 0 done, 1 ran and failed, 2 bad input. Every command takes --json.
+Exit codes: 0 done, 1 ran and failed, 2 bad input, 3 not enough evidence (gate, audit). Every command takes --json.
 """
 
 
@@ -68,6 +68,7 @@ PANELS = {
         "simulate": "simulate",
         "calibrate": "calibrate",
     },
+    "Check in CI": {"gate": "checks.gate"},
     "Read results": {"report": "results", "compare": "results", "history": "results", "audit": "audit"},
     "Prefect on this machine": {"up": "service", "down": "service"},
 }

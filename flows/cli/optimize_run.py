@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from flows.cli import command_log
 from flows.cli.progress import RunDisplay, run_display
@@ -20,6 +21,9 @@ from rooftune.run_names import find_run
 
 if TYPE_CHECKING:
     from tasks.results import OptimizeResult
+
+R = TypeVar("R")
+Start = Callable[[], Coroutine[object, object, R]]
 
 
 def check(request: OptimizeRequest) -> None:
@@ -64,32 +68,56 @@ def run_optimize(request: OptimizeRequest, *, quiet: bool = False) -> OptimizeRe
         Stopped: a signal stopped it. No engine is left running.
     """
     check(request)
+
+    def start() -> Coroutine[object, object, OptimizeResult]:
+        from flows.optimize import optimize
+
+        flow: Coroutine[object, object, OptimizeResult] = optimize(**request.parameters())
+        return flow
+
+    return run_flow(start, lambda run: _stopped(request.workload, run), quiet=quiet)
+
+
+def run_flow(start: Start[R], stopped: Callable[[str], str], *, quiet: bool) -> R:
+    """Run a flow in this process, on a Prefect server that is found or started.
+
+    Args:
+        start: begins the flow. It is called once Prefect's settings are in place, so it imports the flow itself.
+        stopped: what to say after Ctrl-C, given the run folder.
+
+    Raises:
+        Stopped: a signal stopped it. No engine is left running.
+    """
     command_log.keep()
     with run_display(quiet=quiet) as display:
         display.phase("prefect")
         with local.server() as api:
             display.phase("prefect", f"records at {api}")
-            return _FlowThread(request, display).run()
+            return _FlowThread(start, display).run(stopped)
 
 
-class _FlowThread:
-    """Runs the flow in a thread; the main thread handles Ctrl-C and SIGTERM and cancels the flow.
+class _FlowThread(Generic[R]):
+    """Runs a flow in a thread; the main thread handles Ctrl-C and SIGTERM and cancels the flow.
 
     In the main thread Prefect would replace our handler of SIGTERM. Its own raises out of the event loop and leaves
     threads behind, for which the process then waits.
     """
 
-    def __init__(self, request: OptimizeRequest, display: RunDisplay) -> None:
-        self.request, self.display = request, display
+    def __init__(self, start: Start[R], display: RunDisplay) -> None:
+        self.start, self.display = start, display
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.running: asyncio.Future[OptimizeResult] | None = None
+        self.running: asyncio.Future[R] | None = None
         self.stop_requested = False
-        self.result: OptimizeResult | None = None
+        self.result: R | None = None
         self.error: BaseException | None = None
 
-    def run(self) -> OptimizeResult:
-        """Wait for the flow; returns its result or raises its error."""
-        thread = threading.Thread(target=self._work, name="optimize")
+    def run(self, stopped: Callable[[str], str]) -> R:
+        """Wait for the flow; returns its result or raises its error.
+
+        Args:
+            stopped: what to say after a signal, given the run folder.
+        """
+        thread = threading.Thread(target=self._work, name="flow")
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             thread.start()
@@ -99,7 +127,7 @@ class _FlowThread:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.stop_requested and self.error is not None:
-            raise Stopped(_stopped(self.request.workload, self.display.run)) from None
+            raise Stopped(stopped(self.display.run)) from None
         if self.error is not None:
             raise self.error
         assert self.result is not None
@@ -112,16 +140,15 @@ class _FlowThread:
 
     def _work(self) -> None:
         try:
-            self.result = asyncio.run(self._optimize())
+            self.result = asyncio.run(self._flow())
         except BaseException as error:
             self.error = error
 
-    async def _optimize(self) -> OptimizeResult:
-        from flows.optimize import optimize
+    async def _flow(self) -> R:
         from tasks.run_listener import install
 
         install(self.display)
-        self.running = asyncio.ensure_future(optimize(**self.request.parameters()))
+        self.running = asyncio.ensure_future(self.start())
         self.loop = asyncio.get_running_loop()
         if self.stop_requested:
             self.running.cancel()

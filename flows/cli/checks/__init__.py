@@ -1,0 +1,1 @@
+"""Commands that check something and end with a verdict as exit code."""

@@ -1,0 +1,116 @@
+"""From trials and finding to the result of the gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.formatting import quantity
+from rooftune.gate.loss import RUNS_FOR_SPREAD, Design, Finding
+from rooftune.gate.reference import Case, Reference
+from rooftune.gate.result import EXIT_CODES, GateResult, GateSide, advice, sentence_of
+
+ONE_AFTER_THE_OTHER = (
+    "the reference was measured earlier, so whatever changed between the runs is part of the difference; "
+    "--beside measures both configurations in turn"
+)
+FIRST_RUN = "Not enough evidence: the history has no earlier run of this workload, engine, model and GPU."
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a gate has when it ends."""
+
+    case: Case
+    design: Design
+    reference: Reference | None
+    finding: Finding | None
+    trials: list[TrialResult]
+    """Trusted ones of the new configuration."""
+    run: str
+    """<workload>/<run_id> of the new trials."""
+    folder: str
+    seconds: float = 0.0
+    note: str = ""
+    """Why no more trials were made."""
+
+
+def result_of(measured: Measured) -> GateResult:
+    """The result, with the notes that limit it."""
+    finding, case = measured.finding, measured.case
+    metric = finding.metric if finding is not None else ""
+    verdict = finding.verdict if finding is not None else "not enough evidence"
+    return GateResult(
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        sentence=sentence_of(finding) if finding is not None else FIRST_RUN,
+        finding=finding,
+        new=_side(measured.trials, metric, measured.run),
+        reference=_reference_side(measured.reference, metric) if measured.reference is not None else None,
+        workload=case.workload,
+        workload_hash=case.workload_hash,
+        engine=case.engine,
+        model=case.model,
+        gpu=case.gpu or "",
+        simulated=any(t.simulated for t in measured.trials),
+        design=measured.design,
+        notes=_notes(measured),
+        seconds=measured.seconds,
+        run=measured.folder,
+    )
+
+
+def _side(trials: Sequence[TrialResult], metric: str, run: str) -> GateSide:
+    first = trials[0] if trials else None
+    return GateSide(
+        run=run,
+        configuration=first.candidate if first is not None else "",
+        engine_version=first.engine_version if first is not None else "",
+        flags=dict(first.flags) if first is not None else {},
+        value=level(trials, metric),
+        trials=len(trials),
+    )
+
+
+def _reference_side(reference: Reference, metric: str) -> GateSide:
+    newest = _side(reference.by_run[-1], metric, reference.run)
+    levels = [found for trials in reference.by_run if (found := level(trials, metric)) is not None]
+    return newest.model_copy(
+        update={
+            "configuration": reference.configuration,
+            "value": math.exp(median(map(math.log, levels))) if levels else None,
+            "trials": len(reference.trials),
+            "runs": reference.runs,
+        }
+    )
+
+
+def level(trials: Sequence[TrialResult], metric: str) -> float | None:
+    """Geometric mean of a metric over trials, whose ratio is the estimate of the comparison."""
+    logs = [math.log(t.metrics[metric]) for t in trials if t.metrics.get(metric, 0.0) > 0]
+    return math.exp(fmean(logs)) if logs else None
+
+
+def _notes(measured: Measured) -> list[str]:
+    reference, finding = measured.reference, measured.finding
+    if reference is None:
+        trials = quantity(len(measured.trials), "trial")
+        return [f"{trials} of this run are in the history now, for the next gate", *_some(measured.note)]
+    found = _some(measured.note)
+    versions = {t.engine_version for t in reference.trials} | {t.engine_version for t in measured.trials}
+    if len(versions) > 1:
+        found.append(f"the engine version differs ({' and '.join(sorted(versions))})")
+    if finding is not None and finding.between_runs is not None:
+        found.append(f"the interval includes the variation between the {reference.runs} earlier runs")
+    elif measured.design != "beside":
+        found.append(ONE_AFTER_THE_OTHER)
+        if reference.runs > 1:
+            found.append(f"from {RUNS_FOR_SPREAD} earlier runs on, the interval includes the variation between runs")
+    return found + (advice(finding, measured.design) if finding is not None else [])
+
+
+def _some(note: str) -> list[str]:
+    return [note] if note else []
