@@ -1,9 +1,9 @@
 """The test behind the gate: is a metric worse than a bound, is it not, or do the trials leave it open?
 
-The question is one of non-inferiority. The ratio new / reference has a two-sided interval that is corrected for repeated
-looks (``rooftune.evidence.comparison``). The gate passes if the whole interval is on the good side of the bound, fails if
-the whole interval is beyond it, and otherwise asks for more trials. So each of the two errors has a known rate: with a
-true loss of exactly the bound, a wrong answer in either direction. ``benchmarks/validity/losses.py`` measures the rates.
+The question is one of non-inferiority. The ratio new / reference has a two-sided interval that is corrected for
+repeated looks (``rooftune.evidence.comparison``). The gate passes if the whole interval is on the good side of the
+bound, fails if the whole interval is beyond it, and otherwise asks for more trials. Both errors therefore have a known
+rate, also where the true loss is exactly the bound. ``benchmarks/validity/losses.py`` measures them.
 """
 
 from __future__ import annotations

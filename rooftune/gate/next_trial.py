@@ -51,7 +51,7 @@ def gate_plan(
     """The trials that the gate may make.
 
     Args:
-        first_seed: the workload's own. Without measuring the reference again, its seeds come first and fresh ones after.
+        first_seed: of the workload. Unless the reference is measured again, its seeds come first, then fresh ones.
     """
     most = most_trials + most_trials % 2
     if design == "beside":
