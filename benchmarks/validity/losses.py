@@ -161,6 +161,27 @@ def broken(rows: list[Rates], max_loss: float, count: int) -> list[str]:
     return lines
 
 
+HEADS = (
+    "noise", "gate", "no change: passes", "no change: fails (false alarm)", "half the bound: passes",
+    "exactly the bound: passes or fails", "twice the bound: fails (found)", "twice the bound: passes",
+    "new trials (mean), no change",
+)  # fmt: skip
+
+
+def table(rows: list[Rates], max_loss: float) -> list[str]:
+    """One line for each way to use the gate, with each kind of noise, as Markdown."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|---|---|" + "---:|" * (len(HEADS) - 2)]
+    for scene, setting in dict.fromkeys((r.scene, r.setting) for r in rows):
+        same, half, at, twice = (
+            next(r for r in rows if (r.scene, r.setting) == (scene, setting) and math.isclose(r.loss, share * max_loss))
+            for share in LOSSES
+        )
+        shares = (same.passed, same.failed, half.passed, at.passed + at.failed, twice.failed, twice.passed)
+        cells = [scene, setting, *(f"{share:.1%}" for share in shares), f"{same.trials:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> int:
     """Entry point."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,16 +190,13 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=20261127)
     asked = p.parse_args()
     random, began, rows = np.random.default_rng(asked.seed), time.monotonic(), []
-    print("| noise | gate | true loss | no loss | loss | not enough evidence | new trials (mean) |")
-    print("|---|---|---:|---:|---:|---:|---:|")
     for noise in (s for s in scenes() if s.name in SCENES):
         for setting in SETTINGS:
             for share in LOSSES:
                 made = Experiments(noise, asked.experiments, random)
-                r = rates(made, setting, share * asked.max_loss, asked.max_loss)
-                rows.append(r)
-                shares = f"{r.passed:.1%} | {r.failed:.1%} | {r.undecided:.1%}"
-                print(f"| {r.scene} | {r.setting} | {r.loss:.1%} | {shares} | {r.trials:.1f} |", flush=True)
+                rows.append(rates(made, setting, share * asked.max_loss, asked.max_loss))
+            print(f"{noise.name}, {setting.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print("\n".join(table(rows, asked.max_loss)))
     print(f"\n{asked.experiments:,} experiments per row, bound {asked.max_loss:.1%}. {time.monotonic() - began:.0f} s.")
     wrong = broken(rows, asked.max_loss, asked.experiments)
     print("\n".join(wrong))

@@ -68,7 +68,7 @@ PANELS = {
         "simulate": "simulate",
         "calibrate": "calibrate",
     },
-    "Check in CI": {"gate": "checks.gate"},
+    "Check": {"gate": "checks.gate"},
     "Read results": {"report": "results", "compare": "results", "history": "results", "audit": "audit"},
     "Prefect on this machine": {"up": "service", "down": "service"},
 }

@@ -15,14 +15,17 @@ from rooftune.gate.next_trial import REFERENCE
 from rooftune.runfolder import RunFolder
 
 pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.timeout(500)]
-TINY: dict[str, Any] = {"workload": "tiny.yaml", "most_trials": 2, "max_loss": "50%", "time_scale": 8.0}
+TINY: dict[str, Any] = {"workload": "tiny.yaml", "most_trials": 2, "max_loss": "50%", "time_scale": 2.0}
+RATE_PER_S = 20
+"""One sequence at a time carries a quarter of it."""
 
 
 async def test_history_then_a_loss_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.gate import gate
 
     monkeypatch.chdir(tmp_path)
-    write_tiny(tmp_path)
+    path = write_tiny(tmp_path)
+    path.write_text(path.read_text().replace("rate_per_s: 5", f"rate_per_s: {RATE_PER_S}"))
     first = await gate(**TINY, history=True)
     assert (first.exit_code, first.finding, first.new.trials) == (3, None, 2)
     again = await gate(**TINY, history=True)

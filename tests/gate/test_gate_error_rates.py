@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.validity.__main__ import scenes
-from benchmarks.validity.losses import SETTINGS, Experiments, Rates, broken, rates
+from benchmarks.validity.losses import LOSSES, SETTINGS, Experiments, Rates, broken, rates, table
 
 COUNT, BOUND = 100, 0.03
 NOISE = {scene.name: scene for scene in scenes()}
@@ -31,3 +31,9 @@ def test_a_false_alarm_or_a_missed_loss_is_reported() -> None:
     assert "passed" in broken([replace(lost, passed=0.09)], BOUND, 1000)[0]
     assert "found" in broken([replace(lost, failed=0.5)], BOUND, 1000)[0]
     assert "decided" in broken([replace(good, loss=BOUND, passed=0.05, failed=0.05)], BOUND, 1000)[0]
+
+
+def test_the_table_has_a_line_for_each_way_to_use_the_gate() -> None:
+    rows = [Rates("x", SETTINGS[0].name, share * BOUND, 0.1, 0.2, 0.7, 5.0) for share in LOSSES]
+    *_, line = table(rows, BOUND)
+    assert line == "| x | --beside | 10.0% | 20.0% | 10.0% | 30.0% | 20.0% | 10.0% | 5.0 |"
