@@ -26,6 +26,7 @@ from rooftune.tuning.state import Block, Search
 from rooftune.tuning.trial_load import by_chance, lost
 from rooftune.tuning.verdicts import add_verdict, audit_reason, judged, settle, verdict_on
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.workloads.spec import CAPACITY, COST
 
 _RERUNS, _RERUNS_BY_CHANCE = 1, 2
 """How often a failed slot is measured again: in general, and when only the machine was at fault."""
@@ -242,7 +243,8 @@ def _drop_if_lost(search: Search, block: Block, who: str, against: str) -> None:
     trials = block.members[who]
     if not search.plan.objective.by_capacity or len(trials) > 1:
         return
-    reason = lost(capacity_of(trials), search.bar(who, against, search.seen.get(against, [])), against)
+    what = "capacity for its price" if search.plan.objective.metric == COST else CAPACITY
+    reason = lost(capacity_of(trials), search.bar(who, against, search.seen.get(against, [])), against, what)
     if reason is not None:
         block.dropped[who] = Ruling("no gain", reason)
 

@@ -17,6 +17,7 @@ from rooftune.tuning.capacity_figures import capacity_of
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.plan import CapacityFigures
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.workloads.spec import CAPACITY
 
 LOST = 0.8
 """A configuration that is shown to carry less than this share of the incumbent needs no other trial."""
@@ -83,8 +84,15 @@ def correction(forecast: Forecast, configs: Mapping[str, EngineConfig], results:
     return median(found) if found else 0.0
 
 
-def lost(candidate: CapacityFigures | None, incumbent: CapacityFigures | None, against: str) -> str | None:
-    """Why one trial settles that the candidate does not win; None where it does not."""
+def lost(
+    candidate: CapacityFigures | None, incumbent: CapacityFigures | None, against: str, what: str = CAPACITY
+) -> str | None:
+    """Why one trial settles that the candidate does not win; None where it does not.
+
+    Args:
+        incumbent: what the candidate must carry to be as good.
+        what: is compared, in words.
+    """
     if candidate is None or incumbent is None:
         return None
     if candidate.estimate <= 0:
@@ -93,5 +101,5 @@ def lost(candidate: CapacityFigures | None, incumbent: CapacityFigures | None, a
         return None
     ratio = candidate.estimate / incumbent.estimate
     low, high = candidate.low / incumbent.high, candidate.high / incumbent.low
-    words = f"capacity {change_range(ratio, low, high)} compared with {against}"
+    words = f"{what} {change_range(ratio, low, high)} compared with {against}"
     return f"{words} ({number(candidate.estimate)} requests/s); one trial settles that"

@@ -93,6 +93,7 @@ def test_one_trial_settles_only_what_is_lost_for_its_price() -> None:
     assert sum(r.candidate == WIDE for r in results) == 1
     found = next(v for v in decide(plan, results).verdicts if v.candidate == WIDE)
     assert found.verdict == "no gain"
+    assert found.reason.startswith("capacity for its price −4"), "1.2 times as much on twice the accelerators"
 
 
 def test_cost_is_compared_as_the_capacity_that_it_follows_from() -> None:
