@@ -228,6 +228,17 @@ def test_a_doubted_trial_is_run_again_and_then_not_trusted() -> None:
     assert "disturbed" in found.reason
 
 
+def test_a_doubted_trial_that_the_budget_could_not_repeat_says_why() -> None:
+    world = made.GuidedWorld(PLAN, seed=8)
+    second = next_trial(PLAN, world.search(most=1), None, 14, world.forecast)
+    assert second is not None
+    world.doubted = {second.candidate}
+    found = {v.candidate: v for v in decide(PLAN, world.search(most=2)).verdicts}
+    assert found[second.candidate].verdict == "not trusted"
+    assert "was not repeated: " in found[second.candidate].reason
+    assert "disturbed" in found[second.candidate].reason
+
+
 def test_a_constraint_keeps_a_configuration_from_winning() -> None:
     plan = made.plan(constraints=[{"metric": "p99_ttft_ms", "at_most": 800}])
     world = made.GuidedWorld(plan, seed=9)

@@ -28,7 +28,7 @@ from rooftune.tuning.plan import (
 )
 from rooftune.tuning.replay import gated
 from rooftune.tuning.state import Search
-from rooftune.tuning.verdicts import verdict_on
+from rooftune.tuning.verdicts import audit_reason, verdict_on
 
 NO_ERROR_RATE = "by the search; only the confirmation's comparisons have error rates"
 
@@ -106,7 +106,9 @@ def _of_option(progress: Progress, shown: Search, name: str, recommended: str) -
         started = all(r.status == "measured" for r in progress.results if r.candidate == name)
         return verdict_on(shown, name, "not trusted" if started else "failed", failures[-1], [], None, "baseline")
     if not trials:
-        return verdict_on(shown, name, "not trusted", "its trial is not trusted and was not repeated", [])
+        rejected = [r for r in progress.results if r.candidate == name and r.status == "measured"]
+        why = f": {audit_reason(rejected[-1])}" if rejected else ""
+        return verdict_on(shown, name, "not trusted", f"its only trial is not trusted and was not repeated{why}", [])
     if failures and not any(o.option == name and o.log_value is not None for o in progress.outcomes):
         return verdict_on(shown, name, "no gain", failures[-1], trials, None, "baseline")
     if name == recommended:
