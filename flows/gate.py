@@ -168,6 +168,7 @@ def _result(folder: RunFolder, run: str, order: GateOrder, state: GateState, end
             design=order.design,
             reference=reference,
             finding=ended.finding,
+            objective=run_files.plan_of(folder).objective.metric,
             trials=trusted(folder, BASELINE),
             run=f"{folder.path.parent.name}/{folder.path.name}",
             folder=run,

@@ -40,11 +40,17 @@ class Setting:
     run_to_run: float = 0.0
     """Standard deviation of the level of a run, of the new one too."""
 
+    @property
+    def blind(self) -> bool:
+        """Whether the runs vary, and the gate cannot know it: with one earlier run, nobody can."""
+        return self.run_to_run > 0 and self.runs == 1
+
 
 SETTINGS = (
     Setting("--beside", "beside", MOST_TRIALS),
     Setting("--against a run with 4 trials", "apart", 4),
     Setting("--against a run with 12 trials", "apart", 12),
+    Setting("--against a run with 12 trials, runs vary by 0.5 %", "apart", 12, run_to_run=0.005),
     Setting("--history, 10 runs of 6 trials", "apart", 6, runs=10),
     Setting("--history, 10 runs of 6 trials, runs vary by 0.5 %", "apart", 6, runs=10, run_to_run=0.005),
     Setting("--run, 6 and 6 trials", "given", 6),
@@ -125,6 +131,7 @@ class Rates:
     failed: float
     undecided: float
     trials: float
+    blind: bool = False
 
 
 def rates(experiments: Experiments, setting: Setting, loss: float, max_loss: float) -> Rates:
@@ -140,6 +147,7 @@ def rates(experiments: Experiments, setting: Setting, loss: float, max_loss: flo
         failed=share["loss"],
         undecided=share["not enough evidence"],
         trials=float(np.mean([f.trials for f in found])),
+        blind=setting.blind,
     )
 
 
@@ -152,7 +160,7 @@ def broken(rows: list[Rates], max_loss: float, count: int) -> list[str]:
             lines.append(f"{label}: {r.failed:.1%} false alarms")
         if r.loss > max_loss and r.passed > FALSE_ALARMS + slack(FALSE_ALARMS, count):
             lines.append(f"{label}: {r.passed:.1%} passed")
-        at_bound = math.isclose(r.loss, max_loss)
+        at_bound = math.isclose(r.loss, max_loss) and not r.blind
         if at_bound and r.passed + r.failed > WRONG_AT_BOUND + slack(WRONG_AT_BOUND, count):
             lines.append(f"{label}: decided in {r.passed + r.failed:.1%} of the experiments")
         beside = r.setting == SETTINGS[0].name

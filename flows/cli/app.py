@@ -68,7 +68,7 @@ PANELS = {
         "simulate": "simulate",
         "calibrate": "calibrate",
     },
-    "Check": {"gate": "checks.gate"},
+    "Check": {"gate": "checks.gate", "doctor": "checks.doctor"},
     "Read results": {"report": "results", "compare": "results", "history": "results", "audit": "audit"},
     "Prefect on this machine": {"up": "service", "down": "service"},
 }

@@ -46,6 +46,7 @@ def judge_run(request: GateRequest, run: str) -> GateResult:
             design="given",
             reference=reference,
             finding=finding,
+            objective=goal.metric,
             trials=new.trials,
             run=new.run,
             folder=short_path(folder.path),

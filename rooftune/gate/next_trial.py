@@ -10,8 +10,9 @@ from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.gate.loss import Design
 from rooftune.gate.reference import BASELINE, Reference
-from rooftune.trial_order import TrialOrder
+from rooftune.trial_order import TrialLoad, TrialOrder
 from rooftune.tuning.forecast import Forecast
+from rooftune.tuning.trial_load import by_chance
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import CAPACITY
 
@@ -90,8 +91,18 @@ def next_order(
         seed=side.seeds[len(done)],
         phase=BASELINE,
         why=f"trial {len(done) + 1} of at most {plan.most_trials}",
-        load=forecast.load(side.config, expected) if forecast is not None and expected else None,
+        load=_load(forecast, side.config, expected, slower=any(map(by_chance, own))),
     )
+
+
+def _load(forecast: Forecast | None, config: EngineConfig, rate: float | None, *, slower: bool) -> TrialLoad | None:
+    """The load at a rate, with a slower clock of the simulated engine after a trial that the machine was too busy for."""
+    if forecast is None or not rate:
+        return None
+    load = forecast.load(config, rate)
+    if load.time_scale is None or not slower:
+        return load
+    return load.model_copy(update={"time_scale": max(1.0, load.time_scale / 2)})
 
 
 def failed_in_a_row(results: Sequence[TrialResult]) -> int:

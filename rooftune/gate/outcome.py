@@ -28,6 +28,8 @@ class Measured:
     design: Design
     reference: Reference | None
     finding: Finding | None
+    objective: str
+    """The metric of the workload's objective."""
     trials: list[TrialResult]
     """Trusted ones of the new configuration."""
     run: str
@@ -41,13 +43,14 @@ class Measured:
 def result_of(measured: Measured) -> GateResult:
     """The result, with the notes that limit it."""
     finding, case = measured.finding, measured.case
-    metric = finding.metric if finding is not None else ""
+    metric = finding.metric if finding is not None else measured.objective
     verdict = finding.verdict if finding is not None else "not enough evidence"
     return GateResult(
         verdict=verdict,
         exit_code=EXIT_CODES[verdict],
         sentence=sentence_of(finding) if finding is not None else FIRST_RUN,
         finding=finding,
+        metric=metric,
         new=_side(measured.trials, metric, measured.run),
         reference=_reference_side(measured.reference, metric) if measured.reference is not None else None,
         workload=case.workload,

@@ -34,6 +34,7 @@ class GateResult(BaseModel):
     exit_code: int
     sentence: str
     finding: Finding | None = Field(default=None, description="None = there is no earlier run")
+    metric: str = Field(description="the metric that decides")
     new: GateSide
     reference: GateSide | None = None
     workload: str

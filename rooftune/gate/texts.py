@@ -16,9 +16,9 @@ MARKS: dict[GateVerdict, str] = {"no loss": "✅", "loss": "❌", "not enough ev
 def markdown(result: GateResult) -> str:
     """A comment for a pull request."""
     lines = [f"### {MARKS[result.verdict]} rooftune gate: {result.title}", "", result.sentence, ""]
-    metric = result.finding.metric if result.finding is not None else ""
+    metric = result.metric
     rows = [_row(name, side, metric) for name, side in (("reference", result.reference), ("new", result.new)) if side]
-    lines += table(["", metric_name(metric) or "Metric", "Trials", "vLLM", "Configuration", "Run"], rows)
+    lines += table(["", metric_name(metric), "Trials", "vLLM", "Configuration", "Run"], rows)
     if result.reference is not None:
         changed = flag_changes(result.reference, result.new)
         lines += ["", f"Changed flags: {', '.join(map(code, changed)) if changed else 'none'}."]

@@ -7,7 +7,7 @@ from test_reference import trial
 from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.gate.next_trial import REFERENCE, RETRIES, GatePlan, gate_plan, is_a_look, next_order
 from rooftune.gate.reference import Reference
-from rooftune.trial_order import TrialOrder
+from rooftune.trial_order import TrialLoad, TrialOrder
 from rooftune.vllm_rules.config import EngineConfig
 
 CONFIG = EngineConfig(model="llama-2-7b", max_num_seqs=64)
@@ -61,6 +61,27 @@ def test_a_trial_that_is_not_trusted_is_measured_again_with_its_seed_a_few_times
     assert len(results) == RETRIES + 1
     assert {t.seed for t in results} == {7}
     assert [t.n for t in results] == [1, 2, 3]
+
+
+class EvenLoad:
+    """A forecast whose loads run the clock 20 times as fast."""
+
+    def capacity(self, config: EngineConfig) -> float | None:
+        return 2.0
+
+    def load(self, config: EngineConfig, rate_per_s: float) -> TrialLoad:
+        return TrialLoad(rate_per_s=rate_per_s, settle_s=1, requests=9, drain_s=1, time_scale=20.0)
+
+
+def test_after_a_trial_on_a_busy_machine_the_clock_is_slower() -> None:
+    plan = gate_plan(CONFIG, BEFORE, "apart", 4, 1)
+    first = next_order(plan, [], EvenLoad(), 3.0)
+    assert first is not None
+    again = next_order(plan, [result(first, trusted=False)], EvenLoad(), 3.0)
+    assert first.load is not None
+    assert again is not None
+    assert again.load is not None
+    assert (first.load.rate_per_s, first.load.time_scale, again.load.time_scale) == (3.0, 20.0, 10.0)
 
 
 def test_without_a_reference_the_workload_s_seeds_are_drawn() -> None:

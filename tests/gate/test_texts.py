@@ -28,7 +28,9 @@ def trials(level: float, count: int = 8, **more: object) -> list[TrialResult]:
 def result(new: list[TrialResult], reference: Reference | None, design: Design = "apart") -> GateResult:
     found = judge_loss(new, reference, GOAL, 0.03, design) if reference is not None else None
     return result_of(
-        Measured(CASE, design, reference, found, new, "chat-medium/new", "artifacts/chat-medium/new", 61.5)
+        Measured(
+            CASE, design, reference, found, "p99_tpot_ms", new, "chat-medium/new", "artifacts/chat-medium/new", 61.5
+        )
     )
 
 
@@ -87,6 +89,7 @@ def test_the_notes_say_what_limits_the_verdict() -> None:
     assert any("measured earlier" in note for note in SAME.notes)
     assert not WORSE.notes
     assert any("for the next gate" in note for note in FIRST.notes)
+    assert "| new | 50" in markdown(FIRST)
     several = Reference(tuple(trials(50 + i / 10) for i in range(6)), "chat-medium/old", "baseline")
     assert any(
         "includes the variation between the 6 earlier runs" in note for note in result(trials(50), several).notes
@@ -97,7 +100,7 @@ def test_what_would_decide_it() -> None:
     few = Reference((trials(50, 2),), "chat-medium/old", "baseline")
     found = judge_loss(trials(50.9, 12), few, GOAL, 0.03, "apart")
     assert found.verdict == "not enough evidence"
-    notes = result_of(Measured(CASE, "apart", few, found, trials(50.9, 12), "a/b", "c")).notes
+    notes = result_of(Measured(CASE, "apart", few, found, "p99_tpot_ms", trials(50.9, 12), "a/b", "c")).notes
     assert any("has only 2 trials" in note and "--beside" in note for note in notes)
 
 
