@@ -9,7 +9,7 @@ from rooftune.doctor.watch import Watched
 from rooftune.engines.server import EffectiveConfig
 from rooftune.formatting import number, percent, quantity
 
-# From where the doctor speaks of a problem. These are rules of thumb: the command of a finding measures what it is worth.
+# Limits from which a finding is a problem. They are rules of thumb; the command of a finding measures its change.
 FULL = 0.90
 """Share of the KV cache in use."""
 AT_LIMIT = 0.95

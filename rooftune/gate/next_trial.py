@@ -96,7 +96,7 @@ def next_order(
 
 
 def _load(forecast: Forecast | None, config: EngineConfig, rate: float | None, *, slower: bool) -> TrialLoad | None:
-    """The load at a rate, with a slower clock of the simulated engine after a trial that the machine was too busy for."""
+    """The load at a rate; after a trial that came too late, with a slower clock of the simulated engine."""
     if forecast is None or not rate:
         return None
     load = forecast.load(config, rate)

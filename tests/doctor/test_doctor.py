@@ -17,6 +17,7 @@ from rooftune.doctor.examine import diagnosis, examine, measuring_command
 from rooftune.doctor.load import Watch, load_findings
 from rooftune.doctor.watch import Watched
 from rooftune.engines.logs import read_effective
+from rooftune.engines.metrics import parse
 from rooftune.engines.server import EffectiveConfig
 from rooftune.errors import EngineError, InputError
 from rooftune.knobs.entry import knob
@@ -133,6 +134,31 @@ def test_an_idle_server_is_not_called_healthy() -> None:
     assert "idle" in {f.id for f in result.findings}
     severities = [f.severity for f in result.findings]
     assert severities == sorted(severities, key=["problem", "advice", "not known", "fine"].index)
+
+
+LOGS = Path(__file__).parents[1] / "engines" / "logs"
+
+
+@pytest.mark.parametrize(
+    ("log", "wanted"),
+    [
+        ("vllm_0.15.1_t4_awq.txt", {"log-recommends": "problem"}),
+        ("vllm_0.32.0_cpu_eager.txt", {"cuda-graphs": "advice"}),
+        ("vllm_0.32.0_cpu_compiled.txt", {}),
+    ],
+)
+def test_logs_of_real_servers(log: str, wanted: dict[str, str]) -> None:
+    text = read_log(LOGS / log)
+    metrics_text = (LOGS / "vllm_0.32.0_metrics.txt").read_text(encoding="utf-8")
+    effective = read_effective(text, metrics_text)
+    values = parse(metrics_text)
+    result = diagnosis("http://x", Watched([0.0, 2.0], [values, values], metrics_text), effective, text, "chat-low")
+    severities = {f.id: f.severity for f in result.findings}
+    assert {name: severities.get(name) for name in wanted} == wanted
+    assert severities["queue"] != "not known", "the names of a real page are known"
+    assert severities["kv"] != "not known"
+    assert severities["preemptions"] != "not known"
+    assert all(f.command for f in result.findings if f.flags)
 
 
 def page(tokens: int) -> str:
