@@ -19,6 +19,7 @@ from rooftune.search.trial_cost import SLOWEST, LoadTime
 from rooftune.simulator.virtual.capacity import sample
 from rooftune.simulator.virtual.predict import engine_of
 from rooftune.tuning.guided.predicted_space import BEHAVIOUR_REQUESTS, MOST_TIED, TIED
+from rooftune.tuning.guided.search_plan import WITHOUT_MODEL
 
 START_S = 90.0
 """A start of a real server on a GPU."""
@@ -33,8 +34,6 @@ STATED_WITHIN_90 = 0.17
 """The error that rooftune quotes for throughput: 90 % of the predictions held back stay within it."""
 LOST = -5.0
 """ln(capacity) that stands for a baseline which keeps the SLO at no rate."""
-FLAT = ErrorSizes(common=2.0, family=0.25, slope=0.15, level=0.10, residual=0.05)
-"""Sizes of the errors where nothing is predicted: what knobs do at all."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,16 @@ class Bench:
         return Bench(self.name, problem, self.truth, seed)
 
     def without_simulator(self) -> Problem:
-        """The problem with a flat prediction: families and knobs are known, what they do is not."""
-        flat = tuple(replace(option, predicted_log=0.0, speed_slope=1.0) for option in self.problem.options)
-        return replace(self.problem, options=flat, sizes=FLAT)
+        """The problem as ``optimize`` poses it without predictions: families and knobs are known, what they do is not.
+        Every option starts from the same value and costs the same."""
+        base = self.truth[self.problem.baseline]
+        level = base if np.isfinite(base) else 0.0
+        load_s = LOAD.around_s + LOAD.window_s
+        flat = tuple(
+            replace(option, predicted_log=level, speed_slope=1.0, beyond=None, load_s=load_s)
+            for option in self.problem.options
+        )
+        return replace(self.problem, options=flat, sizes=WITHOUT_MODEL)
 
     @cached_property
     def _drift(self) -> Floats:

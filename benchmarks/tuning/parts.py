@@ -80,8 +80,9 @@ PARTS = (
     Part("without slopes with the speed", lambda problem: _each(problem, lambda o: replace(o, speed_slope=1.0))),
     Part("errors of knobs and of single configurations larger", _larger_errors),
     Part("and a chance of 3 % keeps it going", _patient),
-    Part("equal within 1 %", lambda problem: replace(problem, rules=replace(problem.rules, equal=0.01))),
-    Part("no rule for equal ones", lambda problem: _each(problem, lambda o: replace(o, beyond=None))),
+    Part(
+        "no rule for behaviour beyond the capacity", lambda problem: _each(problem, lambda o: replace(o, beyond=None))
+    ),
 )
 
 if __name__ == "__main__":

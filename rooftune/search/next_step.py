@@ -201,11 +201,20 @@ def _why(look: Outlook, best: int) -> str:
 
 
 def winner(look: Outlook) -> int:
-    """The measured option to confirm: of those equal to the best, the one that behaves best beyond its capacity."""
+    """The measured option to confirm: the best one, or one a little below it that behaves better beyond its capacity.
+
+    An option whose behaviour is not known is treated like the worst known one.
+    """
     assert look.incumbent is not None
+    scores = np.array([_score(option) for option in look.problem.options])
+    known = np.isfinite(scores)
+    if not known.any():
+        return look.incumbent
+    rules = look.problem.rules
     mean = np.where(look.measured, look.posterior.mean, -np.inf)
-    equal = np.flatnonzero(mean >= mean[look.incumbent] - look.problem.rules.equal)
-    return int(max(equal, key=lambda i: (_score(look.problem.options[i]), mean[i], -i)))
+    near = np.flatnonzero(mean >= mean[look.incumbent] - rules.traded)
+    worth = mean + rules.behaviour * np.where(known, scores, scores[known].min())
+    return int(max(near, key=lambda i: (worth[i], mean[i], -i)))
 
 
 def _better_beyond(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | None:

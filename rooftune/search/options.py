@@ -127,7 +127,11 @@ class Rules:
     least_gain: float = 0.002
     """Expected gain in ln(objective) below which no trial is worth its time."""
     equal: float = 0.005
-    """Options within this much of the best are equal; the one that behaves best beyond its capacity wins."""
+    """Options within this much of the best are equal; the one that behaves best beyond its capacity is measured."""
+    traded: float = 0.02
+    """By how much an option may be below the best and win because it behaves better; no search can tell them apart."""
+    behaviour: float = 0.02
+    """What one unit of the score beyond the capacity is worth, in ln(objective): twice the goodput 1.4 %."""
     budget_s: float | None = None
     method: Method = "guided"
     """How the next option is chosen: by model and trials together, or by a method that knows nothing of the model."""

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from search_cases import BASELINE, LOAD_S, START_S, World, drawn_truth, name_of, problem, run, with_beyond
 
 from rooftune.errors import InputError
-from rooftune.search.next_step import confirms, next_step
-from rooftune.search.options import Beyond, Outcome, Problem
+from rooftune.search.gain import outlook
+from rooftune.search.next_step import confirms, next_step, winner
+from rooftune.search.options import Beyond, Noise, Outcome, Problem
 
 P = problem()
 BEST = name_of("fp8", "fp8", 128, 512)
@@ -177,6 +178,16 @@ def test_of_equal_options_the_one_that_behaves_best_beyond_its_capacity_wins() -
     step, _ = run(turned, World({**truth, few: level + 0.003, many: level}, noise=0.003))
     assert step.confirmation is not None
     assert step.confirmation.recommended == many
+
+
+@pytest.mark.parametrize(("below", "wins"), [(0.015, "few"), (0.03, "many")])
+def test_a_little_capacity_is_traded_for_much_better_behaviour_and_more_is_not(below: float, wins: str) -> None:
+    """128 sequences have three times the goodput per TPOT of 256, and carry somewhat less."""
+    few, many = name_of("fp8", "fp8", 128, 512), name_of("fp8", "fp8", 256, 512)
+    behaviour = {few: Beyond(100.0, 9.0), many: Beyond(200.0, 6.0)}
+    trials = [Outcome(BASELINE, 1.0, 1e-3), Outcome(few, 2.0 - below, 1e-3), Outcome(many, 2.0, 1e-3)]
+    exact = replace(with_beyond(P, behaviour), noise=Noise(start=0.0, drift=0.0))
+    assert P.options[winner(outlook(exact, trials))].id == {"few": few, "many": many}[wins]
 
 
 def test_claims_use_fresh_trials_alone_in_palindromes_with_paired_seeds() -> None:
