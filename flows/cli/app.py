@@ -69,7 +69,13 @@ PANELS = {
         "calibrate": "calibrate",
     },
     "Check": {"gate": "checks.gate", "doctor": "checks.doctor"},
-    "Read results": {"report": "results", "compare": "results", "history": "results", "audit": "audit"},
+    "Read results": {
+        "report": "results",
+        "export": "export",
+        "compare": "results",
+        "history": "results",
+        "audit": "audit",
+    },
     "Prefect on this machine": {"up": "service", "down": "service"},
 }
 """By panel of the help: the commands, and the module of ``flows.cli`` that has each."""

@@ -15,7 +15,7 @@ from flows.inputs import options
 from rooftune.formatting import number
 
 if TYPE_CHECKING:
-    from flows.cli.calibration_trials import Measured
+    from flows.inputs.calibration_trials import Measured
     from flows.inputs.parameters import TargetOptions
     from rooftune.engines.server import ServerInfo
     from rooftune.engines.target import Target
@@ -62,7 +62,7 @@ def calibrate(
     predictions and simulations for this accelerator use the file. --calibration FILE names another one,
     --calibration none uses none.
     """
-    from flows.cli.calibration_trials import from_runs
+    from flows.inputs.calibration_trials import from_runs
     from flows.inputs.calibrations import folder
     from flows.inputs.parameters import TargetOptions
     from rooftune.simulator.calibration.files import save
@@ -108,7 +108,7 @@ async def _measured(asked: TargetOptions, repeats: int, say: Callable[[str], Non
     """Start or find the server, and measure the points."""
     from dataclasses import replace
 
-    from flows.cli.calibration_trials import Measured
+    from flows.inputs.calibration_trials import Measured
     from flows.inputs.targets import resolve_target
     from rooftune.engines.launch import connect, start, stop
     from rooftune.errors import InputError

@@ -28,6 +28,11 @@ FILES = {
     "report.html": "this report with its figures in one file",
 }
 
+EXPORT = (
+    "`rooftune export RUN --to all` writes the recommended configuration for `vllm serve --config`, Docker Compose, "
+    "Kubernetes, Helm and systemd, with alerts for Prometheus and a Grafana dashboard."
+)
+
 
 def measured(run: RunData) -> list[str]:
     """How the results were obtained."""
@@ -207,4 +212,5 @@ def files(run: RunData, made: list[str]) -> list[str]:
             "server.json, server.log, requests.parquet, ticks.parquet, trial.json, result.json",
         ]
     )
-    return ["## Files", "", *table(["File", "What it is"], rows), ""]
+    lines = ["## Files", "", *table(["File", "What it is"], rows), ""]
+    return lines if run.plan.target.engine == "endpoint" else [*lines, EXPORT, ""]

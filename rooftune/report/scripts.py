@@ -37,15 +37,17 @@ def write_scripts(run: RunData) -> list[Path]:
 def comments(run: RunData, candidate: str, file: str) -> list[str]:
     """The header of a script: what it starts, for which workload, and on what evidence."""
     what = "the recommended configuration" if file == "start_vllm.sh" else "the configuration after this phase"
+    return [f"{file}: {what} for {run.plan.workload} ({candidate}).", *evidence(run, candidate)]
+
+
+def evidence(run: RunData, candidate: str) -> list[str]:
+    """From which run a configuration is, and what was measured or simulated of it."""
     throughput = None if run.by_capacity else run.value(candidate, "output_throughput")
     where = place_of(run.plan, run.trials)
-    lines = [
-        f"{file}: {what} for {run.plan.workload} ({candidate}).",
-        f"Found by rooftune on {where}, run {run.about.get('run_id', run.folder.path.name)}.",
-    ]
+    lines = [f"Found by rooftune on {where}, run {run.about.get('run_id', run.folder.path.name)}."]
     if run.plan.context is not None:
         lines.append(f"{sentence(run.plan.context.sentence)} Raise it where longer requests have to be served.")
-    carried = run.capacity(candidate)
+    carried = run.capacity_if_measured(candidate)
     if carried is not None:
         simulated = " (simulated)" if run.simulated else ""
         lines.append(f"One server carries {interval_words(carried)} within the SLO{simulated}.")
