@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.flag_entries import registry
@@ -32,20 +33,28 @@ def shown(config: EngineConfig, port: int | None = 8000) -> str:
     return " \\\n  ".join([f"python -m {MODULE}", *flags])
 
 
-def shell_script(config: EngineConfig, comments: list[str], *, engine_version: str | None = None) -> str:
+def shell_script(
+    config: EngineConfig,
+    comments: list[str],
+    *,
+    engine_version: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """A bash script that starts the server in the foreground.
 
     The environment variables ``VLLM_PYTHON``, ``HOST`` and ``PORT`` choose interpreter and address; further
-    arguments are appended, so a flag given to the script wins. ``comments`` become the header.
+    arguments are appended, so a flag given to the script wins. ``comments`` become the header. Variables of
+    ``environment`` are set unless the caller has set them.
     """
     about = [f"Flags for vLLM {engine_version}."] if engine_version else []
     lines = [line for text in [*comments, *about] for line in text.splitlines() or [""]]
     header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    exports = "".join(f"[[ -v {k} ]] || export {k}={shlex.quote(v)}\n" for k, v in (environment or {}).items())
     flags = "".join(f"  {shlex.join(f)} \\\n" for f in arguments(config))
     return (
         f"#!/usr/bin/env bash\n{header}"
         "# Set VLLM_PYTHON, HOST and PORT to override the defaults; arguments of this script are appended as flags.\n"
-        "set -euo pipefail\n\n"
+        f"set -euo pipefail\n{exports}\n"
         f'exec "${{VLLM_PYTHON:-python}}" -m {MODULE} \\\n{flags}'
         '  --host "${HOST:-127.0.0.1}" \\\n  --port "${PORT:-8000}" \\\n  "$@"\n'
     )

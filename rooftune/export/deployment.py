@@ -9,16 +9,14 @@ from statistics import median
 
 from packaging.version import InvalidVersion, Version
 
+from rooftune.engines.deployed_environment import Environment
 from rooftune.engines.launch_spec import served_name
 from rooftune.engines.price import accelerators_of
-from rooftune.engines.server import ServerInfo
 from rooftune.errors import InputError, nearest
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.export.environment import Environment, environment_of
 from rooftune.export.paths import local_paths
-from rooftune.files import read_model
 from rooftune.report.run_data import RunData
-from rooftune.report.scripts import evidence
+from rooftune.report.scripts import evidence, measured_environment, measured_servers
 from rooftune.tuning.capacity_figures import servers
 from rooftune.tuning.plan import CapacityFigures
 from rooftune.vllm_rules.config import EngineConfig
@@ -148,7 +146,7 @@ def deployment_of(run: RunData, wanted: str = RECOMMENDED) -> Deployment:
     asked = run.decision.asked_rate_per_s
     needed = servers(capacity, asked) if capacity is not None else None
     version = next((t.engine_version for t in reversed(trials) if t.engine_version), plan.target.engine_version)
-    real = _real_servers(run, trials)
+    real = measured_servers(run, candidate)
     caching = next((t.effective.prefix_caching for t in trials if t.effective.prefix_caching is not None), None)
     config = run.config(candidate)
     return Deployment(
@@ -157,7 +155,7 @@ def deployment_of(run: RunData, wanted: str = RECOMMENDED) -> Deployment:
         what=what,
         config=config,
         engine_version=version,
-        environment=environment_of(real[-1].environment if real else {}),
+        environment=measured_environment(run, candidate),
         comments=[*evidence(run, candidate), *_about_version(version, bool(real)), *_not_measured(trials)],
         workload=plan.workload,
         cpu=_on_cpu(run, trials),
@@ -203,12 +201,6 @@ def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
         f"{run.folder.path} has no measured configuration {wanted!r}{nearest(wanted, known)}; choose from "
         f"{', '.join(dict.fromkeys(known))}."
     )
-
-
-def _real_servers(run: RunData, trials: list[TrialResult]) -> list[ServerInfo]:
-    """The servers of these trials that were real and started with their flags."""
-    files = [run.folder.trial(t.candidate, t.n).server_json for t in trials if not t.simulated and t.switched is None]
-    return [read_model(path, ServerInfo) for path in files if path.is_file()]
 
 
 def _on_cpu(run: RunData, trials: list[TrialResult]) -> bool:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from rooftune.engines.command_line import shell_script
-from rooftune.files import write_text
+from rooftune.engines.deployed_environment import Environment, environment_of
+from rooftune.engines.server import ServerInfo
+from rooftune.files import read_model, write_text
 from rooftune.formatting import rate
 from rooftune.report.markup import sentence
 from rooftune.report.run_data import RunData
@@ -23,15 +25,30 @@ def write_scripts(run: RunData) -> list[Path]:
     paths = []
     for file, candidate in names.items():
         path = run.folder.path / file
-        write_text(
-            path,
-            shell_script(
-                run.config(candidate), comments(run, candidate, file), engine_version=run.plan.target.engine_version
-            ),
+        environment = measured_environment(run, candidate)
+        text = shell_script(
+            run.config(candidate),
+            [*comments(run, candidate, file), *environment.comments],
+            engine_version=run.plan.target.engine_version,
+            environment=environment.values,
         )
+        write_text(path, text)
         os.chmod(path, 0o755)
         paths.append(path)
     return paths
+
+
+def measured_servers(run: RunData, candidate: str) -> list[ServerInfo]:
+    """The real servers that were started with the flags of a configuration, in the order of its trials."""
+    trials = [t for t in run.of(candidate) if not t.simulated and t.switched is None]
+    files = [run.folder.trial(candidate, t.n).server_json for t in trials]
+    return [read_model(path, ServerInfo) for path in files if path.is_file()]
+
+
+def measured_environment(run: RunData, candidate: str) -> Environment:
+    """The variables that a configuration was measured with."""
+    servers = measured_servers(run, candidate)
+    return environment_of(servers[-1].environment if servers else {})
 
 
 def comments(run: RunData, candidate: str, file: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_one_flag_per_line() -> None:
     assert sum(line.startswith("  --max-num-seqs 8") for line in lines) == 1
     assert "set -euo pipefail" in lines
     assert shown(CONFIG).count("\n") == len(CONFIG.flags()) + 2
+
+
+def test_the_script_sets_variables_that_the_caller_has_not_set(tmp_path: Path) -> None:
+    values = {"VLLM_NOTE": "it's $HOME 5%", "VLLM_OTHER": "1"}
+    text = shell_script(EngineConfig(model="m"), [], environment=values)
+    shown = text.replace("exec ", "env; exit # ")
+    path = tmp_path / "start.sh"
+    path.write_text(shown)
+    done = subprocess.run(
+        ["bash", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"VLLM_OTHER": "", "PATH": os.environ["PATH"]},
+    )
+    assert "VLLM_NOTE=it's $HOME 5%\n" in done.stdout
+    assert "VLLM_OTHER=\n" in done.stdout

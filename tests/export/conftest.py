@@ -14,8 +14,8 @@ import capacity_world
 import made_capacity_run
 import synthetic_run as made
 
+from rooftune.engines.deployed_environment import Environment
 from rooftune.export.deployment import Deployment, deployment_of
-from rooftune.export.environment import Environment
 from rooftune.export.formats import FORMATS, exported
 from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder

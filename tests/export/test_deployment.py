@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import made_run
 
+from rooftune.engines.deployed_environment import environment_of
 from rooftune.engines.server import ServerInfo
 from rooftune.errors import InputError
 from rooftune.export.autoscaling import running_target, waiting_target
 from rooftune.export.deployment import AtCapacity, Deployment, deployment_of, dns_label
-from rooftune.export.environment import environment_of
 from rooftune.export.formats import FORMATS, chosen_formats, exported
 from rooftune.files import write_json
 from rooftune.report.run_data import RunData, read_run
+from rooftune.report.scripts import write_scripts
 
 
 def test_the_recommendation_is_the_default(run: RunData, deployment: Deployment) -> None:
@@ -69,6 +70,9 @@ def test_a_real_server_gives_version_environment_and_start(tmp_path: Path) -> No
     assert "# Measured with vLLM 0.15.1." in compose
     assert "simulated" not in compose
     assert "CUDA_VISIBLE_DEVICES." in compose
+    script = write_scripts(read_run(folder))[0].read_text()
+    assert "export VLLM_USE_X=1\n" in script
+    assert "VLLM_SERVER_DEV_MODE" not in script
 
 
 def test_variables_of_the_machine_and_of_the_measurement_are_left_out() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from rooftune.engines.command_line import MODULE
+from rooftune.engines.deployed_environment import Environment
 from rooftune.engines.interpreter import Installed
 from rooftune.engines.launch_spec import choose_port, server_environment
 from rooftune.engines.process import spawn
@@ -22,7 +23,6 @@ from rooftune.engines.readiness import wait_ready
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.export.deployment import Deployment
-from rooftune.export.environment import Environment
 from rooftune.export.grafana import panels
 from rooftune.export.prometheus import alerts
 from rooftune.export.vllm_config import vllm_config
