@@ -148,7 +148,7 @@ def deployment_of(run: RunData, wanted: str = RECOMMENDED) -> Deployment:
     version = next((t.engine_version for t in reversed(trials) if t.engine_version), plan.target.engine_version)
     real = measured_servers(run, candidate)
     caching = next((t.effective.prefix_caching for t in trials if t.effective.prefix_caching is not None), None)
-    config = run.config(candidate)
+    config = _config(run, candidate)
     return Deployment(
         name=dns_label(f"vllm-{plan.workload}" + ("" if candidate == run.decision.incumbent else f"-{candidate}")),
         candidate=candidate,
@@ -201,6 +201,13 @@ def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
         f"{run.folder.path} has no measured configuration {wanted!r}{nearest(wanted, known)}; choose from "
         f"{', '.join(dict.fromkeys(known))}."
     )
+
+
+def _config(run: RunData, candidate: str) -> EngineConfig:
+    """What the configuration ran with, or what was planned where it has no verdict because it was only predicted."""
+    if any(v.candidate == candidate for v in run.decision.verdicts):
+        return run.config(candidate)
+    return run.plan.candidate(candidate).config
 
 
 def _on_cpu(run: RunData, trials: list[TrialResult]) -> bool:

@@ -17,6 +17,7 @@ from rooftune.export.formats import FORMATS, chosen_formats, exported
 from rooftune.files import write_json
 from rooftune.report.run_data import RunData, read_run
 from rooftune.report.scripts import write_scripts
+from rooftune.tuning.plan import SearchSummary
 
 
 def test_the_recommendation_is_the_default(run: RunData, deployment: Deployment) -> None:
@@ -33,6 +34,27 @@ def test_a_candidate_or_a_phase_can_be_chosen(run: RunData) -> None:
     assert deployment_of(run, "baseline").candidate == "baseline"
     assert deployment_of(run, "baseline").name == "vllm-chat-medium-baseline"
     assert deployment_of(run, "easy-wins").candidate == run.incumbent_after("easy-wins")
+
+
+def with_same_answers(run: RunData, name: str, *verdicts: str) -> RunData:
+    """The run with a search that found these unchanged answers, and with the verdicts of these candidates only."""
+    search = SearchSummary(method="guided", space=10, predicted=8, measured=3, reason="done", same_answers=name)
+    kept = [v for v in run.decision.verdicts if v.candidate in verdicts]
+    return replace(run, decision=run.decision.model_copy(update={"search": search, "verdicts": kept}))
+
+
+def test_the_best_with_unchanged_answers_can_be_chosen(run: RunData) -> None:
+    found = deployment_of(with_same_answers(run, "awq-marlin", "awq-marlin"), "same-answers")
+    assert (found.candidate, found.config) == ("awq-marlin", run.config("awq-marlin"))
+    assert found.what == "the best configuration that leaves the answers as they are"
+
+
+def test_a_configuration_that_was_only_predicted_is_labelled(run: RunData) -> None:
+    untried = replace(with_same_answers(run, "awq-marlin"), trials=[])
+    found = deployment_of(untried, "same-answers")
+    assert found.config == run.plan.candidate("awq-marlin").config
+    assert "No trial of this configuration was measured." in found.comments
+    assert found.capacity is None
 
 
 def test_an_unknown_candidate_is_refused_with_the_known_ones(run: RunData) -> None:
