@@ -23,7 +23,7 @@ from rooftune.vllm_rules.config import EngineConfig
 from tests.real_vllm.saturated import ClosedLoop
 
 HIGH, LOW, USERS = 16, 4, 16
-WINDOW_S, PAIRS = 4.0, 6
+WINDOW_S, PAIRS = 4.0, 8
 DIFFERENCE, NOISE = 0.05, 0.25
 """Relative difference between both servers that is allowed beyond the noise, and the noise up to which it is judged."""
 AS_STARTED = Limits(max_num_seqs=HIGH, max_num_batched_tokens=1024, long_prefill_token_threshold=0)

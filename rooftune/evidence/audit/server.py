@@ -353,7 +353,7 @@ def switched(e: Evidence) -> Check:
     sentence = f"The server of {found.server_of} ran at most {number(figures['running_max'])} requests at once"
     if figures["running_max"] > found.limits.max_num_seqs:
         return failed(name, f"{sentence}, and its limit is {found.limits.max_num_seqs}.", remedy, figures)
-    return passed(name, f"{sentence}; its limit was lowered to {found.limits.max_num_seqs}.", figures)
+    return passed(name, f"{sentence}, and its limit was set to {found.limits.max_num_seqs}.", figures)
 
 
 ALL = (overload, little, queue, preemptions, prefix_hits, throttling, drift, restarts, log, switched, simulated_clock)
