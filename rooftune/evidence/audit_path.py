@@ -37,15 +37,14 @@ def audit_path(path: Path, duration_s: float | None = None, map: Mapping[str, st
 
 
 def _set_aside(checks: list[Check], trial: TrialResult | None, sources: Sequence[Evidence]) -> list[Check]:
-    """Failures of a trial that was rejected become warnings where its configuration has another trial that is used."""
+    """Failures of a trial that was rejected become warnings where the run has others: no figure of it uses this one."""
     if trial is None or trial.believed:
         return checks
-    others = [s.trial for s in sources if s.trial is not None and s.trial.candidate == trial.candidate]
-    used = [other for other in others if other.believed]
+    used = [s.trial for s in sources if s.trial is not None and s.trial.believed]
     if not used:
         return checks
-    again = " and measured again" if any(other.n > trial.n for other in used) else ""
-    note = f" The trial was rejected for this{again}, so no verdict depends on it."
+    again = any(other.candidate == trial.candidate and other.n > trial.n for other in used)
+    note = f" The trial was rejected for this{' and measured again' if again else ''}, so no verdict depends on it."
     return [
         c.model_copy(update={"status": "warn", "sentence": c.sentence + note}) if c.status == "fail" else c
         for c in checks

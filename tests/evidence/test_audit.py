@@ -71,6 +71,23 @@ def test_a_fault_of_one_trial_shows_in_the_audit_of_the_run(folder: RunFolder) -
         trial.load_json.write_text(whole)
 
 
+def test_a_run_of_rejected_trials_alone_fails(folder: RunFolder) -> None:
+    texts = {t.trial_json: t.trial_json.read_text() for t in folder.trials()}
+    loads = {t.load_json: t.load_json.read_text() for t in folder.trials()}
+    try:
+        for path, text in texts.items():
+            value = TrialResult.model_validate_json(text)
+            bad = [failed("connections", "Bad.", "Do.") if c.id == "connections" else c for c in value.checks]
+            path.write_text(value.model_copy(update={"checks": bad}).model_dump_json())
+        for path, text in loads.items():
+            path.write_text(re.sub(r'"descriptors_peak": *\d+', '"descriptors_peak": 4096', text))
+        found = {c.id: c for c in audit_path(folder.path)}
+        assert found["connections"].status == "fail"
+    finally:
+        for path, text in {**texts, **loads}.items():
+            path.write_text(text)
+
+
 @pytest.mark.parametrize(
     ("n", "words"), [(1, "rejected for this and measured again, so no"), (2, "for this, so no verdict")]
 )

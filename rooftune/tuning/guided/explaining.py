@@ -87,7 +87,7 @@ def _knobs(decision: Decision, run: Explained) -> list[KnobEffect]:
     worths = {w.knob: w for w in knobs_worth(run.with_options(usable).look, decision.incumbent)}
     reasons = {u.knob: u.reason for u in found if u.configuration is None}
     nothing = {knob for knob, option in options.items() if option.predicted == 0}
-    return [
+    effects = [
         effect
         if effect.knob not in open_ones
         else _without_figure(effect, reasons.get(effect.knob, ""), nothing=effect.knob in nothing)
@@ -95,6 +95,7 @@ def _knobs(decision: Decision, run: Explained) -> list[KnobEffect]:
         else knob_effect(worths[effect.knob])
         for effect in summary.knobs
     ]
+    return sorted(effects, key=lambda effect: -effect.ratio.estimate if effect.ratio is not None else 0.0)
 
 
 def _without_figure(effect: KnobEffect, reason: str, *, nothing: bool) -> KnobEffect:
