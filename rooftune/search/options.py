@@ -129,7 +129,7 @@ class Rules:
     equal: float = 0.005
     """Options within this much of the best are equal; the one that behaves best beyond its capacity is measured."""
     traded: float = 0.02
-    """By how much an option may be below the best and win because it behaves better; no search can tell them apart."""
+    """By how much an option may be below the best and win by its behaviour; few trials cannot tell them apart."""
     behaviour: float = 0.02
     """What one unit of the score beyond the capacity is worth, in ln(objective): twice the goodput 1.4 %."""
     budget_s: float | None = None
