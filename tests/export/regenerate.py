@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 if __name__ == "__main__":
-    from conftest import made_run
+    from made_export import made_run
 
     from rooftune.export.deployment import deployment_of
     from rooftune.export.formats import FORMATS, exported, write_exported

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import made_run
+from made_export import made_run
 
 from rooftune.engines.deployed_environment import environment_of
 from rooftune.engines.server import ServerInfo

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import HARD, VARIABLES
+from made_export import HARD, VARIABLES
 
 from rooftune.engines.command_line import arguments, shell_script
 from rooftune.export.deployment import Deployment
