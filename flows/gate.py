@@ -18,7 +18,7 @@ from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.gate.loss import Finding
 from rooftune.gate.next_trial import failed_in_a_row, gate_plan, is_a_look
-from rooftune.gate.outcome import Measured, result_of
+from rooftune.gate.outcome import Measured, NewConfiguration, result_of
 from rooftune.gate.reference import BASELINE, Reference, check_comparable, from_history
 from rooftune.gate.result import GateResult
 from rooftune.runfolder import RunFolder
@@ -133,7 +133,7 @@ async def _measure(folder: RunFolder, run: str, order: GateOrder, state: GateSta
             if found is not None and found.verdict != "not enough evidence":
                 return _Ended(found, "")
     _check_measured(folder)
-    return _Ended(state.judge(folder), note or _failures(folder))
+    return _Ended(state.judge(folder), "; ".join(filter(None, (note, _failures(folder)))))
 
 
 def _check_measured(folder: RunFolder) -> None:
@@ -169,6 +169,7 @@ def _result(folder: RunFolder, run: str, order: GateOrder, state: GateState, end
             reference=reference,
             finding=ended.finding,
             objective=run_files.plan_of(folder).objective.metric,
+            configured=_new_configuration(folder),
             trials=trusted(folder, BASELINE),
             run=f"{folder.path.parent.name}/{folder.path.name}",
             folder=run,
@@ -176,3 +177,10 @@ def _result(folder: RunFolder, run: str, order: GateOrder, state: GateState, end
             note=ended.note,
         )
     )
+
+
+def _new_configuration(folder: RunFolder) -> NewConfiguration:
+    """The new configuration; its version is that of its trials where they report one."""
+    planned, results = run_files.plan_of(folder), read_trials(folder)
+    version = next((t.engine_version for t in results if t.candidate == BASELINE), planned.target.engine_version)
+    return NewConfiguration(BASELINE, version, planned.candidates[0].config.flags(), planned.target.simulated)

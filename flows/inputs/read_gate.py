@@ -8,7 +8,7 @@ from flows.inputs.gate import GateRequest
 from rooftune.errors import InputError
 from rooftune.gate.judge import judge_loss
 from rooftune.gate.loss import Design, parse_loss
-from rooftune.gate.outcome import Measured, result_of
+from rooftune.gate.outcome import Measured, NewConfiguration, result_of
 from rooftune.gate.reference import Case, Reference, check_comparable, from_history, from_run
 from rooftune.gate.result import GATE_JSON, GateResult
 from rooftune.run_names import find_run
@@ -47,6 +47,7 @@ def judge_run(request: GateRequest, run: str) -> GateResult:
             reference=reference,
             finding=finding,
             objective=goal.metric,
+            configured=NewConfiguration(new.configuration, first.engine_version, first.flags, first.simulated),
             trials=new.trials,
             run=new.run,
             folder=short_path(folder.path),

@@ -180,11 +180,11 @@ def between_runs(runs: Sequence[Arm], spread: float) -> Drift | None:
 
 
 def _too_few(new: Arm, reference: Arm, metric: str, bound: Bound) -> Finding:
-    side = "the reference" if len(reference) < LEAST_TRIALS else "the new configuration"
+    side = "the new configuration" if len(new) <= len(reference) else "the reference"
     count = min(len(new), len(reference))
     return Finding(
         verdict="not enough evidence",
-        reason=f"{side} has {count or 'no'} trusted trial{'' if count == 1 else 's'} with this metric; two are needed",
+        reason=f"{side} has {count or 'no'} trusted trial{'' if count < 2 else 's'} with this metric; two are needed",
         metric=metric,
         direction="lower" if bound.lower_is_better else "higher",
         max_loss=bound.max_loss,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -21,6 +21,16 @@ FIRST_RUN = "Not enough evidence: the history has no earlier run of this workloa
 
 
 @dataclass(frozen=True)
+class NewConfiguration:
+    """The new configuration, which is known before any of its trials is trusted."""
+
+    configuration: str
+    engine_version: str
+    flags: Mapping[str, object]
+    simulated: bool
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a gate has when it ends."""
 
@@ -30,6 +40,7 @@ class Measured:
     finding: Finding | None
     objective: str
     """The metric of the workload's objective."""
+    configured: NewConfiguration
     trials: list[TrialResult]
     """Trusted ones of the new configuration."""
     run: str
@@ -51,18 +62,30 @@ def result_of(measured: Measured) -> GateResult:
         sentence=sentence_of(finding) if finding is not None else FIRST_RUN,
         finding=finding,
         metric=metric,
-        new=_side(measured.trials, metric, measured.run),
+        new=_new_side(measured, metric),
         reference=_reference_side(measured.reference, metric) if measured.reference is not None else None,
         workload=case.workload,
         workload_hash=case.workload_hash,
         engine=case.engine,
         model=case.model,
         gpu=case.gpu or "",
-        simulated=any(t.simulated for t in measured.trials),
+        simulated=measured.configured.simulated,
         design=measured.design,
         notes=_notes(measured),
         seconds=measured.seconds,
         run=measured.folder,
+    )
+
+
+def _new_side(measured: Measured, metric: str) -> GateSide:
+    configured = measured.configured
+    return GateSide(
+        run=measured.run,
+        configuration=configured.configuration,
+        engine_version=configured.engine_version,
+        flags=dict(configured.flags),
+        value=level(measured.trials, metric),
+        trials=len(measured.trials),
     )
 
 
@@ -103,7 +126,7 @@ def _notes(measured: Measured) -> list[str]:
         trials = quantity(len(measured.trials), "trial")
         return [f"{trials} of this run are in the history now, for the next gate", *_some(measured.note)]
     found = _some(measured.note)
-    versions = {t.engine_version for t in reference.trials} | {t.engine_version for t in measured.trials}
+    versions = {t.engine_version for t in reference.trials} | {measured.configured.engine_version}
     if len(versions) > 1:
         found.append(f"the engine version differs ({' and '.join(sorted(versions))})")
     if finding is not None and finding.between_runs is not None:

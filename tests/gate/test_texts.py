@@ -11,7 +11,7 @@ from test_reference import CASE, RATE, trial
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.gate.judge import CLEAR_TRIALS, judge_loss
 from rooftune.gate.loss import Design
-from rooftune.gate.outcome import Measured, result_of
+from rooftune.gate.outcome import Measured, NewConfiguration, result_of
 from rooftune.gate.reference import Reference
 from rooftune.gate.result import GateResult
 from rooftune.gate.texts import junit, junit_error, markdown
@@ -25,11 +25,25 @@ def trials(level: float, count: int = 8, **more: object) -> list[TrialResult]:
     return [trial(n + 1, metrics={"p99_tpot_ms": level * float(np.exp(x))}, **more) for n, x in enumerate(noise)]
 
 
+def configured(new: list[TrialResult]) -> NewConfiguration:
+    first = new[0] if new else trial()
+    return NewConfiguration("baseline", first.engine_version, first.flags, simulated=True)
+
+
 def result(new: list[TrialResult], reference: Reference | None, design: Design = "apart") -> GateResult:
     found = judge_loss(new, reference, GOAL, 0.03, design) if reference is not None else None
     return result_of(
         Measured(
-            CASE, design, reference, found, "p99_tpot_ms", new, "chat-medium/new", "artifacts/chat-medium/new", 61.5
+            CASE,
+            design,
+            reference,
+            found,
+            "p99_tpot_ms",
+            configured(new),
+            new,
+            "chat-medium/new",
+            "artifacts/chat-medium/new",
+            61.5,
         )
     )
 
@@ -96,11 +110,23 @@ def test_the_notes_say_what_limits_the_verdict() -> None:
     )
 
 
+def test_without_a_trusted_trial_the_new_side_is_still_described() -> None:
+    nothing = result([], BEFORE, "beside")
+    assert nothing.exit_code == 3
+    assert "the new configuration has no trusted trial" in nothing.sentence
+    text = markdown(nothing)
+    assert "| new | – | 0 | 0.15.1 | `baseline` |" in text
+    assert "Changed flags: none." in text
+    assert "All figures are simulated." in text
+
+
 def test_what_would_decide_it() -> None:
     few = Reference((trials(50, 2),), "chat-medium/old", "baseline")
     found = judge_loss(trials(50.9, 12), few, GOAL, 0.03, "apart")
     assert found.verdict == "not enough evidence"
-    notes = result_of(Measured(CASE, "apart", few, found, "p99_tpot_ms", trials(50.9, 12), "a/b", "c")).notes
+    notes = result_of(
+        Measured(CASE, "apart", few, found, "p99_tpot_ms", configured([]), trials(50.9, 12), "a/b", "c")
+    ).notes
     assert any("has only 2 trials" in note and "--beside" in note for note in notes)
 
 
