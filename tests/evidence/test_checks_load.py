@@ -97,6 +97,16 @@ def test_a_cap_between_client_and_server_is_seen_from_both_sides() -> None:
     assert "between them" in found.sentence
 
 
+def test_a_missed_answer_of_the_server_leaves_the_check_as_it_is() -> None:
+    """The client's own samples go on where the server's are missing."""
+    seconds = len(made_load.evidence(samples={"running": 1.0}).ticks["t_s"])
+    running = np.full(seconds, 40.0)
+    running[::7] = np.nan
+    found = checks.plateau(made_load.evidence(samples={"running": running, "waiting": 0.0, "client_in_flight": 90.0}))
+    assert found.status == "fail"
+    assert "between them" in found.sentence
+
+
 def foreign(due: np.ndarray, sent: np.ndarray, end: np.ndarray, **figures: Any) -> Evidence:
     done = np.full(len(due), "completed", dtype=object)
     columns = {

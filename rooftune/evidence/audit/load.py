@@ -327,17 +327,21 @@ def _explained(e: Evidence, level: int) -> str:
     limit = e.trial.effective.max_num_seqs if e.trial is not None else None
     if limit == level:
         return f"max_num_seqs is {limit}"
-    waiting, running = e.samples("waiting"), e.samples("running")
-    if waiting is not None and running is not None and np.mean(waiting >= 1) >= 0.5 and abs(running.max() - level) <= 1:
+    server = e.samples_together("waiting", "running")
+    if server is None:
+        return ""
+    waiting, running = server
+    if np.mean(waiting >= 1) >= 0.5 and abs(running.max() - level) <= 1:
         return f"it runs at most {running.max():.0f} and holds {waiting.mean():.0f} in its own queue"
     return ""
 
 
 def _between(e: Evidence) -> Check | None:
     """Running + waiting at the server stay constant while the client has many more in flight: a limit in between."""
-    running, waiting, mine = (e.samples(n) for n in ("running", "waiting", "client_in_flight"))
-    if running is None or waiting is None or mine is None or len(running) < 10:
+    found = e.samples_together("running", "waiting", "client_in_flight")
+    if found is None or len(found[0]) < 10:
         return None
+    running, waiting, mine = found
     present = running + waiting
     level = float(present.max())
     still = float((present >= level - 1).mean())

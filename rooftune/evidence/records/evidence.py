@@ -65,12 +65,20 @@ class Evidence:
 
     def samples(self, column: str) -> Floats | None:
         """Known values of a column of the ticks within the window; None when there are none."""
-        values, at = self.ticks.get(column), self.ticks.get("t_s")
-        if values is None or at is None or self.window is None:
+        found = self.samples_together(column)
+        return None if found is None else found[0]
+
+    def samples_together(self, *columns: str) -> list[Floats] | None:
+        """The columns at those ticks of the window at which all of them are known; None when there are none.
+
+        A server that does not answer in time leaves its columns empty while the client's go on.
+        """
+        values, at = [self.ticks.get(column) for column in columns], self.ticks.get("t_s")
+        if at is None or self.window is None or any(column is None for column in values):
             return None
-        kept = values[(at >= self.window.start_s) & (at <= self.window.end_s)]
-        kept = kept[np.isfinite(kept)]
-        return np.asarray(kept, dtype=np.float64) if len(kept) else None
+        table = np.array(values, dtype=np.float64)
+        kept = (at >= self.window.start_s) & (at <= self.window.end_s) & np.isfinite(table).all(axis=0)
+        return list(table[:, kept]) if kept.any() else None
 
     @property
     def concurrency(self) -> int | None:
