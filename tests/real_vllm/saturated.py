@@ -39,6 +39,11 @@ class ClosedLoop:
             await asyncio.gather(*users)
         return found
 
+    async def until_ending(self) -> None:
+        """Send until ``ending`` is set and every request is answered."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(*(self._user(session, number) for number in range(self.users)))
+
     async def _user(self, session: aiohttp.ClientSession, number: int) -> None:
         sent = 0
         while not self.ending:

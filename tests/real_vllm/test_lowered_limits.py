@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -67,18 +68,30 @@ def test_it_runs_the_scheduler_of_the_version_and_reports_its_limits(pair: Pair)
     assert pair.restarted.switchable is None
 
 
+async def running_of(server: ServerInfo) -> float:
+    page = await asyncio.to_thread(metrics.scrape_once, server.url)
+    return metrics.parse(page or "").get("running", math.nan)
+
+
+async def until(true: Callable[[float], bool], server: ServerInfo) -> None:
+    """Wait until the number of running requests is so; a minute at most."""
+    deadline = time.monotonic() + 60
+    while not true(running := await running_of(server)):
+        assert time.monotonic() < deadline, f"{running} requests run"
+        await asyncio.sleep(0.05)
+
+
 async def test_requests_that_run_are_finished_when_the_limit_falls(pair: Pair) -> None:
     loop = ClosedLoop(pair.switchable, USERS, salt=1)
-    load = asyncio.create_task(loop.rate(4.0))
-    ran = []
-    await asyncio.sleep(1.5)
+    load = asyncio.create_task(loop.until_ending())
+    await until(lambda running: running > LOW, pair.switchable)
     write_json(pair.folder.control_json, {"id": "under load", "max_num_seqs": LOW})
-    while not load.done():
-        ran.append(metrics.parse(await asyncio.to_thread(metrics.scrape_once, pair.switchable.url) or "")["running"])
-        await asyncio.sleep(0.3)
-    assert loop.answered >= USERS
-    fallen = next(i for i, running in enumerate(ran) if 0 < running <= LOW)
-    assert max(ran[fallen:]) <= LOW, ran
+    await until(lambda running: 0 < running <= LOW, pair.switchable)
+    ran = [await running_of(pair.switchable) for _ in range(20)]
+    loop.ending = True
+    await load
+    assert max(ran) <= LOW, ran
+    assert loop.answered >= USERS, "each user's request is answered, also those that ran before"
     assert '"switched": "under load"' in pair.folder.server_log.read_text()
 
 
