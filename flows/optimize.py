@@ -106,7 +106,7 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
 async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
     from rooftune.tuning.guided.progress import Progress, ending
-    from rooftune.tuning.guided.standing import standing_of, standing_of_ladder
+    from rooftune.tuning.guided.standing import standing_after
     from rooftune.tuning.search import next_trial
 
     planned, listener = run_files.plan_of(folder), run_listener.current()
@@ -124,11 +124,7 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         expected = expected_trial_s(folder, cost.start_s + cost.load_s)
         results = read_trials(folder)
         order = await asyncio.to_thread(next_trial, planned, results, left, expected, forecast)
-        if planned.search is not None:
-            progress = Progress.of(planned, results, left, expected)
-            listener.standing(standing_of(progress))
-        else:
-            listener.standing(standing_of_ladder(planned, results, left, expected))
+        listener.standing(await asyncio.to_thread(standing_after, planned, results, left, expected))
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
@@ -136,7 +132,7 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         await trial(run, order)
         write_decision(folder)
     if planned.search is not None:
-        listener.phase("search", ending(progress))
+        listener.phase("search", ending(Progress.of(planned, results, left, expected)))
 
 
 def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:

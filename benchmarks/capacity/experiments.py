@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.capacity.cases import CASES, Case, Truth, truth_of
 from benchmarks.capacity.noisy_server import NoisyServer, true_capacity
 from benchmarks.capacity.peers import RECIPES, Probe
-from benchmarks.validity.__main__ import TrialNoise, scenes
+from benchmarks.validity.scenes import TrialNoise, scenes
 from rooftune.capacity.estimate import CapacityEstimate, capacity_at, matched_speed, offset
 from rooftune.capacity.reference import Reference
 from rooftune.capacity.search import Ended, Precision, next_step

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.capacity.cases import Truth
-from benchmarks.validity.__main__ import TrialNoise
+from benchmarks.validity.scenes import TrialNoise
 from rooftune.capacity.steps import Step, StepResponse, response_of
 from rooftune.metrics.overload import Presence, growth
 from rooftune.metrics.window import Window

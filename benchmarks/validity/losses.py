@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.validity.__main__ import BLOCKS, Floats, TrialNoise, scenes, slack, trials
+from benchmarks.validity.scenes import BLOCKS, Floats, TrialNoise, scenes, slack, trials
 from rooftune.evidence.comparison.balanced_order import balanced_order
 from rooftune.evidence.comparison.compare import MOST_TRIALS, Arm
 from rooftune.gate.loss import Design, Finding, Sides, judge_arms

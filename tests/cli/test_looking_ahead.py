@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qwen_config import QWEN
 
 CLOSED = """\
 name: closed
@@ -69,19 +70,6 @@ def test_plan_takes_your_own_candidate(rooftune) -> None:
     assert mine["change"]["max_num_seqs"] == 2
 
 
-QWEN: dict[str, Any] = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-}
 CHECKPOINTS = {
     "AWQ": {"quant_method": "awq", "bits": 4, "group_size": 128},
     "GPTQ-Int4": {"quant_method": "gptq", "bits": 4, "group_size": 128},

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.validity.__main__ import scenes
 from benchmarks.validity.losses import LOSSES, SETTINGS, Experiments, Rates, broken, rates, table
+from benchmarks.validity.scenes import scenes
 
 COUNT, BOUND = 100, 0.03
 NOISE = {scene.name: scene for scene in scenes()}

@@ -7,24 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qwen_config import QWEN
 
 from rooftune.errors import InputError
 from rooftune.knobs.checkpoints import checkpoint, in_catalogue, known_checkpoints, stem
 from rooftune.models.catalogue import model_facts
 
-QWEN: dict[str, Any] = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-}
 INT8 = {"num_bits": 8, "type": "int", "strategy": "channel"}
 METHODS: dict[str, tuple[dict[str, Any], str, str]] = {
     "Qwen2.5-0.5B-Instruct-AWQ": ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq", "AWQ"),

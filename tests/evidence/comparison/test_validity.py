@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.validity.__main__ import (
-    LOOKS,
-    SIMULATED_TRIALS,
-    ErrorRates,
-    batch,
-    block_noise,
-    broken,
-    scenes,
-    sides,
-    trial_noise,
-    trials,
-)
+from benchmarks.validity.__main__ import LOOKS, ErrorRates, batch, broken, sides
+from benchmarks.validity.scenes import SIMULATED_TRIALS, block_noise, scenes, trial_noise, trials
 
 SIMULATED, QUIET, T4, APART = scenes()[:4]
 
