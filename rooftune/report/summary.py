@@ -153,7 +153,7 @@ def incomplete(run: RunData) -> list[str]:
     """Which candidates did not run, and which have no verdict yet; nothing where all of them have one."""
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
     if run.decision.search is not None and not run.decision.complete:
-        return [f"The run is incomplete: {run.decision.search.reason}, so nothing is confirmed.", ""]
+        return [f"The run is incomplete: {run.decision.search.reason}{_confirmed(run)}.", ""]
     if run.decision.complete or not skipped:
         return []
     begun = [name for name in skipped if run.of(name)]
@@ -166,6 +166,16 @@ def incomplete(run: RunData) -> list[str]:
         if names
     ]
     return [f"The run is incomplete: {joined(parts)}.", ""]
+
+
+def _confirmed(run: RunData) -> str:
+    """What a search that ended early has confirmed all the same."""
+    confirmed = {v.candidate for v in run.decision.verdicts if v.verdict == "applied"} - {"baseline"}
+    if run.decision.incumbent not in confirmed:
+        return ", so nothing is confirmed"
+    names = [code(v.candidate) for v in run.decision.verdicts if v.verdict == "more trials needed"]
+    nearest = f" with {joined(names)}" if names else " with the best others"
+    return f" before the comparison{nearest} was clear. The gain over the baseline is confirmed"
 
 
 def _columns(run: RunData) -> dict[str, str]:

@@ -126,3 +126,19 @@ def test_a_run_that_ended_early_says_so_and_names_what_carried_more(tmp_path: Pa
     assert "It ended with the budget." in text
     phases = text.split("### The best after each phase")[1].split("###")[0]
     assert "| medium-term | `awq_marlin+fp8-kv" in phases
+
+
+def test_a_run_that_ended_between_the_best_two_says_that_the_gain_is_confirmed(tmp_path: Path) -> None:
+    world = guided_world.GuidedWorld(PLAN, level=0.1, family=0.03, seed=1)
+    results = world.search(budget=340, cost=14)
+    folder = made.write_run(tmp_path, world, results, LOAD)
+    decision = read_model(folder.decision_json, Decision)
+    assert next(v for v in decision.verdicts if v.candidate == decision.incumbent).verdict == "applied"
+    assert decision.search is not None
+    early = decision.search.model_copy(update={"reason": "the budget ended"})
+    ended = decision.model_copy(update={"complete": False, "search": early})
+    write_json(folder.decision_json, ended.model_dump(mode="json"))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "nothing is confirmed" not in text
+    assert "The run is incomplete: the budget ended before the comparison with " in text
+    assert "The gain over the baseline is confirmed." in text
