@@ -1,18 +1,35 @@
-"""Throughput of a server that always has more requests than it runs."""
+"""Load for a server that always has more requests than it runs, and what the server does under it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import dataclass
 
 import aiohttp
+import psutil
 
 from rooftune.engines.server import ServerInfo
 
 PROMPT_TOKENS, OUTPUT_TOKENS = 64, 24
 RAMP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a server did in a window under load."""
+
+    tokens: int
+    cpu_s: float
+    """Of the server with all its processes: what else the machine does changes it much less than the time."""
+
+
+def cpu_seconds(server: ServerInfo) -> float:
+    """Processor seconds of a server with all its processes since it began."""
+    assert server.server_pid is not None
+    root = psutil.Process(server.server_pid)
+    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
 
 
 @dataclass
@@ -27,14 +44,14 @@ class ClosedLoop:
     answered: int = 0
     ending: bool = False
 
-    async def rate(self, seconds: float) -> float:
-        """Output tokens per second; waits until every request is answered."""
+    async def window(self, seconds: float) -> Window:
+        """Send for this many seconds after a ramp; waits until every request is answered."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             users = [asyncio.create_task(self._user(session, number)) for number in range(self.users)]
             await asyncio.sleep(RAMP_S)
-            before, began = self.tokens, time.monotonic()
+            before, began = self.tokens, cpu_seconds(self.server)
             await asyncio.sleep(seconds)
-            found = (self.tokens - before) / (time.monotonic() - began)
+            found = Window(self.tokens - before, cpu_seconds(self.server) - began)
             self.ending = True
             await asyncio.gather(*users)
         return found

