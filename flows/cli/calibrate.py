@@ -33,7 +33,13 @@ Output = Annotated[Path | None, Option("--output", help="File to write. Default:
 Url = Annotated[str | None, Option("--url", help="Measure this server. Default: start one, see --engine.")]
 Engine = Annotated[str, Option("--engine", help="What to start: vllm, or simulated (to try the command out).")]
 Repeats = Annotated[
-    int, Option("--repeats", min=1, max=20, help="Measurements of each point, of which the median is used.")
+    int,
+    Option(
+        "--repeats",
+        min=1,
+        max=20,
+        help="Rounds over all points, of which the median is used. An even number cancels a steady drift.",
+    ),
 ]
 
 
@@ -47,7 +53,7 @@ def calibrate(
     vllm_python: options.VllmPython = None,
     runs: FromRuns = None,
     output: Output = None,
-    repeats: Repeats = 3,
+    repeats: Repeats = 4,
     as_json: options.Json = False,
 ) -> None:
     """Fit the step-time model to an engine, by a sweep of batches, contexts and prompts of about a minute.

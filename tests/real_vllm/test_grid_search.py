@@ -96,7 +96,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measured:
-    """Output tokens per CPU second, smoothed over the noise of single cells."""
+    """Output tokens per second, smoothed over the noise of single cells."""
 
     value: float
     error: float

@@ -21,11 +21,13 @@ from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import load, newest, opened, reference, save
 from rooftune.simulator.calibration.fit import Observation, ServedTrial, calibrate, from_trials
 from rooftune.simulator.calibration.measure import (
+    REPEATS,
     Arrival,
     MeasurementGrid,
     SweepClient,
     TimedStream,
     grid_for,
+    in_rounds,
     measure,
     points_of,
 )
@@ -133,6 +135,20 @@ def test_a_file_that_is_not_a_calibration_is_refused(tmp_path: Path, text: str) 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="is not a rooftune calibration"):
         load(path)
+
+
+async def test_a_steady_drift_of_the_machine_does_not_bend_the_curve() -> None:
+    made = 0
+
+    async def measured(point: int) -> float:
+        nonlocal made
+        made += 1
+        return 100 + point + made / 10
+
+    points = range(20)
+    found = await in_rounds(measured, points, REPEATS, lambda _line: None)
+    assert made == REPEATS * len(points)
+    assert [value - found[0] for value in found] == pytest.approx(list(points))
 
 
 def test_a_sweep_fits_into_the_engine() -> None:

@@ -2,7 +2,8 @@
 
 It has its own small streaming client: all requests of a batch are sent at once, every prompt is new (so that no
 prefix is cached), and every answer has its full length. A step's duration is the time between two tokens while the
-whole batch decodes.
+whole batch decodes. The points are measured in rounds, out and back, so that a drift of the machine's speed hits all
+of them instead of bending the curve.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rooftune.engines.urls import server_root
 from rooftune.errors import EngineError
@@ -23,12 +24,15 @@ from rooftune.simulator.calibration.fit import Observation
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+Point = TypeVar("Point")
+
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (64, 512, 1536)
 PROMPTS = (64, 256, 512, 1024, 1536, 2048)
 TOKENS = 40
 """Of each answer: enough for the steps in which all sequences decode to outnumber those at both ends."""
-REPEATS = 3
+REPEATS = 4
+"""Even: out and back twice, so that the median of a point is free of a steady drift."""
 LEAST_STEPS = 8
 TIMEOUT_S = 600.0
 
@@ -117,18 +121,33 @@ async def measure(
     ) as session:
         client = SweepClient(session, model, vocab_size, draw)
         await client.batch(2, 32, grid.tokens)  # warms up; not kept
-        for prompt in grid.prompts:
-            times = [await client.first_token(prompt) for _ in range(grid.repeats)]
-            found.append(Observation("prefill", statistics.median(times) * time_scale, context=prompt))
+        prompts = await in_rounds(client.first_token, grid.prompts, grid.repeats, report)
+        for prompt, seconds in zip(grid.prompts, prompts, strict=True):
+            found.append(Observation("prefill", seconds * time_scale, context=prompt))
             report(f"prefill of {prompt:,} tokens: {found[-1].seconds * 1000:.1f} ms")
-        for batch, context in points_of(grid, kv_cache_tokens):
-            steps = [await client.step(batch, context, grid.tokens) for _ in range(grid.repeats)]
-            mean_context = context + grid.tokens / 2
-            found.append(
-                Observation("decode", statistics.median(steps) * time_scale, batch=batch, context=mean_context)
-            )
-            report(f"{batch} x {context:,} tokens: a step takes {found[-1].seconds * 1000:.1f} ms")
+
+        async def step(point: DecodePoint) -> float:
+            return await client.step(point.batch, point.context, grid.tokens)
+
+        points = points_of(grid, kv_cache_tokens)
+        steps = await in_rounds(step, points, grid.repeats, report)
+        for point, seconds in zip(points, steps, strict=True):
+            mean_context = point.context + grid.tokens / 2
+            found.append(Observation("decode", seconds * time_scale, batch=point.batch, context=mean_context))
+            report(f"{point.batch} x {point.context:,} tokens: a step takes {found[-1].seconds * 1000:.1f} ms")
     return found
+
+
+async def in_rounds(
+    measured: Callable[[Point], Awaitable[float]], points: Sequence[Point], repeats: int, report: Callable[[str], None]
+) -> list[float]:
+    """The median of every point, in the order of ``points``; every second round runs backwards."""
+    seconds: dict[Point, list[float]] = {point: [] for point in points}
+    for number in range(repeats):
+        report(f"round {number + 1} of {repeats} over {len(points)} points")
+        for point in points if number % 2 == 0 else points[::-1]:
+            seconds[point].append(await measured(point))
+    return [statistics.median(seconds[point]) for point in points]
 
 
 class SweepClient:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from rooftune.engines.switching import lowered
+from rooftune.engines.switching import lowered, supported
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
 from rooftune.search.confirm import FRESH
@@ -20,6 +20,7 @@ from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_o
 from rooftune.tuning.configuration import difference
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.goal import THROUGHPUTS, constraint_broken, slo_broken
+from rooftune.tuning.guided.first_on_server import with_highest_limits
 from rooftune.tuning.guided.log_facts import recommended, without_repeats
 from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import CapacityFigures, Goal, Plan
@@ -123,13 +124,24 @@ class Progress:
         owed = self._owed()
         found = self._with_room_for(len(owed) + self.same_answers_open)
         if found.found is None:
-            return found
+            return self._on_one_server(found)
         if self._changes_answers(found) and self.same_answers_open:
             why = "the best configuration that leaves the answers unchanged, to compare with the winner"
             owed.append(Measure(self.same_answers, "search", self.plan.objective.seed, why))
         if owed and self._affords(owed[0]):
             return Step(owed[0], None, None, found.incumbent, owed[0].why, found.outlook)
         return next_step(self.problem, self.outcomes)
+
+    def _on_one_server(self, step: Step) -> Step:
+        """The step, or one whose server can serve the option of this step as well."""
+        chosen, target = step.next, self.plan.target
+        if chosen is None or step.incumbent is None or chosen.option in self.on_running_server:
+            return step
+        if target.engine != "vllm" or not supported(self.config(chosen.option), target.engine_version):
+            return step
+        length = next((r.effective.max_model_len for r in self.results if r.status == "measured"), None)
+        first = with_highest_limits(chosen, step.outlook, self.config, length)
+        return step if first == chosen else replace(step, next=first, reason=first.why)
 
     def _with_room_for(self, trials: int) -> Step:
         """The step of a search whose budget is smaller by some trials."""
