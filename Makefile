@@ -53,10 +53,10 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		{ echo "test-browser needs Chromium; on Debian and Ubuntu: sudo apt-get install chromium" >&2; exit 2; }
 	@echo "installing the browser driver"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test,browser]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,test,browser,docs]'
 	@touch $@
 
-test-browser: $(VENV)/.installed-browser ## check the Prefect UI in headless Chromium (needs Chromium)
+test-browser: $(VENV)/.installed-browser ## check the Prefect UI and the documentation in headless Chromium (needs Chromium)
 	@$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 check: $(VENV)/.installed-check ## lint, formatting, types, layers of imports, circles, sizes

@@ -103,6 +103,11 @@ class RunFolder:
         return self.path / "metrics.parquet"
 
     @property
+    def summary_json(self) -> Path:
+        """The results of all believed trials, as ``vllm bench sweep`` writes them."""
+        return self.path / "summary.json"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

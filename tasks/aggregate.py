@@ -66,11 +66,13 @@ async def record_failure(run: RunFolder, order: TrialOrder, error: str, kind: st
 
 
 def _collect(run: RunFolder, trial: TrialResult) -> None:
-    """Update metrics.parquet of the run and the history dataset."""
+    """Update metrics.parquet and summary.json of the run, and the history dataset."""
     from rooftune.evidence.history import append
     from rooftune.evidence.trial_table import write_metrics
+    from rooftune.evidence.vllm_result import write_summary
 
     write_metrics(run)
+    write_summary(run)
     append(run.path.parent.parent / "history", trial, run.path.name)
 
 

@@ -78,15 +78,6 @@ def test_a_run_is_found_by_its_name(folder: RunFolder, tmp_path: Path) -> None:
         rooftune.open_run("chat-large", artifacts)
 
 
-def test_the_example_of_the_docs_runs(folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
-    (tmp_path / "artifacts").symlink_to(folder.path.parents[1])
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    exec(text.split("```python\n")[1].split("```")[0], names)
-    assert not names["believed"].empty  # type: ignore[attr-defined]
-
-
 def test_a_run_that_has_just_begun_is_empty(tmp_path: Path) -> None:
     run = rooftune.open_run(RunFolder.create(tmp_path, "chat-low", {}).path)
     assert (len(run.trials), len(run.metrics), len(run.requests)) == (0, 0, 0)

@@ -1,20 +1,38 @@
 """result.json: one trial with the keys of ``vllm bench serve --save-result``, for dashboards that read those.
 
 Keys as ``vllm/benchmarks/serve.py`` of vLLM 0.32 writes them. A withheld figure is null; the key ``rooftune`` says why.
+summary.json of a run lists these results as ``vllm bench sweep`` does, for its ``plot`` and ``plot_pareto``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.files import read_json, write_json
 from rooftune.metrics.queues import inside
 from rooftune.metrics.summary import LATENCIES
+from rooftune.runfolder import RunFolder
 from rooftune.workloads.spec import Workload
+
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+"""Flags whose product is the number of GPUs of a server."""
+
+
+def write_summary(run: RunFolder) -> Path:
+    """Write summary.json of a run: the results of its believed trials, for ``vllm bench sweep plot_pareto RUN``.
+
+    Raises:
+        RooftuneError: a result.json is cut.
+    """
+    results = [read_json(trial.result_json) for trial in run.trials() if trial.result_json.is_file()]
+    write_json(run.summary_json, [r for r in results if r["rooftune"]["believed"]])
+    return run.summary_json
 
 
 def vllm_result(trial: TrialResult, workload: Workload, r: Requests) -> dict[str, Any]:
@@ -41,6 +59,7 @@ def vllm_result(trial: TrialResult, workload: Workload, r: Requests) -> dict[str
         **{k: _whole(trial.metrics.get(k)) for k in names},
         **{k: trial.metrics.get(k) for k in rates},
         **peaks(trial, r),
+        **{name: trial.flags.get(name) or 1 for name in PARALLEL},
         "rtfx": 0.0,
         **{k: trial.metrics.get(k) for k in times},
         "rooftune": {
@@ -57,14 +76,18 @@ def vllm_result(trial: TrialResult, workload: Workload, r: Requests) -> dict[str
 
 
 def peaks(trial: TrialResult, r: Requests) -> dict[str, float]:
-    """Largest number of tokens in one second, and of requests in flight, within the window."""
+    """Largest number of tokens in one second, and largest and mean number of requests in flight, within the window."""
     if trial.window is None:
-        return {"max_output_tokens_per_s": 0.0, "max_concurrent_requests": 0}
+        return {"max_output_tokens_per_s": 0.0, "max_concurrent_requests": 0, "mean_concurrent_requests": 0.0}
     edges = np.arange(trial.window.start_s, trial.window.end_s + 1.0)
     counts, _ = np.histogram(r.token_s, bins=edges, weights=r.token_count) if len(edges) > 1 else (np.zeros(1), None)
     at = np.linspace(trial.window.start_s, trial.window.end_s, 1000)
     present = inside(np.where(np.isfinite(r.sent_s), r.sent_s, np.nan), r.left_s, at)
-    return {"max_output_tokens_per_s": float(counts.max()), "max_concurrent_requests": int(present.max(initial=0))}
+    return {
+        "max_output_tokens_per_s": float(counts.max()),
+        "max_concurrent_requests": int(present.max(initial=0)),
+        "mean_concurrent_requests": float(present.mean()),
+    }
 
 
 def _whole(value: float | None) -> int | None:

@@ -18,18 +18,24 @@ _Parsed = TypeVar("_Parsed", bound=BaseModel)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """An unknown key is an error. The text below a field is its description in the schema."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class When(_Strict):
     """Conditions that must all hold; a missing condition always holds."""
 
     kind: Literal["cuda", "cpu"] | None = None
+    """Kind of the accelerator."""
     quantization: list[str] | None = None
     """'none' = not quantised."""
     engine: list[str] | None = None
+    """Engines: simulated, vllm, endpoint."""
     since: str | None = None
+    """First engine version."""
     until: str | None = None
+    """Last engine version."""
     old_awq_kernel: bool | None = None
     """``quantization=awq`` forces the old AWQ kernel in this engine version, or may."""
     prompt_tokens_from: int | None = None
@@ -41,13 +47,16 @@ class Trap(_Strict):
 
     when: When
     reason: str
+    """What happens, for the report."""
 
 
 class Automatic(_Strict):
     """From this version on, the engine does this by default."""
 
     since: str
+    """Engine version."""
     reason: str
+    """Why, for the report."""
 
 
 class Literature(_Strict):
@@ -56,6 +65,7 @@ class Literature(_Strict):
     sentence: str
     source: str
     ratio: float | None = None
+    """Metric with the change, relative to that without it."""
     low: float | None = None
     high: float | None = None
 
@@ -64,22 +74,29 @@ class Entry(_Strict):
     """One candidate of the playbook; ``data/playbook.yaml`` explains the keys."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Its name in commands, folders and tables."""
     name: str
+    """Its name in sentences."""
     phase: str
+    """One of ``phases``."""
     change: dict[str, FlagValue | None]
     hypothesis: str
+    """Why it should help, in a sentence."""
     relieves: Literal["weights", "kv", "compute", "overhead", "queueing", "none"] = "none"
     group: str = ""
     on: Literal["incumbent", "baseline"] = "incumbent"
     when: When = When()
     needs: list[str] = Field(default_factory=list)
     needs_any: list[str] = Field(default_factory=list)
+    """Capabilities of which one is enough."""
     artifact: str | None = None
     needs_texts: bool = False
     automatic: Automatic | None = None
     traps: list[Trap] = Field(default_factory=list)
     changes_output: bool = False
+    """The generated text may differ, so its quality needs a check."""
     notes: list[str] = Field(default_factory=list)
+    """Sentences for the report."""
     expected: Literature | None = None
 
 
@@ -121,9 +138,13 @@ class Extension(_Strict):
     """A user's file; every part is optional."""
 
     name: str | None = None
+    """Name of the playbook in the report."""
     phases: list[str] = Field(default_factory=list)
+    """Phases of your candidates, after the built-in ones."""
     artifacts: dict[str, str] = Field(default_factory=dict)
+    """Files or models that candidates need: name -> path or hub id."""
     candidates: list[Entry] = Field(default_factory=list)
+    """Your candidates. One with the id of a built-in candidate replaces it."""
     drop: list[str] = Field(default_factory=list)
     """Ids of candidates to leave out."""
     knobs: KnobValues = Field(default_factory=dict)

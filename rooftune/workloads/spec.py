@@ -25,8 +25,8 @@ class Strict(BaseModel):
 class Bounded(Strict):
     """A distribution that is cut to low..high."""
 
-    low: Tokens = 1
-    high: Tokens = 1_000_000
+    low: Tokens = Field(default=1, description="shorter draws become this")
+    high: Tokens = Field(default=1_000_000, description="longer draws become this")
 
     @model_validator(mode="after")
     def _ordered(self) -> Bounded:
@@ -54,8 +54,8 @@ class Normal(Bounded):
     """Normal, cut to low..high."""
 
     distribution: Literal["normal"]
-    mean: float = Field(gt=0)
-    stddev: float = Field(ge=0)
+    mean: float = Field(gt=0, description="mean before cutting, tokens")
+    stddev: float = Field(ge=0, description="standard deviation, tokens")
 
 
 class Lognormal(Bounded):
@@ -70,7 +70,7 @@ class Empirical(Strict):
     """Drawn from observed values, each as often as it is listed here or in a file."""
 
     distribution: Literal["empirical"]
-    values: list[Tokens] = Field(default_factory=list)
+    values: list[Tokens] = Field(default_factory=list, description="the lengths")
     file: str | None = Field(
         default=None, description="one length per line, beside the workload file; instead of values"
     )
@@ -89,39 +89,39 @@ class Poisson(Strict):
     """Independent arrivals at a mean rate."""
 
     process: Literal["poisson"]
-    rate_per_s: float = Field(gt=0)
+    rate_per_s: float = Field(gt=0, description="requests per second")
 
 
 class Constant(Strict):
     """One arrival every 1 / rate seconds."""
 
     process: Literal["constant"]
-    rate_per_s: float = Field(gt=0)
+    rate_per_s: float = Field(gt=0, description="requests per second")
 
 
 class Gamma(Strict):
     """Gamma-distributed gaps: burstiness 1 is Poisson, below 1 burstier, above 1 smoother."""
 
     process: Literal["gamma"]
-    rate_per_s: float = Field(gt=0)
-    burstiness: float = Field(ge=0.001)
+    rate_per_s: float = Field(gt=0, description="requests per second")
+    burstiness: float = Field(ge=0.001, description="shape of the gaps")
 
 
 class Ramp(Strict):
     """Poisson arrivals whose rate grows from one value to another over warm-up and measured time: finds the knee."""
 
     process: Literal["ramp"]
-    from_rate_per_s: float = Field(gt=0)
-    to_rate_per_s: float = Field(gt=0)
+    from_rate_per_s: float = Field(gt=0, description="requests per second at the start of the load")
+    to_rate_per_s: float = Field(gt=0, description="requests per second at its end")
 
 
 class Burst(Strict):
     """Poisson arrivals at a base rate, and bursts of ``burst_size`` requests at once every ``burst_every_s``."""
 
     process: Literal["burst"]
-    rate_per_s: float = Field(gt=0)
-    burst_size: Count
-    burst_every_s: float = Field(gt=0)
+    rate_per_s: float = Field(gt=0, description="requests per second between the bursts")
+    burst_size: Count = Field(description="requests of one burst")
+    burst_every_s: float = Field(gt=0, description="seconds from burst to burst")
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -134,7 +134,7 @@ class Trace(Strict):
     """Arrivals and lengths from a file."""
 
     process: Literal["trace"]
-    file: str
+    file: str = Field(description="path, relative to the workload file")
     format: Literal[
         "auto",
         "csv",
@@ -180,33 +180,33 @@ Arrivals = Annotated[Poisson | Constant | Gamma | Ramp | Burst | Trace | Closed,
 class SharedPrefix(Strict):
     """A share of the prompts begins with one of ``groups`` common prefixes."""
 
-    share: float = Field(ge=0, le=1)
-    tokens: Tokens
-    groups: Count = 1
+    share: float = Field(ge=0, le=1, description="share of the prompts that begin with one")
+    tokens: Tokens = Field(description="length of each prefix")
+    groups: Count = Field(default=1, description="different prefixes, each used equally often")
 
 
 class Conversations(Strict):
     """Multi-turn: the next turn waits for the answer and a think time, and carries the whole history."""
 
-    turns: Lengths
+    turns: Lengths = Field(description="turns of one conversation")
     think_s: float = Field(default=2.0, ge=0, description="mean of the exponential think time")
 
 
 class Part(Strict):
     """One component of a mixed workload."""
 
-    weight: float = Field(gt=0)
-    prompt_tokens: Lengths
-    output_tokens: Lengths
+    weight: float = Field(gt=0, description="share of the requests, relative to the other parts")
+    prompt_tokens: Lengths = Field(description="length of the whole prompt, shared prefix included")
+    output_tokens: Lengths = Field(description="length of the answer")
     shared_prefix: SharedPrefix | None = None
 
 
 class Slo(Strict):
     """What a request must meet to be counted as goodput."""
 
-    ttft_ms: float | None = Field(default=None, gt=0)
-    tpot_ms: float | None = Field(default=None, gt=0)
-    e2el_ms: float | None = Field(default=None, gt=0)
+    ttft_ms: float | None = Field(default=None, gt=0, description="longest time to the first token")
+    tpot_ms: float | None = Field(default=None, gt=0, description="longest mean time per further token")
+    e2el_ms: float | None = Field(default=None, gt=0, description="longest time to the last token")
     share: float = Field(default=0.99, gt=0, le=1, description="share of requests that must meet all of it")
 
     def limits_ms(self) -> dict[str, float]:
@@ -246,8 +246,8 @@ class Constraint(Strict):
     """A bound on a metric; a configuration outside of it cannot win."""
 
     metric: MetricName
-    at_most: float | None = Field(default=None, gt=0)
-    at_least: float | None = Field(default=None, gt=0)
+    at_most: float | None = Field(default=None, gt=0, description="upper bound; either this or at_least")
+    at_least: float | None = Field(default=None, gt=0, description="lower bound")
 
     @model_validator(mode="after")
     def _one_bound(self) -> Constraint:
@@ -275,24 +275,24 @@ class ObjectiveMetric(Strict):
 class Workload(Strict):
     """What users send. Times in seconds, lengths in tokens."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str = ""
-    endpoint: Literal["completions", "chat"] = "completions"
-    arrivals: Arrivals
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="small letters, digits and dashes")
+    description: str = Field(default="", description="one line for lists and reports")
+    endpoint: Literal["completions", "chat"] = Field(default="completions", description="API that gets the requests")
+    arrivals: Arrivals = Field(description="when requests arrive")
     prompt_tokens: Lengths | None = Field(
         default=None, description="length of the whole prompt, shared prefix included"
     )
-    output_tokens: Lengths | None = None
-    shared_prefix: SharedPrefix | None = None
-    conversations: Conversations | None = None
+    output_tokens: Lengths | None = Field(default=None, description="length of the answer")
+    shared_prefix: SharedPrefix | None = Field(default=None, description="beginnings that prompts have in common")
+    conversations: Conversations | None = Field(default=None, description="requests with the history of earlier ones")
     parts: list[Part] = Field(default_factory=list, description="a mix of kinds of requests, by weight")
     duration_s: float = Field(gt=0, description="length of the measured window")
     warmup_s: float = Field(default=0, ge=0, description="load before the window; not measured")
     drain_s: float = Field(default=30, ge=0, description="longest wait for answers after the last arrival")
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="the same seed draws the same requests")
     ignore_eos: bool = Field(default=True, description="every answer has exactly the drawn length")
-    slo: Slo = Slo()
-    objective: ObjectiveMetric = ObjectiveMetric()
+    slo: Slo = Field(default=Slo(), description="what a request must meet")
+    objective: ObjectiveMetric = Field(default=ObjectiveMetric(), description="what decides between configurations")
 
     @model_validator(mode="after")
     def _complete(self) -> Workload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from rooftune.evidence.aggregate import aggregate, failed_trial
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trial
 from rooftune.evidence.trial_table import write_metrics
-from rooftune.files import read_json
+from rooftune.evidence.vllm_result import write_summary
+from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder
 from tests.evidence import made_load
 
@@ -115,9 +117,23 @@ def test_result_json_has_the_keys_of_vllm_bench_serve(tmp_path: Path) -> None:
         "p99_itl_ms",
         "median_e2el_ms",
         "max_concurrent_requests",
+        "tensor_parallel_size",
     ]
     assert not [k for k in keys if k not in found]
     assert isinstance(found["completed"], int)
+    assert 0 < found["mean_concurrent_requests"] < found["max_concurrent_requests"] <= 64
+
+
+def test_summary_json_lists_the_results_of_the_trusted_trials(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    first = measure(tmp_path, rate=10.0, slots=64)
+    assert first.believed
+    other = run.trial("batch-8", 1)
+    shutil.copytree(run.trial("baseline", 1).path, other.path)
+    result = read_json(other.result_json)
+    result["rooftune"]["believed"] = False
+    write_json(other.result_json, result)
+    assert read_json(write_summary(run)) == [read_json(run.trial("baseline", 1).result_json)]
 
 
 def test_broken_files_are_one_sentence(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("rooftune", "flows", "tasks", "benchmarks", "tests")
+PACKAGES = ("rooftune", "flows", "tasks", "benchmarks", "docpages", "tests")
 Imports = dict[str, set[str]]
 
 

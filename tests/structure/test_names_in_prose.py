@@ -24,7 +24,7 @@ def texts() -> list[Path]:
     """Tracked files that people read: sources, documentation, configuration. This file names what must not be found."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     names = listed.split() or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py")]
-    kinds = (".py", ".md", ".yaml", ".toml", ".mk", "Makefile")
+    kinds = (".py", ".md", ".yaml", ".yml", ".toml", ".mk", "Makefile")
     return [
         ROOT / name
         for name in names
@@ -135,9 +135,17 @@ def test_the_map_has_every_package_from_top_to_bottom() -> None:
     assert inner <= set(re.findall(r"`(\w+)/`", table))
 
 
-def test_every_page_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {p.name for p in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"docs/(\w+\.md)", readme))
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    written = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert written == set(re.findall(r": (\S+\.md)$", navigation, re.M))
+
+
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    """The site checks its own links; README and CONTRIBUTING are not part of it."""
+    for name in ("README.md", "CONTRIBUTING.md"):
+        found = re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+        assert not [link for link in found if "://" not in link and not (ROOT / link).exists()]
 
 
 AVOIDED = re.compile(
