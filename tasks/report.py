@@ -73,6 +73,7 @@ def bring_up_to_date(run: RunFolder) -> None:
         place_trials(run)
     _upgrade(run, decision)
     _curves(run, decision)
+    _steps(run, decision)
 
 
 def _curves(run: RunFolder, decision: Decision) -> None:
@@ -92,6 +93,24 @@ def _curves(run: RunFolder, decision: Decision) -> None:
         except RooftuneError as error:
             run_listener.log(f"no curve of {name}: {error}")
     write_json(run.path / CURVES, ReferenceCurves(curves=curves).model_dump(mode="json"))
+
+
+def _steps(run: RunFolder, decision: Decision) -> None:
+    """Write where the time of a step goes, for the baseline and the incumbent; a figure of the report shows it."""
+    from rooftune.report.step_parts import STEPS, StepBreakdown, step_parts
+    from rooftune.tuning.decision import believed
+
+    if not run.hardware_json.is_file():
+        return
+    results, target, steps = read_trials(run), plan_of(run).target, {}
+    gpu = target.gpu or hardware_of(run).accelerator.name
+    for name in dict.fromkeys(("baseline", decision.incumbent)):
+        try:
+            if (found := step_parts(target, gpu, believed(results, name))) is not None:
+                steps[name] = found
+        except RooftuneError as error:
+            run_listener.log(f"no parts of a step of {name}: {error}")
+    write_json(run.path / STEPS, StepBreakdown(steps=steps).model_dump(mode="json"))
 
 
 def _upgrade(run: RunFolder, decision: Decision) -> None:
@@ -120,6 +139,7 @@ async def write_files(run: RunFolder) -> list[str]:
     decision = await asyncio.to_thread(write_decision, run, ended=True)
     await asyncio.to_thread(_upgrade, run, decision)
     await asyncio.to_thread(_curves, run, decision)
+    await asyncio.to_thread(_steps, run, decision)
     await asyncio.to_thread(write_report, run)
     made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
     made += sorted(run.path.glob("start_vllm*.sh"))

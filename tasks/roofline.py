@@ -32,7 +32,7 @@ async def draw_roofline(run: RunFolder) -> Roofline | None:
 
 def place_trials(run: RunFolder) -> Roofline | None:
     """Write roofline.json and its figure from the files of the run."""
-    from rooftune.roofline.figure import draw
+    from rooftune.report.figures.roofline import draw
     from rooftune.roofline.points import roofline
 
     plan = plan_of(run)

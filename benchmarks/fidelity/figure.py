@@ -8,37 +8,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rooftune.report.figures.chart import Panels, new_chart
+from rooftune.report.figures.saving import save_png
+from rooftune.report.figures.style import AMBER, BLUE, GREEN, GREY, OTHER, PURPLE, VERMILION, styled
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from benchmarks.fidelity.judged import JudgedPoint
 
 COLOURS = {
-    "gemm_16bit": "#0072B2", "marlin": "#D55E00", "awq_gemm": "#009E73", "int8": "#CC79A7", "fp8": "#595959", "machete": "#E69F00",
+    "gemm_16bit": BLUE, "marlin": VERMILION, "awq_gemm": GREEN, "int8": PURPLE, "fp8": GREY, "machete": AMBER,
 }  # fmt: skip
 NAMES = {
     "gemm_16bit": "16 bits", "marlin": "Marlin (4 bits)", "awq_gemm": "old AWQ kernel", "int8": "INT8", "fp8": "FP8", "machete": "Machete (4 bits)",
 }  # fmt: skip
 
 
+@styled
 def draw(judged: list[JudgedPoint], path: Path) -> None:
     """Two panels: all points on one scale, and the error of each GPU's points."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 6.2), layout="constrained", gridspec_kw={"width_ratios": [1.25, 1]}
-    )
+    title = f"Step times and serving metrics of {len(judged)} public measurements and the simulator"
+    chart, (left, right) = new_chart(title, 6.2, Panels(columns=2), width=11)
+    chart.figure.suptitle(title, x=0.01, ha="left")
     _scatter(left, judged)
     _by_gpu(right, judged)
-    figure.suptitle(
-        f"Step times and serving metrics of {len(judged)} public measurements and the simulator", fontsize=12
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, facecolor="white")
-    plt.close(figure)
+    save_png(chart, path)
 
 
 def _milliseconds(j: JudgedPoint, value: float) -> float:
@@ -68,22 +63,20 @@ def _scatter(axis: Axes, judged: list[JudgedPoint]) -> None:
             )  # fmt: skip
     low, high = 0.02, 6e4
     line = np.array([low, high])
-    axis.plot(line, line, color="#BDBDBD", linewidth=1, zorder=0)
-    axis.fill_between(line, line / 1.25, line * 1.25, color="#BDBDBD", alpha=0.25, linewidth=0, zorder=0)
+    axis.plot(line, line, color=OTHER, linewidth=1, zorder=0)
+    axis.fill_between(line, line / 1.25, line * 1.25, color=OTHER, alpha=0.25, linewidth=0, zorder=0)
     axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axis.set_xlabel("measured, ms (a product, a step, a request; services: per 1,000 tokens)")
     axis.set_ylabel("simulated, ms")
-    axis.text(3000, 1100, "shaded: within 25 %", color="#595959", fontsize=9)
+    axis.text(3000, 1100, "shaded: within 25 %", color=GREY)
     for i, kernel in enumerate(k for k in COLOURS if k in by_kernel):
-        axis.text(0.03, 0.96 - 0.05 * i, NAMES[kernel], color=COLOURS[kernel], transform=axis.transAxes, fontsize=10)
+        axis.text(0.03, 0.96 - 0.05 * i, NAMES[kernel], color=COLOURS[kernel], transform=axis.transAxes)
     axis.text(
         0.03,
         0.96 - 0.05 * len(by_kernel) - 0.01,
         "filled: fitted to; open: held back",
         transform=axis.transAxes,
-        fontsize=9,
     )
-    _bare(axis)
 
 
 def _by_gpu(axis: Axes, judged: list[JudgedPoint]) -> None:
@@ -99,16 +92,11 @@ def _by_gpu(axis: Axes, judged: list[JudgedPoint]) -> None:
                 100 * j.error, row + spread.uniform(-0.22, 0.22), s=16, linewidths=1,
                 facecolors=colour if j.point.use == "fit" else "none", edgecolors=colour,
             )  # fmt: skip
-    axis.axvline(0, color="#BDBDBD", linewidth=1, zorder=0)
-    axis.axvspan(-25, 25, color="#BDBDBD", alpha=0.25, linewidth=0, zorder=0)
+    axis.axvline(0, color=OTHER, linewidth=1, zorder=0)
+    axis.axvspan(-25, 25, color=OTHER, alpha=0.25, linewidth=0, zorder=0)
     axis.set_yticks(range(len(order)), [f"{g} ({len(by_gpu[g])})" for g in order])
     axis.set_xlim(-32, 32)
     axis.set_xlabel("error of the simulated value, %")
-    axis.set_title("by GPU (number of points)", fontsize=10)
+    axis.set_title("by GPU (number of points)")
     axis.invert_yaxis()
-    _bare(axis)
-
-
-def _bare(axis: Axes) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.grid(False)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks.fidelity import t4_replay as t4
+from rooftune.report.figures.chart import Panels, new_chart
+from rooftune.report.figures.saving import save_png
+from rooftune.report.figures.style import BLUE, VERMILION, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
 
 
 class Line(NamedTuple):
@@ -31,7 +32,7 @@ class Line(NamedTuple):
     name: str
 
 
-LINES = (Line(None, BLUE, "default"), Line(8, ORANGE, "--max-num-seqs 8"))
+LINES = (Line(None, BLUE, "default"), Line(8, VERMILION, "--max-num-seqs 8"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,32 +54,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+@styled
 def draw(runs: dict[int | None, t4.T4Run], path: Path) -> None:
     """Left: tokens over time at the server. Right: what the client counted of them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained", sharey=True)
+    title = "One experiment on a Tesla T4. Lines: simulated. Dots: the experiment's own records"
+    chart, (left, right) = new_chart(title, 4.8, Panels(columns=2, share_y=True), width=11)
+    chart.figure.suptitle(title, x=0.01, ha="left")
     for line in LINES:
         _server(left, runs[line.max_num_seqs], line)
         _client(right, runs[line.max_num_seqs], line)
-    left.set_title("What the server generated: the flag loses 45 %", fontsize=11, loc="left")
-    right.set_title("What the client counted: finished answers, characters / 4", fontsize=11, loc="left")
+    left.set_title("What the server generated: the flag loses 45 %")
+    right.set_title("What the client counted: finished answers, characters / 4")
     left.set_ylabel("tokens so far, thousands")
     for axis in (left, right):
         axis.set_xlabel("seconds from the first request")
         axis.set_xlim(0, 43)
         axis.set_ylim(0, 15)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-    figure.suptitle(
-        "One experiment on a Tesla T4. Lines: simulated. Dots: the experiment's own records", fontsize=11, color=GREY
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, facecolor="white")
-    plt.close(figure)
+    save_png(chart, path)
 
 
 def _generated(run: t4.T4Run) -> float:
@@ -106,7 +98,7 @@ def _server(axis: Axes, run: t4.T4Run, line: Line) -> None:
     axis.plot(edges, measured, "o", color=colour, markersize=5)
     at_s, above = (20.0, 1.3) if seqs is None else (33.0, -2.4)
     height = float(np.interp(at_s, at, curve)) + above
-    axis.text(at_s, height, name, color=colour, fontsize=11, ha="center")
+    axis.text(at_s, height, name, color=colour, ha="center")
 
 
 def _client(axis: Axes, run: t4.T4Run, line: Line) -> None:
@@ -119,7 +111,7 @@ def _client(axis: Axes, run: t4.T4Run, line: Line) -> None:
     real = _recorded("default" if seqs is None else "eight")
     axis.plot(real.at_s[3::4], real.tokens[3::4] / 1000, "o", color=colour, markersize=3.5)
     words = f"{name}: {run.claimed.finished} of {run.claimed.scheduled} finished"
-    axis.text(42, 9.0 if seqs else 1.0, words, color=colour, fontsize=10, ha="right")
+    axis.text(42, 9.0 if seqs else 1.0, words, color=colour, ha="right")
 
 
 class Recorded(NamedTuple):

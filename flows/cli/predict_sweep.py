@@ -19,9 +19,9 @@ HEADS = ["", "Tokens/s", "Served req/s", "TPOT p50 ms", "TPOT p99 ms", "TTFT p50
 
 def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure: Path | None, as_json: bool) -> None:
     """Predict every value, print the table with the best value and why, and draw throughput against TPOT."""
+    from rooftune.report.figures.sweep import draw_sweep
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.sweep import sweep
-    from rooftune.simulator.virtual.sweep_figure import draw_sweep
 
     found = sweep(
         workload,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from flows.cli import terminal
 from flows.inputs import options
 from flows.service import local
+
+if TYPE_CHECKING:
+    from rooftune.report.figures.chart import Chart
 
 
 def report(
@@ -49,6 +52,9 @@ def report(
 def compare(
     a: Annotated[str, Argument(metavar="RUN", help="A run folder, or <workload>/latest.")],
     b: Annotated[str, Argument(metavar="RUN", help="The run to compare it with.")],
+    figure: Annotated[
+        Path | None, Option("--figure", help="Draw the changes with their intervals to this PNG, and an SVG beside it.")
+    ] = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
 ) -> None:
@@ -56,12 +62,16 @@ def compare(
 
     [bold]Example[/bold]
 
-      rooftune compare artifacts/chat-medium/20260101-120000-ab12 chat-medium/latest
+      rooftune compare artifacts/chat-medium/20260101-120000-ab12 chat-medium/latest --figure change.png
     """
     from rooftune.report.compare import compare_runs, comparison_text
     from rooftune.run_names import find_run
 
     found = compare_runs(find_run(a, Path(artifacts)), find_run(b, Path(artifacts)))
+    if figure is not None:
+        from rooftune.report.figures.two_runs import two_runs
+
+        _draw(two_runs(found), figure, "no pair of configurations has two trusted trials on each side")
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
     else:
@@ -71,6 +81,9 @@ def compare(
 def history(
     workload: Annotated[str, Argument(metavar="WORKLOAD", help="Name of a workload, for example chat-medium.")],
     last: Annotated[int, Option("--last", min=1, help="How many of the newest trials to show.")] = 40,
+    figure: Annotated[
+        Path | None, Option("--figure", help="Draw the trend from run to run to this PNG, and an SVG beside it.")
+    ] = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
 ) -> None:
@@ -78,7 +91,7 @@ def history(
 
     [bold]Example[/bold]
 
-      rooftune history chat-medium --last 20
+      rooftune history chat-medium --last 20 --figure trend.png
     """
     from rooftune.errors import InputError, nearest
     from rooftune.evidence.history import read, unreadable
@@ -95,7 +108,22 @@ def history(
         names = sorted(p.name.partition("=")[2] for p in root.glob("workload=*"))
         known = f"; it has trials of {', '.join(names)}" if names else ""
         raise InputError(f"the history under {root} has no trial of {workload!r}{nearest(workload, names)}{known}.")
+    if figure is not None:
+        from rooftune.report.figures.trend import trend
+
+        _draw(trend(workload, rows), figure, "no configuration has trusted trials in two runs yet")
     if as_json:
         terminal.print_json({"workload": workload, "trials": rows[-last:], "unreadable": [str(p) for p in cut]})
     else:
         terminal.markdown(history_text(workload, rows, last))
+
+
+def _draw(chart: Chart | None, path: Path, missing: str) -> None:
+    """Write a figure, or say why there is none."""
+    if chart is None:
+        terminal.note(f"rooftune: {path} is not drawn: {missing}.")
+        return
+    from rooftune.report.figures.saving import save
+
+    save(chart, path)
+    terminal.note(f"Figure: {path}")

@@ -9,7 +9,7 @@ from rooftune.capacity.sentences import headline, method_lines, replica_lines
 from rooftune.capacity.units import UNITS
 from rooftune.files import write_text
 from rooftune.formatting import NONE, number, percent
-from rooftune.report.capacity_figures import ATTAINMENT, LATENCIES, draw_capacity
+from rooftune.report.figures.capacity_run import ATTAINMENT, LATENCIES, draw_capacity
 
 REPORT = "capacity.md"
 
@@ -31,9 +31,9 @@ def capacity_markdown(result: CapacityResult) -> str:
         lines += ["## Servers for the asked load", "", *[f"- {line}" for line in needed], ""]
     if result.steps:
         lines += [
-            f"![Requests within the SLO against the load](figures/{ATTAINMENT})",
+            f"![Requests within the SLO against the load](figures/{ATTAINMENT}.png)",
             "",
-            f"![TTFT and TPOT against the load](figures/{LATENCIES})",
+            f"![TTFT and TPOT against the load](figures/{LATENCIES}.png)",
             "",
             "## Steps",
             "",

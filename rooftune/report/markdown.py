@@ -7,10 +7,9 @@ from pathlib import Path
 from rooftune.files import write_text
 from rooftune.report import method
 from rooftune.report.advice import recommendation, scenarios
-from rooftune.report.canvas import Drawing
 from rooftune.report.capacity_run import page
-from rooftune.report.capacity_run.figures import draw_details, draw_overview
-from rooftune.report.figures import draw_all
+from rooftune.report.figures.catalogue import draw_all, draw_details, draw_overview
+from rooftune.report.figures.saving import Drawing
 from rooftune.report.found import found_section
 from rooftune.report.html import render
 from rooftune.report.learnings import learnings_section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rooftune.formatting import MINUS, NONE, number
-from rooftune.report.canvas import Drawing
+from rooftune.report.figures.saving import Drawing
 from rooftune.report.run_data import RunData
 from rooftune.tuning.plan import Interval, Verdict
 
@@ -94,13 +94,6 @@ def pictures(run: RunData, drawings: list[Drawing]) -> list[str]:
     for drawing in drawings:
         name = drawing.caption.partition(":")[0]
         lines += [f"![{name}]({drawing.path.relative_to(run.folder.path)})", "", f"*{drawing.caption}.*", ""]
-        if drawing.path.name == "distribution.png":
-            lines += [
-                "Request latency is over all requests that were scheduled in the window. A curve that ends below "
-                "100 % leaves the rest unanswered; without an answered request there is no curve. Gaps are between "
-                "the tokens of all streams, including unfinished ones.",
-                "",
-            ]
         if drawing.path.name == "attainment.png":
             lines += [
                 "A load lasts a few minutes and the curve is the long run, so a dot may be above or below its curve, "

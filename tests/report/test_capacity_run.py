@@ -15,10 +15,12 @@ from rooftune.capacity.reference_server import ReferenceServer
 from rooftune.capacity.result import ReplicaRow
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_model, write_json
-from rooftune.report.capacity_run import answer, figures
+from rooftune.formatting import number
+from rooftune.report.capacity_run import answer
 from rooftune.report.capacity_run.other_hardware import upgrade_section
 from rooftune.report.compare import compare_runs, comparison_text
 from rooftune.report.curves import CURVES, reference_curve
+from rooftune.report.figures.capacity_run import run_attainment, run_latencies
 from rooftune.report.markdown import write_report
 from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
@@ -141,20 +143,22 @@ def test_every_load_of_a_configuration_is_in_its_phase(report: str, data: RunDat
 
 def test_every_figure_named_is_there(run: RunFolder, report: str) -> None:
     names = re.findall(r"^!\[.*\]\((.*)\)", report, flags=re.M)
-    assert [Path(n).name for n in names] == [
-        "capacity.png", "attainment.png", "latencies.png", "distribution.png", "roofline.png"
+    assert [Path(n).stem for n in names] == [
+        "front", "progression", "attainment", "latencies", "distribution", "roofline"
     ]  # fmt: skip
     for name in names:
         assert (run.path / name).read_bytes().startswith(b"\x89PNG")
+        assert (run.path / name).with_suffix(".svg").read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_the_attainment_figure_shows_steps_curves_share_and_intervals(data: RunData) -> None:
-    figure = figures.attainment(data)
-    assert figure is not None
-    axis = figure.axes[0]
-    lines = {line.get_label(): line for line in axis.get_lines()}
-    for name in ("baseline", "fp8-kv"):
-        assert list(lines[name].get_xdata()) == [s.rate_per_s for s in data.rate_steps(name)]
+    chart = run_attainment(data)
+    assert chart is not None
+    words = [text for texts in chart.marks.values() for text in texts]
+    for role, name in (("baseline", "baseline"), ("recommended", "fp8-kv")):
+        for step in data.rate_steps(name):
+            assert any(text.startswith(f"{role} at {number(step.rate_per_s)} requests/s: ") for text in words)
+    axis = chart.figure.axes[0]
     curves = [list(line.get_xdata()) for line in axis.get_lines()]
     assert [p.load for p in data.curves["fp8-kv"]] in curves
     assert any(set(line.get_ydata()) == {0.99} and len(line.get_xdata()) == 2 for line in axis.get_lines())
@@ -164,9 +168,7 @@ def test_the_attainment_figure_shows_steps_curves_share_and_intervals(data: RunD
     assert bands[round(found.low, 6)] == pytest.approx(found.high - found.low)
 
 
-def test_latencies_beyond_the_axis_are_triangles(data: RunData) -> None:
-    figure = figures.latencies(data)
-    assert figure is not None
+def test_latencies_beyond_the_axis_are_at_its_edge_with_their_value(data: RunData) -> None:
     slow = data.trials[0].model_copy(deep=True)
     assert slow.capacity is not None
     step = slow.capacity.steps[0]
@@ -175,11 +177,13 @@ def test_latencies_beyond_the_axis_are_triangles(data: RunData) -> None:
         slow.model_copy(update={"capacity": slow.capacity.model_copy(update={"steps": [worse]})}),
         *data.trials[1:],
     ]
-    found = figures.latencies(RunData(**{**vars(data), "trials": trials}))
-    assert found is not None
-    markers = [[line.get_marker() for line in f.axes[0].get_lines() if len(line.get_xdata())] for f in (figure, found)]
-    assert "^" not in markers[0]
-    assert "^" in markers[1]
+    chart = run_latencies(RunData(**{**vars(data), "trials": trials}))
+    assert chart is not None
+    axis = chart.figure.axes[0]
+    assert axis.get_ylim()[1] < 50_000
+    marked = [c for c in axis.collections if any("50,000 ms" in w for w in chart.marks.get(c.get_gid() or "", []))]
+    assert len(marked) == 1
+    assert float(marked[0].get_offsets()[0][1]) < axis.get_ylim()[1]
 
 
 def test_a_run_without_curves_has_its_report(tmp_path: Path) -> None:

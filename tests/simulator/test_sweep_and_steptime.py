@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rooftune.errors import InputError
+from rooftune.report.figures.sweep import draw_sweep
 from rooftune.simulator.steptime.table import steptime_table
 from rooftune.simulator.virtual.sweep import sweep, values
-from rooftune.simulator.virtual.sweep_figure import draw_sweep
 from rooftune.workloads.spec import Workload
 
 T4 = {"gpu": "T4", "model": "llama-2-7b", "engine_version": "0.15.1"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rooftune.report import method
-from rooftune.report.canvas import Drawing
 from rooftune.report.capacity_run.advice import scenarios
 from rooftune.report.capacity_run.answer import opening
 from rooftune.report.capacity_run.other_hardware import upgrade_section
 from rooftune.report.capacity_run.phase import phase_section
+from rooftune.report.figures.saving import Drawing
 from rooftune.report.found import found_section
 from rooftune.report.learnings import learnings_section
 from rooftune.report.markup import pictures

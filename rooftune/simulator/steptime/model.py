@@ -91,7 +91,8 @@ class StepTime:
         )
 
     def parts(self, shape: StepShape) -> dict[str, float]:
-        """The GPU's seconds by part, and the host's: where the time of a step goes."""
+        """The GPU's seconds by part, and the host's: where the time of a step goes. ``all_reduce`` is a part of
+        ``linear``."""
         mixed = shape.prefill_tokens > 0
         linear = self.linear_mixed[shape.tokens] if mixed else self.linear_decode[shape.decode_tokens]
         head = float(self.head[shape.sampled])
@@ -101,7 +102,11 @@ class StepTime:
         bound = host > float(linear) + max(attention, 0.0) + head - 1e-12
         if bound:
             attention = min(max(attention, 0.0), self.cost[0] * shape.decode_context)
-        return {"linear": float(linear), "attention": attention, "head": head, "host": host, "exposed": exposed}
+        exchange = float(self._all_reduce(np.asarray([shape.tokens]))[0])
+        return {
+            "linear": float(linear), "all_reduce": exchange, "attention": attention, "head": head, "host": host,
+            "exposed": exposed,
+        }  # fmt: skip
 
     def _linear(self, rows: npt.NDArray[np.int64], decode: bool) -> Floats:
         """Seconds of all matrices of all layers on one GPU, with the all-reduces, by rows."""
