@@ -27,6 +27,7 @@ from rooftune.loadgen.schema import REQUESTS, TICKS
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.metrics.summary import LATENCIES, STATISTICS
 from rooftune.report.curves import ReferenceCurves
+from rooftune.report.step_parts import StepBreakdown
 from rooftune.roofline.model import Roofline
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.upgrade import UpgradePath
@@ -44,6 +45,7 @@ FILES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("decision.json", Decision),
     ("roofline.json", Roofline),
     ("curves.json", ReferenceCurves),
+    ("steps.json", StepBreakdown),
     ("upgrade.json", UpgradePath),
     ("gate.json", GateResult),
     ("capacity.json", CapacityResult),
