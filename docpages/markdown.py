@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 NOTE = "<!-- Written by `make reference` from the code. Edit the code, not this page. -->"
@@ -49,6 +50,12 @@ def prose(docstring: str | None) -> str:
     for role in (":class:", ":func:", ":data:"):
         text = text.replace(f"{role}`~", "`").replace(f"{role}`", "`")
     return text.replace("``", "`")
+
+
+def sentence_case(text: str) -> str:
+    """Descriptions begin in one way, and have no full stop at their end."""
+    first = re.match(r"[a-z]+(?=[\s,;:]|$)", text)
+    return (text[:1].upper() + text[1:] if first else text).rstrip(".")
 
 
 def _escaped(text: str) -> str:

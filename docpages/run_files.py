@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from docpages import columns
-from docpages.markdown import cell, code, head, table, text_of
+from docpages.markdown import cell, code, head, sentence_case, table, text_of
 from docpages.schema_tables import SchemaTables
 from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.reference_server import ReferenceServer
@@ -72,7 +72,7 @@ def parquet_page() -> str:
               "[name](metrics.md), `server_<name>` for those of the server, and `within_<name>` for the standard error "
               "of the metric's logarithm from blocks of the window.", ""]  # fmt: skip
     names = [*IDENTITY, *(name for name in _trial_columns() if name not in IDENTITY)]
-    lines += table(["Column", "Meaning"], [[code(n), cell(_trial_meaning(n))] for n in names])
+    lines += table(["Column", "Meaning"], [[code(n), cell(sentence_case(_trial_meaning(n)))] for n in names])
     return text_of(lines)
 
 
@@ -83,7 +83,11 @@ def json_page() -> str:
         "The files of a run folder `artifacts/<workload>/<run>/` and of a folder of `rooftune capacity --save`. Keys "
         "may be added in later versions; none is renamed. `format` is the version of a file's layout.",
     )
-    lines += ["## run.json", "", *table(["Key", "Meaning"], [[code(k), cell(v)] for k, v in columns.RUN.items()])]
+    lines += [
+        "## run.json",
+        "",
+        *table(["Key", "Meaning"], [[code(k), cell(sentence_case(v))] for k, v in columns.RUN.items()]),
+    ]
     shown = SchemaTables(mode="serialization", elsewhere=_workload_sections())
     for name, model in FILES:
         lines += [f"## {name.rpartition('/')[2]}", "", f"`{name}`: {_first_sentence(model)}", ""]
@@ -94,7 +98,7 @@ def json_page() -> str:
         "run lists those of all trusted trials, as `vllm bench sweep` writes them.",
         "",
     ]
-    lines += table(["Key", "Meaning"], [[code(k), cell(_result_meaning(k))] for k in result_keys()])
+    lines += table(["Key", "Meaning"], [[code(k), cell(sentence_case(_result_meaning(k)))] for k in result_keys()])
     return text_of(lines)
 
 
@@ -107,14 +111,19 @@ def metrics_page() -> str:
         "[How rooftune measures](../measurement.md#a-trial).",
         "## Of the load",
     )
-    lines += table(["Metric", "Meaning"], [[code(name), cell(text)] for name, text in columns.METRICS.items()])
+    lines += table(
+        ["Metric", "Meaning"], [[code(name), cell(sentence_case(text))] for name, text in columns.METRICS.items()]
+    )
     lines += ["## Latencies", "", f"Each has the statistics {', '.join(code(f'{s}_') for s in STATISTICS)}.", ""]
     lines += table(["Metric", "Meaning"], [[code(name), cell(columns.LATENCIES[name])] for name in LATENCIES])
     lines += ["## Of the server", "", "Over the measured window, under `server` in `trial.json`.", ""]
     server = {**{m: columns.TICKS[m] for m in MEANS}, **{n: columns.TICKS[c] for c, n in COUNTERS.items()}}
     server |= {name: columns.SERVER[name] for name in RATIOS} | columns.SERVER
     kinds = {**dict.fromkeys(MEANS, "mean"), **dict.fromkeys(COUNTERS.values(), "growth")}
-    rows = [[code(name), kinds.get(name, ""), cell(text.removesuffix(", counter"))] for name, text in server.items()]
+    rows = [
+        [code(name), kinds.get(name, ""), cell(sentence_case(text.removesuffix(", counter")))]
+        for name, text in server.items()
+    ]
     return text_of([*lines, *table(["Metric", "Kind", "Meaning"], rows)])
 
 
@@ -134,8 +143,15 @@ def result_keys() -> list[str]:
 
 
 def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> list[str]:
-    rows = [[code(f.name), cell(str(f.type).replace("element: ", "")), cell(meanings[f.name])] for f in schema]
+    rows = [
+        [code(f.name), _kind(f.type), cell(sentence_case(meanings[f.name]))]
+        for f in schema
+    ]
     return table(["Column", "Type", "Meaning"], rows)
+
+
+def _kind(kind: pa.DataType) -> str:
+    return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)
 
 
 def _trial_columns() -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from docpages.markdown import cell, code, prose, table
+from docpages.markdown import cell, code, prose, sentence_case, table
 
 Schema = Mapping[str, Any]
 """A part of a JSON Schema. Its values are whatever pydantic writes there."""
@@ -68,7 +67,7 @@ class SchemaTables:
         for name, field in schema.get("properties", {}).items():
             needed = "required" if name in required else default_of(field)
             meaning = prose(field.get("description") or described.get(name, ""))
-            rows.append([code(name), type_of(field, self.elsewhere), needed, cell(_sentence_case(meaning))])
+            rows.append([code(name), type_of(field, self.elsewhere), needed, cell(sentence_case(meaning))])
         if self.mode == "serialization":
             return table(["Key", "Type", "Meaning"], [[key, kind, text] for key, kind, _, text in rows])
         return table(["Key", "Type", "Default", "Meaning"], rows)
@@ -93,12 +92,6 @@ def type_of(field: Schema, elsewhere: Mapping[str, str]) -> str:
         inside = field.get("additionalProperties")
         return f"mapping to {type_of(inside, elsewhere)}" if isinstance(inside, Mapping) and inside else "mapping"
     return TYPES.get(str(kind), "any value") + _bounds(field)
-
-
-def _sentence_case(text: str) -> str:
-    """Descriptions begin in one way, and have no full stop at their end."""
-    first = re.match(r"[a-z]+(?=[\s,;:]|$)", text)
-    return (text[:1].upper() + text[1:] if first else text).rstrip(".")
 
 
 def _union(parts: Sequence[Schema], elsewhere: Mapping[str, str]) -> str:

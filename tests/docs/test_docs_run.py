@@ -60,7 +60,7 @@ class PageFolder:
     def _ended(self, words: list[str], block: Block) -> str:
         ended = subprocess.run(
             words, cwd=self.path, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=400, check=False,
+            timeout=900, check=False,
         )  # fmt: skip
         code = f"{block.place}: {words[-1]}\nended with {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         assert ended.returncode == block.exits_with, code
@@ -113,7 +113,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1800)
 def test_the_tutorial_leads_from_nothing_to_a_report(tutorial: tuple[PageFolder, list[str]]) -> None:
     folder, outputs = tutorial
     (report,) = folder.path.glob("artifacts/chat-medium/*/report.md")
@@ -124,7 +124,7 @@ def test_the_tutorial_leads_from_nothing_to_a_report(tutorial: tuple[PageFolder,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", OTHERS)
 def test_the_blocks_of_a_page_run(
     page: str, tutorial: tuple[PageFolder, list[str]], server: str, prefect_api: str, tmp_path: Path
