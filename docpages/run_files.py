@@ -143,10 +143,7 @@ def result_keys() -> list[str]:
 
 
 def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> list[str]:
-    rows = [
-        [code(f.name), _kind(f.type), cell(sentence_case(meanings[f.name]))]
-        for f in schema
-    ]
+    rows = [[code(f.name), _kind(f.type), cell(sentence_case(meanings[f.name]))] for f in schema]
     return table(["Column", "Type", "Meaning"], rows)
 
 
