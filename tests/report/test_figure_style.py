@@ -153,6 +153,7 @@ def test_dark_pages_have_a_rule_for_every_colour_that_is_drawn() -> None:
     drawn = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", re.sub(r"<style>.*?</style>", "", svg, flags=re.S)))
     assert drawn <= {t.light for t in TONES} | {style.EDGE}
     assert all(f"--figure-{t.name}:{t.dark};" in svg for t in TONES)
+    assert not re.search(r"<defs>(?:(?!</defs>).)*style=", svg, re.S), "rules for dark pages do not reach into a use"
     assert "prefers-color-scheme:dark" in svg
     assert "background:var(--figure-surface)" in svg
 

@@ -25,7 +25,7 @@ from rooftune.report.run_data import RunData
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-READING = "bars: the best configuration so far; black lines: 95 % intervals; dots: trials"
+READING = "bars: the best configuration so far; thin lines: 95 % intervals; dots: trials"
 ROW = 0.62
 """Inches of one phase."""
 ROOM = 1.55

@@ -16,7 +16,7 @@ from rooftune.report.step_parts import STEPS, StepBreakdown, StepParts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-READING = "bars: simulated at the batch and the context that were measured; black line: measured mean TPOT"
+READING = "bars: simulated at the batch and the context that were measured; vertical line: measured mean TPOT"
 NARROW = 0.035
 """Share of the axis below which a part has no number inside."""
 HEIGHT = 0.55

@@ -50,6 +50,7 @@ def finished(raw: str, name: str, title: str, description: str, marks: Mapping[s
     root = ElementTree.fromstring(raw)
     _drop(root, "metadata")
     _drop(root, "style")
+    _leave_colours_to_uses(root)
     for element in list(root.iter()):
         words = marks.get(element.get("id", ""))
         if words:
@@ -64,6 +65,13 @@ def _drop(root: Element, tag: str) -> None:
     for parent in list(root.iter()):
         for child in [c for c in parent if c.tag == f"{{{SVG}}}{tag}"]:
             parent.remove(child)
+
+
+def _leave_colours_to_uses(root: Element) -> None:
+    """No style on what ``<use>`` shows: the rules of a page do not reach it there, and each use has its own."""
+    for defs in root.iter(f"{{{SVG}}}defs"):
+        for shape in defs.iter(f"{{{SVG}}}path"):
+            shape.attrib.pop("style", None)
 
 
 def shapes(group: Element) -> list[Element]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BINS = 40
 """Stretches of time for which the TTFT is summed up."""
+ROOM = 1.3
+"""Height of a panel relative to its largest value, for the labels."""
 POINTS = 300
 """Points of one line."""
 
@@ -65,6 +67,7 @@ def timeline(run: RunData) -> Chart | None:
         _panel(chart, axis, row, course, first=place % len(courses) == 0)
         if place < len(courses):
             axis.set_title(role(run, course.name))
+        axis.set_ylim(0, ROOM * _highest(row, courses))
         if place // len(courses) == len(rows) - 1:
             axis.set_xlabel("seconds since the first request")
     for place, axis in enumerate(axes):
@@ -166,18 +169,15 @@ def _panel(chart: Chart, axis: Axes, row: Row, course: Course, *, first: bool) -
         shown = [percent(v) if row.share else number(float(v)) for v in values]
         words = [f"{t:.0f} s: {v} {line.word}" for t, v in zip(at, shown, strict=True)]
         chart.hover(axis, list(at), list(values), words)
-    axis.set_ylim(0, max(1e-9, 1.3 * _highest(axis)))
     axis.yaxis.set_major_formatter(lambda v, _: percent(v) if row.share else number(v))
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
     if first:
         axis.set_ylabel(row.title)
 
 
-def _highest(axis: Axes) -> float:
-    """The largest value of the axis, which panels of one row share."""
-    drawn = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axis.lines]
-    found = [float(np.nanmax(values)) for values in drawn if len(values) > 2]
-    return max([*found, axis.get_ylim()[1] / 1.3 if axis.get_ylim()[1] > 1.0 else 0.0], default=1.0)
+def _highest(row: Row, courses: Sequence[Course]) -> float:
+    """The largest value of a row, whose panels share their axis."""
+    return max([1e-9, *(float(line.values.max()) for c in courses for line in row.lines(c))])
 
 
 def _name_lines(chart: Chart, axis: Axes, lines: Sequence[Line], limit: float | None) -> None:
