@@ -32,8 +32,8 @@ class Block:
     """Why it is not run here."""
     run_with: str = ""
     """Options that the test adds, so that it ends soon."""
-    exits_with: int = 0
-    """Exit code of every command in it."""
+    exits_with: tuple[int, ...] = ()
+    """Exit codes that each of its commands may have, where that is not only 0."""
 
     @property
     def place(self) -> str:
@@ -86,7 +86,7 @@ def blocks_of(text: str, page: str) -> list[Block]:
                 title=title[1] if title else "",
                 not_run=words.get("not run", ""),
                 run_with=words.get("run with", ""),
-                exits_with=int(words.get("exits with", 0)),
+                exits_with=tuple(map(int, re.findall(r"\d+", words.get("exits with", "")))),
             )
         )
     return found
