@@ -50,7 +50,7 @@ def _paragraphs(documented: object) -> list[str]:
             lines += [*(f"- `{name}`: {prose(text)}" for name, _, text in pairs), ""]
         elif block.startswith(">>>"):
             shown = [re.sub(r"\s*# doctest:.*$", "", line.removeprefix(">>> ")) for line in block.splitlines()]
-            lines += ["```python", *shown, "```", ""]
+            lines += ["```python", "import rooftune", "", *shown, "```", ""]
         else:
             lines += [prose(block), ""]
     return lines
