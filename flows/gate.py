@@ -20,9 +20,9 @@ from rooftune.gate.loss import Finding
 from rooftune.gate.next_trial import failed_in_a_row, gate_plan, is_a_look
 from rooftune.gate.outcome import Measured, NewConfiguration, result_of
 from rooftune.gate.reference import BASELINE, Reference, check_comparable, from_history
-from rooftune.gate.result import GateResult
+from rooftune.gate.result import GateResult, sentence_of
 from rooftune.runfolder import RunFolder
-from tasks import run_files, run_listener
+from tasks import run_files, run_lines, run_listener
 from tasks.gate import GateState, forecast, plan_baseline, trusted, write_gate
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
@@ -47,6 +47,7 @@ async def gate(
     artifacts: options.Artifacts = options.ARTIFACTS,
 ) -> GateResult:
     """Measure a configuration, and say whether it lost more than a bound compared with an earlier run."""
+    run_lines.follow_in_log()
     order = await gate_order(GateRequest(workload, target, changes, goal, trials, asked, artifacts))
     folder = _created(Path(artifacts), order, trials)
     run = run_files.short_path(folder.path)
@@ -118,7 +119,7 @@ class _Ended:
 async def _measure(folder: RunFolder, run: str, order: GateOrder, state: GateState) -> _Ended:
     """Trial after trial, until the answer is clear or the budget has no room for another."""
     planned, budget_s = run_files.plan_of(folder), run_files.settings_of(folder).budget_s
-    cost = expected_cost(planned, order.workload)
+    cost, listener = expected_cost(planned, order.workload), run_listener.current()
     note = ""
     while (following := state.next_trial(folder)) is not None:
         expected_s = expected_trial_s(folder, cost.start_s + cost.load_s)
@@ -126,10 +127,13 @@ async def _measure(folder: RunFolder, run: str, order: GateOrder, state: GateSta
         if budget_s is not None and spent_s and spent_s + expected_s > budget_s:
             note = "the budget ended"
             break
-        run_listener.current().trial(following, expected_s)
+        listener.standing(state.standing(folder, expected_s, None if budget_s is None else budget_s - spent_s))
+        listener.trial(following, expected_s)
         await trial(run, following)
         if is_a_look(state.plan, read_trials(folder)):
             found = state.judge(folder)
+            if found is not None:
+                listener.phase("comparison", sentence_of(found).rstrip("."))
             if found is not None and found.verdict != "not enough evidence":
                 return _Ended(found, "")
     _check_measured(folder)

@@ -30,7 +30,7 @@ from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.budget import Room
 from rooftune.workloads.spec import Workload
-from tasks import kept_server, run_files, run_listener
+from tasks import kept_server, run_files, run_lines, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import check_start, expected_cost, forecast_of
@@ -53,6 +53,7 @@ async def optimize(
     resume: options.Resume = None,
 ) -> OptimizeResult:
     """Find the configuration that serves a workload best, and report why."""
+    run_lines.follow_in_log()
     root = Path(artifacts)
     budget_s = seconds(trials.budget) if trials.budget else None
     folder = _continued(root, resume, workload)

@@ -14,7 +14,7 @@ from flows.inputs.flat import flat_flow
 from flows.inputs.parameters import OptimizeRequest, TargetOptions, TrialOptions
 from flows.optimize import optimize
 from rooftune.errors import RooftuneError
-from tasks import run_listener
+from tasks import run_lines, run_listener
 from tasks.results import OptimizeResult
 
 WORKLOADS = "Names of workloads. Default: every file in ./workloads, or else those that come with rooftune."
@@ -32,14 +32,19 @@ async def sweep(
 
     If one fails, the others still run; the sweep then fails at its end.
     """
-    results = []
-    for name in workloads or _all():
+    run_lines.follow_in_log()
+    results: list[OptimizeResult] = []
+    names = workloads or _all()
+    for place, name in enumerate(names, start=1):
+        run_listener.current().phase("workload", f"{name}, {place} of {len(names)}")
         request = OptimizeRequest(name, target, trials=TrialOptions(budget=budget), artifacts=artifacts)
         try:
             result = await optimize(**request.parameters())
         except RooftuneError as error:
-            run_listener.log(f"{name} failed: {error}")
+            run_listener.current().phase("workload", f"{name} failed: {error}")
             result = OptimizeResult(run="", workload=name, failed=str(error), complete=False)
+        else:
+            run_listener.current().phase("workload", f"{name}: {result.first_sentence}")
         results.append(result)
     await acreate_table_artifact(
         key="sweep", table=[_row(r) for r in results], description="The result for each workload"

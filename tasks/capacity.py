@@ -9,32 +9,15 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
-from rooftune.capacity.estimate import CapacityEstimate
-from rooftune.capacity.listener import CapacityListener
-from rooftune.capacity.measured_step import StepRecord
 from rooftune.capacity.result import CapacityResult
-from rooftune.capacity.units import amount, bare, per_of
 from rooftune.engines.target import Target
-from rooftune.formatting import percent
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
+from tasks.capacity_lines import CapacityLines
 from tasks.retrying import retry_transient
 
 if TYPE_CHECKING:
     from rooftune.capacity.measure_target import Settings
-
-
-class _Logged(CapacityListener):
-    """Writes each step to the log of the flow run."""
-
-    def waiting(self, sentence: str) -> None:
-        run_listener.log(sentence)
-
-    def measured(self, record: StepRecord, found: CapacityEstimate | None, kept: bool) -> None:
-        per = per_of(record.workload)
-        step = f"{amount(record.load, per)}: {percent(record.attainment, 3)} within the SLO"
-        so_far = f"; capacity {bare(found.rate_per_s, per)}" if found is not None else ""
-        run_listener.log(f"step {record.number} at {step}{so_far}{' (measured before)' if kept else ''}")
 
 
 @task(
@@ -56,7 +39,10 @@ async def measure(target: Target, workload: Workload, folder: Path, settings: Se
     from rooftune.capacity.measure_target import measure_target
     from rooftune.report.capacity_report import write_capacity_report
 
-    found = await measure_target(target, workload, folder, settings, listener=_Logged(), stop=asyncio.Event())
+    shown = CapacityLines(run_listener.log, target.time_scale)
+    found = await measure_target(
+        target, workload, folder, settings, listener=shown, stop=asyncio.Event(), say=shown.engine
+    )
     await asyncio.to_thread(write_capacity_report, folder, found)
     return found
 

@@ -17,6 +17,7 @@ from rooftune.gate.result import GATE_JSON, GateResult
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.forecast import Forecast
+from rooftune.tuning.guided.standing import Standing
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import CAPACITY
 from tasks.plan import forecast_of
@@ -56,6 +57,13 @@ class GateState:
     def next_trial(self, run: RunFolder) -> TrialOrder | None:
         """The next trial; None when all are made, or one failed too often."""
         return next_order(self.plan, read_trials(run), self.forecast, self._rate(run))
+
+    def standing(self, run: RunFolder, trial_s: float, budget_left_s: float | None) -> Standing:
+        """The time left: for the trials that may still be made, within the budget."""
+        made = sum(t.believed for t in read_trials(run))
+        most_s = trial_s * max(len(self.plan.order) - made, 0)
+        left_s = most_s if budget_left_s is None else min(most_s, budget_left_s)
+        return Standing(best=None, value="", chance=None, confirming=False, left_s=left_s, trial_s=trial_s)
 
     def _rate(self, run: RunFolder) -> float | None:
         """The expected capacity: the reference's, else the one that the simulator predicts."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rooftune.engines.target import Target
     from rooftune.simulator.calibration.fit import Calibrated, Observation, ServedTrial
     from rooftune.vllm_rules.config import EngineConfig
+    from tasks.run_lines import Interval
 
 MOST_ERROR = 0.25
 """A fit whose median error on the held-out points is above this is not kept."""
@@ -75,12 +76,14 @@ def calibrate(
     from rooftune.simulator.calibration.fit import calibrate as fitted
 
     if runs:
-        measured = from_runs(runs, gpu=gpu, model=model, engine_version=engine_version, flags=flags)
+        with terminal.busy(f"Reading the trials of {', '.join(runs)}"):
+            measured = from_runs(runs, gpu=gpu, model=model, engine_version=engine_version, flags=flags)
     else:
         kind: Any = "endpoint" if url else engine
         asked = TargetOptions(gpu, model, engine_version, flags, engine=kind, url=url, vllm_python=vllm_python)
-        measured = asyncio.run(_measured(asked, repeats, terminal.silent if as_json else terminal.note))
-    found = fitted(measured.server, measured.points)
+        measured = asyncio.run(_measured(asked, repeats, terminal.note))
+    with terminal.busy(f"Fitting the step times to {len(measured.points)} points"):
+        found = fitted(measured.server, measured.points)
     c = found.calibration
     if c.error_after > MOST_ERROR:
         _refuse(measured.server, c.error_after, remote=bool(url))
@@ -120,6 +123,7 @@ async def _measured(asked: TargetOptions, repeats: int, say: Callable[[str], Non
     from rooftune.errors import InputError
     from rooftune.runfolder import TrialFolder
     from rooftune.vllm_rules.config import EngineConfig
+    from tasks.run_lines import Interval
 
     endpoint = asked.engine == "endpoint"
     if asked.engine not in ("vllm", "simulated") and not asked.url:
@@ -135,12 +139,21 @@ async def _measured(asked: TargetOptions, repeats: int, say: Callable[[str], Non
             server = await connect(target)
         else:
             real_time = target.model_copy(update={"time_scale": 1.0})
-            server = await start(real_time, config, TrialFolder(Path(scratch)), say=say)
+            starting = Interval()
+            server = await start(
+                real_time, config, TrialFolder(Path(scratch)), say=lambda line: _starts(line, starting, say)
+            )
         try:
             served = _served(target, config, server, asked.model)
             return Measured(served, await _sweep(served, server, repeats, say))
         finally:
             await stop(server)
+
+
+def _starts(line: str, interval: Interval, say: Callable[[str], None]) -> None:
+    """The last line of the server's log, now and then."""
+    if interval.due():
+        say(f"the server starts: {line[:200]}")
 
 
 def _served(target: Target, config: EngineConfig, server: ServerInfo, named: str | None) -> ServedTrial:

@@ -16,9 +16,9 @@ from flows.inputs.parameters import CapacityOptions, RateOptions, TargetOptions
 from tasks.run_listener import RunListener
 
 if TYPE_CHECKING:
-    from flows.cli.capacity_progress import Silent
     from flows.inputs.capacity import CapacityOrder
     from rooftune.capacity.result import CapacityResult
+    from tasks.capacity_lines import CapacityLines
 
 
 @flat_command
@@ -45,7 +45,7 @@ def capacity(
     users who wait for their answers. Ctrl-C ends with what is known so far.
     """
     order = asyncio.run(_order(workload, target, changes, measurement, save, artifacts))
-    result = asyncio.run(_measure(order, as_json))
+    result = asyncio.run(_measure(order))
     if as_json:
         terminal.print_json(flat(result))
     else:
@@ -68,7 +68,7 @@ async def _order(
     return await capacity_order(workload, target, changes, measurement, Path(save) if save else None, artifacts)
 
 
-async def _measure(order: CapacityOrder, quiet: bool) -> CapacityResult:
+async def _measure(order: CapacityOrder) -> CapacityResult:
     """Measure, and write the report; Ctrl-C ends it with what is known."""
     from flows.cli.capacity_progress import capacity_display
     from rooftune.capacity.measure_target import measure_target
@@ -77,9 +77,8 @@ async def _measure(order: CapacityOrder, quiet: bool) -> CapacityResult:
     from tasks.run_listener import install
 
     stop = asyncio.Event()
-    with capacity_display(order.target.time_scale, quiet=quiet) as shown:
-        if not quiet:
-            terminal.note(_about(order))
+    with capacity_display(order.target.time_scale) as shown:
+        terminal.note(_about(order))
         install(_Waiting(shown))
         async with exclusive_machine(order.target, f"capacity {order.workload.name}"):
             measuring = asyncio.create_task(
@@ -102,7 +101,7 @@ async def _measure(order: CapacityOrder, quiet: bool) -> CapacityResult:
 class _Waiting(RunListener):
     """Shows that another run uses the machine."""
 
-    def __init__(self, shown: Silent) -> None:
+    def __init__(self, shown: CapacityLines) -> None:
         self.shown = shown
 
     def waiting(self, sentence: str) -> None:
@@ -110,12 +109,12 @@ class _Waiting(RunListener):
 
 
 @contextlib.contextmanager
-def _stopping(measuring: asyncio.Task[CapacityResult], stop: asyncio.Event, shown: Silent) -> Iterator[None]:
+def _stopping(measuring: asyncio.Task[CapacityResult], stop: asyncio.Event, shown: CapacityLines) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the measurement after what it is doing; a second one, or an early one, cancels it."""
     loop = asyncio.get_running_loop()
 
     def handle() -> None:
-        if stop.is_set() or not shown.begun:
+        if stop.is_set() or shown.plan is None:
             measuring.cancel()
         stop.set()
 

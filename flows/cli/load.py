@@ -67,7 +67,7 @@ def load(
     if save is not None and (save / "trial.json").exists():
         raise InputError(f"{save} already holds a trial; name another folder with --save.")
     with tempfile.TemporaryDirectory(prefix="rooftune-") as scratch:
-        trial = asyncio.run(_measure(spec, _target(url, model, gpu), save or Path(scratch), client, as_json))
+        trial = asyncio.run(_measure(spec, _target(url, model, gpu), save or Path(scratch), client))
     if as_json:
         terminal.print_json(flat(trial))
     else:
@@ -93,7 +93,7 @@ def _target(url: str, model: str | None, gpu: str | None) -> Target:
     return Target(engine="endpoint", model=model or "", engine_version="unknown", url=url, gpu=gpu)
 
 
-async def _measure(spec: Workload, target: Target, folder: Path, client: dict[str, Any], quiet: bool) -> TrialResult:
+async def _measure(spec: Workload, target: Target, folder: Path, client: dict[str, Any]) -> TrialResult:
     """Connect, load, aggregate."""
     from flows.cli.progress import load_display
     from rooftune.engines.launch import connect
@@ -121,7 +121,7 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     plan = draw(spec)
     for note in plan.notes:
         terminal.note(f"{note}.")
-    with load_display(f"loading {server.url}", quiet=quiet) as shown:
+    with load_display(f"loading {server.url}") as shown:
         await run_load(spec, plan, load_options, trial, progress=shown)
     config = EngineConfig(model=target.model)
     order = TrialOrder(candidate="endpoint", n=1, position=0, config=config, seed=spec.seed, phase="")

@@ -54,7 +54,7 @@ def optimize(
     from flows.cli.optimize_run import run_optimize
 
     request = OptimizeRequest(workload, target, changes, added, trials, goal, artifacts, resume)
-    result = run_optimize(request, quiet=as_json)
+    result = run_optimize(request)
     _show(Path(result.run), result, as_json)
 
 

@@ -60,7 +60,7 @@ class Stopped(RooftuneError):
     exit_code = 130
 
 
-def run_optimize(request: OptimizeRequest, *, quiet: bool = False) -> OptimizeResult:
+def run_optimize(request: OptimizeRequest) -> OptimizeResult:
     """Run the flow in this process.
 
     Raises:
@@ -75,10 +75,10 @@ def run_optimize(request: OptimizeRequest, *, quiet: bool = False) -> OptimizeRe
         flow: Coroutine[object, object, OptimizeResult] = optimize(**request.parameters())
         return flow
 
-    return run_flow(start, lambda run: _stopped(request.workload, run), quiet=quiet)
+    return run_flow(start, lambda run: _stopped(request.workload, run))
 
 
-def run_flow(start: Start[R], stopped: Callable[[str], str], *, quiet: bool) -> R:
+def run_flow(start: Start[R], stopped: Callable[[str], str]) -> R:
     """Run a flow in this process, on a Prefect server that is found or started.
 
     Args:
@@ -89,7 +89,7 @@ def run_flow(start: Start[R], stopped: Callable[[str], str], *, quiet: bool) -> 
         Stopped: a signal stopped it. No engine is left running.
     """
     command_log.keep()
-    with run_display(quiet=quiet) as display:
+    with run_display() as display:
         display.phase("prefect")
         with local.server() as api:
             display.phase("prefect", f"records at {api}")

@@ -54,8 +54,6 @@ def plan(
     spec = changed_workload(workload, goal=goal)
     chosen = asyncio.run(resolve_target(target))
     budget_s = asked_s or BUDGET_S[chosen.engine]
-    if terminal.watched() and not as_json:
-        terminal.note("Predicting the configurations of the space ...")
     hardware = probe(
         engine=chosen.engine,
         gpu=chosen.gpu,
@@ -67,8 +65,9 @@ def plan(
     playbook = with_checkpoints(playbook, added.checkpoints or [])
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
-    cost = expected_cost(found, spec)
-    found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
+    with terminal.busy("Predicting the configurations of the space"):
+        cost = expected_cost(found, spec)
+        found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
         return

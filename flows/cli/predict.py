@@ -85,16 +85,17 @@ def predict(
 
         predict_sweep(load, chosen, sweep, figure, as_json)
         return
-    found = predicted(
-        load,
-        gpu=chosen.gpu,
-        model=chosen.model,
-        engine_version=chosen.engine_version,
-        flags=chosen.flags,
-        seed=changes.seed,
-        calibration=opened(chosen.calibration),
-    )
-    carries = _capacity(load, chosen)
+    with terminal.busy(f"Predicting {load.name}"):
+        found = predicted(
+            load,
+            gpu=chosen.gpu,
+            model=chosen.model,
+            engine_version=chosen.engine_version,
+            flags=chosen.flags,
+            seed=changes.seed,
+            calibration=opened(chosen.calibration),
+        )
+        carries = _capacity(load, chosen)
     if as_json:
         about = {"workload": load.name, **description(chosen), **_rest(found)}
         terminal.print_json({**found.metrics, **about, "capacity": _as_json(carries)})

@@ -23,15 +23,16 @@ def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.sweep import sweep
 
-    found = sweep(
-        workload,
-        gpu=server.gpu,
-        model=server.model,
-        engine_version=server.engine_version,
-        flags=server.flags,
-        asked=asked,
-        calibration=opened(server.calibration),
-    )
+    with terminal.busy(f"Predicting {workload.name} for {asked}"):
+        found = sweep(
+            workload,
+            gpu=server.gpu,
+            model=server.model,
+            engine_version=server.engine_version,
+            flags=server.flags,
+            asked=asked,
+            calibration=opened(server.calibration),
+        )
     path = figure or Path(f"predict-{workload.name}-{found.flag}.png")
     above = heading(workload.name, server)
     draw_sweep(found, above.splitlines()[0], path)

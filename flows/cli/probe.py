@@ -43,7 +43,8 @@ def probe(
     kind = engine_kind(engine or ("simulated" if named else "vllm"))
     version = engine_version or _vllm_here(vllm_python) or CURRENT_VERSION
     interpreter = _interpreter_here(vllm_python) if kind == "vllm" else None
-    probed = look(engine=kind, gpu=gpu, engine_version=version, vllm_python=interpreter, measure=measure)
+    with terminal.busy("Measuring what this machine reaches"):
+        probed = look(engine=kind, gpu=gpu, engine_version=version, vllm_python=interpreter, measure=measure)
     found = with_capabilities(probed)
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))

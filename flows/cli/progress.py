@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, lines in a pipe."""
+"""Progress on standard error: bars on a terminal, lines in a pipe. Results are on standard output alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from flows.cli import terminal
+from tasks.run_lines import (
+    SLOW,
+    Interval,
+    RunLines,
+    elapsed_text,
+    first_upper,
+    load_text,
+    result_text,
+    title,
+)
 from tasks.run_listener import RunListener
 
 if TYPE_CHECKING:
@@ -25,13 +35,10 @@ LINE_EVERY_S = 10.0
 
 
 @contextlib.contextmanager
-def load_display(title: str, *, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+def load_display(what: str) -> Iterator[Callable[[Progress], None]]:
     """A bar for one load, or a line now and then; yields what to call with each ``Progress``."""
-    if quiet:
-        yield None
-        return
     if not terminal.watched():
-        yield _LoadLines(title).show
+        yield _LoadLines(what).show
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -39,26 +46,19 @@ def load_display(title: str, *, quiet: bool) -> Iterator[Callable[[Progress], No
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None, text="")
+        task = bars.add_task(what, total=None, text="")
         yield lambda p: bars.update(task, total=p.total_s, completed=p.elapsed_s, text=load_text(p))
 
 
 class _LoadLines:
     """Prints how far a load is, every few seconds."""
 
-    def __init__(self, title: str) -> None:
-        self.title, self.last = title, time.monotonic()
+    def __init__(self, what: str) -> None:
+        self.what, self.interval = what, Interval(LINE_EVERY_S)
 
     def show(self, progress: Progress) -> None:
-        if time.monotonic() - self.last >= LINE_EVERY_S:
-            self.last = time.monotonic()
-            terminal.note(f"{self.title}: {progress.elapsed_s:.0f} of {progress.total_s:.0f} s, {load_text(progress)}")
-
-
-def load_text(p: Progress) -> str:
-    """How far a load is, in a few words."""
-    words = f"{p.completed:,} of {p.sent:,} done, {p.in_flight:,} in flight, {p.output_tokens_per_s:,.0f} tokens/s"
-    return words + (f", {p.failed:,} failed" if p.failed else "")
+        if self.interval.due():
+            terminal.note(f"{self.what}: {elapsed_text(progress)}, {load_text(progress)}")
 
 
 class RunDisplay(RunListener):
@@ -77,46 +77,13 @@ class RunDisplay(RunListener):
             self.run = sentence
 
 
-def run_display(*, quiet: bool) -> RunDisplay:
-    """The display for this process: bars on a terminal, lines in a pipe, nothing when quiet."""
-    if quiet:
-        return RunDisplay()
-    return RunBars() if terminal.watched() else RunLines()
+def run_display() -> RunDisplay:
+    """The display for this process: bars on a terminal, lines in a pipe."""
+    return RunBars() if terminal.watched() else RunPipe(terminal.note)
 
 
-SLOW = {
-    "prefect": "starting Prefect's server",
-    "plan": "predicting the configurations of the space",
-    "report": "predicting other GPUs, drawing the figures",
-}
-"""Phases that take a while, in words."""
-
-
-class RunLines(RunDisplay):
-    """A line for each phase, one when a trial begins that says where the search is, and one with its result."""
-
-    def __init__(self) -> None:
-        self.where: Standing | None = None
-
-    def phase(self, name: str, sentence: str = "") -> None:
-        super().phase(name, sentence)
-        if sentence:
-            terminal.note(f"{name}: {sentence}")
-        elif name in SLOW:
-            terminal.note(f"{name}: {SLOW[name]} ...")
-
-    def standing(self, found: Standing) -> None:
-        self.where = found
-
-    def trial(self, order: TrialOrder, expected_s: float) -> None:
-        where = f". {_sentence(self.where.words)}" if self.where is not None else ""
-        terminal.note(f"trial {_title(order, expected_s)}{where}")
-
-    def result(self, trial: TrialResult, kept: bool) -> None:
-        terminal.note(f"trial {trial.position + 1}: {trial.candidate} {trial.n}: {_result_text(trial, kept)}")
-
-    def waiting(self, sentence: str) -> None:
-        terminal.note(sentence)
+class RunPipe(RunLines, RunDisplay):
+    """The lines of a run in a pipe."""
 
 
 class RunBars(RunDisplay):
@@ -160,10 +127,10 @@ class RunBars(RunDisplay):
 
     def _head(self) -> str:
         """Where the search is now."""
-        return "" if self.where is None else _sentence(self.where.words_after(time.monotonic() - self.since))
+        return "" if self.where is None else first_upper(self.where.words_after(time.monotonic() - self.since))
 
     def trial(self, order: TrialOrder, expected_s: float) -> None:
-        self._begin(_title(order, expected_s))
+        self._begin(title(order, expected_s))
 
     def engine(self, line: str) -> None:
         self.bars.update(self.task, text=line[:60])
@@ -172,7 +139,7 @@ class RunBars(RunDisplay):
         self.bars.update(self.task, total=progress.total_s, completed=progress.elapsed_s, text=load_text(progress))
 
     def result(self, trial: TrialResult, kept: bool) -> None:
-        self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", _result_text(trial, kept))
+        self._line(f"{trial.position + 1:3}  {trial.candidate} {trial.n}", result_text(trial, kept))
 
     def waiting(self, sentence: str) -> None:
         self._line("waiting", sentence)
@@ -199,18 +166,3 @@ def _headed_bars(head: Callable[[], str], *columns: ProgressColumn, console: Con
             yield from super().get_renderables()
 
     return Headed(*columns, console=console, transient=True)
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _title(order: TrialOrder, expected_s: float) -> str:
-    why = order.why or f"trial {order.n}"
-    return f"{order.position + 1}: {order.candidate} ({why}), about {expected_s:.0f} s"
-
-
-def _result_text(trial: TrialResult, kept: bool) -> str:
-    from tasks.aggregate import describe
-
-    return describe(trial) + (" (measured before)" if kept else "")

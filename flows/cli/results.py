@@ -37,8 +37,9 @@ def report(
         from rooftune.report.markdown import write_report
         from tasks.report import bring_up_to_date
 
-        bring_up_to_date(folder)
-        write_report(folder)
+        with terminal.busy(f"Writing the report of {folder.path}"):
+            bring_up_to_date(folder)
+            write_report(folder)
     if as_json:
         decision = read_json(folder.decision_json)
         figures = sorted(str(p.relative_to(folder.path)) for p in folder.figures.glob("*.png"))
@@ -67,7 +68,9 @@ def compare(
     from rooftune.report.compare import compare_runs, comparison_text
     from rooftune.run_names import find_run
 
-    found = compare_runs(find_run(a, Path(artifacts)), find_run(b, Path(artifacts)))
+    first, second = find_run(a, Path(artifacts)), find_run(b, Path(artifacts))
+    with terminal.busy(f"Comparing {first.path} and {second.path}"):
+        found = compare_runs(first, second)
     if figure is not None:
         from rooftune.report.figures.two_runs import two_runs
 

@@ -33,7 +33,7 @@ def up(port: Port = 4200, as_json: options.Json = False) -> None:
     """
     from flows.service.up import up as start
 
-    with _steps(quiet=as_json) as say:
+    with _steps() as say:
         stack = start(port, say)
     if as_json:
         terminal.print_json(stack.model_dump(exclude_none=True))
@@ -69,7 +69,7 @@ def down(as_json: options.Json = False) -> None:
     """
     from flows.service.up import down as stop
 
-    with _steps(quiet=as_json) as say:
+    with _steps() as say:
         found = stop(say)
     if as_json:
         terminal.print_json({"ended": found})
@@ -78,10 +78,10 @@ def down(as_json: options.Json = False) -> None:
 
 
 @contextlib.contextmanager
-def _steps(*, quiet: bool) -> Iterator[Say]:
+def _steps() -> Iterator[Say]:
     """The current step: with a spinner on a terminal, as a line in a pipe."""
-    if quiet or not terminal.watched():
-        yield terminal.silent if quiet else terminal.note
+    if not terminal.watched():
+        yield terminal.note
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

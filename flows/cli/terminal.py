@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 DEBUG = "ROOFTUNE_DEBUG"
 """Set to 1 to show the traceback of an error."""
+BUSY_AFTER_S, BUSY_AFTER_WATCHED_S, BUSY_EVERY_S = 5.0, 1.0, 30.0
+"""Seconds until work that shows nothing else says that it goes on: in a pipe, on a terminal, and between such lines."""
 
 
 def print_json(value: Any) -> None:
@@ -20,12 +25,33 @@ def print_json(value: Any) -> None:
 
 
 def note(sentence: str) -> None:
-    """A sentence on standard error."""
-    print(sentence, file=sys.stderr, flush=True)
+    """A sentence on standard error. If nobody reads it any more, the command goes on without a word."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def silent(sentence: str) -> None:
-    """Takes the place of :func:`note` where nothing is to be printed."""
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say what a block does if it takes longer than some seconds, and then now and then that it goes on."""
+    ended = threading.Event()
+
+    def speak() -> None:
+        wait_s, passed_s = BUSY_AFTER_WATCHED_S if watched() else BUSY_AFTER_S, 0.0
+        while not ended.wait(wait_s):
+            passed_s += wait_s
+            note(f"{what}, {passed_s:.0f} s so far ...")
+            wait_s = BUSY_EVERY_S
+
+    thread = threading.Thread(target=speak, name="busy", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def fail(sentence: str) -> None:

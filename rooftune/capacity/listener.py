@@ -51,7 +51,7 @@ class CapacityListener:
         """The load of the step has advanced."""
 
     def waiting(self, sentence: str) -> None:
-        """The measurement waits for something."""
+        """The measurement waits for something, or has changed something."""
 
     def measured(self, record: StepRecord, found: CapacityEstimate | None, kept: bool) -> None:
         """A step has ended, or had been measured before (``kept``); ``found`` is the estimate so far."""

@@ -88,8 +88,8 @@ async def measure_target(
     check_measurable(workload)
     context = fitted(target, workload)
     target = context.target
-    if context.sentence and say is not None:
-        say(f"{context.sentence}.")
+    if context.sentence:
+        listener.waiting(f"{context.sentence}.")
     config = EngineConfig(model=target.model).with_change(target.flags)
     files = TrialFolder(folder / "server")
     started = launch.running(target, config, files, ready_timeout_s=settings.ready_timeout_s, say=say)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.cli.capacity_progress import duration, plan_text
 from rooftune.capacity.closed_loop import closed_loop
 from rooftune.capacity.estimate import CapacityEstimate, estimate
 from rooftune.capacity.listener import measurement_plan
@@ -27,6 +26,7 @@ from rooftune.simulator.virtual.stepwise import run_stepwise
 from rooftune.simulator.virtual.users import users_capacity, users_sample
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
+from tasks.capacity_lines import duration, plan_text
 from tests.capacity.made_capacity import workload
 
 TALK = {"turns": {"distribution": "fixed", "value": 3}, "think_s": 2.0}

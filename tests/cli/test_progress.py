@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import guided_world as made
 import pytest
 
+from flows.cli import terminal
 from flows.cli.optimize import continue_line
-from flows.cli.progress import RunBars, RunLines
+from flows.cli.progress import RunBars, RunPipe
+from rooftune.loadgen.progress import Progress
+from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.budget import Room, time_words
-from rooftune.tuning.guided.progress import Progress
+from rooftune.tuning.guided.progress import Progress as SearchProgress
 from rooftune.tuning.guided.standing import Standing, standing_of, standing_of_ladder
 from rooftune.tuning.search import next_trial
+from rooftune.vllm_rules.config import EngineConfig
+from tasks.run_lines import RunLines
 
 PLAN = made.plan()
 
 
 def where(trials: int, left_s: float | None = 200.0) -> Standing:
     results = made.GuidedWorld(PLAN, seed=3).search(budget=340, cost=14)[:trials]
-    return standing_of(Progress.of(PLAN, results, left_s, 14.0))
+    return standing_of(SearchProgress.of(PLAN, results, left_s, 14.0))
 
 
 def test_a_search_says_its_best_the_chance_of_a_better_one_and_the_time_left() -> None:
@@ -45,13 +51,13 @@ def test_a_ladder_says_its_incumbent_and_the_time_left() -> None:
 
 def test_a_search_that_confirms_says_so() -> None:
     whole = made.GuidedWorld(PLAN, seed=3).search(budget=340, cost=14)
-    found = standing_of(Progress.of(PLAN, whole[:-1], 200.0, 14.0))
+    found = standing_of(SearchProgress.of(PLAN, whole[:-1], 200.0, 14.0))
     assert found.confirming
     assert "; confirming it; " in found.words
 
 
 def test_in_a_pipe_each_trial_has_a_line_with_where_the_search_is(capsys: pytest.CaptureFixture[str]) -> None:
-    lines, world = RunLines(), made.GuidedWorld(PLAN, seed=3)
+    lines, world = RunPipe(terminal.note), made.GuidedWorld(PLAN, seed=3)
     results = world.search(budget=340, cost=14)
     order = next_trial(PLAN, results[:2], 200.0, 14.0, world.forecast)
     assert order is not None
@@ -59,12 +65,53 @@ def test_in_a_pipe_each_trial_has_a_line_with_where_the_search_is(capsys: pytest
     lines.standing(where(2))
     lines.trial(order, 14.0)
     lines.result(results[2], False)
+    lines.result(results[0], True)
     shown = capsys.readouterr().err.splitlines()
     assert shown[0] == "plan: predicting the configurations of the space ..."
-    assert shown[1].startswith(f"trial 3: {order.candidate} (expected ")
+    assert shown[1].startswith(f"trial 3: {order.phase}, {order.candidate} (expected ")
     assert "about 14 s. Best so far awq_marlin" in shown[1]
     assert shown[1].endswith("3 min left, about 14 trials")
-    assert shown[2].startswith(f"trial 3: {results[2].candidate} 1: capacity ")
+    assert shown[2].startswith(f"trial 3: {order.phase}, {results[2].candidate} 1: capacity ")
+    assert shown[2].endswith("; 3 min left")
+    assert shown[3].startswith("trial 1: baseline 1: capacity ")
+    assert shown[3].endswith("(measured before)")
+
+
+def test_a_long_start_and_a_long_load_say_now_and_then_how_far_they_are() -> None:
+    said: list[str] = []
+    order = TrialOrder(candidate="fp8-kv", n=2, position=4, config=EngineConfig(model="m"), seed=1, phase="easy-wins")
+    patient, eager = RunLines(said.append, every_s=3600), RunLines(said.append, every_s=0)
+    for lines in (patient, eager):
+        lines.trial(order, 100.0)
+        lines.engine("INFO loading weights")
+        lines.load(Progress(elapsed_s=30, total_s=90, sent=20, completed=12, in_flight=8, output_tokens_per_s=512))
+        lines.load(Progress(elapsed_s=95, total_s=90, sent=60, completed=59, in_flight=1))
+    begin = "trial 5: easy-wins, fp8-kv (trial 2), about 100 s"
+    assert said == [
+        begin,
+        begin,
+        "trial 5: fp8-kv 2 starts: INFO loading weights",
+        "trial 5: fp8-kv 2: 30 of 90 s of load, 12 of 20 done, 8 in flight, 512 tokens/s",
+        "trial 5: fp8-kv 2: all sent, waiting for the last answers, 59 of 60 done, 1 in flight, 0 tokens/s",
+    ]
+
+
+def test_long_work_without_other_lines_says_that_it_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal.busy("Predicting"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(terminal, "BUSY_AFTER_S", 0.01)
+    monkeypatch.setattr(terminal, "BUSY_EVERY_S", 0.01)
+    seen: list[str] = []
+    with terminal.busy("Predicting"):
+        deadline = time.monotonic() + 60
+        while len(seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            seen += capsys.readouterr().err.splitlines()
+    assert seen[0].startswith("Predicting, 0 s so far ...")
+    assert len(seen) >= 2
 
 
 def test_on_a_terminal_the_time_left_goes_on_above_the_bars() -> None:

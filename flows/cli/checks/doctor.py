@@ -47,9 +47,9 @@ def doctor(
     from rooftune.doctor.examine import examine
 
     log_text = read_log(log) if log is not None else ""
-    if not as_json:
-        terminal.note(f"Watching the metrics of {url} for {seconds:g} s ...")
-    found = asyncio.run(examine(url, seconds, log_text, workload))
+    terminal.note(f"Watching the metrics of {url} for {seconds:g} s ...")
+    with terminal.busy(f"Watching {url}"):
+        found = asyncio.run(examine(url, seconds, log_text, workload))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
     else:

@@ -61,7 +61,7 @@ def gate(
     check_sources(asked, run)
     request = GateRequest(workload, target, changes, goal, trials, asked, artifacts)
     try:
-        result = _judged(request, run) if run is not None else _measured(request, quiet=as_json)
+        result = _judged(request, run) if run is not None else _measured(request)
     except RooftuneError as error:
         if junit_file is not None and not isinstance(error, InputError):
             write_text(junit_file, junit_error(workload, str(error)))
@@ -77,7 +77,7 @@ def gate(
     return result.exit_code
 
 
-def _measured(request: GateRequest, *, quiet: bool) -> GateResult:
+def _measured(request: GateRequest) -> GateResult:
     """Measure in this process, with a Prefect server that is found or started."""
     import asyncio
     from dataclasses import asdict
@@ -97,7 +97,7 @@ def _measured(request: GateRequest, *, quiet: bool) -> GateResult:
         )
         return started
 
-    return run_flow(start, _stopped, quiet=quiet)
+    return run_flow(start, _stopped)
 
 
 def _stopped(run: str) -> str:
@@ -110,4 +110,5 @@ def _judged(request: GateRequest, run: str) -> GateResult:
     """Judge a run that is there."""
     from flows.inputs.read_gate import judge_run
 
-    return judge_run(request, run)
+    with terminal.busy(f"Comparing {run} with its reference"):
+        return judge_run(request, run)
