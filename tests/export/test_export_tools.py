@@ -1,8 +1,7 @@
-"""The tools that read the files accept them: schemas of Compose and Kubernetes, promtool, systemd-analyze, helm."""
+"""The tools that read the files accept them: schemas of Compose and Kubernetes, promtool, systemd-analyze."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,8 +14,6 @@ import yaml
 
 KUBERNETES = ("1.27", "1.33")
 """Releases whose schemas are tried: autoscaling/v2 is older than the first."""
-CHARTS = "ROOFTUNE_TEST_CHARTS"
-"""A folder with checkouts of the charts: production-stack/helm and llm-d-modelservice/charts/llm-d-modelservice."""
 
 
 @pytest.fixture(scope="module", params=["files", "hard_files"])
@@ -99,19 +96,3 @@ def test_systemd_accepts_the_unit(written: Path) -> None:
     assert "copy.service" not in done.stderr
     copy.write_text(text.replace("Restart=on-failure", "Restart=sometimes"), encoding="utf-8")
     assert "copy.service" in ran(tool("systemd-analyze"), "verify", copy).stderr
-
-
-@pytest.mark.parametrize(
-    ("chart", "values"),
-    [
-        ("production-stack/helm", "production-stack-values.yaml"),
-        ("llm-d-modelservice/charts/llm-d-modelservice", "llm-d-values.yaml"),
-    ],
-)
-def test_helm_renders_the_chart(written: Path, chart: str, values: str) -> None:
-    helm = tool("helm")
-    if CHARTS not in os.environ:
-        pytest.skip(f"needs {CHARTS}, a folder with checkouts of the charts")
-    done = ran(helm, "template", "test", Path(os.environ[CHARTS]) / chart, "--values", written / values)
-    assert done.returncode == 0, done.stderr
-    assert "vllm" in done.stdout
