@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 
 from rooftune.export.deployment import Deployment
 from rooftune.export.heading import heading
-from rooftune.export.prometheus import FULL, HISTOGRAMS, WINDOW, WORDS, quantile_of, request_rate
+from rooftune.export.prometheus import FULL
+from rooftune.export.promql import (
+    HISTOGRAMS,
+    KV_USAGE,
+    PREEMPTIONS,
+    RUNNING,
+    WAITING,
+    WORDS,
+    per_second,
+    quantile_of,
+    request_rate,
+)
 from rooftune.export.yaml_text import Node
 
 FILE = "grafana-dashboard.json"
@@ -76,32 +87,32 @@ def panels(deployment: Deployment) -> list[Panel]:
             "Requests running and waiting",
             "short",
             {
-                "running {{instance}}": f"vllm:num_requests_running{LABELS}",
-                "waiting {{instance}}": f"vllm:num_requests_waiting{LABELS}",
+                "running {{instance}}": f"{RUNNING}{LABELS}",
+                "waiting {{instance}}": f"{WAITING}{LABELS}",
             },
             deployment.at_capacity.running if deployment.at_capacity is not None else None,
             "The line is the number that runs near the capacity." if deployment.at_capacity is not None else "",
         ),
-        Panel("KV cache in use", "percentunit", {by_server: f"vllm:kv_cache_usage_perc{LABELS}"}, FULL),
+        Panel("KV cache in use", "percentunit", {by_server: f"{KV_USAGE}{LABELS}"}, FULL),
         Panel(
             "Tokens per second",
             "short",
             {
-                "output": f"sum(rate(vllm:generation_tokens_total{LABELS}[{WINDOW}]))",
-                "prompt": f"sum(rate(vllm:prompt_tokens_total{LABELS}[{WINDOW}]))",
+                "output": f"sum({per_second('vllm:generation_tokens_total', LABELS)})",
+                "prompt": f"sum({per_second('vllm:prompt_tokens_total', LABELS)})",
             },
         ),
         Panel(
             "Preemptions per second",
             "short",
-            {by_server: f"rate(vllm:num_preemptions_total{LABELS}[{WINDOW}])"},
+            {by_server: per_second(PREEMPTIONS, LABELS)},
         ),
         Panel(
             "Prompt tokens from the prefix cache",
             "percentunit",
             {
-                by_server: f"rate(vllm:prefix_cache_hits_total{LABELS}[{WINDOW}]) "
-                f"/ rate(vllm:prefix_cache_queries_total{LABELS}[{WINDOW}])"
+                by_server: f"{per_second('vllm:prefix_cache_hits_total', LABELS)} / "
+                f"{per_second('vllm:prefix_cache_queries_total', LABELS)}"
             },
         ),
     ]
@@ -150,7 +161,7 @@ def _panel(panel: Panel, place: int) -> Node:
 
 def _variables(deployment: Deployment) -> list[Node]:
     chosen: Node = {"text": deployment.served_name, "value": deployment.served_name}
-    query = "label_values(vllm:num_requests_running, model_name)"
+    query = f"label_values({RUNNING}, model_name)"
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
         {

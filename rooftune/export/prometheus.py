@@ -1,41 +1,45 @@
-"""``prometheus-rules.yaml``: alerts on the SLO and on the measured capacity.
-
-The metrics exist under these names in all releases of vLLM from 0.11 to 0.33.
-"""
+"""``prometheus-rules.yaml``: alerts on the SLO and on the measured capacity."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from rooftune.export.deployment import Deployment
+from rooftune.export.deployment import AtCapacity, Deployment
 from rooftune.export.heading import heading
+from rooftune.export.promql import (
+    HISTOGRAMS,
+    KV_USAGE,
+    PREEMPTIONS,
+    RUNNING,
+    WAITING,
+    WINDOW,
+    WORDS,
+    above,
+    of_model,
+    over_window,
+    per_second,
+    quantile_of,
+    request_rate,
+)
 from rooftune.export.yaml_text import Node, Text, yaml_text
 from rooftune.formatting import number, percent, rate
+from rooftune.tuning.plan import CapacityFigures
 
 FILE = "prometheus-rules.yaml"
-WINDOW = "5m"
 FULL = 0.95
 """Share of the KV cache in use above which it is treated as full."""
-HISTOGRAMS = {
-    "ttft_ms": "vllm:time_to_first_token_seconds",
-    "tpot_ms": "vllm:request_time_per_output_token_seconds",
-    "e2el_ms": "vllm:e2e_request_latency_seconds",
-}
-"""Limit of the SLO -> vLLM's histogram of the same time."""
-WORDS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL"}
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One alerting rule."""
+    """One alerting rule. Most warn after a window."""
 
     name: str
     expression: str
-    lasts: str
-    severity: str
     summary: str
     description: str
+    severity: str = "warning"
+    lasts: str = WINDOW
 
     def as_node(self) -> Node:
         """As an entry of the rule file."""
@@ -62,76 +66,52 @@ def prometheus(deployment: Deployment) -> dict[str, str]:
 
 def alerts(deployment: Deployment) -> list[Alert]:
     """All rules, the most urgent first."""
-    capacity = [_above_capacity(deployment)] if _carries(deployment) else []
+    labels, state, capacity = of_model(deployment.served_name), deployment.at_capacity, deployment.capacity
+    known = [_above_capacity(labels, capacity, deployment)] if capacity is not None and capacity.low > 0 else []
     return [
-        _down(deployment),
-        *(_slow(deployment, limit) for limit in deployment.limits_ms if limit in HISTOGRAMS),
-        _queue(deployment),
-        *capacity,
-        _full(deployment),
-        _preemptions(deployment),
+        _down(labels),
+        *(_slow(labels, limit, deployment) for limit in deployment.limits_ms if limit in HISTOGRAMS),
+        _queue(labels, state),
+        *known,
+        _full(labels),
+        _preemptions(labels, state),
     ]
 
 
-def selector(deployment: Deployment) -> str:
-    """The label that chooses the metrics of this model."""
-    return f"{{model_name={json.dumps(deployment.served_name, ensure_ascii=False)}}}"
-
-
-def quantile_of(histogram: str, share: float, labels: str, *, by: str = "instance, model_name") -> str:
-    """The quantile of a histogram in PromQL."""
-    return f"histogram_quantile({share:.10g}, sum by (le, {by}) (rate({histogram}_bucket{labels}[{WINDOW}])))"
-
-
-def request_rate(labels: str) -> str:
-    """Finished requests per second of each server in PromQL."""
-    return f"sum by (instance, model_name) (rate(vllm:request_success_total{labels}[{WINDOW}]))"
-
-
-def _carries(deployment: Deployment) -> bool:
-    return deployment.capacity is not None and deployment.capacity.low > 0
-
-
-def _down(deployment: Deployment) -> Alert:
+def _down(labels: str) -> Alert:
     return Alert(
         name="VllmAbsent",
-        expression=f"absent(vllm:num_requests_running{selector(deployment)})",
-        lasts="2m",
-        severity="critical",
+        expression=f"absent({RUNNING}{labels})",
         summary="No vLLM server reports metrics",
         description="Either no server of this model runs, or Prometheus does not reach its /metrics.",
+        severity="critical",
+        lasts="2m",
     )
 
 
-def _slow(deployment: Deployment, limit: str) -> Alert:
-    seconds = deployment.limits_ms[limit] / 1000
-    share = percent(deployment.slo_share, 3)
-    expression = quantile_of(HISTOGRAMS[limit], deployment.slo_share, selector(deployment))
+def _slow(labels: str, limit: str, deployment: Deployment) -> Alert:
+    seconds, share = deployment.limits_ms[limit] / 1000, percent(deployment.slo_share, 3)
+    quantile = quantile_of(HISTOGRAMS[limit], deployment.slo_share, labels)
     return Alert(
         name=f"VllmSlo{WORDS[limit].capitalize()}",
-        expression=f"{expression} > {seconds:.10g}",
-        lasts=WINDOW,
-        severity="critical",
+        expression=f"{quantile} > {seconds:.10g}",
         summary=f"{WORDS[limit]} breaks the SLO of {number(1000 * seconds)} ms",
         description=(
             f"The SLO says that {share} of the requests stay below {number(seconds)} s; now the quantile is "
             "{{ $value | humanizeDuration }} on {{ $labels.instance }}. The quantile is interpolated between the edges "
             "of vLLM's buckets."
         ),
+        severity="critical",
     )
 
 
-def _queue(deployment: Deployment) -> Alert:
-    labels = selector(deployment)
-    state = deployment.at_capacity
+def _queue(labels: str, state: AtCapacity | None) -> Alert:
     usual = max(state.waiting, 1.0) if state is not None else 1.0
-    waiting = f"vllm:num_requests_waiting{labels}"
     known = f" Near the capacity about {number(usual)} wait." if state is not None else ""
+    grows = f"{over_window('deriv', WAITING, labels)} > 0"
     return Alert(
         name="VllmQueueGrows",
-        expression=f"deriv({waiting}[{WINDOW}]) > 0\nand min_over_time({waiting}[{WINDOW}]) > {number_of(usual)}",
-        lasts=WINDOW,
-        severity="warning",
+        expression=f"{grows}\nand {above(over_window('min_over_time', WAITING, labels), usual)}",
         summary="The queue of a vLLM server grows",
         description=(
             "{{ $labels.instance }} gets more requests than it serves, so the TTFT grows for as long as this lasts."
@@ -140,34 +120,25 @@ def _queue(deployment: Deployment) -> Alert:
     )
 
 
-def _above_capacity(deployment: Deployment) -> Alert:
-    assert deployment.capacity is not None
-    low, estimate = deployment.capacity.low, deployment.capacity.estimate
+def _above_capacity(labels: str, capacity: CapacityFigures, deployment: Deployment) -> Alert:
     how = "simulated" if deployment.simulated else "measured"
     return Alert(
         name="VllmAboveCapacity",
-        expression=f"{request_rate(selector(deployment))} > {number_of(low)}",
-        lasts=WINDOW,
-        severity="warning",
+        expression=above(request_rate(labels), capacity.low),
         summary="A vLLM server is loaded above its capacity",
         description=(
             "{{ $labels.instance }} finishes {{ $value | humanize }} requests per second. The "
-            f"{how} capacity within the SLO is {rate(estimate, 'request', 3)}, {number(low)} at the lower end of its "
-            "interval. Requests with other lengths than the measured ones change it."
+            f"{how} capacity within the SLO is {rate(capacity.estimate, 'request', 3)}, {number(capacity.low)} at the "
+            "lower end of its interval. Requests with other lengths than the measured ones change it."
         ),
     )
 
 
-def _full(deployment: Deployment) -> Alert:
-    labels = selector(deployment)
+def _full(labels: str) -> Alert:
+    waits = f"{over_window('avg_over_time', WAITING, labels)} >= 1"
     return Alert(
         name="VllmKvCacheFull",
-        expression=(
-            f"avg_over_time(vllm:kv_cache_usage_perc{labels}[{WINDOW}]) > {FULL}\n"
-            f"and avg_over_time(vllm:num_requests_waiting{labels}[{WINDOW}]) >= 1"
-        ),
-        lasts=WINDOW,
-        severity="warning",
+        expression=f"{above(over_window('avg_over_time', KV_USAGE, labels), FULL)}\nand {waits}",
         summary="Requests wait for the KV cache of a vLLM server",
         description=(
             "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its KV cache while requests wait."
@@ -175,22 +146,14 @@ def _full(deployment: Deployment) -> Alert:
     )
 
 
-def _preemptions(deployment: Deployment) -> Alert:
-    state = deployment.at_capacity
+def _preemptions(labels: str, state: AtCapacity | None) -> Alert:
     usual = state.preemptions_per_s if state is not None else 0.0
     return Alert(
         name="VllmPreemptions",
-        expression=f"rate(vllm:num_preemptions_total{selector(deployment)}[{WINDOW}]) > {number_of(2 * usual)}",
-        lasts=WINDOW,
-        severity="warning",
+        expression=above(per_second(PREEMPTIONS, labels), 2 * usual),
         summary="A vLLM server preempts requests",
         description=(
             "{{ $labels.instance }} evicts running requests and computes them again, {{ $value | humanize }} times per "
             f"second; {number(usual)} per second were counted in the run. Lower max-num-seqs or add KV cache."
         ),
     )
-
-
-def number_of(value: float) -> str:
-    """A number in PromQL, with four significant digits."""
-    return f"{float(f'{value:.4g}'):.10g}"
