@@ -7,6 +7,7 @@ import shlex
 
 from rooftune.doctor.configuration import configuration_findings, passed_flags
 from rooftune.doctor.diagnosis import Diagnosis, DoctorFinding
+from rooftune.doctor.graphs import graph_findings
 from rooftune.doctor.load import Watch, load_findings
 from rooftune.doctor.watch import Watched, watch
 from rooftune.engines.http_client import api_error, request
@@ -52,6 +53,7 @@ async def examine(url: str, seconds: float, log_text: str, workload: str) -> Dia
 def diagnosis(url: str, seen: Watched, effective: EffectiveConfig, log_text: str, workload: str) -> Diagnosis:
     """The findings in order of their weight, each with the command that measures its change."""
     found = [*configuration_findings(effective, log_text), *load_findings(Watch(seen, effective))]
+    found += graph_findings(seen, effective, log_text)
     if not seen.busy:
         sentence = "The server was idle while it was watched, so its queue and its KV cache say nothing about its load."
         evidence = f"no token in {quantity(round(seen.seconds, 1), 'second')}"

@@ -33,7 +33,8 @@ def doctor(
     workload: ForCommands = "chat-medium",
     as_json: options.Json = False,
 ) -> None:
-    """Watch a running vLLM without sending it load: configuration, queue, KV cache, preemptions, prefix cache.
+    """Watch a running vLLM without sending it load: configuration, queue, KV cache, preemptions, prefix
+    cache, padding of CUDA graphs.
 
     Every finding has its evidence, the knob to try, and the command that measures whether it helps. The answer is a
     hint, not a measurement.

@@ -65,11 +65,12 @@ def startup(core: EngineCore, config: EngineConfig, model: str) -> None:
         old = "overriding optimization level to -O0"
         warn(f"Enforce eager set, {f'{eager} -cc.cudagraph_mode=none' if newer else old}")
         info("Cudagraph is disabled under eager mode")
+    sizes = f", compilation_config={{'cudagraph_capture_sizes': {list(r.capture_sizes)}}}" if r.cuda_graphs else ""
     info(
         f"Initializing a V1 LLM engine (v{r.version}) with config: model='{model}', dtype=torch.{r.dtype}, "
         f"max_seq_len={r.max_model_len}, quantization={r.quantization}, enforce_eager={not r.cuda_graphs}, "
         f"kv_cache_dtype={config.kv_cache_dtype or 'auto'}, enable_prefix_caching={r.prefix_caching}, "
-        f"enable_chunked_prefill={r.chunked_prefill}, max_num_seqs={r.max_num_seqs}"
+        f"enable_chunked_prefill={r.chunked_prefill}, max_num_seqs={r.max_num_seqs}{sizes}"
     )
     backend = r.attention_backend
     info(f"Using {backend} attention backend out of potential backends: ['{backend}']")
