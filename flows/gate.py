@@ -16,6 +16,7 @@ from flows.probe import probe
 from flows.trial import trial
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trials
+from rooftune.gate.advice import Effort
 from rooftune.gate.loss import Finding
 from rooftune.gate.next_trial import failed_in_a_row, gate_plan, is_a_look
 from rooftune.gate.outcome import Measured, NewConfiguration, result_of
@@ -177,9 +178,19 @@ def _result(folder: RunFolder, run: str, order: GateOrder, state: GateState, end
             trials=trusted(folder, BASELINE),
             run=f"{folder.path.parent.name}/{folder.path.name}",
             folder=run,
-            seconds=time_spent_s(folder),
+            effort=_effort(folder, order, state),
             note=ended.note,
         )
+    )
+
+
+def _effort(folder: RunFolder, order: GateOrder, state: GateState) -> Effort:
+    return Effort(
+        spent_s=time_spent_s(folder),
+        made=len(read_trials(folder)),
+        sides=len(state.plan.sides),
+        most_trials=state.plan.most_trials,
+        duration_s=None if order.workload.measures_capacity else order.workload.duration_s,
     )
 
 

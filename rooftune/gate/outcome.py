@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import quantity
+from rooftune.gate.advice import Effort, advice
 from rooftune.gate.loss import RUNS_FOR_SPREAD, Design, Finding
 from rooftune.gate.reference import Case, Reference
-from rooftune.gate.result import EXIT_CODES, GateResult, GateSide, advice, sentence_of
+from rooftune.gate.result import EXIT_CODES, GateResult, GateSide, sentence_of
 
 ONE_AFTER_THE_OTHER = (
     "the reference was measured earlier, so whatever changed between the runs is part of the difference; "
@@ -46,7 +47,7 @@ class Measured:
     run: str
     """<workload>/<run_id> of the new trials."""
     folder: str
-    seconds: float = 0.0
+    effort: Effort = field(default_factory=Effort)
     note: str = ""
     """Why no more trials were made."""
 
@@ -72,7 +73,7 @@ def result_of(measured: Measured) -> GateResult:
         simulated=measured.configured.simulated,
         design=measured.design,
         notes=_notes(measured),
-        seconds=measured.seconds,
+        seconds=measured.effort.spent_s,
         run=measured.folder,
     )
 
@@ -135,7 +136,7 @@ def _notes(measured: Measured) -> list[str]:
         found.append(ONE_AFTER_THE_OTHER)
         if reference.runs > 1:
             found.append(f"from {RUNS_FOR_SPREAD} earlier runs on, the interval includes the variation between runs")
-    return found + (advice(finding, measured.design) if finding is not None else [])
+    return found + (advice(finding, measured.design, measured.effort) if finding is not None else [])
 
 
 def _some(note: str) -> list[str]:

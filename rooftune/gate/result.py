@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.formatting import change, number, percent, quantity
+from rooftune.formatting import change, number, percent
 from rooftune.gate.loss import Finding, GateVerdict
 from rooftune.tuning.metrics import metric_name, unit_of
 
@@ -70,21 +70,6 @@ _HEADS: dict[GateVerdict, str] = {
     "loss": "A loss beyond {bound}",
     "not enough evidence": "Not enough evidence about a loss of {bound}",
 }
-
-
-def advice(finding: Finding, design: str) -> list[str]:
-    """What would lead to a verdict."""
-    if finding.verdict != "not enough evidence" or finding.ratio is None:
-        return []
-    if design == "given":
-        return ["measure again instead of reading a run (leave out --run), so that trials are added until it is clear"]
-    if finding.more_trials is not None:
-        more = quantity(finding.more_trials, "more trial")
-        return [f"about {more} of each measured configuration would decide it: raise --trials or --budget"]
-    if design == "apart" and finding.reference_trials < finding.trials:
-        few = quantity(finding.reference_trials, "trial")
-        return [f"the reference has only {few}, so more new ones do not help: use --beside, or a run with more trials"]
-    return ["the true difference is close to the bound, so more trials would hardly help: choose another --max-loss"]
 
 
 def value_words(side: GateSide, metric: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from test_reference import CASE, RATE, trial
 
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.gate.advice import Effort
 from rooftune.gate.judge import CLEAR_TRIALS, judge_loss
 from rooftune.gate.loss import Design
 from rooftune.gate.outcome import Measured, NewConfiguration, result_of
@@ -43,7 +44,7 @@ def result(new: list[TrialResult], reference: Reference | None, design: Design =
             new,
             "chat-medium/new",
             "artifacts/chat-medium/new",
-            61.5,
+            Effort(61.5, len(new)),
         )
     )
 
