@@ -15,7 +15,7 @@ from flows.inputs.parameters import GoalOptions, TargetOptions, TrialOptions, Wo
 from flows.probe import probe
 from flows.trial import trial
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.records.trial_files import read_trials
+from rooftune.evidence.records.trial_files import read_trial, read_trials
 from rooftune.gate.advice import Effort
 from rooftune.gate.loss import Finding
 from rooftune.gate.next_trial import failed_in_a_row, gate_plan, is_a_look
@@ -30,6 +30,8 @@ from tasks.machine import exclusive_machine
 from tasks.plan import check_start, expected_cost
 from tasks.report import write_decision
 from tasks.run_files import RunSettings
+from tasks.telemetry.run_spans import record_trial, run_attributes, trial_attributes
+from tasks.telemetry.spans import span
 from tasks.trial_time import BUDGET_S, expected_trial_s, time_spent_s
 
 FIRST_RUN_TRIALS = 6
@@ -51,6 +53,14 @@ async def gate(
     run_lines.follow_in_log()
     order = await gate_order(GateRequest(workload, target, changes, goal, trials, asked, artifacts))
     folder = _created(Path(artifacts), order, trials)
+    with span("run", run_attributes(folder, "gate")) as recorded:
+        result = await _judged(folder, order, Path(artifacts))
+        recorded.set({"verdict": result.verdict, "answer": result.sentence, "exit_code": result.exit_code})
+    return result
+
+
+async def _judged(folder: RunFolder, order: GateOrder, artifacts: Path) -> GateResult:
+    """All phases on one run folder."""
     run = run_files.short_path(folder.path)
     run_listener.current().phase("run", run)
     await label_run([order.workload.name, order.target.engine, "gate"])
@@ -58,8 +68,9 @@ async def gate(
         await probe(run)
         planned = await plan_baseline(folder)
         check_start(planned)
-        state = _state(folder, order, Path(artifacts))
-        found = await _measure(folder, run, order, state)
+        state = _state(folder, order, artifacts)
+        with span("phase trials"):
+            found = await _measure(folder, run, order, state)
     result = _result(folder, run, order, state, found)
     write_gate(folder, result)
     write_decision(folder)
@@ -130,7 +141,9 @@ async def _measure(folder: RunFolder, run: str, order: GateOrder, state: GateSta
             break
         listener.standing(state.standing(folder, expected_s, None if budget_s is None else budget_s - spent_s))
         listener.trial(following, expected_s)
-        await trial(run, following)
+        with span("trial", trial_attributes(following, planned.candidates[0].config)) as recorded:
+            await trial(run, following)
+            record_trial(recorded, read_trial(folder.trial(following.candidate, following.n)))
         if is_a_look(state.plan, read_trials(folder)):
             found = state.judge(folder)
             if found is not None:

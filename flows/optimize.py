@@ -23,7 +23,7 @@ from flows.roofline import roofline
 from flows.trial import ORDER, trial
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
-from rooftune.evidence.records.trial_files import read_trials
+from rooftune.evidence.records.trial_files import read_trial, read_trials
 from rooftune.files import read_json
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder
@@ -37,6 +37,9 @@ from tasks.plan import check_start, expected_cost, forecast_of
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
+from tasks.telemetry.run_spans import record_decision, record_trial, run_attributes, trial_attributes, verdict_of
+from tasks.telemetry.span import Span
+from tasks.telemetry.spans import span
 from tasks.trial_time import BUDGET_S, expected_trial_s, time_spent_s
 
 
@@ -74,6 +77,11 @@ async def optimize(
 
 async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
     """All phases on one run folder."""
+    with span("run", run_attributes(folder, "optimize")) as recorded:
+        return await _phases(folder, budget_s, recorded)
+
+
+async def _phases(folder: RunFolder, budget_s: float | None, recorded: Span) -> OptimizeResult:
     target, spec, run = run_files.target_of(folder), run_files.workload_of(folder), run_files.short_path(folder.path)
     run_listener.current().phase("run", run)
     await label_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
@@ -83,12 +91,14 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
         if not folder.plan_json.is_file():
             await plan(run)
         check_start(run_files.plan_of(folder))
-        async with kept_server.keeping():
-            await _search(folder, run, spec, budget_s)
+        with span("phase search"):
+            async with kept_server.keeping():
+                await _search(folder, run, spec, budget_s)
     await roofline(run)
     await report(run, in_ui=False)
     await show(folder)
     decision = run_files.decision_of(folder)
+    record_decision(recorded, decision, run_files.plan_of(folder))
     unmeasured = next((v for v in decision.verdicts[:1] if v.verdict in ("failed", "not trusted")), None)
     if unmeasured is not None:
         why = unmeasured.reason.rstrip(".")
@@ -130,8 +140,10 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
             break
         done.add((order.candidate, order.n))
         listener.trial(order, expected)
-        await trial(run, order)
-        write_decision(folder)
+        with span("trial", trial_attributes(order, planned.candidates[0].config)) as recorded:
+            await trial(run, order)
+            verdict = verdict_of(write_decision(folder), order.candidate)
+            record_trial(recorded, read_trial(folder.trial(order.candidate, order.n)), verdict)
     if planned.search is not None:
         listener.phase("search", ending(Progress.of(planned, results, left, expected)))
 

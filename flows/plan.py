@@ -9,6 +9,7 @@ from tasks import run_listener
 from tasks.plan import SLOW, describe, plan_candidates, slow_predictions
 from tasks.results import PhaseResult
 from tasks.run_files import short_path
+from tasks.telemetry.spans import span
 
 
 @flow(name="plan", flow_run_name="plan {run}", timeout_seconds=1500)
@@ -22,7 +23,8 @@ async def plan(run: str) -> PhaseResult:
     run_listener.current().phase("plan")
     if slow_predictions():
         run_listener.current().waiting(SLOW)
-    found = await plan_candidates(folder)
+    with span("phase plan"):
+        found = await plan_candidates(folder)
     sentence = describe(found)
     run_listener.current().phase("plan", sentence)
     return PhaseResult(run=short_path(folder.path), files=[folder.plan_json.name], sentence=sentence)

@@ -9,6 +9,7 @@ from tasks import run_listener
 from tasks.probe import describe, probe_hardware
 from tasks.results import PhaseResult
 from tasks.run_files import short_path
+from tasks.telemetry.spans import span
 
 
 @flow(name="probe", flow_run_name="probe {run}", timeout_seconds=900)
@@ -21,7 +22,8 @@ async def probe(run: str, measure: bool = True) -> PhaseResult:
     """
     folder = find_run(run)
     run_listener.current().phase("probe")
-    found = await probe_hardware(folder, measure)
+    with span("phase probe"):
+        found = await probe_hardware(folder, measure)
     sentence = describe(found)
     run_listener.current().phase("probe", sentence)
     return PhaseResult(run=short_path(folder.path), files=[folder.hardware_json.name], sentence=sentence)

@@ -9,6 +9,7 @@ from tasks import run_listener
 from tasks.report import show, write_files
 from tasks.results import PhaseResult
 from tasks.run_files import short_path
+from tasks.telemetry.spans import span
 
 
 @flow(name="report", flow_run_name="report {run}", timeout_seconds=1800)
@@ -21,9 +22,10 @@ async def report(run: str, in_ui: bool = True) -> PhaseResult:
     """
     folder = find_run(run)
     run_listener.current().phase("report")
-    files = await write_files(folder)
-    if in_ui:
-        await show(folder)
+    with span("phase report"):
+        files = await write_files(folder)
+        if in_ui:
+            await show(folder)
     sentence = short_path(folder.report)
     run_listener.current().phase("report", sentence)
     return PhaseResult(run=short_path(folder.path), files=files, sentence=sentence)

@@ -9,6 +9,7 @@ from tasks import run_listener
 from tasks.results import PhaseResult
 from tasks.roofline import describe, draw_roofline
 from tasks.run_files import short_path
+from tasks.telemetry.spans import span
 
 
 @flow(name="roofline", flow_run_name="roofline {run}", timeout_seconds=900)
@@ -20,7 +21,8 @@ async def roofline(run: str) -> PhaseResult:
     """
     folder = find_run(run)
     run_listener.current().phase("roofline")
-    sentence = describe(await draw_roofline(folder))
+    with span("phase roofline"):
+        sentence = describe(await draw_roofline(folder))
     run_listener.current().phase("roofline", sentence)
     return PhaseResult(
         run=short_path(folder.path), files=[folder.roofline_json.name, "figures/roofline.png"], sentence=sentence

@@ -16,6 +16,7 @@ from flows.optimize import optimize
 from rooftune.errors import RooftuneError
 from tasks import run_lines, run_listener
 from tasks.results import OptimizeResult
+from tasks.telemetry.spans import span
 
 WORKLOADS = "Names of workloads. Default: every file in ./workloads, or else those that come with rooftune."
 
@@ -33,8 +34,21 @@ async def sweep(
     If one fails, the others still run; the sweep then fails at its end.
     """
     run_lines.follow_in_log()
-    results: list[OptimizeResult] = []
     names = workloads or _all()
+    with span("sweep", {"workloads": names}):
+        results = await _all_of(names, target, budget, artifacts)
+    await acreate_table_artifact(
+        key="sweep", table=[_row(r) for r in results], description="The result for each workload"
+    )
+    failed = [r.workload for r in results if r.failed]
+    if failed:
+        raise RooftuneError(f"{len(failed)} of {len(results)} workloads failed: {', '.join(failed)}; see the table.")
+    return results
+
+
+async def _all_of(names: list[str], target: TargetOptions, budget: str | None, artifacts: str) -> list[OptimizeResult]:
+    """Optimise each workload; one that fails does not keep the others from running."""
+    results: list[OptimizeResult] = []
     for place, name in enumerate(names, start=1):
         run_listener.current().phase("workload", f"{name}, {place} of {len(names)}")
         request = OptimizeRequest(name, target, trials=TrialOptions(budget=budget), artifacts=artifacts)
@@ -46,12 +60,6 @@ async def sweep(
         else:
             run_listener.current().phase("workload", f"{name}: {result.first_sentence}")
         results.append(result)
-    await acreate_table_artifact(
-        key="sweep", table=[_row(r) for r in results], description="The result for each workload"
-    )
-    failed = [r.workload for r in results if r.failed]
-    if failed:
-        raise RooftuneError(f"{len(failed)} of {len(results)} workloads failed: {', '.join(failed)}; see the table.")
     return results
 
 

@@ -14,6 +14,7 @@ from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import CAPACITY, ENERGY
 from tasks.retrying import retry_unexpected
 from tasks.run_files import target_of_order, workload_of
+from tasks.telemetry.spans import span
 from tasks.trial_loads import drawn_workload
 
 
@@ -27,8 +28,9 @@ from tasks.trial_loads import drawn_workload
 )
 async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
     """Turn the records of a trial into figures, with their audit."""
-    found = await asyncio.to_thread(_aggregated, run, order)
-    await asyncio.to_thread(_collect, run, found)
+    with span("aggregate", {"candidate": order.candidate, "trial": order.n}):
+        found = await asyncio.to_thread(_aggregated, run, order)
+        await asyncio.to_thread(_collect, run, found)
     return found
 
 

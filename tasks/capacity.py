@@ -14,6 +14,7 @@ from rooftune.engines.target import Target
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.capacity_lines import CapacityLines
+from tasks.capacity_run import measure_and_write
 from tasks.retrying import retry_transient
 
 if TYPE_CHECKING:
@@ -36,15 +37,8 @@ async def measure(target: Target, workload: Workload, folder: Path, settings: Se
         InputError: the workload has no SLO or no rate to vary.
         EngineError: the server did not start, died, stalled, or answered no request.
     """
-    from rooftune.capacity.measure_target import measure_target
-    from rooftune.report.capacity_report import write_capacity_report
-
     shown = CapacityLines(run_listener.log, target.time_scale)
-    found = await measure_target(
-        target, workload, folder, settings, listener=shown, stop=asyncio.Event(), say=shown.engine
-    )
-    await asyncio.to_thread(write_capacity_report, folder, found)
-    return found
+    return await measure_and_write(target, workload, folder, settings, shown=shown, stop=asyncio.Event())
 
 
 @task(name="show", task_run_name="show the capacity in the UI", retries=1, retry_delay_seconds=2, persist_result=False)

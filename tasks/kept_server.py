@@ -16,6 +16,7 @@ from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
 from tasks import run_listener
 from tasks.provision import stop_server
+from tasks.telemetry.spans import span
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class KeptServer:
             await self.stop()
             return None
         try:
-            server = await switching.switch(held.server, held.folder, limits, f"{order.candidate}/{order.n}")
+            with span("switch", {"candidate": order.candidate, "trial": order.n}):
+                server = await switching.switch(held.server, held.folder, limits, f"{order.candidate}/{order.n}")
         except EngineError as error:
             run_listener.log(f"{order.candidate} {order.n} starts its own server: {error}")
             await self.stop()

@@ -19,6 +19,7 @@ from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.run_files import settings_of
+from tasks.telemetry.spans import span
 
 EVERY_S = 2.0
 """Real seconds between updates of the progress artifact; each costs the server about 10 ms."""
@@ -45,16 +46,19 @@ async def apply_load(run: RunFolder, order: TrialOrder, server: ServerInfo, work
     folder = run.trial(order.candidate, order.n)
     plan = await asyncio.to_thread(draw, workload)
     limit = 3 * real_seconds(workload, server.time_scale) + 120
-    async with _shown(order) as progress:
-        try:
-            summary = await asyncio.wait_for(
-                run_load(workload, plan, _options(run, workload, server), folder, progress=progress), limit
-            )
-        except asyncio.TimeoutError:
-            raise EngineError(f"the load did not end within {limit:.0f} s; the server has stalled.", "stall") from None
-    dead = await launch.died_or_dying(server, folder if server.switched is None else None)
-    if dead is not None:
-        raise dead
+    with span("load", {"candidate": order.candidate, "trial": order.n, "time_scale": server.time_scale}) as recorded:
+        async with _shown(order) as progress:
+            try:
+                summary = await asyncio.wait_for(
+                    run_load(workload, plan, _options(run, workload, server), folder, progress=progress), limit
+                )
+            except asyncio.TimeoutError:
+                stalled = f"the load did not end within {limit:.0f} s; the server has stalled."
+                raise EngineError(stalled, "stall") from None
+        recorded.set({"scheduled": summary.scheduled, "send_lag_p99_ms": summary.send_lag_p99_ms})
+        dead = await launch.died_or_dying(server, folder if server.switched is None else None)
+        if dead is not None:
+            raise dead
     return summary
 
 

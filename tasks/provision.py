@@ -10,6 +10,7 @@ from rooftune.trial_order import TrialOrder
 from tasks import run_listener
 from tasks.retrying import retry_transient
 from tasks.run_files import settings_of, target_of_order
+from tasks.telemetry.spans import span
 
 LONGEST_START_S = 3600
 
@@ -31,6 +32,20 @@ async def start_server(run: RunFolder, order: TrialOrder) -> ServerInfo:
     Raises:
         EngineError: it did not start; the message says why.
     """
+    with span("start", {"candidate": order.candidate, "trial": order.n}) as recorded:
+        server = await _started(run, order)
+        recorded.set(
+            {
+                "ready_after_s": server.ready_after_s,
+                "engine_version": server.effective.engine_version,
+                "kv_cache_tokens": server.effective.kv_cache_tokens,
+                "attention_backend": server.effective.attention_backend,
+            }
+        )
+    return server
+
+
+async def _started(run: RunFolder, order: TrialOrder) -> ServerInfo:
     from rooftune.engines import launch, switching
 
     target, settings, folder = target_of_order(run, order), settings_of(run), run.trial(order.candidate, order.n)
@@ -55,7 +70,8 @@ async def stop_server(server: ServerInfo | None) -> None:
     from rooftune.engines import launch
 
     if server is not None and server.engine != "endpoint":
-        await launch.stop(server)
+        with span("stop"):
+            await launch.stop(server)
 
 
 def describe(server: ServerInfo) -> str:

@@ -71,8 +71,7 @@ async def _order(
 async def _measure(order: CapacityOrder) -> CapacityResult:
     """Measure, and write the report; Ctrl-C ends it with what is known."""
     from flows.cli.capacity_progress import capacity_display
-    from rooftune.capacity.measure_target import measure_target
-    from rooftune.report.capacity_report import write_capacity_report
+    from tasks.capacity_run import measure_and_write
     from tasks.machine import exclusive_machine
     from tasks.run_listener import install
 
@@ -82,27 +81,20 @@ async def _measure(order: CapacityOrder) -> CapacityResult:
         install(_Waiting(shown))
         async with exclusive_machine(order.target, f"capacity {order.workload.name}"):
             measuring = asyncio.create_task(
-                measure_target(
-                    order.target,
-                    order.workload,
-                    order.folder,
-                    order.settings,
-                    listener=shown,
-                    stop=stop,
-                    say=shown.engine,
-                )
+                measure_and_write(order.target, order.workload, order.folder, order.settings, shown=shown, stop=stop)
             )
             with _stopping(measuring, stop, shown):
-                result = await measuring
-    await asyncio.to_thread(write_capacity_report, order.folder, result)
-    return result
+                return await measuring
 
 
 class _Waiting(RunListener):
-    """Shows that another run uses the machine."""
+    """Shows that another run uses the machine, and what happens to the spans."""
 
     def __init__(self, shown: CapacityLines) -> None:
         self.shown = shown
+
+    def phase(self, name: str, sentence: str = "") -> None:
+        self.shown.say(f"{name}: {sentence}")
 
     def waiting(self, sentence: str) -> None:
         self.shown.waiting(sentence)

@@ -92,8 +92,8 @@ def _beyond(running: Sequence[float], sizes: Sequence[int], effective: Effective
     return DoctorFinding(
         id="graph-sizes",
         severity="advice",
-        sentence=f"Steps with more than {sizes[-1]} sequences run without a CUDA graph, so their kernels are launched one "
-        "by one.",
+        sentence=f"Steps with more than {sizes[-1]} sequences run without a CUDA graph, so their kernels are launched "
+        "one by one.",
         evidence=f"{number(sum(running) / len(running))} running on average, above {sizes[-1]} in "
         f"{percent(_above(running, sizes[-1]))} of samples; {_listed(sizes)}",
         knob="cuda_graph_sizes",

@@ -52,7 +52,8 @@ def advice(finding: Finding, design: Design, effort: Effort) -> list[str]:
         why = f"the reference has only {few}, so more new ones do not help: use --beside, or a run with more trials"
     elif finding.more_trials is not None:
         total = finding.trials + finding.more_trials
-        why = f"about {total} trials of each measured configuration would decide it, and a gate makes at most {MOST_TRIALS}"
+        why = f"about {total} trials of each measured configuration would decide it, and a gate makes at most "
+        why += f"{MOST_TRIALS}"
     else:
         why = "the true difference is close to the bound, so more trials would hardly help: choose another --max-loss"
     return [why, *_longer(finding, effort), *_wider(finding)]
