@@ -17,6 +17,7 @@ from doc_blocks import (
     program,
     without_environment,
 )
+from ruamel.yaml import YAML
 
 from docpages.command_line import commands, options
 
@@ -31,11 +32,19 @@ MAKE_TARGETS = {
 }
 
 
+DEPLOYMENTS = {
+    f"{entry['entrypoint'].rpartition(':')[2]}/{entry['name']}"
+    for entry in YAML(typ="safe").load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+}
+
+
 def wrong_words(words: list[str]) -> list[str]:
-    """Words of a command that rooftune or make does not know."""
+    """Words of a command that rooftune, make or prefect.yaml does not know."""
     name, rest = program(words), without_environment(words)[1:]
     if name == "make":
         return [word for word in rest if not re.match(r"[A-Z_]+=|-", word) and word not in MAKE_TARGETS]
+    if name == "prefect" and rest[:2] == ["deployment", "run"]:
+        return [] if rest[2] in DEPLOYMENTS else [rest[2]]
     if name != "rooftune" or not rest or rest[0] in ROOT_OPTIONS:
         return []
     if rest[0] not in KNOWN:
@@ -95,6 +104,7 @@ Text.
 CUDA_VISIBLE_DEVICES=0 rooftune optimise chat-low \\
   --budgett 5m   # a comment with --nothing
 make nothing && .venv/bin/rooftune plan chat-low --gpu "L4" | cat
+.venv/bin/prefect deployment run optimise/chat-low --watch
 ```
 
 ```
@@ -110,8 +120,14 @@ name: a
 def test_what_is_wrong_is_found() -> None:
     first, second, third = blocks_of(MADE, "made.md")
     assert first.not_run == "needs a GPU"
-    assert [program(words) for words in first.commands] == ["rooftune", "make", "rooftune", "cat"]
-    assert [wrong_words(words) for words in first.commands] == [["optimise"], ["nothing"], [], []]
+    assert [program(words) for words in first.commands] == ["rooftune", "make", "rooftune", "cat", "prefect"]
+    assert [wrong_words(words) for words in first.commands] == [
+        ["optimise"],
+        ["nothing"],
+        [],
+        [],
+        ["optimise/chat-low"],
+    ]
     assert wrong_words(["rooftune", "optimize", "chat-low", "--budgett=5m"]) == ["--budgett"]
     assert "language" in unmarked(second)
     assert not second.not_run
