@@ -72,6 +72,7 @@ def bring_up_to_date(run: RunFolder) -> None:
     if run.hardware_json.is_file():
         place_trials(run)
     _upgrade(run, decision)
+    _others(run, decision)
     _curves(run, decision)
     _steps(run, decision)
 
@@ -124,6 +125,16 @@ def _upgrade(run: RunFolder, decision: Decision) -> None:
         run_listener.log(f"no upgrade path: {error}")
 
 
+def _others(run: RunFolder, decision: Decision) -> None:
+    """Predict the best configurations on other workloads; without a prediction the report says "not measured"."""
+    from rooftune.tuning.other_workloads import write_other_workloads
+
+    try:
+        write_other_workloads(run, plan_of(run), decision)
+    except RooftuneError as error:
+        run_listener.log(f"no predictions for other workloads: {error}")
+
+
 @task(
     name="report",
     task_run_name="write the report",
@@ -134,10 +145,11 @@ def _upgrade(run: RunFolder, decision: Decision) -> None:
 )
 async def write_files(run: RunFolder) -> list[str]:
     """Write report.md, report.html, figures and start scripts; returns their names below the run folder."""
-    from rooftune.report.markdown import write_report
+    from rooftune.report.writing import write_report
 
     decision = await asyncio.to_thread(write_decision, run, ended=True)
     await asyncio.to_thread(_upgrade, run, decision)
+    await asyncio.to_thread(_others, run, decision)
     await asyncio.to_thread(_curves, run, decision)
     await asyncio.to_thread(_steps, run, decision)
     await asyncio.to_thread(write_report, run)

@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 def report(
     run: options.RunPath,
     write: Annotated[bool, Option("--write/--no-write", help="Rewrite the report's files before showing it.")] = True,
+    full: Annotated[bool, Option("--full", help="Show the whole report.md instead of the summary.")] = False,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
 ) -> None:
-    """Write the report of a run from its files, and show it. Also works on a run that was cut short.
+    """Write the report of a run from its files, and show its summary. Also works on a run that was cut short.
 
     [bold]Examples[/bold]
 
       rooftune report chat-medium/latest
+      rooftune report chat-medium/latest --full
       rooftune report artifacts/chat-medium/20260101-120000-ab12 --json
     """
     from rooftune.files import read_json
+    from rooftune.report.writing import summary_page, write_report
     from rooftune.run_names import find_run
 
     folder = find_run(run, Path(artifacts))
     if write:
         local.settle()
-        from rooftune.report.markdown import write_report
         from tasks.report import bring_up_to_date
 
         with terminal.busy(f"Writing the report of {folder.path}"):
@@ -47,7 +49,11 @@ def report(
         files = {"report": folder.report.name, "figures": figures, "scripts": scripts}
         terminal.print_json({"run": str(folder.path), **decision, "files": files})
         return
-    terminal.markdown(folder.report.read_text(encoding="utf-8"))
+    if full:
+        terminal.markdown(folder.report.read_text(encoding="utf-8"))
+        return
+    terminal.summary(summary_page(folder))
+    print(f"\nReport: {folder.report} (also as report.html)")
 
 
 def compare(
@@ -55,6 +61,9 @@ def compare(
     b: Annotated[str, Argument(metavar="RUN", help="The run to compare it with.")],
     figure: Annotated[
         Path | None, Option("--figure", help="Draw the changes with their intervals to this PNG, and an SVG beside it.")
+    ] = None,
+    save: Annotated[
+        Path | None, Option("--save", metavar="FOLDER", help="Also write comparison.md and comparison.html there.")
     ] = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
@@ -65,7 +74,8 @@ def compare(
 
       rooftune compare artifacts/chat-medium/20260101-120000-ab12 chat-medium/latest --figure change.png
     """
-    from rooftune.report.compare import compare_runs, comparison_text
+    from rooftune.report.compare import compare_runs
+    from rooftune.report.comparison_page import comparison_page, write_comparison
     from rooftune.run_names import find_run
 
     first, second = find_run(a, Path(artifacts)), find_run(b, Path(artifacts))
@@ -75,10 +85,13 @@ def compare(
         from rooftune.report.figures.two_runs import two_runs
 
         _draw(two_runs(found), figure, "no pair of configurations has two trusted trials on each side")
+    written = write_comparison(found, save) if save is not None else None
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
-    else:
-        terminal.markdown(comparison_text(found))
+        return
+    terminal.summary(comparison_page(found))
+    if written is not None:
+        print(f"\nComparison: {written} (also as comparison.html)")
 
 
 def history(

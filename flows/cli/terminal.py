@@ -8,7 +8,10 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rooftune.report.page.model import Page
 
 DEBUG = "ROOFTUNE_DEBUG"
 """Set to 1 to show the traceback of an error."""
@@ -89,6 +92,18 @@ def markdown(text: str) -> None:
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
+
+
+def summary(page: Page) -> None:
+    """The summary of a report, in colours on a terminal and as plain text in a pipe."""
+    from rich.console import Console
+
+    from rooftune.report.page.to_terminal import summary as written
+
+    on_terminal = sys.stdout.isatty()
+    width = Console().width if on_terminal else None
+    sys.stdout.write(written(page, width, colours=on_terminal and "NO_COLOR" not in os.environ))
+    sys.stdout.flush()
 
 
 def _plain(cell: str) -> str:

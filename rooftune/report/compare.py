@@ -1,29 +1,20 @@
-"""Two runs side by side: the result and the text of ``rooftune compare RUN RUN``."""
+"""Two runs side by side: the result of ``rooftune compare RUN RUN``."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.formatting import number
-from rooftune.report.markup import code, interval_change, sentence, table
 from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
+from rooftune.tuning.configuration import describe, difference
 from rooftune.tuning.judge import judge, ratio_of
-from rooftune.tuning.metrics import COMPARED, metric_name
+from rooftune.tuning.metrics import COMPARED
 from rooftune.tuning.plan import Interval
 from rooftune.workloads.spec import CAPACITY, COST
 
 ANSWERS = {"applied": "better", "no gain": "worse"}
 """Verdicts under the names that suit two runs, of which neither is a candidate."""
-HEADLINES = {
-    "better": "B is better",
-    "worse": "B is worse",
-    "no measurable difference": "There is no measurable difference",
-    "more trials needed": "The trials do not decide it yet",
-    "not run": "The runs cannot be compared",
-    "not trusted": "The runs cannot be compared",
-}
 
 
 class _Frozen(BaseModel):
@@ -41,6 +32,7 @@ class RunSide(_Frozen):
     model: str
     simulated: bool
     incumbent: str
+    changes: str = Field(default="", description="what the recommended configuration changes from the baseline")
     first_sentence: str
 
 
@@ -104,6 +96,7 @@ def _side(run: RunData) -> RunSide:
         model=target.model,
         simulated=run.simulated,
         incumbent=run.decision.incumbent,
+        changes=describe(difference(run.config(run.decision.incumbent), run.config("baseline"))),
         first_sentence=run.decision.first_sentence,
     )
 
@@ -142,21 +135,3 @@ def _pair(a: RunData, b: RunData, x: str, y: str) -> PairComparison:
         verdict=ANSWERS.get(found.verdict, found.verdict) if found else "not run",
         reason=found.reason if found else "each side needs two believed trials",
     )
-
-
-def comparison_text(found: RunComparison) -> str:
-    """The comparison as Markdown for the terminal."""
-    lines = [f"# {found.a.workload}: {found.a.run} and {found.b.run}", ""]
-    for name, side in (("A", found.a), ("B", found.b)):
-        simulated = " (simulated)" if side.simulated else ""
-        lines.append(f"- {name}: {side.gpu}{simulated}, vLLM {side.engine_version}: {side.first_sentence}")
-    lines += ["", *[f"- Note that {caveat}." for caveat in found.caveats], ""]
-    for pair in found.pairs:
-        headline = HEADLINES.get(pair.verdict, pair.verdict)
-        lines += [f"## {code(pair.a)} in A, {code(pair.b)} in B", "", sentence(f"{headline}: {pair.reason}"), ""]
-        rows = [
-            [metric_name(m), number(values.a), number(values.b), interval_change(values.ratio)]
-            for m, values in pair.metrics.items()
-        ]
-        lines += [*table(["Metric", "A", "B", "Change from A to B"], rows, right=1), ""]
-    return "\n".join(lines)

@@ -1,33 +1,12 @@
-"""Markdown building blocks of the report: tables, footnotes, sentences."""
+"""Inline Markdown and the tables of the texts that commands print."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from rooftune.formatting import MINUS, NONE, number
-from rooftune.report.figures.saving import Drawing
-from rooftune.report.run_data import RunData
+from rooftune.formatting import MINUS, NONE
 from rooftune.tuning.plan import Interval, Verdict
 
 LOWER_CASE_NAMES = ("vLLM", "rooftune", "max_model_len")
 """Names that keep their spelling at the start of a sentence."""
-
-
-@dataclass
-class Footnotes:
-    """Footnotes of one table. The same text always gets the same letter."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def mark(self, text: str) -> str:
-        """The letter of a footnote."""
-        if text not in self.texts:
-            self.texts.append(text)
-        return "abcdefghijklmnopqrstuvwxyz"[self.texts.index(text) % 26]
-
-    def lines(self) -> list[str]:
-        """The footnotes for below the table."""
-        return [f"{self.mark(text)}) {sentence(text)}" for text in self.texts]
 
 
 def status(verdict: Verdict) -> str:
@@ -35,15 +14,6 @@ def status(verdict: Verdict) -> str:
     if verdict.verdict == "outdone":
         return "better, not chosen"
     return "no artefact" if verdict.lacks_artifact else verdict.verdict
-
-
-def metric_cell(run: RunData, candidate: str, metric: str, notes: Footnotes) -> str:
-    """A candidate's value of a metric, or 'withheld' with its footnote."""
-    value = run.value(candidate, metric)
-    if value is not None:
-        return number(value)
-    reason = run.withheld(candidate, metric)
-    return f"withheld {notes.mark(reason)})" if reason else NONE
 
 
 def table(head: list[str], rows: list[list[str]], right: int = 0) -> list[str]:
@@ -57,9 +27,7 @@ def table(head: list[str], rows: list[list[str]], right: int = 0) -> list[str]:
 
 def _numeric(cells: list[str]) -> bool:
     plain = [cell.replace("*", "").strip() for cell in cells]
-    return any(plain) and all(
-        not x or x == NONE or x.startswith("withheld") or x[0].isdigit() or x[0] in f"+{MINUS}-$" for x in plain
-    )
+    return any(plain) and all(not x or x == NONE or x[0].isdigit() or x[0] in f"+{MINUS}-$" for x in plain)
 
 
 def interval_change(interval: Interval | None) -> str:
@@ -86,18 +54,3 @@ def joined(items: list[str]) -> str:
 def code(name: str) -> str:
     """In code style."""
     return f"`{name}`"
-
-
-def pictures(run: RunData, drawings: list[Drawing]) -> list[str]:
-    """Each figure with its caption."""
-    lines = []
-    for drawing in drawings:
-        name = drawing.caption.partition(":")[0]
-        lines += [f"![{name}]({drawing.path.relative_to(run.folder.path)})", "", f"*{drawing.caption}.*", ""]
-        if drawing.path.name == "attainment.png":
-            lines += [
-                "A load lasts a few minutes and the curve is the long run, so a dot may be above or below its curve, "
-                "above all beyond the capacity, where the queue has not yet had the time to grow.",
-                "",
-            ]
-    return lines

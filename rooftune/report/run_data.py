@@ -19,6 +19,8 @@ from rooftune.report.curves import CURVES, ReferenceCurves
 from rooftune.roofline.model import Point, Roofline, Stage
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.judge import judge
+from rooftune.tuning.other_workloads import FILE as OTHER_WORKLOADS
+from rooftune.tuning.other_workloads import OtherWorkloads
 from rooftune.tuning.plan import Candidate, CapacityFigures, Decision, Interval, Plan, Verdict
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.vllm_rules.config import EngineConfig
@@ -40,6 +42,7 @@ class RunData:
     upgrade: UpgradePath | None = None
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     """The reference's response to the rate, for the baseline and the recommended configuration."""
+    other_workloads: OtherWorkloads | None = None
 
     @property
     def by_capacity(self) -> bool:
@@ -141,6 +144,11 @@ class RunData:
         place = self.phases.index(phase)
         return "baseline" if place == 0 else self.incumbent_after(self.phases[place - 1])
 
+    def config_of(self, option: str) -> EngineConfig:
+        """The configuration of a candidate, or of an option that the search only predicted."""
+        known = any(v.candidate == option for v in self.decision.verdicts)
+        return self.config(option) if known else self.plan.candidate(option).config
+
     def config(self, candidate: str) -> EngineConfig:
         """The configuration that a candidate ran with, else the one that was planned."""
         planned = self.plan.candidate(candidate).config
@@ -157,6 +165,7 @@ def read_run(folder: RunFolder) -> RunData:
     about = folder.about()
     trials = read_trials(folder)
     upgrade_json, curves_json = folder.path / "upgrade.json", folder.path / CURVES
+    others_json = folder.path / OTHER_WORKLOADS
     return RunData(
         folder=folder,
         about=about,
@@ -168,6 +177,7 @@ def read_run(folder: RunFolder) -> RunData:
         roofline=read_model(folder.roofline_json, Roofline) if folder.roofline_json.is_file() else None,
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
         curves=read_model(curves_json, ReferenceCurves).curves if curves_json.is_file() else {},
+        other_workloads=read_model(others_json, OtherWorkloads) if others_json.is_file() else None,
     )
 
 

@@ -126,7 +126,7 @@ def test_the_run(page: Any, stack: dict[str, Any]) -> None:
 
 def test_its_artifacts(page: Any, stack: dict[str, Any]) -> None:
     seen(page, stack, "/artifacts", "artifacts", "verdicts-tiny", "report-tiny", "load-baseline")
-    for name, word in (("report", "Executive summary"), ("verdicts", "baseline")):
+    for name, word in (("report", "What to deploy"), ("verdicts", "baseline")):
         page.goto(f"{stack['ui']}/artifacts/key/{name}-tiny", wait_until="networkidle")
         page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
         page.wait_for_url("**/artifacts/artifact/**")

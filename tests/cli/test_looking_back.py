@@ -40,9 +40,16 @@ def test_report_writes_and_shows(rooftune, whole: RunFolder) -> None:
     ended = rooftune("report", whole.path)
     assert ended.code == 0
     assert ended.err == ""
-    assert ended.out.startswith("#")
+    assert ended.out.startswith("chat-medium on a T4 (simulated)\n")
+    assert "What to deploy" in ended.out
+    assert f"Report: {whole.report}" in ended.out
     assert (whole.path / "start_vllm.sh").is_file()
     assert list(whole.figures.glob("*.png"))
+
+
+def test_report_in_full_is_its_markdown(rooftune, whole: RunFolder) -> None:
+    ended = rooftune("report", whole.path, "--full")
+    assert ended.out == whole.report.read_text(encoding="utf-8")
 
 
 def test_report_as_json_by_name(rooftune, whole: RunFolder) -> None:
@@ -56,8 +63,15 @@ def test_compare_a_run_with_itself_finds_no_difference(rooftune, whole: RunFolde
     ended = rooftune("compare", whole.path, whole.path)
     assert ended.code == 0
     assert ended.err == ""
-    assert "baseline" in ended.out
+    assert "There is no measurable difference" in ended.out
     assert rooftune("compare", whole.path, whole.path, "--json").json
+
+
+def test_a_comparison_is_saved(rooftune, whole: RunFolder, tmp_path: Path) -> None:
+    ended = rooftune("compare", whole.path, whole.path, "--save", tmp_path / "new")
+    assert ended.code == 0
+    assert f"Comparison: {tmp_path / 'new' / 'comparison.md'}" in ended.out
+    assert (tmp_path / "new" / "comparison.html").is_file()
 
 
 def test_history_shows_the_newest(rooftune, whole: RunFolder) -> None:

@@ -13,12 +13,13 @@ import synthetic_run as made
 from rooftune.capacity.result import CurvePoint, ReplicaRow
 from rooftune.files import read_model, write_json
 from rooftune.report.curves import CURVES, ReferenceCurves
-from rooftune.report.markdown import write_report
+from rooftune.report.writing import write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning import capacity_figures, judge
 from rooftune.tuning.plan import Decision, Plan
 
 GOLDEN = Path(__file__).parent / "golden_capacity.md"
+GOLDEN_SUMMARY = Path(__file__).parent / "golden_capacity.txt"
 HALF = 0.04
 """Half width of every interval, whatever the real statistics give."""
 

@@ -13,6 +13,12 @@ if __name__ == "__main__":
     import made_capacity_run
     from test_report import GOLDEN, golden_run
 
+    from rooftune.report.page.to_terminal import summary
+    from rooftune.report.writing import summary_page
+
     for golden, write in ((GOLDEN, golden_run), (made_capacity_run.GOLDEN, made_capacity_run.write_capacity_report)):
         with tempfile.TemporaryDirectory() as folder:
-            golden.write_text(write(Path(folder)).report.read_text(encoding="utf-8"), encoding="utf-8")
+            run = write(Path(folder))
+            golden.write_text(run.report.read_text(encoding="utf-8"), encoding="utf-8")
+            if golden == made_capacity_run.GOLDEN:
+                made_capacity_run.GOLDEN_SUMMARY.write_text(summary(summary_page(run), 110), encoding="utf-8")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import made_capacity_run
 import pytest
+from reading import columns, folded, repeated, rows, section, sentences, visible
 
 from rooftune.capacity import curve
 from rooftune.capacity.curve import predicted_response
@@ -16,15 +19,19 @@ from rooftune.capacity.result import ReplicaRow
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_model, write_json
 from rooftune.formatting import number
-from rooftune.report.capacity_run import answer
-from rooftune.report.capacity_run.other_hardware import upgrade_section
-from rooftune.report.compare import compare_runs, comparison_text
+from rooftune.report.compare import compare_runs
+from rooftune.report.comparison_page import comparison_page
 from rooftune.report.curves import CURVES, reference_curve
 from rooftune.report.figures.capacity_run import run_attainment, run_latencies
-from rooftune.report.markdown import write_report
+from rooftune.report.page.model import Page
+from rooftune.report.page.to_markdown import markdown
+from rooftune.report.page.to_terminal import summary
+from rooftune.report.run.page import page_of
+from rooftune.report.run.pictures import Pictures
 from rooftune.report.run_data import RunData, read_run
+from rooftune.report.writing import summary_page, write_report
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.plan import Decision
+from rooftune.tuning.other_workloads import OtherWorkload, OtherWorkloads, PredictedRow
 from rooftune.tuning.upgrade import UpgradePath, UpgradeRow
 from rooftune.workloads.spec import COST
 
@@ -47,16 +54,10 @@ def report(run: RunFolder) -> str:
     return run.report.read_text(encoding="utf-8")
 
 
-def section(report: str, heading: str) -> str:
-    """The text below a heading of any level, up to the next one of that level or above."""
-    level = len(heading) - len(heading.lstrip("#"))
-    return re.split(rf"^#{{1,{level}}} ", report.split(f"\n{heading}\n")[1], flags=re.M)[0]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of the table lines, without the head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+def page(data: RunData, **changed: Any) -> str:
+    """The Markdown of a run with other records."""
+    made: Page = page_of(dataclasses.replace(data, **changed), Pictures(), [])
+    return markdown(made, data.folder.path)
 
 
 def test_the_report_is_the_golden_one(report: str) -> None:
@@ -64,35 +65,59 @@ def test_the_report_is_the_golden_one(report: str) -> None:
     assert report == made_capacity_run.GOLDEN.read_text(encoding="utf-8")
 
 
-def test_the_answer_is_first_and_once(run: RunFolder, report: str) -> None:
-    sentence = read_model(run.decision_json, Decision).first_sentence
-    assert report.split("## Executive summary\n\n")[1].startswith(f"**{sentence}**")
-    assert report.count(sentence) == 1
+def test_the_terminal_shows_the_golden_summary(run: RunFolder) -> None:
+    assert summary(summary_page(run), 110) == made_capacity_run.GOLDEN_SUMMARY.read_text(encoding="utf-8")
+
+
+def test_the_answer_is_first_and_once(report: str) -> None:
+    opening = report.split("## What to deploy")[0]
+    answer = (
+        r"\*\*One T4 carries 7\.\d+ requests/s within the SLO \(95 % interval 7\.\d+ to 8\.\d+\), "
+        r"5\.\d times the baseline\. 20 requests/s take 3 servers, at \$1\.58 per hour\.\*\*"
+    )
+    assert len(re.findall(rf"^{answer}$", opening, flags=re.M)) == 1
     assert report.count("> **Simulated.**") == 1
-    assert "## Recommendation" not in report
+    assert "**Load limit**: Keep each server at or below 7." in opening
+    assert "TPOT is the first limit to break" in opening
+    assert len(visible(report.split("## Servers for")[0])) < 40
+
+
+def test_nothing_appears_twice_and_little_is_visible(report: str) -> None:
+    assert len(sentences(report)) > 50
+    assert repeated(report) == []
+    assert len(visible(report)) < 150
 
 
 def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
-    carried = rows(section(report, "### What each configuration carries"))
-    found = {cells[1].strip("*"): cells for cells in carried}
+    found = {
+        row["Configuration"].strip("*"): row for row in columns(folded(report, "configurations that were measured"))
+    }
     assert set(found) > {"baseline", "batch-8", "fp8-kv"}
-    assert "--quantization awq_marlin" in found["fp8-kv"][2]
-    assert "--kv-cache-dtype fp8" in found["fp8-kv"][2]
-    capacity, change, limit = found["fp8-kv"][3:6]
-    assert re.fullmatch(r"\*\*7\.\d+ \(7\.\d+ to 8\.\d+\)\*\*", capacity)
-    assert change == "+464 %"
-    assert limit == "TPOT"
-    assert found["cuda-graphs"][3] == "0 a)"
-    assert "a) One request at a time breaks its TPOT limit" in report
+    row = found["fp8-kv"]
+    assert (
+        row["Changes from the baseline"] == "`--quantization awq_marlin, without --enforce-eager, --kv-cache-dtype fp8`"
+    )
+    assert re.fullmatch(r"7\.\d+ \(7\.\d+ to 8\.\d+\)", row["Capacity (req/s)"])
+    assert row["Compared with the baseline"] == "+464 %"
+    assert row["Limited by"] == "TPOT"
+    assert found["cuda-graphs"]["Capacity (req/s)"] == "0"
+    assert "One request at a time breaks its TPOT limit" in found["cuda-graphs"]["Finding"]
+
+
+def test_each_step_has_what_it_gave(report: str) -> None:
+    gains = {row["Flag"]: row for row in columns(section(report, "## What to deploy"))}
+    assert gains["`--kv-cache-dtype`"]["How known"] == "measured: `fp8-kv` compared with `awq-marlin-graphs`"
+    assert gains["`--quantization`"]["How known"] == "measured: `awq-marlin-graphs` compared with `baseline`"
+    assert gains["`--kv-cache-dtype`"]["Gain in capacity"].startswith("+3")
 
 
 def test_nothing_that_depends_on_the_load_is_compared(report: str) -> None:
-    for words in ("throughput (tok/s)", "Goodput", "median E2EL", "output throughput", "Improvements and trade-offs"):
+    for words in ("throughput (tok/s)", "Goodput", "median E2EL", "output throughput"):
         assert words not in report
 
 
 def test_servers_one_fewer_and_one_more(report: str, data: RunData) -> None:
-    fewer, enough, more = rows(section(report, "### Servers for 20 requests/s"))
+    fewer, enough, more = rows(section(report, "## Servers for 20 requests/s"))
     assert [fewer[0], enough[0], more[0]] == ["2", "**3**", "4"]
     assert "**SLO broken**: 40 %; TPOT breaks first" in fewer[3]
     assert enough[3] == "kept: 99.7 %"
@@ -104,17 +129,17 @@ def test_servers_one_fewer_and_one_more(report: str, data: RunData) -> None:
 
 def test_one_server_too_few_at_the_lower_end_is_said(tmp_path: Path) -> None:
     folder = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=6.75)
-    text = section(folder.report.read_text(encoding="utf-8"), "### Servers for 20 requests/s")
-    assert "Take 4 to be safe: at the lower end of the interval, 3 are too few." in text
+    opening = folder.report.read_text(encoding="utf-8").split("## What to deploy")[0]
+    assert "20 requests/s take 3 servers, or 4 to be safe, at $1.58 or $2.10 per hour." in opening
 
 
 def test_servers_without_a_simulation_have_no_shares(data: RunData) -> None:
     found = data.decision.replicas
     assert found is not None
     bare = data.decision.model_copy(update={"replicas": found.model_copy(update={"rows": []})})
-    lines = answer.needed_servers(RunData(**{**vars(data), "decision": bare}))
-    assert [cells[3] for cells in rows("\n".join(lines))] == ["not simulated"] * 3
-    assert "simulated at the measured speed" not in "\n".join(lines)
+    text = section(page(data, decision=bare), "## Servers for 20 requests/s")
+    assert [row["Requests within the SLO"] for row in columns(text)] == ["not simulated"] * 3
+    assert "simulated at the measured speed" not in text
 
 
 def test_an_overloaded_number_of_servers_says_so(data: RunData) -> None:
@@ -122,30 +147,52 @@ def test_an_overloaded_number_of_servers_says_so(data: RunData) -> None:
     assert found is not None
     row = ReplicaRow(replicas=2, rate_per_s=10.0, attainment=0.0, overloaded=True)
     over = data.decision.model_copy(update={"replicas": found.model_copy(update={"rows": [row]})})
-    lines = answer.needed_servers(RunData(**{**vars(data), "decision": over}))
-    assert "**SLO broken**: the queue grows without end" in rows("\n".join(lines))[0][3]
+    text = section(page(data, decision=over), "## Servers for 20 requests/s")
+    assert "**SLO broken**: the queue grows without end" in rows(text)[0][3]
 
 
 def test_what_changes_the_text_is_named_with_the_best_that_does_not(report: str) -> None:
-    assert "`fp8-kv` may change the generated text, so check its quality before use." in report
-    row = next(r for r in rows(section(report, "## When to use which configuration")) if "without `fp8-kv`" in r[0])
-    assert row[1] == "`awq-marlin-graphs`"
-    assert "−25 % compared with `fp8-kv`" in row[2]
+    assert "`--kv-cache-dtype fp8` may change the generated text, so check its quality before use." in report
+    assert "The best with unchanged answers is `awq-marlin-graphs`: 5.90 (5.67 to 6.14) requests/s." in report
+    scenarios = {row["Scenario"]: row for row in columns(section(report, "## When to use which configuration"))}
+    row = scenarios["The same with unchanged answers"]
+    assert row["Configuration"] == "`awq-marlin-graphs`"
+    assert "−25 % compared with the recommended" in row["Evidence"]
 
 
-def test_every_load_of_a_configuration_is_in_its_phase(report: str, data: RunData) -> None:
-    text = section(report, "## Phase 1: easy-wins")
-    loads = rows(text.split("### Performance")[1].split("###")[0])
+def test_other_workloads_are_predicted_where_the_simulator_can(data: RunData, report: str) -> None:
+    unknown = {r["Scenario"]: r for r in columns(section(report, "## When to use which configuration"))}
+    assert unknown["Bursts (`burst`)"]["How known"] == "not measured"
+    found = OtherWorkloads(workloads=[
+        OtherWorkload(workload="rag-medium", rows=[
+            PredictedRow(option="baseline", capacity_per_s=0.31),
+            PredictedRow(option="awq-marlin-graphs", capacity_per_s=0.82),
+        ]),
+        OtherWorkload(workload="code-medium", refused="a request of 3,000 tokens does not fit"),
+        OtherWorkload(workload="burst", rows=[PredictedRow(option="baseline", capacity_per_s=0.0)]),
+    ])  # fmt: skip
+    text = section(page(data, other_workloads=found), "## When to use which configuration")
+    known = {row["Scenario"]: row for row in columns(text)}
+    rag = known["Long prompts (retrieval) (`rag-medium`)"]
+    assert (rag["Configuration"], rag["How known"]) == ("`awq-marlin-graphs`", "predicted")
+    assert rag["Evidence"] == "0.82 requests/s within its SLO (baseline 0.31)"
+    assert known["Bursts (`burst`)"]["Evidence"] == "No configuration of this report keeps its SLO."
+    assert known["Long prompts and answers (code) (`code-medium`)"]["How known"] == "not measured"
+    assert "rooftune optimize WORKLOAD" in text
+
+
+def test_every_load_of_a_configuration_is_listed(report: str, data: RunData) -> None:
+    loads = rows(folded(report, "Every load of every trial"))
     assert sum("one at a time" in cells for cells in loads) == 1
-    measured = [p.id for p in data.measured if p.phase == "easy-wins"]
-    assert len(loads) == 1 + sum(len(data.rate_steps(name)) for name in measured)
+    assert len(loads) == 1 + sum(len(data.rate_steps(p.id)) for p in data.measured)
 
 
 def test_every_figure_named_is_there(run: RunFolder, report: str) -> None:
     names = re.findall(r"^!\[.*\]\((.*)\)", report, flags=re.M)
-    assert [Path(n).stem for n in names] == [
-        "front", "progression", "attainment", "latencies", "distribution", "roofline"
-    ]  # fmt: skip
+    found = [Path(n).name for n in names]
+    assert found[0] == "front.png"
+    assert set(found) >= {"progression.png", "attainment.png", "latencies.png", "distribution.png", "roofline.png"}
+    assert len(found) == len(set(found)), "no figure appears twice"
     for name in names:
         assert (run.path / name).read_bytes().startswith(b"\x89PNG")
         assert (run.path / name).with_suffix(".svg").read_text(encoding="utf-8").startswith("<svg")
@@ -195,8 +242,9 @@ def test_a_run_without_curves_has_its_report(tmp_path: Path) -> None:
 def test_where_nothing_keeps_the_slo_nothing_is_recommended(tmp_path: Path) -> None:
     folder = made_capacity_run.write_capacity_report(tmp_path, **dict.fromkeys(NONE_KEEPS_IT, 0.0))
     text = folder.report.read_text(encoding="utf-8")
-    assert "No configuration that was measured keeps the SLO" in section(text, "### What to deploy")
-    assert "### Servers for" not in text
+    assert "**One T4 cannot keep the SLO with any configuration that was measured: " in text
+    assert "No configuration that was measured keeps the SLO" in section(text, "## What to deploy")
+    assert "## Servers for" not in text
     assert "figures/attainment.png" not in text
 
 
@@ -207,7 +255,7 @@ def test_an_incomplete_run_says_what_it_misses(tmp_path: Path) -> None:
     folder = made_capacity_run.write_capacity_report(tmp_path, plan=plan, budget=40.0)
     text = folder.report.read_text(encoding="utf-8")
     assert "Repeat it with a larger --budget before you deploy: the simulator expects 4 times the capacity" in text
-    assert "from `awq-marlin`" in text.split("### What to deploy")[0]
+    assert "from `awq-marlin`" in text.split("## What to deploy")[0]
 
 
 def test_a_better_configuration_without_a_verdict_is_named_before_the_command(data: RunData) -> None:
@@ -217,12 +265,12 @@ def test_a_better_configuration_without_a_verdict_is_named_before_the_command(da
         for v in data.decision.verdicts
     ]
     changed = {"verdicts": verdicts, "incumbent": "baseline", "complete": False}
-    cut = RunData(**{**vars(data), "decision": data.decision.model_copy(update=changed)})
-    text = "\n".join(answer.opening(cut)).split("### What to deploy")
-    assert "1 candidate ran without a verdict (awq-marlin-graphs)" in text[0]
-    assert "before you deploy: `awq-marlin-graphs` carried 5.90 requests/s (95 % interval 5.67 to 6.14) in " in text[0]
-    row = next(r for r in rows(text[1].split("### What each configuration carries")[1]) if r[1] == "awq-marlin-graphs")
-    assert row[-1] == "no verdict"
+    text = page(data, decision=data.decision.model_copy(update=changed))
+    opening = text.split("## What to deploy")[0]
+    assert "1 candidate ran without a verdict (`awq-marlin-graphs`)" in opening
+    assert "before you deploy: `awq-marlin-graphs` carried 5.90 requests/s (95 % interval 5.67 to 6.14) in " in opening
+    found = {row["Configuration"]: row for row in columns(folded(text, "configurations that were measured"))}
+    assert found["awq-marlin-graphs"]["Verdict"] == "no verdict"
 
 
 def test_the_upgrade_path_compares_capacities_and_finds_the_cheapest(data: RunData) -> None:
@@ -238,18 +286,18 @@ def test_the_upgrade_path_compares_capacities_and_finds_the_cheapest(data: RunDa
         rows=[row("T4", 0.5, 5.0, 4, current=True), row("L4", 0.8, 10.5, 2), row("H100", 6.9, 120.0, 1),
               row("A10G", 0.1, 0.0, None)],
     )  # fmt: skip
-    lines = upgrade_section(RunData(**{**vars(data), "upgrade": path}))
-    cells = {r[0]: r for r in rows("\n".join(lines))}
+    text = section(page(data, upgrade=path), "## Hardware upgrade path")
+    cells = {r[0]: r for r in rows(text)}
     assert cells["L4"][5:11] == ["10.5", "2.1 times", "TPOT", "± 10 %", "2", "$1.60"]
     assert cells["A10G"][9:11] == ["–", "–"]
-    assert "least expensive way to serve 20 requests/s within the SLO is 2 L4 servers at $1.60 per hour" in lines[-2]
+    assert "least expensive way to serve 20 requests/s within the SLO is 2 L4 servers at $1.60 per hour" in text
 
 
 def test_two_runs_are_compared_by_their_capacity_alone(run: RunFolder, tmp_path: Path) -> None:
     other = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=9.0)
     found = compare_runs(run, other)
     assert set(found.pairs[0].metrics) == {"capacity"}
-    assert "output throughput" not in comparison_text(found)
+    assert "throughput" not in summary(comparison_page(found))
 
 
 def priced(run: RunFolder, usd_per_hour: float) -> RunFolder:
@@ -272,7 +320,7 @@ def test_two_runs_are_compared_by_their_cost_where_it_is_known(tmp_path: Path) -
     ratio = pair.metrics[COST].ratio
     assert ratio is not None
     assert ratio.low < 2 / 1.6 < ratio.high
-    assert re.search(r"cost per million output tokens \| 0\.1\d+ \| 0\.1\d+ \| \+25 %", comparison_text(found))
+    assert re.search(r"Cost per million output tokens +0\.1\d+ +0\.1\d+ +\+25 %", summary(comparison_page(found)))
 
 
 def test_the_start_script_says_what_it_carries(run: RunFolder) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import guided_world
 import pytest
 import synthetic_run as made
+from reading import columns, folded, repeated, section, sentences, visible
 
 from rooftune.files import read_model, write_json
 from rooftune.hardware.named import accelerator
-from rooftune.report.markdown import write_report
+from rooftune.report.writing import write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.guided.explaining import Explained, explained
 from rooftune.tuning.plan import Decision, FrontRow
@@ -42,22 +44,39 @@ def text(run: RunFolder) -> str:
     return run.report.read_text(encoding="utf-8")
 
 
-def test_every_knob_of_the_winner_has_its_worth_or_the_rule_that_needs_it(decision: Decision, text: str) -> None:
+def test_every_flag_of_the_winner_has_the_gain_of_its_knob(decision: Decision, text: str) -> None:
     assert decision.search is not None
-    assert {k.knob for k in decision.search.knobs} >= {"weights", "kv_cache_dtype"}
-    section = text.split("### What each knob is worth")[1].split("###")[0]
-    for knob in decision.search.knobs:
-        assert "no option without it" not in knob.sentence
-        assert f"| `{knob.knob}` | `{knob.value}` |" in section
-        assert knob.ratio is not None or "cannot be set back" in knob.sentence
+    worths = {k.knob: k for k in decision.search.knobs}
+    assert set(worths) >= {"weights", "kv_cache_dtype"}
+    shown = {row["Flag"].strip("`"): row for row in columns(section(text, "## What to deploy"))}
+    weights, cache = worths["weights"].ratio, worths["kv_cache_dtype"].ratio
+    assert weights is not None
+    assert cache is not None
+    assert shown["--quantization"]["Gain in capacity"] == weights.as_change
+    assert shown["--quantization"]["Baseline"] == "`awq`"
+    assert shown["--kv-cache-dtype"]["Gain in capacity"] == cache.as_change
+    assert shown["--kv-cache-dtype"]["Recommended"] == "`fp8`"
+    assert shown["--kv-cache-dtype"]["How known"] in ("measured", "predicted")
+    base = PLAN.candidates[0].config.flags()
+    changed = {k for k in {**base, **decision.incumbent_flags} if base.get(k) != decision.incumbent_flags.get(k)}
+    assert set(shown) == {f"--{name.replace('_', '-')}" for name in changed}
 
 
-def test_the_best_with_unchanged_answers_is_beside_the_recommendation(decision: Decision, text: str) -> None:
-    assert decision.search is not None
-    same = decision.search.same_answers
-    opening = text.split("### What to deploy")[1].split("###")[0]
-    assert f"**With unchanged answers** the best is `{same}`, which changes `--quantization awq_marlin" in opening
-    assert "capacity " in opening.split(same)[1]
+def test_the_best_with_unchanged_answers_is_beside_the_recommendation(text: str) -> None:
+    deploy = section(text, "## What to deploy")
+    assert "`--kv-cache-dtype fp8` may change the generated text" in deploy
+    assert re.search(r"The best with unchanged answers is `[a-z]+-[a-z]+-\d+`: \d\.\d+ \(", deploy)
+
+
+def test_configurations_have_the_name_of_their_place(decision: Decision, text: str) -> None:
+    """Ids that list changes are nowhere; each name belongs to one configuration."""
+    outside = re.sub(r"```.*?```", "", text, flags=re.S)
+    assert decision.incumbent not in outside
+    assert not re.findall(r"awq_marlin\+\S+", outside)
+    found = [row["Configuration"].strip("*") for row in columns(folded(text, "configurations that were measured"))]
+    assert len(found) == len(set(found))
+    assert {"baseline", "recommended"} < set(found)
+    assert all(re.fullmatch(r"baseline|recommended|[a-z]+(-[a-z]+)*(-\d+)?", name) for name in found)
 
 
 def test_the_front_trades_capacity_for_tpot_and_has_the_recommendation(decision: Decision, text: str) -> None:
@@ -66,24 +85,32 @@ def test_the_front_trades_capacity_for_tpot_and_has_the_recommendation(decision:
     assert len(front) > 2
     assert [r.tpot_ms for r in front] == sorted(r.tpot_ms for r in front)
     assert [r.capacity for r in front] == sorted(r.capacity for r in front)
-    assert "### Capacity against TPOT and cost" in text
+    shown = columns(folded(text, "Capacity against TPOT"))
+    assert len(shown) == len(front)
+    assert all("`--" in row["Changes from the baseline"] or row["Configuration"] == "baseline" for row in shown)
     assert "run on a server of the same price" in text
 
 
 def test_every_rung_has_a_row_with_its_prediction(text: str) -> None:
-    row = next(line for line in text.splitlines() if "(`batch-8`)" in line)
-    assert "Capacity predicted −" in row
-    assert "not measured" in row
+    rungs = {row["Candidate"]: row for row in columns(folded(text, "candidates without a result"))}
+    assert rungs["batch-8"]["Status"] == "predicted only"
+    assert rungs["batch-8"]["Expected gain"].startswith("−")
+    assert rungs["fp8-kv"]["Reason"].startswith("Measured as a part of recommended")
 
 
 def test_every_measured_row_shows_all_that_it_changes(decision: Decision, text: str) -> None:
-    carried = text.split("### What each configuration carries")[1].split("###")[0]
+    base = PLAN.candidates[0].config.flags()
+    shown = [row["Changes from the baseline"] for row in columns(folded(text, "configurations that were measured"))]
     for verdict in decision.verdicts:
         if verdict.trials and verdict.candidate != "baseline":
-            row = next(line for line in carried.splitlines() if f"{verdict.candidate} |" in line.replace("**", ""))
-            for name, value in verdict.flags.items():
-                if PLAN.candidates[0].config.flags().get(name) != value:
-                    assert f"--{name.replace('_', '-')}" in row
+            flags = {f"--{k.replace('_', '-')}" for k, v in verdict.flags.items() if base.get(k) != v}
+            assert any(all(flag in row or flag.replace("--", "--no-") in row for flag in flags) for row in shown)
+
+
+def test_nothing_appears_twice_and_little_is_visible(text: str) -> None:
+    assert len(sentences(text)) > 50
+    assert repeated(text) == []
+    assert len(visible(text)) < 150
 
 
 def test_a_knob_that_the_rest_needs_has_the_rule_that_excludes_the_rest_without_it() -> None:
@@ -124,8 +151,8 @@ def test_a_run_that_ended_early_says_so_and_names_what_carried_more(tmp_path: Pa
     assert "The run is incomplete: the budget ended, so nothing is confirmed. **Continue it with --resume" in text
     assert "did not run" not in text
     assert "It ended with the budget." in text
-    phases = text.split("### The best after each phase")[1].split("###")[0]
-    assert "| medium-term | `awq_marlin+fp8-kv" in phases
+    medium = columns(section(text, "## Progression"))[-1]
+    assert "--kv-cache-dtype fp8" in medium["Changes from the baseline"]
 
 
 def test_a_run_that_ended_between_the_best_two_says_that_the_gain_is_confirmed(tmp_path: Path) -> None:
@@ -141,4 +168,4 @@ def test_a_run_that_ended_between_the_best_two_says_that_the_gain_is_confirmed(t
     text = write_report(folder).read_text(encoding="utf-8")
     assert "nothing is confirmed" not in text
     assert "The run is incomplete: the budget ended before the comparison with " in text
-    assert "The gain over the baseline is confirmed." in text
+    assert "The gain is confirmed: capacity +" in text

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import reading
 import synthetic_run as made
 
 from rooftune.engines.server import Limits, Switched
@@ -15,9 +16,11 @@ from rooftune.engines.target import CalibrationFile
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.trial_files import read_trial
 from rooftune.files import write_json
-from rooftune.report.compare import compare_runs, comparison_text
+from rooftune.report.compare import RunComparison, compare_runs
+from rooftune.report.comparison_page import comparison_page, write_comparison
 from rooftune.report.history import history_text
-from rooftune.report.markdown import write_report
+from rooftune.report.page.to_terminal import summary
+from rooftune.report.writing import write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning import judge
 from rooftune.vllm_rules.start.context import FittedContext
@@ -63,41 +66,88 @@ def test_trials_on_a_switched_server_are_named(tmp_path: Path) -> None:
     files = folder.trial("batch-8", 1)
     write_json(files.trial_json, read_trial(files).model_copy(update={"switched": how}).model_dump(mode="json"))
     write_report(folder)
-    method = folder.report.read_text(encoding="utf-8").split("## How it was measured")[1]
+    method = reading.section(folder.report.read_text(encoding="utf-8"), "## How it was measured")
     assert "Each trial starts its own server, except those listed as switched." in method
-    assert "Switched: `batch-8/1` (server of `baseline/1`) ran on a server" in method
+    assert "**Switched**: `batch-8/1` (server of `baseline/1`) ran on a server" in method
 
 
 def test_sections_are_in_order(report: str) -> None:
     heads = re.findall(r"^## (.+)$", report, flags=re.M)
     assert heads == [
-        "Executive summary",
-        "Phase 0: baseline",
-        "Phase 1: easy-wins",
-        "Phase 2: medium-term",
-        "Comparison",
-        "Recommendation",
+        "What to deploy",
+        "Progression",
+        "Trade-offs",
         "When to use which configuration",
         "Hardware upgrade path",
-        "Learnings",
+        "What limits the server",
+        "Audit and predictions",
         "How it was measured",
         "Files",
     ]
 
 
-def test_the_answer_comes_first_and_names_overload(report: str) -> None:
-    summary = report.split("## Executive summary")[1]
-    assert summary.strip().startswith("**chat-medium asks for 20 requests/s, and")
+def test_the_first_screen_has_question_answer_certainty_and_command(report: str) -> None:
+    opening, deploy = report.split("## Progression")[0].split("## What to deploy")
+    assert "Which configuration of vLLM 0.15.1 has the highest output throughput of chat-medium" in opening
+    assert (
+        "**One T4 serves about 5.1 of the 20 requests/s (25 %) with `awq-marlin-graphs`: output throughput 760"
+        in opening
+    )
+    assert "It takes about 4 such servers.**" in opening
+    assert "Keep each server at or below 5.1 requests/s. Above it the queue grows" in opening
+    assert "The gain is confirmed: output throughput +105 % (+100 to +111 %) compared with the baseline" in opening
+    flags = {row["Flag"]: row for row in reading.columns(deploy)}
+    assert flags["`--quantization`"]["Baseline"] == "`awq`"
+    assert flags["`--quantization`"]["Recommended"] == "`awq_marlin`"
+    assert flags["`--quantization`"]["Gain in output throughput"] == "+105 % (+100 to +111 %)"
+    assert flags["`--enforce-eager`"]["Recommended"] == "not set"
+    assert flags["`--enforce-eager`"]["Gain in output throughput"] == "as above", "both are one step"
+    assert deploy.index("figures/") < deploy.index("```bash")
+    assert len(reading.visible(opening + deploy)) < 40
+
+
+def test_what_is_visible_fits_on_a_few_screens(report: str) -> None:
+    assert len(reading.visible(report)) < 150
+
+
+def test_nothing_appears_twice(report: str) -> None:
+    assert len(reading.sentences(report)) > 60
+    assert reading.repeated(report) == []
 
 
 def test_published_conclusions_are_not_repeated(report: str) -> None:
-    rows = {m[1]: m[0] for m in re.findall(r"^(\|.*\(`([a-z0-9-]+)`\).*)$", report, flags=re.M)}
-    assert "| no gain |" in rows["batch-8"]
-    assert "output throughput −45 %" in rows["batch-8"]
-    assert "| already on |" in rows["chunked-prefill"]
-    assert "| already on |" in rows["prefix-caching"]
-    assert "| no artefact |" in rows["spec-draft"]
+    measured = {
+        row["Configuration"].strip("*"): row
+        for row in reading.columns(reading.folded(report, "configurations that were measured"))
+    }
+    untried = {row["Candidate"]: row for row in reading.columns(reading.folded(report, "candidates without a result"))}
+    assert measured["batch-8"]["Verdict"] == "no gain"
+    assert measured["batch-8"]["Compared with the baseline"].startswith("−45 %")
+    assert untried["chunked-prefill"]["Status"] == "already on"
+    assert untried["prefix-caching"]["Status"] == "already on"
+    assert untried["spec-draft"]["Status"] == "no artefact"
     assert "+22" not in report
+
+
+def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
+    rows = {
+        r["Configuration"].strip("*"): r
+        for r in reading.columns(reading.folded(report, "configurations that were measured"))
+    }
+    assert rows["fp8-kv"]["Changes from the baseline"] == (
+        "`--quantization awq_marlin, without --enforce-eager, --kv-cache-dtype fp8`"
+    )
+    assert "+0.2 % (−1.1 to +1.6 %) compared with `awq-marlin-graphs` over 2 trials each." in rows["fp8-kv"]["Finding"]
+
+
+def test_each_phase_has_its_best_with_interval_and_verdict(report: str) -> None:
+    base, easy, medium = reading.columns(reading.section(report, "## Progression"))
+    assert [row["Phase"] for row in (base, easy, medium)] == ["baseline", "easy-wins", "medium-term"]
+    assert easy["Best configuration"] == "**awq-marlin-graphs**"
+    assert easy["Compared with the baseline"] == "+105 % (+100 to +111 %)"
+    assert easy["Verdict"] == "recommended, confirmed"
+    assert medium["Changes from the baseline"] == "as before"
+    assert medium["Verdict"] == "1 candidate measured, none better"
 
 
 def test_simulated_is_marked_once_and_clearly(report: str) -> None:
@@ -108,9 +158,12 @@ def test_simulated_is_marked_once_and_clearly(report: str) -> None:
     assert not any("simulated" in caption for caption in captions)
 
 
-def test_withheld_figures_have_a_reason(report: str) -> None:
-    assert "withheld a)" in report
-    assert "a) The queue grew for the whole window" in report
+def test_withheld_metrics_have_no_column_and_one_reason(report: str) -> None:
+    assert "withheld" not in report
+    reason = "the queue grew for the whole window, so the value depends on how long the load lasted"
+    assert report.count(f"No values of goodput, median TTFT and median E2EL: {reason}.") == 1
+    for name in ("Goodput", "TTFT"):
+        assert f"| {name}" not in report
 
 
 def test_every_figure_and_file_named_is_there(run: RunFolder, report: str) -> None:
@@ -147,12 +200,13 @@ def test_the_recommended_script_runs_the_recommended_flags(run: RunFolder, tmp_p
     assert done.stdout.strip().endswith("--port 8000 --seed 1")
 
 
-def test_html_is_self_contained(run: RunFolder) -> None:
-    page = (run.path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 4
-    assert 'src="figures' not in page
-    assert "<script" not in page
-    assert "<table>" in page
+def test_html_is_of_one_file_and_has_what_markdown_has(run: RunFolder, report: str) -> None:
+    page = reading.parsed((run.path / "report.html").read_text(encoding="utf-8"))
+    reading.check_accessible(page)
+    heads = [e.text for e in page.of("h2", "h3", "h4")]
+    assert heads == re.findall(r"^(?:#{2,4} |<summary>)([^<\n]+)", report, flags=re.M)
+    assert len(page.of("table")) == len(re.findall(r"^\| ---", report, flags=re.M))
+    assert len([e for e in page.of("svg") if "svg" not in e.inside] + page.of("img")) == report.count("](figures/")
 
 
 def test_writing_again_gives_the_same(run: RunFolder, report: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +222,7 @@ def test_the_calibration_of_the_predictions_is_named_with_its_hash(tmp_path: Pat
     calibrated = plan.model_copy(update={"target": plan.target.model_copy(update={"calibration": used})})
     world = made.World(calibrated)
     text = write_report(made.write_run(tmp_path, world, world.search(), load)).read_text()
-    assert "- Calibration: the predicted step times come from `/calibrations/t4.yaml` (sha256 abababababab)." in text
+    assert "**Calibration**: The predicted step times come from `/calibrations/t4.yaml` (sha256 abababababab)." in text
 
 
 def test_a_run_without_decision_says_what_is_missing(tmp_path: Path) -> None:
@@ -184,7 +238,13 @@ def test_a_run_in_which_the_baseline_failed_has_a_report(tmp_path: Path) -> None
     world.failing["baseline"] = "Port 8000 is taken; give another with --port."
     folder = made.write_run(tmp_path, world, world.search(), load)
     words = write_report(folder).read_text(encoding="utf-8")
-    assert "Port 8000 is taken" in words.split("## Phase 0")[0]
+    assert "Port 8000 is taken" in words.split("## What to deploy")[0]
+    assert "Nothing was measured, so nothing is recommended." in words
+    assert "```bash" not in words
+
+
+def words_of(found: RunComparison) -> str:
+    return summary(comparison_page(found))
 
 
 def run_with(root: Path, factor: float, noise: float, *, budget: float | None = None, seed: int = 7) -> RunFolder:
@@ -215,7 +275,7 @@ def test_compare_finds_the_true_relation_of_two_runs(
     ratio = pair.metrics["output_throughput"].ratio
     assert ratio is not None
     assert ratio.low < factor < ratio.high
-    assert headline in comparison_text(found)
+    assert headline in words_of(found)
     assert json.loads(found.model_dump_json())["pairs"][0]["verdict"] == verdict
 
 
@@ -224,7 +284,25 @@ def test_compare_with_one_trial_per_side_gives_no_verdict(tmp_path: Path) -> Non
     pair = compare_runs(first, second).pairs[0]
     assert pair.verdict == "not run"
     assert pair.reason == "each side needs two believed trials"
-    assert "The runs cannot be compared" in comparison_text(compare_runs(first, second))
+    assert "The runs cannot be compared" in words_of(compare_runs(first, second))
+
+
+def test_a_comparison_is_written_as_markdown_and_html(run: RunFolder, tmp_path: Path) -> None:
+    found = compare_runs(run, run_with(tmp_path / "b", 1.2, 0.005))
+    path = write_comparison(found, tmp_path)
+    written = path.read_text(encoding="utf-8")
+    page = reading.parsed(path.with_suffix(".html").read_text(encoding="utf-8"))
+    reading.check_accessible(page)
+    assert "](figures/two_runs.png)" in written
+    assert page.of("svg")
+    assert written.count("> **Simulated.** Both runs are of rooftune's emulated engine") == 1
+    assert "Recommended: `--quantization awq_marlin, without --enforce-eager`." in written
+    rows = {
+        row["Metric"]: row for row in reading.columns(reading.section(written, "## The recommended configurations"))
+    }
+    assert rows["Output throughput"]["Change from A to B"].startswith("+")
+    shared = reading.columns(reading.folded(written, "measured in both runs"))
+    assert "`fp8-kv`" in {row["Configuration"] for row in shared}
 
 
 def test_compare_names_every_other_difference(run: RunFolder, tmp_path: Path) -> None:
@@ -280,5 +358,5 @@ def test_a_context_that_rooftune_set_is_in_report_and_script(tmp_path: Path) -> 
         "max_model_len 2048 set by rooftune: the model's 131,072 tokens need 16 GiB of KV cache, 3 GiB are there; the "
         "longest request of the workload has 560 tokens. Raise it where longer requests have to be served."
     )
-    assert f"- {said}" in (folder.path / "report.md").read_text()
+    assert said[0].lower() + said[1:] in (folder.path / "report.md").read_text()
     assert said in (folder.path / "start_vllm.sh").read_text()

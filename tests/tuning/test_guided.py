@@ -111,31 +111,6 @@ def test_the_best_configuration_with_the_same_answers_stands_beside_the_winner()
     assert 3 < decision.search.same_answers_ratio.estimate < 5
 
 
-def test_the_terminal_shows_what_stands_beside_the_winner() -> None:
-    from flows.cli.optimize import search_lines
-
-    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=4).search(budget=340, cost=14))
-    assert decision.search is not None
-    lines = search_lines(decision.search, decision.incumbent)
-    assert lines[0].startswith("Guided search over ")
-    assert any(line.startswith("  weights=awq_marlin instead of baseline: +") for line in lines)
-    assert lines[-1].startswith(f"Best with unchanged answers: {decision.search.same_answers}, +")
-
-
-def test_the_terminal_shows_all_that_a_measured_configuration_changes() -> None:
-    from flows.cli.optimize import verdict_table
-
-    decision = decide(PLAN, made.GuidedWorld(PLAN, seed=4).search(budget=340, cost=14))
-    head, rows = verdict_table(decision.model_dump(mode="json")["verdicts"])
-    assert head[2] == "Changes from the baseline"
-    by_name = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
-    won = by_name[decision.incumbent]
-    assert "--quantization awq_marlin" in won["Changes from the baseline"]
-    assert "--kv-cache-dtype fp8" in won["Changes from the baseline"]
-    assert won["Compared"].endswith(" with baseline")
-    assert by_name["batch-8"]["Changes from the baseline"] == ""
-
-
 def test_each_knob_of_the_winner_has_its_worth() -> None:
     decision = decide(PLAN, made.GuidedWorld(PLAN, seed=5).search(budget=340, cost=14))
     assert decision.search is not None

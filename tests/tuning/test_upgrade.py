@@ -11,7 +11,8 @@ import synthetic_run as made
 from rooftune.errors import EngineError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.report import upgrade_path as section
+from rooftune.report.page.model import Paragraph
+from rooftune.report.run import hardware
 from rooftune.simulator.virtual.capacity import capacity, sample
 from rooftune.simulator.virtual.predict import engine_of
 from rooftune.tuning import upgrade
@@ -88,19 +89,19 @@ def row(gpu: str, price: float, served: float, share: float | None, overloaded: 
     [
         (
             [row("L4", 0.8, 18.5, 0.0), row("L40S", 1.9, 54.0, 1.0)],
-            "within the SLO, by this prediction, is the L40S at $1.90",
+            "within the SLO is the L40S at $1.90",
         ),
         (
             [row("L4", 0.8, 22.0, 0.6), row("L40S", 1.9, 54.0, 1.0)],
-            "within the SLO, by this prediction, is the L40S at $1.90",
+            "within the SLO is the L40S at $1.90",
         ),
         (
             [row("L4", 0.8, 22.0, 0.995), row("L40S", 1.9, 54.0, 1.0)],
-            "within the SLO, by this prediction, is the L4 at $0.80",
+            "within the SLO is the L4 at $0.80",
         ),
         (
             [row("L4", 0.8, 22.0, None), row("L40S", 1.9, 54.0, None)],
-            "20 requests/s, by this prediction, is the L4 at $0.80",
+            "that alone serves 20 requests/s is the L4 at $0.80",
         ),
         ([row("L4", 0.8, 11.0, None, True), row("A10G", 1.0, 12.0, None, True)], "none of these GPUs alone"),
     ],
@@ -116,8 +117,11 @@ def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: s
         rows=rows,
     )
     plan = made.plan_of(made.workload())
-    found = section.upgrade_section(SimpleNamespace(upgrade=path, plan=plan))  # type: ignore[arg-type]
-    assert said in found[-2]
+    run = SimpleNamespace(upgrade=path, plan=plan, by_capacity=False)
+    found = hardware.hardware(run)  # type: ignore[arg-type]
+    assert found is not None
+    assert isinstance(found.blocks[0], Paragraph)
+    assert said in found.blocks[0].text
 
 
 def test_where_the_capacity_decides_the_path_predicts_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,64 +6,34 @@ from collections.abc import Callable
 
 from rooftune.formatting import multiple, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence
+from rooftune.report.run.naming import COMPOSED
 from rooftune.report.run_data import RunData
 from rooftune.roofline.model import Bound, Point
 from rooftune.tuning.plan import Candidate
 
-SAME = 0.02
-"""Throughputs or capacities that differ by less than this share are described as equal."""
 SAME_CEILING_SHARE = 0.03
 """Shares of the ceiling that differ by less than this are not worth a sentence."""
 
 
 def why(run: RunData, p: Candidate) -> str:
-    """The hypothesis, and what the evidence shows about it."""
+    """The hypothesis, and what the evidence shows about it; empty where nothing recorded explains the result."""
     against = run.verdict(p.id).against or "baseline"
     found = evidence(run, p)
-    parts = [sentence(p.hypothesis)]
-    parts.append(f"Evidence: {found}." if found else "The server's metrics do not explain the result.")
-    parts.append(sentence(outcome(run, p.id, against)))
-    kernels = _kernels(run, p.id, against)
-    if kernels:
-        parts.append(sentence(f"the engine reports {kernels}"))
-    parts.append(sentence(_roofline(run, p.id, against)))
-    if run.verdict(p.id).verdict == "no measurable difference":
-        parts.append("The remaining difference is too small to matter.")
-    return " ".join(part for part in parts if part)
+    kernels, limit = _kernels(run, p.id, against), _roofline(run, p.id, against)
+    shown = [sentence(found), sentence(f"the engine reports {kernels}" if kernels else ""), sentence(limit)]
+    hypothesis = "" if COMPOSED in p.id else sentence(p.hypothesis)
+    if not any(shown):
+        shown = ["The server's metrics do not explain the result."] if hypothesis else []
+    return " ".join(part for part in (hypothesis, *shown) if part)
 
 
 def evidence(run: RunData, p: Candidate) -> str:
     """One clause on what the change did inside the server; empty when no recorded metric shows it."""
     against = run.verdict(p.id).against or "baseline"
     rules: list[Callable[[RunData, Candidate, str], str]] = [_batch, _speculation, _budget, _cache, _step]
+    if COMPOSED in p.id:  # several knobs at once: no gauge belongs to one of them
+        rules = [_step]
     return next((text for rule in rules if (text := rule(run, p, against))), "")
-
-
-def outcome(run: RunData, candidate: str, against: str) -> str:
-    """How the capacity changed, or the throughput, in words."""
-    if run.by_capacity:
-        return _capacity(run, candidate, against)
-    rate, before = run.value(candidate, "output_throughput"), run.value(against, "output_throughput")
-    if not rate or not before:
-        return ""
-    if not any(t.overloaded for t in [*run.of(candidate), *run.of(against)]):
-        return "both configurations served the whole load, so throughput equals the load and only times can differ"
-    if abs(rate / before - 1) < SAME:
-        return f"throughput stayed near {number(before)} tok/s"
-    verb = "rose" if rate > before else "fell"
-    return f"throughput {verb} from {number(before)} to {number(rate)} tok/s"
-
-
-def _capacity(run: RunData, candidate: str, against: str) -> str:
-    ours, theirs = run.capacity(candidate), run.capacity(against)
-    if ours is None or theirs is None:
-        return ""
-    if ours.estimate <= 0:
-        return f"its capacity is 0, because {ours.sentence}" if ours.sentence else "its capacity is 0"
-    if theirs.estimate > 0 and abs(ours.estimate / theirs.estimate - 1) < SAME:
-        return f"the capacity stayed near {number(theirs.estimate)} requests/s"
-    verb = "rose" if ours.estimate > theirs.estimate else "fell"
-    return f"the capacity {verb} from {number(theirs.estimate)} to {number(ours.estimate)} requests/s"
 
 
 def _batch(run: RunData, p: Candidate, against: str) -> str:

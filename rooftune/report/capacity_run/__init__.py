@@ -1,1 +1,0 @@
-"""The report of a run whose objective is the capacity."""

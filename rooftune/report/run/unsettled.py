@@ -1,0 +1,71 @@
+"""What a run that ended early did not settle, and which of it carries, or may carry, more than the recommendation."""
+
+from __future__ import annotations
+
+from rooftune.formatting import multiple, quantity
+from rooftune.report.markup import joined
+from rooftune.report.run.naming import Names
+from rooftune.report.run_data import RunData
+from rooftune.tuning.capacity_figures import interval_words
+from rooftune.workloads.spec import CAPACITY
+
+
+def unsettled(run: RunData, names: Names) -> str:
+    """Nothing where every candidate has its verdict."""
+    missing = _missing(run, names)
+    return f"{missing} {_ahead(run, names)}".strip() if missing else ""
+
+
+def _missing(run: RunData, names: Names) -> str:
+    """Which candidates did not run, and which have no verdict yet."""
+    skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
+    search = run.decision.search
+    if search is not None and not run.decision.complete:
+        return f"The run is incomplete: {search.reason}{_confirmed(run, names)}."
+    if run.decision.complete or not skipped:
+        return ""
+    begun = [name for name in skipped if run.of(name)]
+    parts = [
+        f"{quantity(len(found), 'candidate')} {words} ({', '.join(map(names.of, found))})"
+        for found, words in (
+            ([name for name in skipped if name not in begun], "did not run"),
+            (begun, "ran without a verdict"),
+        )
+        if found
+    ]
+    return f"The run is incomplete: {joined(parts)}."
+
+
+def _confirmed(run: RunData, names: Names) -> str:
+    """What a search that ended early has confirmed all the same."""
+    confirmed = {v.candidate for v in run.decision.verdicts if v.verdict == "applied"} - {"baseline"}
+    if run.decision.incumbent not in confirmed:
+        return ", so nothing is confirmed"
+    close = [names.of(v.candidate) for v in run.decision.verdicts if v.verdict == "more trials needed"]
+    nearest = f" with {joined(close)}" if close else " with the best others"
+    return f" before the comparison{nearest} was clear"
+
+
+def _ahead(run: RunData, names: Names) -> str:
+    """What to do before the deployment, if something else carried or may carry more."""
+    own = run.capacity_if_measured(run.decision.incumbent) if run.by_capacity else None
+    if own is None:
+        return ""
+    skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
+    more = "Repeat it with a larger --budget before you deploy"
+    if run.decision.search is not None:
+        more = "Continue it with --resume and a larger --budget before you deploy"
+        skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "more trials needed"]
+    better = {name: c for name in skipped if (c := run.capacity(name)) is not None and c.low > own.high}
+    if better:
+        best = max(better, key=lambda name: better[name].estimate)
+        trials = quantity(len(run.of(best)), "trial")
+        return f"**{more}: {names.of(best)} carried {interval_words(better[best])} in {trials}.**"
+    expected = {n: each for n in skipped if not run.of(n) and (each := run.plan.predicted.get(n, {}).get(CAPACITY))}
+    base = run.plan.predicted.get(run.decision.incumbent, {}).get(CAPACITY)
+    best = max(expected, key=lambda name: expected[name], default="")
+    if base and expected.get(best, 0.0) > base:
+        return (
+            f"**{more}: the simulator expects {multiple(expected[best] / base)} the capacity from {names.of(best)}.**"
+        )
+    return ""
