@@ -71,7 +71,8 @@ thead th{background:var(--head);vertical-align:bottom}
 tbody th{font-weight:400}
 .number{text-align:right;font-variant-numeric:tabular-nums}
 figure{margin:1.4rem 0}
-figure img,figure svg{display:block;width:100%;max-width:60rem;height:auto;border:1px solid var(--line);border-radius:4px}
+figure img,figure svg{display:block;width:100%;max-width:60rem;height:auto;border:1px solid var(--line);
+border-radius:4px}
 figure img{background:#fff}
 figcaption{color:var(--quiet);font-size:.9rem;margin-top:.4rem}
 details{border:1px solid var(--line);border-radius:4px;margin:.8rem 0;padding:0 1rem}
