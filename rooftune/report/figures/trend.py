@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,15 @@ from rooftune.evidence.trial_table import TrialRow
 from rooftune.formatting import change, number
 from rooftune.report.figures.chart import Chart, new_chart
 from rooftune.report.figures.labels import Label, place_labels, wrapped
-from rooftune.report.figures.style import OTHER, SERIES, VERMILION, styled
-from rooftune.report.figures.words import axis_words, unit
+from rooftune.report.figures.style import DASHED, GREY, OTHER, SERIES, VERMILION, styled
+from rooftune.report.figures.words import BASELINE, axis_words, unit
 from rooftune.workloads.spec import CAPACITY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THROUGHPUT = "output_throughput"
-READING = "dots: median of each run; red rings: a significant loss from the run before, 95 % confidence"
+READING = "dots: median of each run; ring: a significant loss from the run before, at 95 % confidence"
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,41 @@ def trend(workload: str, rows: Sequence[TrialRow]) -> Chart | None:
     series = [s for s in series_of(rows, metric) if len(s.runs) > 1]
     if not series:
         return None
-    series.sort(key=lambda s: (-len(s.runs), s.name))
+    worse = {f.configuration for f in run_to_run(rows, metric) if f.comparison.answer == "worse"}
+    series.sort(key=lambda s: (s.name not in worse, s.name != BASELINE, -len(s.runs), -s.runs[-1].value))
     simulated = " (simulated)" if any(r.get("simulated") for r in rows) else ""
     chart, (axis,) = new_chart(f"{workload} from run to run{simulated}", 4.4)
     chart.head(axis, READING)
-    lost = {f.configuration for f in run_to_run(rows, metric) if f.comparison.answer == "worse"}
     colours = {s.name: SERIES[i] if i < len(SERIES) else OTHER for i, s in enumerate(series)}
     for s in reversed(series):
-        _draw(chart, axis, s, colours[s.name], metric, lost=s.name in lost)
+        _draw(chart, axis, s, colours[s.name], metric, lost=s.name in worse)
     _dress(axis, series, metric)
-    labels = [
-        Label(wrapped(s.name), _day(s.runs[-1]), s.runs[-1].value, colours[s.name]) for s in series[: len(SERIES)]
-    ]
-    place_labels(chart, axis, labels)
+    labels = [_label(s, colours[s.name], lost=s.name in worse) for s in series[: len(SERIES)]]
+    place_labels(chart, axis, [*labels, *_versions(axis, series)])
     chart.description = f"{axis_words(metric)} of {len(series)} configurations over time. " + " ".join(
         f"{s.name}: {number(s.runs[0].value)} to {number(s.runs[-1].value)} {unit(metric)}."
         for s in series[: len(SERIES)]
     )
     return chart
+
+
+def _label(s: Series, colour: str, *, lost: bool) -> Label:
+    """The name beside the newest run, with its change where that is a loss."""
+    name = wrapped(s.name)
+    if lost:
+        name += f"\n{change(s.runs[-1].value / s.runs[-2].value)} from the run before"
+    return Label(name, _day(s.runs[-1]), s.runs[-1].value, colour, bold=lost, required=lost or s.name == BASELINE)
+
+
+def _versions(axis: Axes, series: Sequence[Series]) -> list[Label]:
+    """A line where runs begin to have another version of the engine, and its label."""
+    runs = sorted((r for s in series for r in s.runs), key=lambda r: r.at_s)
+    labels = []
+    for before, run in pairwise(runs):
+        if run.version != before.version and run.version:
+            axis.axvline(_day(run), color=OTHER, linewidth=0.9, linestyle=DASHED)
+            labels.append(Label(f"vLLM {run.version}", _day(run), axis.get_ylim()[1], GREY))
+    return labels
 
 
 def series_of(rows: Sequence[TrialRow], metric: str) -> list[Series]:

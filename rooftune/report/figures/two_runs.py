@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp, log
 from typing import TYPE_CHECKING
 
 from rooftune.formatting import change, change_range, number
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 COLOURS = {"better": BLUE, "worse": VERMILION}
 ROW = 0.62
 MOST_ROWS = 12
+TICKS = (0.5, 2.0, 0.75, 1.5, 5.0, 0.2, 10.0, 0.1, 0.9, 1.1, 1.25, 3.0, 0.95, 1.05, 0.98, 1.02)
+"""Ratios that may be ticks, the most useful first."""
 
 
 @styled
@@ -35,18 +38,31 @@ def two_runs(found: RunComparison) -> Chart | None:
     chart.head(axis, f"A: {_side(found, 'a')}; B: {_side(found, 'b')}; lines: 95 % intervals; {better} is better")
     for place, (pair, ratio) in enumerate(rows):
         _row(chart, axis, pair, ratio, place, metric)
-    axis.axvline(0, color=INK, linewidth=0.9)
+    axis.axvline(1, color=INK, linewidth=0.9)
     axis.set_yticks(range(len(rows)), [_name(p) for p, _ in rows], linespacing=1.15)
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    ends = [100 * (v - 1) for _, r in rows for v in (r.low, r.high)]
-    span = max([*ends, 0.0]) - min([*ends, 0.0]) or 1.0
-    axis.set_xlim(min([*ends, 0.0]) - 0.08 * span, max([*ends, 0.0]) + 0.55 * span)
-    axis.xaxis.set_major_formatter(lambda v, _: f"{number(v)} %")
-    axis.grid(True, axis="x")
+    _ratio_axis(axis, [v for _, r in rows for v in (r.low, r.high)])
     chart.description = f"Change of {metric_name(metric)} from run A to run B. " + " ".join(
         f"{p.b}: {change_range(r.estimate, r.low, r.high)}, {p.verdict}." for p, r in rows
     )
     return chart
+
+
+def _ratio_axis(axis: Axes, ratios: list[float]) -> None:
+    """A logarithmic axis, on which twice as much is as far from no change as half as much; ticks show the change."""
+    low, high = log(min([*ratios, 0.98])), log(max([*ratios, 1.02]))
+    left, right = low - 0.08 * (high - low), high + 0.55 * (high - low)
+    axis.set_xscale("log")
+    axis.set_xlim(exp(left), exp(right))
+    chosen = [1.0]
+    for tick in TICKS:
+        if left < log(tick) < right and all(abs(log(tick / other)) > 0.09 * (right - left) for other in chosen):
+            chosen.append(tick)
+    axis.set_xticks(chosen)
+    axis.set_xticks([], minor=True)
+    axis.xaxis.set_major_formatter(lambda v, _: change(v))
+    axis.grid(True, axis="x")
+    axis.grid(False, axis="y")
 
 
 def _metric(found: RunComparison) -> str:
@@ -70,13 +86,12 @@ def _name(pair: PairComparison) -> str:
 
 def _row(chart: Chart, axis: Axes, pair: PairComparison, ratio: Interval, place: int, metric: str) -> None:
     colour = COLOURS.get(pair.verdict, OTHER)
-    low, high = 100 * (ratio.low - 1), 100 * (ratio.high - 1)
-    axis.plot([low, high], [place, place], color=colour, linewidth=2.0, solid_capstyle="butt")
+    axis.plot([ratio.low, ratio.high], [place, place], color=colour, linewidth=2.0, solid_capstyle="butt")
     values = pair.metrics[metric]
     both = f"{number(values.a)} in A, {number(values.b)} in B, {unit(metric)}"
     words = f"{pair.a} → {pair.b}: {both}; {change_range(ratio.estimate, ratio.low, ratio.high)} ({pair.verdict})"
-    chart.dots(axis, [100 * (ratio.estimate - 1)], [place], [words], colour=colour, size=60, above=4)
+    chart.dots(axis, [ratio.estimate], [place], [words], colour=colour, size=60, above=4)
     axis.annotate(
-        f"{change(ratio.estimate)}  {pair.verdict}", (high, place), xytext=(8, 0), textcoords="offset points",
+        f"{change(ratio.estimate)}  {pair.verdict}", (max(ratio.high, 1.0) if ratio.low < 1.0 else ratio.high, place), xytext=(8, 0), textcoords="offset points",
         va="center", color=GREY if colour == OTHER else colour,
     )  # fmt: skip
