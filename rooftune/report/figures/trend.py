@@ -59,7 +59,7 @@ def trend(workload: str, rows: Sequence[TrialRow]) -> Chart | None:
     for s in reversed(series):
         _draw(chart, axis, s, colours[s.name], metric, lost=s.name in worse)
     _dress(axis, series, metric)
-    labels = [_label(s, colours[s.name], lost=s.name in worse) for s in series[: len(SERIES)]]
+    labels = [_label(s, colours[s.name], lost=s.name in worse, first=s is series[0]) for s in series[: len(SERIES)]]
     place_labels(chart, axis, [*labels, *_versions(axis, series)])
     chart.description = f"{axis_words(metric)} of {len(series)} configurations over time. " + " ".join(
         f"{s.name}: {number(s.runs[0].value)} to {number(s.runs[-1].value)} {unit(metric)}."
@@ -68,12 +68,12 @@ def trend(workload: str, rows: Sequence[TrialRow]) -> Chart | None:
     return chart
 
 
-def _label(s: Series, colour: str, *, lost: bool) -> Label:
+def _label(s: Series, colour: str, *, lost: bool, first: bool) -> Label:
     """The name beside the newest run, with its change where that is a loss."""
     name = wrapped(s.name)
     if lost:
         name += f"\n{change(s.runs[-1].value / s.runs[-2].value)} from the run before"
-    return Label(name, _day(s.runs[-1]), s.runs[-1].value, colour, bold=lost, required=lost or s.name == BASELINE)
+    return Label(name, _day(s.runs[-1]), s.runs[-1].value, colour, bold=lost, required=first)
 
 
 def _versions(axis: Axes, series: Sequence[Series]) -> list[Label]:
