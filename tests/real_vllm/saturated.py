@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 
 import aiohttp
@@ -12,7 +13,8 @@ import psutil
 from rooftune.engines.server import ServerInfo
 
 PROMPT_TOKENS, OUTPUT_TOKENS = 64, 24
-RAMP_S = 1.0
+RAMP, LONGEST_S = 0.5, 60.0
+"""The ramp before a window in parts of the window, and the longest time of either."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,23 @@ class ClosedLoop:
     answered: int = 0
     ending: bool = False
 
-    async def window(self, seconds: float) -> Window:
-        """Send for this many seconds after a ramp; waits until every request is answered."""
+    async def window(self, cpu_s: float) -> Window:
+        """Send until the server has used this processor time after a ramp; waits until every request is answered."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             users = [asyncio.create_task(self._user(session, number)) for number in range(self.users)]
-            await asyncio.sleep(RAMP_S)
+            await self._used(RAMP * cpu_s)
             before, began = self.tokens, cpu_seconds(self.server)
-            await asyncio.sleep(seconds)
+            await self._used(cpu_s)
             found = Window(self.tokens - before, cpu_seconds(self.server) - began)
             self.ending = True
             await asyncio.gather(*users)
         return found
+
+    async def _used(self, cpu_s: float) -> None:
+        """Wait until the server has used this much processor time."""
+        began, deadline = cpu_seconds(self.server), time.monotonic() + LONGEST_S
+        while cpu_seconds(self.server) - began < cpu_s and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
 
     async def until_ending(self) -> None:
         """Send until ``ending`` is set and every request is answered."""
