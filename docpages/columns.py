@@ -157,3 +157,7 @@ RUN = {
     "flow_run_id": "id of the run in Prefect",
     "started": "seconds since the epoch",
 }
+SPENT = {
+    "wall_s": "real seconds from its begin to its end",
+    "switched": "whether a running server was switched to its configuration",
+}

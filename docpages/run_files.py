@@ -29,6 +29,8 @@ from rooftune.metrics.summary import LATENCIES, STATISTICS
 from rooftune.report.curves import ReferenceCurves
 from rooftune.report.step_parts import StepBreakdown
 from rooftune.roofline.model import Roofline
+from rooftune.trial_order import TrialOrder
+from rooftune.tuning.other_workloads import OtherWorkloads
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.workloads.load import load_workload
@@ -37,6 +39,7 @@ from rooftune.workloads.spec import CAPACITY, COST, ENERGY, Workload
 FILES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("hardware.json", Hardware),
     ("plan.json", Plan),
+    ("trials/<candidate>/<n>/order.json", TrialOrder),
     ("trials/<candidate>/<n>/server.json", ServerInfo),
     ("trials/<candidate>/<n>/load.json", LoadSummary),
     ("trials/<candidate>/<n>/sent.json", SentLoad),
@@ -47,6 +50,7 @@ FILES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("curves.json", ReferenceCurves),
     ("steps.json", StepBreakdown),
     ("upgrade.json", UpgradePath),
+    ("other_workloads.json", OtherWorkloads),
     ("gate.json", GateResult),
     ("capacity.json", CapacityResult),
     ("steps/<n>/step.json", StepRecord),
@@ -92,6 +96,8 @@ def json_page() -> str:
     for name, model in FILES:
         lines += [f"## {name.rpartition('/')[2]}", "", f"`{name}`: {_first_sentence(model)}", ""]
         lines += shown.of(model)
+    lines += ["## spent.json", "", "`trials/<candidate>/<n>/spent.json`: What the trial took.", ""]
+    lines += table(["Key", "Meaning"], [[code(k), cell(sentence_case(v))] for k, v in columns.SPENT.items()])
     lines += ["## result.json", ""]
     lines += [
         "`trials/<candidate>/<n>/result.json` has the keys of `vllm bench serve --save-result`. `summary.json` of the "

@@ -6,6 +6,7 @@ One run of ``rooftune optimize`` serves all pages: the tutorial makes it, and th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -121,6 +122,19 @@ def test_the_tutorial_leads_from_nothing_to_a_report(tutorial: tuple[PageFolder,
     assert (report.parent / "start_vllm.sh").is_file()
     assert (folder.path / "deploy" / "kubernetes.yaml").is_file()
     assert any("max_num_seqs" in text or "max-num-seqs" in text for text in outputs), "the exported configuration"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_file_of_a_run_has_its_section_in_the_reference(tutorial: tuple[PageFolder, list[str]]) -> None:
+    (run,) = tutorial[0].path.glob("artifacts/chat-medium/*")
+    for kind, page in (("json", "json.md"), ("parquet", "parquet.md")):
+        headings = set(re.findall(r"^## (\S+)$", (ROOT / "docs" / "reference" / page).read_text(), re.M))
+        written = {path.name for path in run.rglob(f"*.{kind}")}
+        assert written
+        if kind == "json":
+            written.discard("summary.json")  # it lists what result.json has
+        assert written <= headings
 
 
 @pytest.mark.slow
