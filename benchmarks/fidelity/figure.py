@@ -68,7 +68,7 @@ def _scatter(axis: Axes, judged: list[JudgedPoint]) -> None:
     axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axis.set_xlabel("measured, ms (a product, a step, a request; services: per 1,000 tokens)")
     axis.set_ylabel("simulated, ms")
-    axis.text(3000, 1100, "shaded: within 25 %", color=GREY)
+    axis.text(60, 6, "shaded: within 25 %", color=GREY)
     for i, kernel in enumerate(k for k in COLOURS if k in by_kernel):
         axis.text(0.03, 0.96 - 0.05 * i, NAMES[kernel], color=COLOURS[kernel], transform=axis.transAxes)
     axis.text(

@@ -168,7 +168,8 @@ def _panel(chart: Chart, axis: Axes, run: RunData, panel: Panel, samples: list[S
     axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axis.yaxis.set_major_formatter(lambda v, _: percent(v))
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
-    axis.xaxis.set_minor_formatter(lambda v, _: "")
+    log = axis.get_xscale() == "log"
+    axis.xaxis.set_minor_formatter(lambda v, _: number(v) if log and f"{v:.0e}"[0] in "25" else "")
     labels = [_curve(chart, axis, run, s, panel) for s in samples]
     if limit is not None and limit < axis.get_xlim()[1]:
         axis.axvline(limit, color=GREY, linewidth=0.9, linestyle=DASHED)

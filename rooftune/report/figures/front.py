@@ -158,7 +158,7 @@ def _dress(axis: Axes, metric: str, spots: list[Spot]) -> None:
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
     axis.yaxis.set_major_formatter(lambda v, _: number(v))
     axis.annotate(
-        "better", (0, 1), xycoords="axes fraction", xytext=(4, -3), textcoords="offset points", color=GREY,
+        "↖ better", (0, 1), xycoords="axes fraction", xytext=(4, -3), textcoords="offset points", color=GREY,
         va="top", fontsize=8,
     )  # fmt: skip
 

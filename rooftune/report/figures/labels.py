@@ -93,10 +93,12 @@ PLACES = (
 )
 
 
-def place_labels(chart: Chart, axis: Axes, labels: Sequence[Label], places: Sequence[Place] = PLACES) -> int:
+def place_labels(
+    chart: Chart, axis: Axes, labels: Sequence[Label], places: Sequence[Place] = PLACES, most: int = MOST_LABELS
+) -> int:
     """Write the labels, each at the place where it covers least; returns how many were written.
 
-    The limits of the axes must be final. At most ``MOST_LABELS`` are written, required ones first.
+    The limits of the axes must be final. At most ``most`` are written, required ones first.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -105,7 +107,7 @@ def place_labels(chart: Chart, axis: Axes, labels: Sequence[Label], places: Sequ
     chart.figure.draw_without_rendering()
     renderer: RendererBase = canvas.get_renderer()  # type: ignore[no-untyped-call]
     ground = _Ground.of(axis, renderer, chart.figure.dpi / POINTS_PER_INCH)
-    order = sorted(labels, key=lambda label: not label.required)[:MOST_LABELS]
+    order = sorted(labels, key=lambda label: not label.required)[:most]
     written = 0
     for label in order:
         found = _best(axis, label, ground, renderer, places)

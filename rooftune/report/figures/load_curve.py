@@ -191,7 +191,7 @@ def _quantiles(chart: Chart, axis: Axes, loads: Loads, metric: str) -> None:
         for quantile in ("median", "p99"):
             labels += _quantile(chart, axis, r, f"{quantile}_{metric}", top, loads)
     axis.yaxis.set_major_formatter(lambda v, _: number(v))
-    axis.yaxis.set_minor_formatter(lambda v, _: "")
+    axis.yaxis.set_minor_formatter(lambda v, _: number(v) if bottom > 0 and f"{v:.0e}"[0] in "25" else "")
     if limit is not None and limit <= top:
         axis.axhline(limit, color=GREY, linewidth=0.9, linestyle=DASHED)
         ends = along([0.0, 0.5 * loads.right, 0.99 * loads.right], [limit] * 3)
@@ -234,4 +234,5 @@ def _quantile(chart: Chart, axis: Axes, r: Response, key: str, top: float, loads
     chart.hover(axis, [p.load for p in curve], [p.latencies[key] for p in curve], words)
     line = curve or [p for p in known if p.latencies[key] <= top]
     beside = along([p.load for p in line], [p.latencies[key] for p in line])
-    return [Label(f"{r.name}, {word}", beside[0].x, beside[0].y, r.colour, along=beside)] if beside else []
+    text = f"{r.name}, {word}" if len(loads.responses) > 1 else word
+    return [Label(text, beside[0].x, beside[0].y, r.colour, along=beside)] if beside else []

@@ -11,6 +11,8 @@ from rooftune.report.figures.saving import save
 from rooftune.report.figures.style import BLUE, GREY, OTHER, styled
 from rooftune.simulator.virtual.sweep import FlagSweep, SweepRow
 
+MOST_VALUES = 30
+"""A value is a short word, so that more of them than of names find room."""
 TPOT, THROUGHPUT = "median_tpot_ms", "output_throughput"
 
 
@@ -41,7 +43,7 @@ def sweep(found: FlagSweep, title: str) -> Chart:
         Label(f"{r.value}", a, u, BLUE if r is found.best else GREY, bold=r is found.best, required=r is found.best)
         for r, a, u in zip(rows, x, y, strict=True)
     ]
-    place_labels(chart, axis, labels)
+    place_labels(chart, axis, labels, most=MOST_VALUES)
     chosen = f" The best by {found.metric} is {found.best.value}." if found.best is not None else ""
     chart.description = f"Output throughput against median TPOT for {len(rows)} values of {found.flag}.{chosen}"
     return chart

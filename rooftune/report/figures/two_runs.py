@@ -91,7 +91,9 @@ def _row(chart: Chart, axis: Axes, pair: PairComparison, ratio: Interval, place:
     both = f"{number(values.a)} in A, {number(values.b)} in B, {unit(metric)}"
     words = f"{pair.a} → {pair.b}: {both}; {change_range(ratio.estimate, ratio.low, ratio.high)} ({pair.verdict})"
     chart.dots(axis, [ratio.estimate], [place], [words], colour=colour, size=60, above=4)
+    clear_of_the_middle = max(ratio.high, 1.0) if ratio.low < 1.0 else ratio.high
     axis.annotate(
-        f"{change(ratio.estimate)}  {pair.verdict}", (max(ratio.high, 1.0) if ratio.low < 1.0 else ratio.high, place), xytext=(8, 0), textcoords="offset points",
+        f"{change(ratio.estimate)}  {pair.verdict}", (clear_of_the_middle, place), xytext=(8, 0),
+        textcoords="offset points",
         va="center", color=GREY if colour == OTHER else colour,
     )  # fmt: skip
