@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docpages import audit_checks, command_line, python_face, run_files, yaml_files
+from docpages import audit_checks, command_line, environment, python_face, run_files, yaml_files
 
 FOLDER = "docs/reference"
 
@@ -13,6 +13,7 @@ def pages() -> dict[str, str]:
     """File name below docs/reference -> content."""
     return {
         "command-line.md": command_line.page(),
+        "environment.md": environment.page(),
         "workload-file.md": yaml_files.workload_page(),
         "playbook-file.md": yaml_files.playbook_page(),
         "audit-checks.md": audit_checks.page(),

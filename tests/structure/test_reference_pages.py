@@ -7,7 +7,7 @@ import re
 import pytest
 from source_tree import ROOT
 
-from docpages import columns, run_files
+from docpages import columns, environment, run_files
 from docpages.audit_checks import step_checks, trial_checks
 from docpages.command_line import commands, examples, options
 from docpages.pages import FOLDER, outdated
@@ -28,6 +28,10 @@ def test_every_command_has_its_section() -> None:
 
 def test_every_check_has_a_sentence() -> None:
     assert not [name for name, text in {**trial_checks(), **step_checks()}.items() if not text]
+
+
+def test_every_variable_of_the_environment_is_explained() -> None:
+    assert set(environment.named()) == environment.OWN.keys() | environment.INTERNAL.keys()
 
 
 def test_a_column_without_an_explanation_stops_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
