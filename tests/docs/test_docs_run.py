@@ -148,6 +148,19 @@ def test_the_blocks_of_a_page_run(
     folder.follow(page)
 
 
+def test_what_is_run_ends_soon() -> None:
+    """A search without a short budget takes minutes: it needs a comment `run with` or `not run`."""
+    endless = [
+        b.place
+        for found in RUN.values()
+        for b in found
+        if b.language == "bash"
+        and any(program(words) == "rooftune" and words[1] in ("optimize", "gate", "capacity") for words in b.commands)
+        and not re.search(r"--budget \d\d?s", f"{b.body} {b.run_with}")
+    ]
+    assert not endless
+
+
 def test_no_page_is_left_out() -> None:
     assert {TUTORIAL, *OTHERS} == {b.page for found in RUN.values() for b in found}
     assert not [b.place for b in RUN[TUTORIAL] if any(program(words) == "make" for words in b.commands)]
