@@ -32,6 +32,8 @@ DRIFT_PER_TRIAL, WALK = 0.0005, 0.002
 LONGEST = 1_000
 STATED_WITHIN_90 = 0.17
 """The error that rooftune quotes for throughput: 90 % of the predictions held back stay within it."""
+RISKY = frozenset({"quantization", "kv_cache_dtype", "gpu_memory_utilization"})
+"""Flags of the cases that change the answers or take memory."""
 LOST = -5.0
 """ln(capacity) that stands for a baseline which keeps the SLO at no rate."""
 
@@ -104,7 +106,8 @@ def bench_of(case: Case, table: Table, seed: int) -> Bench:
     truth = {name_of(k): float(v) for k, v in zip(table.configurations, table.truth, strict=True)}
     options = _options(case, table)
     sizes = ErrorSizes.of_band(STATED_WITHIN_90)
-    return Bench(case.name, Problem(options, options[0].id, sizes=sizes, rules=Rules(seed=seed)), truth, seed)
+    problem = Problem(options, options[0].id, sizes=sizes, rules=Rules(seed=seed), risky=RISKY)
+    return Bench(case.name, problem, truth, seed)
 
 
 def name_of(knobs: Mapping[str, KnobValue]) -> str:

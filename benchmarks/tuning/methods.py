@@ -10,9 +10,10 @@ import numpy as np
 
 from benchmarks.tuning.bench import START_S, TRIAL, Bench, name_of
 from rooftune.search.black_box import best_measured, proposal
+from rooftune.search.choice import chosen
 from rooftune.search.explain import knobs_worth
 from rooftune.search.gain import Outlook, chance_left
-from rooftune.search.next_step import next_step, winner
+from rooftune.search.next_step import next_step
 from rooftune.search.options import BlackBox, Outcome, Problem
 
 AUTO_TUNE_SEQUENCES, AUTO_TUNE_BUDGETS = (128, 256), (512, 1024, 2048, 4096)
@@ -84,15 +85,15 @@ def guided(bench: Bench, problem: Problem, name: str, most: int) -> Run:
         step = next_step(problem, outcomes)
         if asked.purpose == "search":
             look = step.outlook
-            best = problem.baseline if look.incumbent is None else problem.options[winner(look)].id
+            best = problem.baseline if look.incumbent is None else problem.options[chosen(look)].id
             points.append(Point(_minutes(outcomes), best, bench.regret(best)))
             if look.incumbent is not None:
                 chances.append(_stated(bench, look, look.incumbent))
-    chosen = step.confirmation.recommended if step.confirmation else points[-1].option
+    recommended = step.confirmation.recommended if step.confirmation else points[-1].option
     after = _minutes(outcomes) - points[-1].minutes
     reason = step.found.reason if step.found else step.reason
     worth = knobs_worth(step.outlook, step.found.winner) if step.found else ()
-    return Run(name, tuple(points), chosen, after, reason, "; ".join(knob.words for knob in worth), tuple(chances))
+    return Run(name, tuple(points), recommended, after, reason, "; ".join(knob.words for knob in worth), tuple(chances))
 
 
 def _stated(bench: Bench, look: Outlook, incumbent: int) -> StatedChance:

@@ -87,6 +87,7 @@ class Knob(_Strict):
     excludes: list[Exclusion] = Field(default_factory=list)
     refused_by: list[str] = Field(default_factory=list)
     changes_outputs: bool = False
+    takes_memory: bool = False
     outputs: str
     expected: Expected
     traps: list[Sourced] = Field(default_factory=list)
@@ -131,6 +132,11 @@ def knowledge_base() -> KnowledgeBase:
 def knobs() -> list[Knob]:
     """All knobs, in the order in which they are crossed."""
     return knowledge_base().knobs
+
+
+def risky_knobs() -> frozenset[str]:
+    """Names of the knobs that can change the answers or take memory."""
+    return frozenset(k.name for k in knobs() if k.changes_outputs or k.takes_memory)
 
 
 def knob(name: str) -> Knob:

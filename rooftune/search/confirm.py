@@ -56,20 +56,27 @@ class Confirmation:
 
 
 def confirmation(
-    problem: Problem, look: Outlook, winner: str, outcomes: Sequence[Outcome], budget_s: float | None
+    problem: Problem,
+    look: Outlook,
+    winner: str,
+    outcomes: Sequence[Outcome],
+    budget_s: float | None,
+    instead_of: str | None = None,
 ) -> Confirmation:
     """The confirmation of the search's winner after these trials.
 
     Args:
         outcomes: trials of the confirmation, in the order in which they ran.
         budget_s: seconds for the whole confirmation; None = no limit.
+        instead_of: the option in whose place a simpler one is the winner. It would have had no fewer arms beside it.
     """
     baseline = problem.baseline
     if winner == baseline:
         return Confirmation((baseline,), (), baseline, None, 0, "the baseline itself is the best option found")
     if not look.measured[problem.at(baseline)]:
         return Confirmation((winner,), (), winner, None, 0, "the baseline has no value that could be compared")
-    arms = (baseline, winner, *_close(look, winner))
+    most = MOST_CLOSE if instead_of is None else len(_close(look, instead_of))
+    arms = (baseline, winner, *_close(look, winner)[:most])
     replay = _Replay(problem, arms, outcomes)
     active = list(arms)
     rounds = 0

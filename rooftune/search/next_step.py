@@ -15,6 +15,7 @@ import numpy as np
 
 from rooftune.formatting import change, percent, quantity
 from rooftune.search.black_box import best_measured, proposal
+from rooftune.search.choice import Simpler, best_option, chosen, score, simpler
 from rooftune.search.confirm import Confirmation, confirmation
 from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.options import BlackBox, Option, Outcome, Problem, Purpose
@@ -58,7 +59,9 @@ class Found:
     winner: str
     reason: str
     chance_of_better: float
-    """Chance that an option without a trial is better than the winner by the smallest effect that matters."""
+    """Chance that an option without a trial is better than the best one by the smallest effect that matters."""
+    simpler: Simpler | None = None
+    """What the winner leaves out of the best option; None where it is the best one itself."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Step:
 
 def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
     """Where the search is after these trials, in the order in which they ran. The answer depends on nothing else."""
-    searched = [outcome for outcome in outcomes if outcome.purpose == "search"]
+    searched = of_search(outcomes)
     look = outlook(problem, searched)
     incumbent = None if look.incumbent is None else problem.options[look.incumbent].id
     confirming = [outcome for outcome in outcomes if outcome.purpose == "confirm"]
@@ -93,12 +96,20 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
         reason = stop if isinstance(stop, str) else HAD_BEGUN
     if look.incumbent is None:
         return Step(None, None, None, None, reason, look)
-    found = Found(_winner(problem, searched, look), reason, chance_left(look))
-    plan = confirmation(problem, look, found.winner, confirming, _left(problem, searched))
+    found = _found(problem, searched, look, reason)
+    instead_of = found.simpler.instead_of if found.simpler is not None else None
+    plan = confirmation(problem, look, found.winner, confirming, _left(problem, searched), instead_of)
     if plan.next is None:
         return Step(None, found, plan, incumbent, plan.reason, look)
     asked = Measure(plan.next, "confirm", plan.next_seed, plan.reason)
     return Step(asked, found, plan, incumbent, plan.reason, look)
+
+
+def of_search(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The trials of the search, with failed first trials of the confirmation: another option takes the winner's place."""
+    valued = {outcome.option for outcome in outcomes if outcome.log_value is not None}
+    first = [outcome for outcome in outcomes if outcome.log_value is None and outcome.option not in valued]
+    return [outcome for outcome in outcomes if outcome.purpose == "search" or outcome in first]
 
 
 def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | str:
@@ -159,14 +170,14 @@ def _at_load_bound(searched: Sequence[Outcome]) -> str | None:
     return next((outcome.option for outcome in searched if outcome.load_bound), None)
 
 
-def _winner(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> str:
-    """The option that the search's method would confirm."""
+def _found(problem: Problem, searched: Sequence[Outcome], look: Outlook, reason: str) -> Found:
+    """What the search ends with: the option that its method would confirm."""
     at_bound = _at_load_bound(searched)
     if at_bound is not None:
-        return at_bound
+        return Found(at_bound, reason, chance_left(look))
     if problem.rules.method != "guided":
-        return best_measured(problem, searched)
-    return problem.options[winner(look)].id
+        return Found(best_measured(problem, searched), reason, chance_left(look))
+    return Found(problem.options[chosen(look)].id, reason, chance_left(look), simpler(look))
 
 
 def _worth_most(look: Outlook) -> int:
@@ -182,11 +193,7 @@ def _worth_most(look: Outlook) -> int:
         return int(np.argmax(np.where(look.open, look.posterior.mean, -np.inf)))
     top = look.posterior.mean[close].max() - look.problem.rules.equal
     close = close[look.posterior.mean[close] >= top]
-    return int(max(close, key=lambda i: (_score(look.problem.options[i]), worth[i], -i)))
-
-
-def _score(option: Option) -> float:
-    return option.beyond.score if option.beyond else -np.inf
+    return int(max(close, key=lambda i: (score(look.problem.options[i]), worth[i], -i)))
 
 
 def _why(look: Outlook, best: int) -> str:
@@ -200,31 +207,14 @@ def _why(look: Outlook, best: int) -> str:
     return f"expected {change(ahead)} compared with {named}; better by more than {effect} with a chance of {chance}"
 
 
-def winner(look: Outlook) -> int:
-    """The measured option to confirm: the best one, or one a little below it that behaves better beyond its capacity.
-
-    An option whose behaviour is not known is treated like the worst known one.
-    """
-    assert look.incumbent is not None
-    scores = np.array([_score(option) for option in look.problem.options])
-    known = np.isfinite(scores)
-    if not known.any():
-        return look.incumbent
-    rules = look.problem.rules
-    mean = np.where(look.measured, look.posterior.mean, -np.inf)
-    near = np.flatnonzero(mean >= mean[look.incumbent] - rules.traded)
-    worth = mean + rules.behaviour * np.where(known, scores, scores[known].min())
-    return int(max(near, key=lambda i: (worth[i], mean[i], -i)))
-
-
 def _better_beyond(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Measure | None:
-    """A trial of an option that equals the winner and behaves clearly better beyond its capacity."""
-    best = winner(look)
-    have = problem.options[best]
+    """A trial of an option that equals the best one and behaves clearly better beyond its capacity."""
+    top = best_option(look)
+    have = problem.options[top]
     if have.beyond is None:
         return None
-    level = look.posterior.mean[best]
-    scores = np.array([_score(option) for option in problem.options])
+    level = look.posterior.mean[top]
+    scores = np.array([score(option) for option in problem.options])
     better = scores > have.beyond.score + BETTER_BEYOND
     near = look.posterior.mean >= level - math.log1p(problem.rules.smallest_effect)
     if (look.measured & better & near).sum() >= TIE_TRIALS:

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Literal
 
 from rooftune.errors import InputError, nearest
-from rooftune.evidence.comparison.compare import MOST_TRIALS
+from rooftune.evidence.comparison.compare import MOST_TRIALS, SMALLEST_EFFECT
 from rooftune.knobs.configuration import KnobValue
 
 WITHIN_90 = 1.645
@@ -66,11 +66,18 @@ class Option:
     usd_per_hour: float | None = None
 
     @cached_property
+    def parts(self) -> frozenset[str]:
+        """What it consists of: families and values of knobs."""
+        return frozenset([*self.families, *self._values])
+
+    @cached_property
     def shared(self) -> frozenset[str]:
         """Everything that it can have in common with others: families, values of knobs, and pairs of values."""
-        values = [f"{name}={value}" for name, value in sorted(self.knobs.items())]
-        pairs = (" with ".join(pair) for pair in combinations(values, 2))
-        return frozenset([*self.families, *values, *pairs])
+        return self.parts | {" with ".join(pair) for pair in combinations(self._values, 2)}
+
+    @cached_property
+    def _values(self) -> list[str]:
+        return [f"{name}={value}" for name, value in sorted(self.knobs.items())]
 
     @property
     def seconds(self) -> float:
@@ -132,6 +139,10 @@ class Rules:
     """By how much an option may be below the best and win by its behaviour; few trials cannot tell them apart."""
     behaviour: float = 0.02
     """What one unit of the score beyond the capacity is worth, in ln(objective): twice the goodput 1.4 %."""
+    negligible: float = SMALLEST_EFFECT / 2
+    """Relative gain below which a change is not worth carrying: half of what the confirmation treats as no difference."""
+    doubt: float = 0.20
+    """Chance of losing the smallest effect that matters up to which a simpler option may win."""
     budget_s: float | None = None
     method: Method = "guided"
     """How the next option is chosen: by model and trials together, or by a method that knows nothing of the model."""
@@ -170,6 +181,8 @@ class Problem:
     rules: Rules = field(default_factory=Rules)
     simulated: bool = False
     """The engine is emulated, so repeated trials vary as its do."""
+    risky: frozenset[str] = frozenset()
+    """Knobs that can change the answers or take memory. Of two equally simple options the one with fewer of them wins."""
 
     def __post_init__(self) -> None:
         if len(self.place) != len(self.options):

@@ -303,6 +303,7 @@ class SearchSummary(BaseModel):
     same_answers: str = Field(default="", description="the best configuration that leaves the answers unchanged")
     same_answers_ratio: Interval | None = Field(default=None, description="relative to the baseline")
     same_answers_measured: bool = False
+    left_out: str = Field(default="", description="changes of the best option that the winner does not make, and why")
     knobs: list[KnobEffect] = Field(default_factory=list)
     phases: list[PhaseBest] = Field(default_factory=list, description="the ladder of the phases, by the model")
     front: list[FrontRow] = Field(default_factory=list, description="capacity against TPOT, the lowest TPOT first")

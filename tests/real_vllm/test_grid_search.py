@@ -22,7 +22,7 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_model
 from rooftune.runfolder import RunFolder
-from rooftune.search.next_step import winner
+from rooftune.search.choice import chosen
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Plan
@@ -243,7 +243,7 @@ def ready_after_s(searched: Searched, trial: TrialResult) -> float:
 def test_the_search_finds_what_the_grid_found(searched: Searched) -> None:
     needs_measurements(searched)
     progress = Progress.of(searched.plan, searched.trials)
-    name = progress.problem.options[winner(progress.look)].id
+    name = progress.problem.options[chosen(progress.look)].id
     found, best = grid()[Cell.of(progress.config(name))], best_of_grid()
     print(f"{name}: {found.value / best:.1%} of the best, {len(searched.trials)} trials, {searched.seconds:.0f} s")
     assert found.value >= NEAR * best * math.exp(-2 * found.error), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import guided_world
@@ -12,7 +13,8 @@ from reading import columns, folded, repeated, section, sentences, visible
 
 from rooftune.files import read_model, write_json
 from rooftune.hardware.named import accelerator
-from rooftune.report.writing import write_report
+from rooftune.report.page.to_terminal import summary
+from rooftune.report.writing import summary_page, write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.guided.explaining import Explained, explained
 from rooftune.tuning.plan import Decision, FrontRow
@@ -60,6 +62,17 @@ def test_every_flag_of_the_winner_has_the_gain_of_its_knob(decision: Decision, t
     base = PLAN.candidates[0].config.flags()
     changed = {k for k in {**base, **decision.incumbent_flags} if base.get(k) != decision.incumbent_flags.get(k)}
     assert set(shown) == {f"--{name.replace('_', '-')}" for name in changed}
+
+
+def test_what_was_left_out_is_said_below_the_flags(run: RunFolder, decision: Decision, tmp_path: Path) -> None:
+    assert decision.search is not None
+    words = "the winner leaves graphs as in the baseline, because its expected gain of +0.4 % is below 1 %"
+    changed = decision.model_copy(update={"search": decision.search.model_copy(update={"left_out": words})})
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    write_json(folder.decision_json, changed.model_dump(mode="json"))
+    shown = " ".join(summary(summary_page(folder)).split())
+    assert f"T{words[1:]}." in shown
+    assert "The winner leaves" not in summary(summary_page(run))
 
 
 def test_the_best_with_unchanged_answers_is_beside_the_recommendation(text: str) -> None:

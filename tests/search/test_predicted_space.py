@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from rooftune.engines.target import Target
 from rooftune.hardware.named import accelerator
+from rooftune.knobs.configuration import Configuration, KnobValue
 from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.space import configurations
 from rooftune.simulator.fastpath.compilation import wanted
+from rooftune.simulator.virtual.capacity import PredictedCapacity
+from rooftune.simulator.virtual.judging import Judged, Round
+from rooftune.tuning.guided.foresight import Foresight
 from rooftune.tuning.guided.predicted_space import TIED, predicted_space
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.load import load_workload
@@ -37,3 +43,36 @@ def test_the_best_have_slopes_with_the_speed_and_the_tied_ones_their_behaviour()
     tied = [i for i, value in enumerate(found.objective) if value >= TIED * best]
     assert set(tied) <= set(found.behaviour)
     assert all(found.behaviour[i].beyond.goodput_per_s > 0 for i in tied)
+
+
+PLAIN: dict[str, KnobValue] = {
+    "kv_cache_dtype": "baseline",
+    "max_num_batched_tokens": 2048,
+    "prefix_caching": "baseline",
+}
+GAINS = {("kv_cache_dtype", "fp8"): 0.2, ("max_num_batched_tokens", 512): 0.001, ("prefix_caching", False): 0.1}
+
+
+def made(**change: KnobValue) -> Configuration:
+    return Configuration(dict(change), {k: f"{k} {v}" for k, v in change.items()}, {**PLAIN, **change}, ())
+
+
+def invented(configurations: Sequence[Configuration], _: Sequence[Round]) -> list[Judged]:
+    rates = [1 + sum(GAINS.get(pair, 0.0) for pair in c.values.items()) for c in configurations]
+    return [Judged({}, PredictedCapacity(rate, "ttft_ms", 0.5, 2.0, 1)) for rate in rates]
+
+
+def test_the_best_is_also_predicted_with_each_of_its_knobs_left_as_in_the_baseline() -> None:
+    """Prefix caching is tried on the best configuration alone, so what is best with it has no other neighbours."""
+    space = [made(), made(kv_cache_dtype="fp8"), made(kv_cache_dtype="fp8", max_num_batched_tokens=512)]
+    found = Foresight(list(space), invented, lambda judged: judged.rate_per_s)
+    found.refine(
+        range(len(space)),
+        lambda around: [made(**{**around.change, "prefix_caching": False})],
+        lambda leader: [made(**{k: v for k, v in leader.change.items() if k != knob}) for knob in leader.change],
+    )
+    changes = [found.configurations[i].change for i in found.judged]
+    assert {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 512, "prefix_caching": False} in changes
+    assert {"kv_cache_dtype": "fp8", "prefix_caching": False} in changes
+    assert {"max_num_batched_tokens": 512, "prefix_caching": False} in changes
+    assert len({repr(sorted(change.items())) for change in changes}) == len(changes) == len(found.configurations)

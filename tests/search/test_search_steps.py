@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from search_cases import BASELINE, LOAD_S, START_S, World, drawn_truth, name_of, problem, run, with_beyond
 
 from rooftune.errors import InputError
+from rooftune.search.choice import best_option
 from rooftune.search.gain import outlook
-from rooftune.search.next_step import confirms, next_step, winner
+from rooftune.search.next_step import confirms, next_step
 from rooftune.search.options import Beyond, Noise, Outcome, Problem
 
 P = problem()
@@ -187,7 +188,7 @@ def test_a_little_capacity_is_traded_for_much_better_behaviour_and_more_is_not(b
     behaviour = {few: Beyond(100.0, 9.0), many: Beyond(200.0, 6.0)}
     trials = [Outcome(BASELINE, 1.0, 1e-3), Outcome(few, 2.0 - below, 1e-3), Outcome(many, 2.0, 1e-3)]
     exact = replace(with_beyond(P, behaviour), noise=Noise(start=0.0, drift=0.0))
-    assert P.options[winner(outlook(exact, trials))].id == {"few": few, "many": many}[wins]
+    assert P.options[best_option(outlook(exact, trials))].id == {"few": few, "many": many}[wins]
 
 
 def test_claims_use_fresh_trials_alone_in_palindromes_with_paired_seeds() -> None:

@@ -307,6 +307,23 @@ def test_a_candidate_of_the_user_that_is_good_wins() -> None:
     assert "marlin" in decision.incumbent
 
 
+def test_a_change_that_gains_next_to_nothing_is_not_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(made.FACTORS, "graphs", {"graphs": 1.005})
+    plan = made.plan()
+    results = made.GuidedWorld(plan, seed=20, noise=0.005).search(budget=340, cost=14)
+    decision = decide(plan, results)
+    assert decision.incumbent == "awq_marlin+fp8-kv+seqs96"
+    assert any("graphs" in r.candidate for r in results), "it was measured"
+    assert decision.search is not None
+    said = decision.search.left_out
+    assert said.startswith("the winner leaves graphs as in the baseline, because its expected gain of +0.")
+    assert said.endswith(" % is below 1 %")
+    assert said in ending(Progress.of(plan, results, 0.0, 14.0))
+    before = decide(plan, [r for r in results if r.seed < SEED + FRESH])
+    assert before.search is not None
+    assert (before.incumbent, before.search.left_out) == ("baseline", ""), "nothing is confirmed yet"
+
+
 def test_a_candidate_of_the_user_that_cannot_be_measured_has_the_reason() -> None:
     plan = own_plan("same=long_prefill_token_threshold=2048", "mine=kv_cache_dtype=fp8", "late=max_num_seqs=7")
     results = made.GuidedWorld(plan, seed=15).search(budget=1.5 * 14, cost=14)

@@ -120,16 +120,18 @@ def _before(value: FlagValue | None, effect: KnobEffect | None) -> str:
 
 
 def _answers(run: RunData, names: Names) -> Paragraph:
-    """What may change the generated text, and the best configuration that leaves it as it is."""
+    """What was left out, what may change the generated text, and the best configuration that leaves it as it is."""
     own = run.decision.incumbent
     words = what_changes(changes_of_answers(run, own))
-    knobs_note = ""
+    knobs_note, left_out = "", ""
+    if run.decision.search is not None:
+        left_out = sentence(names.shorten(run.decision.search.left_out))
     if run.decision.search is not None and run.decision.search.knobs:
         knobs_note = (
             "A gain is that of the recommended configuration over itself without that knob, with a 95 % interval. "
             "Knobs act together, so gains do not add up."
         )
-    return text(knobs_note, words, _same_answers(run, names) if words else "")
+    return text(knobs_note, left_out, words, _same_answers(run, names) if words else "")
 
 
 def _same_answers(run: RunData, names: Names) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import change_range, quantity
+from rooftune.search.choice import simplest
 from rooftune.search.confirm import Claim
 from rooftune.search.explain import KnobWorth, Ratio, compared, knobs_worth
 from rooftune.search.next_step import HAD_BEGUN
@@ -221,7 +224,7 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
     step, search = progress.step, progress.search
     baseline = progress.problem.baseline
     known = bool(progress.look.measured[progress.problem.at(baseline)])
-    same = progress.same_answers
+    same = _same_answers(progress, recommended)
     reason = step.found.reason if step.found is not None else step.reason
     if step.found is None and step.next is not None:
         reason = f"it goes on with {step.next.option} ({step.reason})"
@@ -238,30 +241,52 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
         confirmation=step.confirmation.reason if step.confirmation is not None else "",
         same_answers=same,
         same_answers_ratio=_interval(compared(progress.look, same, baseline)) if known else None,
-        same_answers_measured=bool(progress.look.measured[progress.problem.at(same)]),
+        same_answers_measured=_has_value(progress, same),
+        left_out=_left_out(progress, recommended),
         knobs=[knob_effect(worth) for worth in knobs_worth(progress.look, recommended)],
         phases=_phases(progress, recommended) if known else [],
     )
 
 
+def _same_answers(progress: Progress, recommended: str) -> str:
+    """The best option that leaves the answers unchanged: the recommended one where it does, else the simplest of those
+    with a trial that are as good."""
+    problem, look = progress.problem, progress.look
+    if recommended != problem.baseline and not problem.option(recommended).changes_outputs:
+        return recommended
+    same = np.array([not option.changes_outputs for option in problem.options])
+    return problem.options[simplest(look, problem.at(progress.same_answers), look.measured & same)].id
+
+
+def _has_value(progress: Progress, name: str) -> bool:
+    """Whether a trial of the option has a value."""
+    return any(o.option == name and o.log_value is not None for o in progress.outcomes)
+
+
+def _left_out(progress: Progress, recommended: str) -> str:
+    """Which changes of the best option the recommended one leaves out and why, in one sentence; empty without any."""
+    found = progress.step.found
+    if found is None or found.simpler is None or found.winner != recommended:
+        return ""
+    return found.simpler.words
+
+
 def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
-    """The best option that each phase reaches; the recommended one where it is as good."""
-    look, baseline = progress.look, progress.problem.baseline
+    """The best option that each phase reaches, or a simpler one that is as good; the recommended one in its phase."""
+    look, problem, baseline = progress.look, progress.problem, progress.problem.baseline
     phase_of = {option.id: option.phase for option in progress.search.options}
     found, allowed = [], set[str]()
     for phase in progress.plan.phases:
         allowed.add(phase)
-        names = [
-            o.id for i, o in enumerate(progress.problem.options) if phase_of[o.id] in allowed and look.starts[i] > 0.5
-        ]
-        if phase not in phase_of.values() or not names:
+        among = np.array([phase_of[o.id] in allowed for o in problem.options]) & (look.starts > 0.5)
+        if phase not in phase_of.values() or not among.any():
             continue
-        best = max(names, key=lambda name: look.posterior.mean[progress.problem.at(name)])
+        top = int(np.argmax(np.where(among, look.posterior.mean, -np.inf)))
         confirmed = recommended != baseline or _winner(progress) == baseline
-        best = recommended if recommended in names and confirmed else best
+        ours = confirmed and among[problem.at(recommended)]
+        best = recommended if ours else problem.options[simplest(look, top, among)].id
         ratio = _interval(compared(look, best, baseline))
-        measured = bool(look.measured[progress.problem.at(best)])
-        found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=measured))
+        found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=_has_value(progress, best)))
     return found
 
 

@@ -28,7 +28,8 @@ NEAR = 0.9
 """Share of the best from which a configuration is judged precisely."""
 
 Judge = Callable[[Sequence[Configuration], Sequence[Round]], "list[Judged]"]
-Finer = Callable[[Configuration], "list[Configuration]"]
+Around = Callable[[Configuration], "list[Configuration]"]
+"""Other configurations that follow from one."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class Foresight:
         """The objective of everything judged so far."""
         return {i: self.value(found) for i, found in self.judged.items()}
 
-    def refine(self, always: Iterable[int], finer: Finer) -> None:
+    def refine(self, always: Iterable[int], finer: Around, plainer: Around) -> None:
         """Judge the first look, then the surroundings of the best, then finer steps of its numbers.
 
         Args:
             always: configurations to judge whatever they promise.
             finer: what lies around a configuration beyond the space.
+            plainer: a configuration with one knob left as in the baseline, for each knob.
         """
         self._judge(sorted({0, *always, *_first_look(self.configurations)}))
         for _ in range(REFINEMENTS):
@@ -76,7 +78,8 @@ class Foresight:
         best = self._best()
         if best is not None:
             self._judge(self._added(finer(self.configurations[best])))
-            self._judge(self._undone(self._leaders()))
+            leaders = [self.configurations[i] for i in self._leaders()]
+            self._judge(self._added([plain for leader in leaders for plain in plainer(leader)]))
             self._settle()
 
     def _best(self) -> int | None:
@@ -102,22 +105,14 @@ class Foresight:
             found.update(dict.fromkeys(int(i) for i in near if int(i) not in self.judged))
         return list(found)[: max(MOST_JUDGED - len(self.judged), 0)]
 
-    def _undone(self, leaders: Sequence[int]) -> list[int]:
-        """The leaders with one knob as the baseline has it, which say what the knob is worth."""
-        codes = _codes(self.configurations)
-        found: dict[int, None] = {}
-        for leader in leaders:
-            differs = codes != codes[leader]
-            near = np.flatnonzero((differs.sum(axis=1) == 1) & (~differs | (codes == codes[0])).all(axis=1))
-            found.update(dict.fromkeys(int(i) for i in near if int(i) not in self.judged))
-        return list(found)
-
     def _added(self, more: Sequence[Configuration]) -> list[int]:
-        known = {_identity(c) for c in self.configurations}
-        fresh = [c for c in more if _identity(c) not in known]
-        first = len(self.configurations)
-        self.configurations.extend(fresh)
-        return list(range(first, len(self.configurations)))
+        """Places of these configurations that are not judged yet; new ones join the space."""
+        places = {_identity(c): i for i, c in enumerate(self.configurations)}
+        for configuration in more:
+            place = places.setdefault(_identity(configuration), len(self.configurations))
+            if place == len(self.configurations):
+                self.configurations.append(configuration)
+        return sorted({places[_identity(c)] for c in more} - self.judged.keys())
 
     def _judge(self, which: Sequence[int]) -> None:
         if which:

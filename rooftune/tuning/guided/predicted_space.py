@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.knobs.configuration import Configuration
-from rooftune.knobs.space import SpaceContext, neighbours
+from rooftune.knobs.space import SpaceContext, neighbours, undone
 from rooftune.search.beyond import behaviour_at, beyond_capacity
 from rooftune.search.options import Beyond
 from rooftune.search.sensitivity import speed_slope
@@ -70,7 +70,7 @@ def predicted_space(
     judge = judge_of(context, target)
     foresight = Foresight(list(found), judge, value, effort=COMPILED if wanted() else PLAIN)
     try:
-        foresight.refine(always, lambda around: neighbours(context, around))
+        foresight.refine(always, lambda leader: neighbours(context, leader), lambda leader: _plainer(context, leader))
     except RooftuneError:
         return None
     values = foresight.values()
@@ -82,6 +82,12 @@ def predicted_space(
         return PredictedSpace(chosen, predicted, {})
     behaviours = _behaviours(context, server, chosen, rates, _best(predicted, TIED, MOST_TIED))
     return PredictedSpace(chosen, predicted, behaviours, _slopes(context, server, chosen, rates))
+
+
+def _plainer(context: SpaceContext, leader: Configuration) -> list[Configuration]:
+    """The configuration with one knob left as in the baseline, for each knob that the user did not narrow."""
+    found = [u.configuration for u in undone(context, leader) if u.knob not in context.values]
+    return [c for c in found if c is not None]
 
 
 def server_of(target: Target) -> Server:

@@ -13,7 +13,7 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
 from rooftune.search.confirm import FRESH
 from rooftune.search.gain import Outlook, chance_left, outlook
-from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step
+from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step, of_search
 from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
 from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_of_price
@@ -91,7 +91,7 @@ class Progress:
             simulated=self.plan.target.simulated,
             budget_s=budget,
             trial_s=trial_s,
-            measured=[o.log_value for o in self.outcomes if o.log_value is not None],
+            measured=[o.log_value for o in self.outcomes if o.log_value is not None and o.purpose == "search"],
             on_running=self.on_running_server,
         )
 
@@ -211,7 +211,7 @@ class Progress:
     @cached_property
     def look(self) -> Outlook:
         """What predictions and the trials of the search say together."""
-        return outlook(self.problem, [o for o in self.outcomes if o.purpose == "search"])
+        return outlook(self.problem, of_search(self.outcomes))
 
     @property
     def chance(self) -> float:
@@ -314,6 +314,8 @@ def ending(progress: Progress) -> str:
     if step.incumbent is not None:
         words.append(f"best of the search {step.found.winner if step.found is not None else step.incumbent}")
         words.append(f"chance that something clearly better is left {percent(progress.chance)}")
+    if step.found is not None and step.found.simpler is not None:
+        words.append(step.found.simpler.words)
     if step.confirmation is not None:
         words.append(f"confirmation: {step.confirmation.reason}; recommended {step.confirmation.recommended}")
     return "; ".join(words)

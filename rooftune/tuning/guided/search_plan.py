@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.knobs.configuration import KnobValue
+from rooftune.knobs.entry import risky_knobs
 from rooftune.search.from_space import FLOOR, logs_of
 from rooftune.search.options import Beyond, ErrorSizes, Option, Problem, Rules
 from rooftune.vllm_rules.config import FlagValue
@@ -121,7 +122,7 @@ class SearchPlan(_Strict):
         Args:
             trial_s: real seconds of a trial, once some were measured.
             on_running: options that the running server can be switched to.
-            measured: logarithms of the objective so far; without predictions their mean is what every option starts
+            measured: logarithms of the objective in the search's trials; without predictions their mean is what every option starts
                 from.
         """
         start = self.start_s if trial_s is None else min(self.start_s, trial_s / 2)
@@ -141,6 +142,7 @@ class SearchPlan(_Strict):
             sizes=self._sizes(),
             rules=Rules(budget_s=budget_s, method="guided" if self.method == "ladder" else self.method, seed=seed),
             simulated=simulated,
+            risky=risky_knobs(),
         )
 
     def _sizes(self) -> ErrorSizes:
