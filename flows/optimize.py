@@ -116,9 +116,7 @@ async def _phases(folder: RunFolder, budget_s: float | None, recorded: Span) -> 
 
 async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
-    from rooftune.tuning.guided.progress import Progress, ending
-    from rooftune.tuning.guided.standing import standing_after
-    from rooftune.tuning.search import next_trial
+    from rooftune.tuning.search import run_state
 
     planned, listener = run_files.plan_of(folder), run_listener.current()
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
@@ -134,8 +132,9 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         left = None if budget is None else budget - time_spent_s(folder)
         expected = expected_trial_s(folder, cost.start_s + cost.load_s)
         results = read_trials(folder)
-        order = await asyncio.to_thread(next_trial, planned, results, left, expected, forecast)
-        listener.standing(await asyncio.to_thread(standing_after, planned, results, left, expected))
+        state = await asyncio.to_thread(run_state, planned, results, left, expected, forecast)
+        listener.standing(state.standing)
+        order = state.next
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
@@ -144,8 +143,8 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
             await trial(run, order)
             verdict = verdict_of(write_decision(folder), order.candidate)
             record_trial(recorded, read_trial(folder.trial(order.candidate, order.n)), verdict)
-    if planned.search is not None:
-        listener.phase("search", ending(Progress.of(planned, results, left, expected)))
+    if state.ending:
+        listener.phase("search", state.ending)
 
 
 def _measured_before_a_retry(folder: RunFolder) -> list[TrialOrder]:

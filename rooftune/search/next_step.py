@@ -80,10 +80,14 @@ class Step:
     """The options as they look after the trials of the search."""
 
 
-def next_step(problem: Problem, outcomes: Sequence[Outcome]) -> Step:
-    """Where the search is after these trials, in the order in which they ran. The answer depends on nothing else."""
+def next_step(problem: Problem, outcomes: Sequence[Outcome], look: Outlook | None = None) -> Step:
+    """Where the search is after these trials, in the order in which they ran. The answer depends on nothing else.
+
+    Args:
+        look: the outlook after the trials ``of_search``, where it is known. It does not depend on the budget.
+    """
     searched = of_search(outcomes)
-    look = outlook(problem, searched)
+    look = look or outlook(problem, searched)
     incumbent = None if look.incumbent is None else problem.options[look.incumbent].id
     confirming = [outcome for outcome in outcomes if outcome.purpose == "confirm"]
     if not confirming:

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.decision import conclude
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.guided.deciding import decide_guided
-from rooftune.tuning.guided.progress import Progress
+from rooftune.tuning.guided.progress import Progress, ending
+from rooftune.tuning.guided.standing import Standing, standing_of, standing_of_ladder
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run is between two trials."""
+
+    next: TrialOrder | None
+    """None when the search is over or the budget has no room for another trial."""
+    standing: Standing
+    ending: str
+    """Where a search of the whole space is or why it ended; empty for the ladder."""
+
+
+def run_state(
+    plan: Plan,
+    results: list[TrialResult],
+    budget_left_s: float | None,
+    trial_cost_s: float,
+    forecast: Forecast | None = None,
+) -> RunState:
+    """The next trial, and where the run is in words, from one evaluation of the results; see ``next_trial``."""
+    if plan.search is not None:
+        progress = Progress.of(plan, results, budget_left_s, trial_cost_s)
+        return RunState(progress.order(forecast), standing_of(progress), ending(progress))
+    order = next_trial(plan, results, budget_left_s, trial_cost_s, forecast)
+    return RunState(order, standing_of_ladder(plan, results, budget_left_s, trial_cost_s), "")
 
 
 def next_trial(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from statistics import median
 
 import guided_world as made
@@ -14,13 +16,17 @@ from rooftune.engines.server import Limits, Switched
 from rooftune.engines.switching import KNOBS
 from rooftune.errors import InputError
 from rooftune.evidence.records.trial import TrialResult
+from rooftune.search import gain
 from rooftune.search.confirm import FRESH
+from rooftune.search.options import Outcome, Problem
+from rooftune.search.posterior import Posterior
 from rooftune.tuning.entries import Extension, extend
 from rooftune.tuning.guided.progress import Progress, ending, first_trials
 from rooftune.tuning.guided.search_plan import SWITCH_S
+from rooftune.tuning.guided.standing import standing_of
 from rooftune.tuning.plan import Plan
 from rooftune.tuning.playbook import default_playbook, with_candidates
-from rooftune.tuning.search import decide, next_trial
+from rooftune.tuning.search import decide, next_trial, run_state
 
 PLAN = made.plan()
 SEED = PLAN.objective.seed
@@ -70,6 +76,26 @@ def test_a_killed_run_goes_on_with_the_same_trial(cut: int) -> None:
     if cut < len(whole):
         order = next_trial(stored, list(reversed(whole[:cut])), 340 - 14 * cut, 14, world.forecast)
         assert order == world.orders[cut]
+
+
+def test_next_trial_and_standing_come_from_one_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = made.GuidedWorld(PLAN, level=0.1, family=0.03, seed=2)
+    whole = world.search(budget=340, cost=14)
+    counted = Counter[str]()
+    worked_out = gain.posterior
+
+    def posterior(problem: Problem, outcomes: Sequence[Outcome]) -> Posterior:
+        counted["posterior"] += 1
+        return worked_out(problem, outcomes)
+
+    monkeypatch.setattr(gain, "posterior", posterior)
+    for n in (0, 1, 4, 9, len(whole) - 3, len(whole)):
+        counted.clear()
+        state = run_state(PLAN, whole[:n], 340 - 14 * n, 14, world.forecast)
+        assert counted["posterior"] == 1, n
+        progress = Progress.of(PLAN, whole[:n], 340 - 14 * n, 14)
+        assert (state.next, state.standing) == (progress.order(world.forecast), standing_of(progress))
+        assert state.ending == ending(progress)
 
 
 @pytest.mark.parametrize("budget", [70, 140, 250, 340])

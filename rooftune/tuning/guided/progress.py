@@ -79,10 +79,7 @@ class Progress:
     @cached_property
     def problem(self) -> Problem:
         """The problem, with what is left of the budget."""
-        return self._problem(self.budget_left_s)
-
-    def _problem(self, left: float | None) -> Problem:
-        goal, trial_s = self.plan.objective, self.trial_s
+        goal, trial_s, left = self.plan.objective, self.trial_s, self.budget_left_s
         budget = None if left is None or trial_s is None else left + trial_s * len(self.outcomes)
         return self.search.problem(
             goal.metric,
@@ -120,7 +117,7 @@ class Progress:
         them. The search leaves room for them in the budget.
         """
         if self.confirming:
-            return next_step(self.problem, self.outcomes)
+            return next_step(self.problem, self.outcomes, self.look)
         owed = self._owed()
         found = self._with_room_for(len(owed) + self.same_answers_open)
         if found.found is None:
@@ -130,7 +127,7 @@ class Progress:
             owed.append(Measure(self.same_answers, "search", self.plan.objective.seed, why))
         if owed and self._affords(owed[0]):
             return Step(owed[0], None, None, found.incumbent, owed[0].why, found.outlook)
-        return next_step(self.problem, self.outcomes)
+        return next_step(self.problem, self.outcomes, self.look)
 
     def _on_one_server(self, step: Step) -> Step:
         """The step, or one whose server can serve the option of this step as well."""
@@ -145,9 +142,11 @@ class Progress:
 
     def _with_room_for(self, trials: int) -> Step:
         """The step of a search whose budget is smaller by some trials."""
-        if self.budget_left_s is None or self.trial_s is None:
-            return next_step(self.problem, self.outcomes)
-        return next_step(self._problem(self.budget_left_s - self.trial_s * trials), self.outcomes)
+        problem = self.problem
+        if problem.rules.budget_s is not None and self.trial_s is not None:
+            less = problem.rules.budget_s - self.trial_s * trials
+            problem = replace(problem, rules=replace(problem.rules, budget_s=less))
+        return next_step(problem, self.outcomes, self.look)
 
     def _affords(self, owed: Measure) -> bool:
         """Whether the budget allows one more trial, and the confirmation after it where it allows one at all.

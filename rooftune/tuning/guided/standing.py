@@ -49,13 +49,6 @@ class Standing:
         return "; ".join(words)
 
 
-def standing_after(plan: Plan, results: Sequence[TrialResult], left_s: float | None, trial_s: float) -> Standing:
-    """Where a run is after these trials, whichever way it searches."""
-    if plan.search is None:
-        return standing_of_ladder(plan, results, left_s, trial_s)
-    return standing_of(Progress.of(plan, results, left_s, trial_s))
-
-
 def standing_of(progress: Progress) -> Standing:
     """Where a guided search is, or one of the methods without a model."""
     step, known = progress.step, progress.look.measured.any()
