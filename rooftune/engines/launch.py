@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.engines import failures, metrics, switching
@@ -57,37 +58,24 @@ async def start(
         InputError: the port is taken, or vLLM was not found.
         EngineError: it died, hangs, or was not ready in time; the message says why. No process is left behind.
     """
-    if target.engine == "endpoint":
-        raise InputError(
-            "rooftune does not run endpoints and cannot start one; use --engine vllm or --engine simulated."
-        )
-    chosen = choose_port(port, host)
-    run_with = switching.with_scheduler(config) if switchable else config
-    command = server_command(target, run_with, host=host, port=chosen)
-    environment = server_environment(target, config) | (switching.environment(folder) if switchable else {})
-    began, begun_at = time.monotonic(), time.time()
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.server_log.write_bytes(b"")
-    process = spawn(command, folder.server_log, environment)
-    _ours[process.pid] = process
-    url = f"http://{host}:{chosen}"
+    begun = _begin(target, config, folder, host, port, switchable=switchable)
     try:
         limit = ready_timeout_s or READY_TIMEOUT_S[target.engine]
-        await wait_ready(process, url, served_name(config), began + limit, say)
-        effective = await _effective(url, folder.server_log)
+        await wait_ready(begun.process, begun.url, served_name(config), begun.clock_s + limit, say)
+        effective = await _effective(begun.url, folder.server_log)
     except BaseException:
-        await _finish(process)
+        await _finish(begun.process)
         raise
     server = ServerInfo(
         engine=target.engine,
-        url=url,
+        url=begun.url,
         model=served_name(config),
-        command=command,
-        environment=recorded_environment(environment),
-        supervisor_pid=process.pid,
-        server_pid=process.server_pid,
-        started_at=begun_at,
-        ready_after_s=round(time.monotonic() - began, 3),
+        command=begun.command,
+        environment=recorded_environment(begun.environment),
+        supervisor_pid=begun.process.pid,
+        server_pid=begun.process.server_pid,
+        started_at=begun.at,
+        ready_after_s=round(time.monotonic() - begun.clock_s, 3),
         log=folder.server_log.name,
         time_scale=target.time_scale if target.simulated else 1.0,
         simulated=target.simulated,
@@ -97,6 +85,44 @@ async def start(
     )
     write_json(folder.server_json, server.model_dump())
     return server
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A server whose process runs and which may not answer yet."""
+
+    process: ServerProcess
+    command: list[str]
+    environment: dict[str, str]
+    url: str
+    at: float
+    """Unix time of the start."""
+    clock_s: float
+    """The same on the monotonic clock."""
+
+
+def _begin(
+    target: Target, config: EngineConfig, folder: TrialFolder, host: str, port: int | None, *, switchable: bool
+) -> _Begun:
+    """Start the process of a server.
+
+    Raises:
+        InputError: an endpoint cannot be started, the port is taken, or vLLM was not found.
+    """
+    if target.engine == "endpoint":
+        raise InputError(
+            "rooftune does not run endpoints and cannot start one; use --engine vllm or --engine simulated."
+        )
+    chosen = choose_port(port, host)
+    run_with = switching.with_scheduler(config) if switchable else config
+    command = server_command(target, run_with, host=host, port=chosen)
+    environment = server_environment(target, config) | (switching.environment(folder) if switchable else {})
+    clock_s, at = time.monotonic(), time.time()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.server_log.write_bytes(b"")
+    process = spawn(command, folder.server_log, environment)
+    _ours[process.pid] = process
+    return _Begun(process, command, environment, f"http://{host}:{chosen}", at, clock_s)
 
 
 async def connect(target: Target, folder: TrialFolder | None = None) -> ServerInfo:
