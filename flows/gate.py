@@ -27,7 +27,8 @@ from tasks import run_files, run_lines, run_listener
 from tasks.gate import GateState, forecast, plan_baseline, trusted, write_gate
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
-from tasks.plan import check_start, expected_cost
+from tasks.plan import check_start
+from tasks.planning import expected_cost
 from tasks.report import write_decision
 from tasks.run_files import RunSettings
 from tasks.telemetry.run_spans import record_trial, run_attributes, trial_attributes

@@ -33,7 +33,8 @@ from rooftune.workloads.spec import Workload
 from tasks import kept_server, run_files, run_lines, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
-from tasks.plan import check_start, expected_cost, forecast_of
+from tasks.plan import check_start
+from tasks.planning import expected_cost, forecast_of
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings

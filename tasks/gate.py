@@ -20,7 +20,7 @@ from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.guided.standing import Standing
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import CAPACITY
-from tasks.plan import forecast_of
+from tasks.planning import forecast_of
 from tasks.run_files import facts_of, hardware_of, plan_of, target_of, workload_of
 
 

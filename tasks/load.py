@@ -20,14 +20,10 @@ from rooftune.workloads.spec import Workload
 from tasks import run_listener
 from tasks.run_files import settings_of
 from tasks.telemetry.spans import span
+from tasks.trial_time import real_seconds
 
 EVERY_S = 2.0
 """Real seconds between updates of the progress artifact; each costs the server about 10 ms."""
-
-
-def real_seconds(workload: Workload, time_scale: float) -> float:
-    """The longest duration of a load in real seconds: warm-up, window and the whole drain."""
-    return (workload.total_s + workload.drain_s) / time_scale
 
 
 @task(name="load", task_run_name="load {order.candidate} {order.n}", timeout_seconds=24 * 3600, persist_result=False)

@@ -7,6 +7,7 @@ from statistics import median
 from rooftune.errors import RooftuneError
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder, TrialFolder
+from rooftune.workloads.spec import Workload
 
 FILE = "spent.json"
 START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
@@ -14,6 +15,11 @@ START_S = {"simulated": 3.0, "vllm": 120.0, "endpoint": 1.0}
 
 BUDGET_S = {"simulated": 340.0, "vllm": 3600.0, "endpoint": 900.0}
 """Real seconds for all trials when no budget is named."""
+
+
+def real_seconds(workload: Workload, time_scale: float) -> float:
+    """The longest duration of a load in real seconds: warm-up, window and the whole drain."""
+    return (workload.total_s + workload.drain_s) / time_scale
 
 
 def write_trial_time(folder: TrialFolder, wall_s: float, *, switched: bool = False) -> None:

@@ -46,7 +46,7 @@ def plan(
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
     from rooftune.vllm_rules.capabilities import with_capabilities
     from rooftune.workloads.spec import CAPACITY
-    from tasks.plan import expected_cost, listed_flags, room_of
+    from tasks.planning import expected_cost, listed_flags, room_of
     from tasks.run_files import facts_of
     from tasks.trial_time import BUDGET_S
 

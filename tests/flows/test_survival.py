@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import live_run
+import psutil
 import pytest
 
 from rooftune.files import read_json
@@ -78,6 +79,27 @@ def test_a_stopped_run_says_how_to_continue(tmp_path: Path, prefect_api: str, nu
     sentence = err.splitlines()[-1]
     assert f"--resume {run_folder(tmp_path).relative_to(tmp_path)}" in sentence
     assert measured(tmp_path) == kept
+
+
+def test_a_run_that_is_stopped_while_it_predicts_does_not_wait_for_the_prediction(
+    tmp_path: Path, prefect_api: str
+) -> None:
+    process = live_run.start(tmp_path, prefect_api, "optimize", "chat-medium", ROOFTUNE_NO_NUMBA="1")
+    assert live_run.until(lambda: predicting(tmp_path))
+    predicting(tmp_path)[0].suspend()  # from here on the prediction would never end
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 130
+    assert out == ""
+    (run,) = tmp_path.glob("artifacts/chat-medium/*-*")
+    assert f"--resume {run.relative_to(tmp_path)}" in err.splitlines()[-1]
+    assert not (run / "plan.json").exists()
+    assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S)
+
+
+def predicting(folder: Path) -> list[psutil.Process]:
+    """The process that predicts the space of a run in ``folder``."""
+    return [p for p in live_run.left(folder) if any("tasks.apart" in word for word in p.cmdline())]
 
 
 RETRY = """
