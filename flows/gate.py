@@ -135,7 +135,7 @@ async def _measure(folder: RunFolder, run: str, order: GateOrder, state: GateSta
     cost, listener = expected_cost(planned, order.workload), run_listener.current()
     note = ""
     while (following := state.next_trial(folder)) is not None:
-        expected_s = expected_trial_s(folder, cost.start_s + cost.load_s)
+        expected_s = expected_trial_s(folder, cost.seconds)
         spent_s = time_spent_s(folder)
         if budget_s is not None and spent_s and spent_s + expected_s > budget_s:
             note = "the budget ended"

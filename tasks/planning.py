@@ -42,20 +42,27 @@ def forecast_of(plan: Plan, workload: Workload) -> SimulatedForecast | None:
 
 
 def expected_cost(plan: Plan, workload: Workload) -> TrialCost:
-    """Real seconds of a trial before any was measured: those of the baseline's first load."""
+    """Real seconds of a trial before any was measured: those of the baseline's with one load."""
     forecast, target = forecast_of(plan, workload), plan.target
     config = plan.candidates[0].config
     rate = forecast.capacity(config) if forecast is not None else None
     if forecast is None or not rate:
         return TrialCost(START_S[target.engine], real_seconds(workload, target.time_scale))
     load = forecast.load(config, rate)
-    return TrialCost(START_S[target.engine], (2 * load.settle_s + load.requests / rate) / (load.time_scale or 1.0))
+    loaded_s = load.settle_s + load.requests / rate + load.settle_s  # the last answers take about as long as the first
+    return TrialCost(START_S[target.engine], loaded_s / (load.time_scale or 1.0), forecast.figures_s(config))
+
+
+def trial_cost(plan: Plan, workload: Workload) -> TrialCost:
+    """The same, as a plan keeps it that has a search."""
+    if plan.search is None:
+        return expected_cost(plan, workload)
+    return TrialCost(plan.search.start_s, plan.search.load_s)
 
 
 def room_of(plan: Plan, workload: Workload, budget_s: float) -> Room:
     """What a budget has room for, by the cost of a trial before any was measured."""
-    cost = expected_cost(plan, workload) if plan.search is None else plan.search
-    return Room(budget_s, cost.start_s + cost.load_s)
+    return Room(budget_s, trial_cost(plan, workload).seconds)
 
 
 def listed_flags(target: Target) -> frozenset[str] | None:

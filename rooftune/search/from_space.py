@@ -27,10 +27,24 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class TrialCost:
-    """Real seconds that a trial is expected to take: the start, and the load."""
+    """Real seconds that a trial is expected to take, part by part."""
 
     start_s: float
+    """From the command until the first request of the load."""
     load_s: float
+    """The load until its last answer."""
+    figures_s: float = 0.0
+    """From the last answer to the audited figures."""
+
+    @property
+    def served_s(self) -> float:
+        """All that follows the start."""
+        return self.load_s + self.figures_s
+
+    @property
+    def seconds(self) -> float:
+        """The whole trial."""
+        return self.start_s + self.served_s
 
 
 def logs_of(objectives: Sequence[float | None], *, lower_is_better: bool) -> list[float | None]:
@@ -70,7 +84,7 @@ def options_of(
                 predicted_log=max(known) - FLOOR if value is None else value,
                 families=configuration.families,
                 start_s=cost.start_s,
-                load_s=cost.load_s,
+                load_s=cost.served_s,
                 changes_outputs=configuration.changes_outputs,
                 speed_slope=seen.speed_slope,
                 predictable=configuration.predictable,

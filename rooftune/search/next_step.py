@@ -110,7 +110,7 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome], look: Outlook | Non
 
 
 def of_search(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The trials of the search, with failed first trials of the confirmation: another option takes the winner's place."""
+    """The trials of the search, and failed first trials of the confirmation, after which another option wins."""
     valued = {outcome.option for outcome in outcomes if outcome.log_value is not None}
     first = [outcome for outcome in outcomes if outcome.log_value is None and outcome.option not in valued]
     return [outcome for outcome in outcomes if outcome.purpose == "search" or outcome in first]

@@ -51,7 +51,7 @@ class Option:
     start_s: float = 90.0
     """Seconds from the command to the first request."""
     load_s: float = 180.0
-    """Seconds of load that a trial takes."""
+    """Seconds that the load of a trial and its figures take."""
     changes_outputs: bool = False
     """Its answers differ from the baseline's: other weights or another KV type."""
     start_risk: float = 0.01
@@ -140,7 +140,7 @@ class Rules:
     behaviour: float = 0.02
     """What one unit of the score beyond the capacity is worth, in ln(objective): twice the goodput 1.4 %."""
     negligible: float = SMALLEST_EFFECT / 2
-    """Relative gain below which a change is not worth carrying: half of what the confirmation treats as no difference."""
+    """Relative gain below which a change is left out: half of what the confirmation treats as no difference."""
     doubt: float = 0.20
     """Chance of losing the smallest effect that matters up to which a simpler option may win."""
     budget_s: float | None = None
@@ -182,7 +182,7 @@ class Problem:
     simulated: bool = False
     """The engine is emulated, so repeated trials vary as its do."""
     risky: frozenset[str] = frozenset()
-    """Knobs that can change the answers or take memory. Of two equally simple options the one with fewer of them wins."""
+    """Knobs that can change the answers or take memory. Of equally simple options the one with fewer of them wins."""
 
     def __post_init__(self) -> None:
         if len(self.place) != len(self.options):

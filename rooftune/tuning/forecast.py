@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from rooftune.capacity.emulation import CHUNKS_PER_CORE_AT_MOST, JITTER_S, JITTER_SHARE
-from rooftune.capacity.reference import Reference
+from rooftune.capacity.reference import GRID, LONG_RUN, Reference
 from rooftune.capacity.reference_server import ReferenceServer, reference_server
 from rooftune.capacity.steps import StepShape
 from rooftune.capacity.trial import load_of
@@ -23,6 +25,9 @@ from rooftune.workloads.spec import Workload
 
 SAMPLE = LONG if wanted() else LONG // 5
 """Requests of the sample that a forecast runs. Without numba a longer one would take 15 s per configuration."""
+PLACES = 5
+"""Speeds at which the figures of a trial need the reference's capacity: around the measured one and both ends of its
+interval."""
 
 
 class Forecast(Protocol):
@@ -53,6 +58,7 @@ class SimulatedForecast:
     workload: Workload
     baseline: str
     """Model of the baseline's configuration; any other is another checkpoint."""
+    clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
     _known: dict[str, _Expected | None] = field(default_factory=dict, repr=False)
 
     def capacity(self, config: EngineConfig) -> float | None:
@@ -66,6 +72,24 @@ class SimulatedForecast:
         if not self.target.simulated:
             return load
         return load.model_copy(update={"time_scale": self._time_scale(rate_per_s)})
+
+    def figures_s(self, config: EngineConfig) -> float:
+        """Real seconds that the figures of a trial take after its load; 0 where the simulator does not know.
+
+        Nearly all of them pass while the reference's capacity is computed on its long sample. How fast this machine
+        does that is measured on the short one.
+        """
+        server = self._server(config)
+        if server is None:
+            return 0.0
+        try:
+            reference = Reference(server.engine(), self.workload, requests=SAMPLE)
+            reference.capacity(1.0)  # once before, because the first run loads the compiled code
+            began = self.clock()
+            reference.ends(1.0, (PLACES - 1.5) * GRID)  # two new places at each end
+        except RooftuneError:
+            return 0.0
+        return PLACES * (self.clock() - began) / 4 * LONG_RUN / SAMPLE
 
     def _of(self, config: EngineConfig) -> _Expected | None:
         key = config.model_dump_json()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import guided_world as made
 import pytest
 import synthetic_run
 
+from rooftune.capacity.estimate import EXACT_SHAPE, estimate_speed
+from rooftune.capacity.reference import Reference
+from rooftune.capacity.reference_server import reference_server
+from rooftune.simulator.runs import SimulatedRun
+from rooftune.simulator.virtual import capacity
+from rooftune.tuning import forecast
 from rooftune.tuning.guided.build import _load_factors
 from rooftune.tuning.guided.predicted_space import PredictedSpace
 from rooftune.tuning.plan import Plan
+from rooftune.workloads.request_plan import RequestPlan
+from tasks.planning import expected_cost, room_of, trial_cost
+from tasks.trial_time import START_S
 
 PLAN = made.plan()
 LOAD = synthetic_run.workload(objective={"metric": "capacity"})
@@ -39,3 +51,74 @@ def test_the_search_sees_what_each_trial_costs() -> None:
     baseline, other = problem.options[0], problem.options[1]
     assert baseline.start_s == other.start_s
     assert baseline.load_s == pytest.approx(3 * other.load_s)
+
+
+class FakeReference:
+    """A reference that takes a quarter of a second of the test's own clock for each place of its grid."""
+
+    elapsed_s = 0.0
+
+    def __init__(self, engine: object, workload: object, requests: int) -> None:
+        assert requests == forecast.SAMPLE
+        FakeReference.elapsed_s += 40.0  # the first run loads the compiled code
+
+    def capacity(self, speed: float) -> float:
+        FakeReference.elapsed_s += 2 * 0.25
+        return 1.0
+
+    def ends(self, speed: float, half: float) -> None:
+        self.capacity(speed - half)
+        self.capacity(speed + half)
+
+
+def test_the_figures_of_a_trial_take_as_long_as_the_reference_on_its_long_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = PLAN.candidates[0].config
+    found = forecast.SimulatedForecast(PLAN.target, LOAD, config.model, clock=lambda: FakeReference.elapsed_s)
+    monkeypatch.setattr(forecast, "Reference", FakeReference)
+    assert found.figures_s(config) == pytest.approx(forecast.PLACES * 0.25 * forecast.LONG_RUN / forecast.SAMPLE)
+    unknown = forecast.SimulatedForecast(PLAN.target.model_copy(update={"gpu": None}), LOAD, config.model)
+    assert unknown.figures_s(config) == 0.0
+
+
+def test_the_figures_simulate_as_many_requests_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a trial does after its load is compared with what is said of it, on samples of one size."""
+    counted = Counter[str]()
+    run = capacity.run_fast
+
+    def counting(plan: RequestPlan, *rest: object, **more: object) -> SimulatedRun:
+        counted["requests"] += len(plan)
+        return run(plan, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(capacity, "run_fast", counting)
+    monkeypatch.setattr(forecast, "SAMPLE", 4_000)
+    config, work = PLAN.candidates[0].config, lambda: float(counted["requests"])
+    said = forecast.SimulatedForecast(PLAN.target, LOAD, config.model, clock=work).figures_s(config)
+    said *= forecast.SAMPLE / forecast.LONG_RUN
+    server = reference_server(PLAN.target, config.flags(), PLAN.target.gpu or "")
+    reference = Reference(server.engine(), LOAD, requests=4_000)
+    counted.clear()
+    measured = estimate_speed([0.03], [0.2], shape=EXACT_SHAPE)
+    reference.capacity(math.exp(measured.log_speed))
+    reference.ends(math.exp(measured.log_speed), measured.half)
+    assert 0.6 < said / counted["requests"] < 1.6
+
+
+def test_the_cost_of_a_trial_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PLAN.candidates[0].config
+    monkeypatch.setattr(forecast.SimulatedForecast, "figures_s", lambda *_: 7.0)
+    cost = expected_cost(PLAN, LOAD)
+    whole = forecast.SimulatedForecast(PLAN.target, LOAD, config.model)
+    rate = whole.capacity(config)
+    assert rate
+    load = whole.load(config, rate)
+    assert load.time_scale
+    assert cost.start_s == START_S["simulated"]
+    assert cost.load_s == pytest.approx((2 * load.settle_s + load.requests / rate) / load.time_scale)
+    assert cost.figures_s == 7.0
+    assert cost.seconds == pytest.approx(cost.start_s + cost.load_s + 7.0)
+    assert PLAN.search is not None
+    kept = PLAN.search.model_copy(update={"start_s": cost.start_s, "load_s": cost.served_s})
+    planned = PLAN.model_copy(update={"search": kept})
+    assert trial_cost(planned, LOAD).seconds == room_of(planned, LOAD, 100.0).trial_s == pytest.approx(cost.seconds)

@@ -84,7 +84,7 @@ class SearchPlan(_Strict):
         default_factory=list, description="candidates that the user named; each is measured or has a reason"
     )
     start_s: float = Field(description="real seconds from the command to the first request")
-    load_s: float = Field(description="real seconds of load that a trial is expected to take")
+    load_s: float = Field(description="real seconds that the load of a trial and its figures are expected to take")
     error_within_90: float | None = Field(default=None, description="90 % of the predictions stay within this")
 
     @property
@@ -122,8 +122,8 @@ class SearchPlan(_Strict):
         Args:
             trial_s: real seconds of a trial, once some were measured.
             on_running: options that the running server can be switched to.
-            measured: logarithms of the objective in the search's trials; without predictions their mean is what every option starts
-                from.
+            measured: logarithms of the objective in the search's trials; without predictions their mean is what every
+                option starts from.
         """
         start = self.start_s if trial_s is None else min(self.start_s, trial_s / 2)
         load = self.load_s if trial_s is None else trial_s - start
