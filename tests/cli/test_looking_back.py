@@ -39,7 +39,7 @@ def words_for(run: RunFolder) -> list[str]:
 def test_report_writes_and_shows(rooftune, whole: RunFolder) -> None:
     ended = rooftune("report", whole.path)
     assert ended.code == 0
-    assert ended.err == ""
+    assert all(" so far ..." in line for line in ended.err.splitlines()), "a busy machine says that it goes on"
     assert ended.out.startswith("chat-medium on a T4 (simulated)\n")
     assert "What to deploy" in ended.out
     assert f"Report: {whole.report}" in ended.out

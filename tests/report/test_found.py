@@ -101,7 +101,8 @@ def test_the_front_trades_capacity_for_tpot_and_has_the_recommendation(decision:
     shown = columns(folded(text, "Capacity against TPOT"))
     assert len(shown) == len(front)
     assert all("`--" in row["Changes from the baseline"] or row["Configuration"] == "baseline" for row in shown)
-    assert "run on a server of the same price" in text
+    assert "run on servers of the same price" in text
+    assert "A lower time per token costs capacity: `front-1` has a TPOT of" in text
 
 
 def test_every_rung_has_a_row_with_its_prediction(text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import reading
 
+from rooftune.report.page.alignment import right_columns
 from rooftune.report.page.inline import as_html, as_text
 from rooftune.report.page.model import (
     Bullets,
@@ -122,7 +123,6 @@ def test_a_figure_that_was_drawn_as_svg_is_part_of_the_page(folder: Path) -> Non
     (drawn,) = page.of("svg")
     assert drawn.attributes["aria-label"] == "What each carries"
     assert drawn.attributes["viewbox"] == "0 0 90 40", "it scales with the page"
-    assert "width" not in drawn.attributes
     assert "6.74 requests/s" in page.of("title")[-1].text, "values are shown under the pointer"
     assert not page.of("img", "metadata")
 
@@ -155,6 +155,12 @@ def test_long_columns_of_a_table_are_below_it_on_a_terminal() -> None:
     assert max(map(len, lines)) <= 100
     assert any(line.split() == ["best", "2"] for line in lines)
     assert f"Changes:\n  best  {long}" in words
+
+
+def test_numbers_are_on_the_right_and_texts_that_begin_with_one_are_not() -> None:
+    cells = ["+1.1 % (−3.4 to +5.8 %)", "−0.9 % (−6.2 to +4.7 %) compared with `recommended`.", "--max-num-seqs 8", "–"]
+    found = [right_columns(Table(("n", "x"), (("a", cell), ("b", "7")), "t"))[1] for cell in cells]
+    assert found == [True, False, False, True]
 
 
 def test_every_command_keeps_its_lines_on_a_narrow_terminal() -> None:

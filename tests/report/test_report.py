@@ -135,7 +135,7 @@ def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
         for r in reading.columns(reading.folded(report, "configurations that were measured"))
     }
     assert rows["fp8-kv"]["Changes from the baseline"] == (
-        "`--quantization awq_marlin, without --enforce-eager, --kv-cache-dtype fp8`"
+        "`--quantization awq_marlin`, `without --enforce-eager`, `--kv-cache-dtype fp8`"
     )
     assert "+0.2 % (−1.1 to +1.6 %) compared with `awq-marlin-graphs` over 2 trials each." in rows["fp8-kv"]["Finding"]
 

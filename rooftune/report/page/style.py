@@ -68,10 +68,15 @@ color:var(--text);background:var(--button);border:1px solid var(--line);border-r
 table{border-collapse:collapse;font-size:.9rem;min-width:40%}
 th,td{border-bottom:1px solid var(--line);padding:.4rem .7rem;text-align:left;vertical-align:top}
 thead th{background:var(--head);vertical-align:bottom}
-tbody th{font-weight:400}
+tbody th{font-weight:400;white-space:nowrap}
+td code{overflow-wrap:normal}
+td.long code{display:inline-block}
 .number{text-align:right;font-variant-numeric:tabular-nums}
+td.number{white-space:nowrap}
+td{min-width:4.5rem}
+td.long{min-width:17rem}
 figure{margin:1.4rem 0}
-figure img,figure svg{display:block;width:100%;max-width:60rem;height:auto;border:1px solid var(--line);
+figure img,figure svg{display:block;max-width:100%;height:auto;border:1px solid var(--line);
 border-radius:4px}
 figure img{background:#fff}
 figcaption{color:var(--quiet);font-size:.9rem;margin-top:.4rem}
@@ -82,11 +87,13 @@ summary h2,summary h3,summary h4{display:inline;border:0;margin:0;font-size:1rem
 nav ul{list-style:none;padding:0;margin:0;display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;font-size:.9rem}
 footer{color:var(--quiet);font-size:.85rem;margin-top:3rem}
 @media (max-width:40rem){
-.facts{grid-template-columns:1fr;gap:.1rem}.facts dd{margin-bottom:.6rem}h1{font-size:1.4rem}.answer{font-size:1.1rem}}
+.facts{grid-template-columns:1fr;gap:.1rem}.facts dd{margin-bottom:.6rem}h1{font-size:1.4rem}.answer{font-size:1.1rem}
+figure{overflow-x:auto}figure svg,figure img{width:38rem;max-width:none}}
 @media print{
 body{font-size:10pt}main{max-width:none;padding:0}nav,.skip,.command button{display:none}
 h2{break-after:avoid;margin-top:1.4rem}figure,tr,pre,.answer,.warning{break-inside:avoid}
-figure svg,figure img{max-width:17cm}.scroll{overflow:visible}table{font-size:8pt}pre{white-space:pre-wrap}
+figure svg,figure img{max-width:17cm}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.25rem .35rem}
+tbody th,td.number{white-space:normal}td.long{min-width:0}td code,th code{overflow-wrap:anywhere}pre{white-space:pre-wrap}
 details{border:0;padding:0}a{color:inherit}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """

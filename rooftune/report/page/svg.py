@@ -6,7 +6,7 @@ import re
 from html import escape
 
 OPENING = re.compile(r"<svg\b[^>]*>", re.S)
-SIZE = re.compile(r'\s(width|height|role|aria-label|xmlns:cc|xmlns:dc|xmlns:rdf)="[^"]*"')
+REPLACED = re.compile(r'\s(role|aria-label|xmlns:cc|xmlns:dc|xmlns:rdf)="[^"]*"')
 ID = re.compile(r'\bid="([^"]+)"')
 METADATA = re.compile(r"<metadata\b.*?</metadata>", re.S)
 SCRIPT = re.compile(r"<script\b.*?</script>", re.S)
@@ -26,7 +26,7 @@ def inlined(source: str, name: str, alt: str) -> str:
     body = _renamed(body, name)
     opening = OPENING.match(body)
     assert opening is not None
-    head = SIZE.sub("", opening[0]).removesuffix(">")
+    head = REPLACED.sub("", opening[0]).removesuffix(">")
     if "viewBox" not in head:
         head += _view_box(opening[0])
     return f'{head} role="img" aria-label="{escape(alt, quote=True)}">{body[opening.end() :]}'

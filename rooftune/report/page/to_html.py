@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from rooftune.report.page.alignment import right_columns
+from rooftune.report.page.alignment import long_columns, right_columns
 from rooftune.report.page.figure_files import picture_file
 from rooftune.report.page.inline import as_html, as_text, attribute
 from rooftune.report.page.model import Block, Bullets, Code, Facts, Page, Paragraph, Picture, Section, Table
@@ -105,18 +105,17 @@ def _code(block: Code) -> str:
 
 
 def _table(block: Table) -> str:
-    right = right_columns(block)
-    head = "".join(f'<th scope="col"{_number(r)}>{as_html(c)}</th>' for c, r in zip(block.head, right, strict=True))
-    rows = "".join(f"<tr>{_cells(row, right)}</tr>" for row in block.rows)
+    kinds = [
+        ' class="number"' if right else ' class="long"' if long else ""
+        for right, long in zip(right_columns(block), long_columns(block), strict=True)
+    ]
+    head = "".join(f'<th scope="col"{kind}>{as_html(c)}</th>' for c, kind in zip(block.head, kinds, strict=True))
+    rows = "".join(f"<tr>{_cells(row, kinds)}</tr>" for row in block.rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f'<div class="scroll" role="region" aria-label="{attribute(block.label)}" tabindex="0">{table}</div>'
 
 
-def _cells(row: tuple[str, ...], right: list[bool]) -> str:
+def _cells(row: tuple[str, ...], kinds: list[str]) -> str:
     first = f'<th scope="row">{as_html(row[0])}</th>'
-    rest = zip(row[1:], right[1:], strict=True)
-    return first + "".join(f"<td{_number(r)}>{as_html(cell)}</td>" for cell, r in rest)
-
-
-def _number(right: bool) -> str:
-    return ' class="number"' if right else ""
+    rest = zip(row[1:], kinds[1:], strict=True)
+    return first + "".join(f"<td{kind}>{as_html(cell)}</td>" for cell, kind in rest)

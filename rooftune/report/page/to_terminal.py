@@ -12,12 +12,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from rooftune.formatting import NONE
-from rooftune.report.page.alignment import right_columns
+from rooftune.report.page.alignment import long_columns, right_columns
 from rooftune.report.page.inline import as_text
 from rooftune.report.page.model import Block, Bullets, Code, Fact, Facts, Page, Paragraph, Picture, Section, Table
 
-LONG = 48
-"""Characters of a cell from which its column is written below the table."""
 STYLES = {"plain": "", "answer": "bold", "warning": "yellow"}
 PIPE_WIDTH = 160
 
@@ -80,9 +78,9 @@ def _facts(block: Facts) -> Grid:
 
 def _print_table(console: Console, block: Table) -> None:
     """The table, and below it the columns with long texts, row by row."""
-    columns = range(len(block.head))
-    long = [i for i in columns if i and max((len(as_text(row[i])) for row in block.rows), default=0) > LONG]
-    kept = [i for i in columns if i not in long]
+    found = long_columns(block)
+    long = [i for i, is_long in enumerate(found) if is_long]
+    kept = [i for i, is_long in enumerate(found) if not is_long]
     console.print(_grid(_columns(block, kept)))
     for i in long:
         console.print()

@@ -30,18 +30,20 @@ def measured_section(run: RunData, names: Names) -> Section | None:
     ids = _best_first(run)
     shown = besides(run, ids)
     head = ["Configuration", "Changes from the baseline", heading(deciding_metric(run)), *map(heading, shown.metrics)]
-    head += ["Compared with the baseline", "Limited by", "Per 1M output tokens", "Trials", "Verdict", "Finding"]
+    head += ["Compared with the baseline", "Verdict", "Finding", "Trials", "Limited by", "Per 1M output tokens"]
+    limits = {_limit(run, id) for id in ids}
     rows = []
     for id in ids:
         name = f"**{names.plain(id)}**" if id == run.decision.incumbent else names.plain(id)
         values = [number(run.value(id, m)) for m in shown.metrics]
         rows.append([
-            name, changes(run, id), level(run, id), *values, from_baseline(run, id), _limit(run, id),
-            _per_million(run, id), str(len(run.of(id))), verdict_words(run, id), finding(run, names, id),
+            name, changes(run, id), level(run, id), *values, from_baseline(run, id), verdict_words(run, id),
+            finding(run, names, id), str(len(run.of(id))), _limit(run, id) if len(limits) > 1 else NONE,
+            _per_million(run, id),
         ])  # fmt: skip
     heading_words = f"{quantity(len(ids), 'configuration')} that {'was' if len(ids) == 1 else 'were'} measured"
     found = table("Every configuration that was measured", head, rows)
-    return section(heading_words, found, text(_legend(run, names), shown.note), folded=True)
+    return section(heading_words, found, text(_legend(run, names), _same_limit(limits), shown.note), folded=True)
 
 
 def _best_first(run: RunData) -> list[str]:
@@ -53,6 +55,13 @@ def _best_first(run: RunData) -> list[str]:
 def _limit(run: RunData, id: str) -> str:
     found = run.capacity_if_measured(id)
     return LIMITED_BY.get(found.limited_by, NONE) if found is not None else NONE
+
+
+def _same_limit(limits: set[str]) -> str:
+    """The limit that all configurations meet first."""
+    if len(limits) != 1 or limits == {NONE}:
+        return ""
+    return f"In all of them, {next(iter(limits))} is the first limit to break."
 
 
 def _per_million(run: RunData, id: str) -> str:

@@ -16,7 +16,7 @@ def changes(run: RunData, id: str, against: str = "baseline") -> str:
     if id == against:
         return NONE
     found = difference(run.config_of(id), run.config_of(against))
-    return code(describe(found)) if found else "nothing"
+    return ", ".join(code(describe({flag: value})) for flag, value in found.items()) or "nothing"
 
 
 def value_words(value: FlagValue | None) -> str:

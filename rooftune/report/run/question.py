@@ -8,7 +8,7 @@ from rooftune.report.run.merit import deciding_metric
 from rooftune.report.run_data import RunData
 from rooftune.tuning.goal import THROUGHPUTS, UNSATURATED_METRIC
 from rooftune.tuning.metrics import lower_is_better, metric_name
-from rooftune.workloads.spec import CAPACITY, Closed, Fixed, Lengths, Lognormal, Normal, Uniform
+from rooftune.workloads.spec import CAPACITY, Closed, Fixed, Lengths, Lognormal, Normal, Uniform, Workload
 
 
 def question(run: RunData) -> str:
@@ -36,12 +36,17 @@ def load_words(run: RunData) -> list[str]:
         think = f" who think for {number(w.arrivals.think_s)} s" if w.arrivals.think_s else ""
         parts.append(f"closed loop, {quantity(w.arrivals.concurrency, 'user')}{think}")
     elif asked:
-        parts.append(rate(asked, "request", 3) + (f", {w.arrivals.process} arrivals" if w is not None else ""))
+        parts.append(rate(asked, "request", 3) + (f", {_process(w)} arrivals" if w is not None else ""))
     prompt = _mean_length(w.prompt_tokens if w else None, run.value("baseline", "mean_input_tokens"))
     output = _mean_length(w.output_tokens if w else None, run.value("baseline", "mean_output_tokens"))
     if prompt and output:
         parts.append(f"about {number(prompt)} tokens in, {number(output)} out")
     return parts
+
+
+def _process(workload: Workload) -> str:
+    """The name of the arrival process."""
+    return workload.arrivals.process.replace("poisson", "Poisson")
 
 
 def _mean_length(lengths: Lengths | None, measured: float | None) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.formatting import NONE, change, number
-from rooftune.report.markup import joined
+from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Picture, Section, section, table, text
 from rooftune.report.run.changes import changes
 from rooftune.report.run.naming import Names
@@ -65,12 +65,26 @@ def _front(run: RunData, names: Names, figures: list[Picture | Section]) -> Sect
     head += ["Answers", "Capacity is"]
     note = (
         "No other configuration has both more capacity and a lower TPOT. Capacities follow from the model and all "
-        "trials together, so they differ a little from the measured ones above; TPOT is predicted."
+        "trials together, so they differ a little from those measured; TPOT is predicted."
     )
-    if same_price:
-        note += " All run on a server of the same price, so the highest capacity also costs least per request."
-    front = section("Capacity against TPOT, by configuration", table("Capacity against TPOT", head, rows), folded=True)
-    return section(HEADING, text(note), *figures, front)
+    price_note = "They run on servers of the same price, so the highest capacity also costs least per request."
+    listed = table("Capacity against TPOT", head, rows)
+    front = section("Capacity against TPOT, by configuration", listed, text(note), folded=True)
+    return section(HEADING, text(_price_of_tpot(run, names), price_note if same_price else ""), *figures, front)
+
+
+def _price_of_tpot(run: RunData, names: Names) -> str:
+    """What a lower time per token costs in capacity, at both ends of the front and in its middle."""
+    assert run.decision.search is not None
+    front = run.decision.search.front
+    if len(front) < 2:
+        return "One configuration has both the highest capacity and the lowest TPOT."
+    picked = dict.fromkeys((0, len(front) // 2, len(front) - 1))
+    words = [
+        f"{names.of(front[i].option)} has a TPOT of {number(front[i].tpot_ms)} ms at {number(front[i].capacity)} requests/s"
+        for i in picked
+    ]
+    return sentence(f"a lower time per token costs capacity: {joined(words)}")
 
 
 @dataclass(frozen=True)
