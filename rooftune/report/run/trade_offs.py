@@ -81,8 +81,8 @@ def _price_of_tpot(run: RunData, names: Names) -> str:
         return "One configuration has both the highest capacity and the lowest TPOT."
     picked = dict.fromkeys((0, len(front) // 2, len(front) - 1))
     words = [
-        f"{names.of(front[i].option)} has a TPOT of {number(front[i].tpot_ms)} ms at {number(front[i].capacity)} requests/s"
-        for i in picked
+        f"{names.of(row.option)} has a TPOT of {number(row.tpot_ms)} ms at {number(row.capacity)} requests/s"
+        for row in (front[i] for i in picked)
     ]
     return sentence(f"a lower time per token costs capacity: {joined(words)}")
 
