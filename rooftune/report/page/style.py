@@ -93,7 +93,8 @@ figure{overflow-x:auto}figure svg,figure img{width:38rem;max-width:none}}
 body{font-size:10pt}main{max-width:none;padding:0}nav,.skip,.command button{display:none}
 h2{break-after:avoid;margin-top:1.4rem}figure,tr,pre,.answer,.warning{break-inside:avoid}
 figure svg,figure img{max-width:17cm}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.25rem .35rem}
-tbody th,td.number{white-space:normal}td.long{min-width:0}td code,th code{overflow-wrap:anywhere}pre{white-space:pre-wrap}
+tbody th,td.number{white-space:normal}td.long{min-width:0}td code,th code{overflow-wrap:anywhere}
+pre{white-space:pre-wrap}
 details{border:0;padding:0}a{color:inherit}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
