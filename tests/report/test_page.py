@@ -123,6 +123,7 @@ def test_a_figure_that_was_drawn_as_svg_is_part_of_the_page(folder: Path) -> Non
     (drawn,) = page.of("svg")
     assert drawn.attributes["aria-label"] == "What each carries"
     assert drawn.attributes["viewbox"] == "0 0 90 40", "it scales with the page"
+    assert drawn.attributes["style"] == "width:108px"
     assert "6.74 requests/s" in page.of("title")[-1].text, "values are shown under the pointer"
     assert not page.of("img", "metadata")
 

@@ -101,7 +101,7 @@ def test_the_first_screen_has_question_answer_certainty_and_command(report: str)
     assert flags["`--quantization`"]["Recommended"] == "`awq_marlin`"
     assert flags["`--quantization`"]["Gain in output throughput"] == "+105 % (+100 to +111 %)"
     assert flags["`--enforce-eager`"]["Recommended"] == "not set"
-    assert flags["`--enforce-eager`"]["Gain in output throughput"] == "as above", "both are one step"
+    assert flags["`--enforce-eager`"]["How known"] == "with the row above", "both are one step"
     assert deploy.index("figures/") < deploy.index("```bash")
     assert len(reading.visible(opening + deploy)) < 40
 

@@ -40,10 +40,11 @@ RULES = """
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--text);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:66rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
+main{max-width:72rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
 h1{font-size:1.75rem;line-height:1.2;margin:.2rem 0 1rem}
 h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .8rem;padding-bottom:.3rem;border-bottom:1px solid var(--line)}
 h3,h4{font-size:1.05rem;line-height:1.3;margin:1.8rem 0 .5rem}
+p,ul,.facts{max-width:62rem}
 p,ul{margin:.7rem 0}
 li{margin:.25rem 0}
 a{color:var(--link)}
@@ -65,8 +66,8 @@ pre code{background:none;padding:0;overflow-wrap:normal}
 .command button{position:absolute;top:.5rem;right:.5rem;font:inherit;font-size:.85rem;padding:.2rem .7rem;
 color:var(--text);background:var(--button);border:1px solid var(--line);border-radius:4px;cursor:pointer}
 .scroll{overflow-x:auto;margin:1rem 0}
-table{border-collapse:collapse;font-size:.9rem;min-width:40%}
-th,td{border-bottom:1px solid var(--line);padding:.4rem .7rem;text-align:left;vertical-align:top}
+table{border-collapse:collapse;font-size:.875rem;min-width:40%}
+th,td{border-bottom:1px solid var(--line);padding:.4rem .6rem;text-align:left;vertical-align:top}
 thead th{background:var(--head);vertical-align:bottom}
 tbody th{font-weight:400;white-space:nowrap}
 td code{overflow-wrap:normal}

@@ -6,7 +6,9 @@ import re
 from html import escape
 
 OPENING = re.compile(r"<svg\b[^>]*>", re.S)
-REPLACED = re.compile(r'\s(role|aria-label|xmlns:cc|xmlns:dc|xmlns:rdf)="[^"]*"')
+SCALE = 1.2
+"""Width on a page relative to the width in the file, so that the letters of figure and text are about as large."""
+REPLACED = re.compile(r'\s(width|height|role|aria-label|xmlns:cc|xmlns:dc|xmlns:rdf)="[^"]*"')
 ID = re.compile(r'\bid="([^"]+)"')
 METADATA = re.compile(r"<metadata\b.*?</metadata>", re.S)
 SCRIPT = re.compile(r"<script\b.*?</script>", re.S)
@@ -29,6 +31,7 @@ def inlined(source: str, name: str, alt: str) -> str:
     head = REPLACED.sub("", opening[0]).removesuffix(">")
     if "viewBox" not in head:
         head += _view_box(opening[0])
+    head += _width(opening[0])
     return f'{head} role="img" aria-label="{escape(alt, quote=True)}">{body[opening.end() :]}'
 
 
@@ -36,6 +39,12 @@ def _view_box(opening: str) -> str:
     """The view box of an element that has a size only."""
     sizes = dict(re.findall(r'\s(width|height)="([\d.]+)', opening))
     return f' viewBox="0 0 {sizes["width"]} {sizes["height"]}"' if len(sizes) == 2 else ""
+
+
+def _width(opening: str) -> str:
+    """The width on the page; the height follows from the view box."""
+    found = re.search(r'\swidth="([\d.]+)', opening)
+    return f' style="width:{SCALE * float(found[1]):.0f}px"' if found else ""
 
 
 def _renamed(body: str, name: str) -> str:

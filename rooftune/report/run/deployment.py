@@ -63,7 +63,7 @@ def _difference(run: RunData, names: Names) -> Table | Paragraph:
     rows, shown_parts = [], set[str]()
     for flag in sorted(changed, key=lambda f: _order(run, f, effects)):
         part = _knob(flag) if effects else _step(run, flag)
-        worth = _worth(run, names, effects, part) if part not in shown_parts else _Worth("as above", "")
+        worth = _worth(run, names, effects, part) if part not in shown_parts else _Worth(NONE, "with the row above")
         shown_parts.add(part)
         was = _before(before.get(flag), effects.get(part))
         rows.append([code(f"--{flag.replace('_', '-')}"), was, value_words(changed[flag]), worth.gain, worth.source])

@@ -127,12 +127,12 @@ def _values(run: RunData, name: str, *metrics: str) -> str:
 
 def _other_workloads(run: RunData, names: Names) -> list[list[str]]:
     """One row per workload that this run did not send."""
-    predicted = {w.workload: w for w in run.other_workloads.workloads} if run.other_workloads is not None else {}
-    return [
-        [f"{words} ({code(name)})", *_other(run, names, predicted.get(name))]
-        for name, words in DESCRIPTIONS.items()
-        if name != run.plan.workload
-    ]
+    others = {n: f"{words} ({code(n)})" for n, words in DESCRIPTIONS.items() if n != run.plan.workload}
+    if run.other_workloads is None:
+        listed = joined([words[0].lower() + words[1:] for words in others.values()])
+        return [[listed[0].upper() + listed[1:], "–", "Run `rooftune optimize` with the workload.", "not measured"]]
+    predicted = {w.workload: w for w in run.other_workloads.workloads}
+    return [[words, *_other(run, names, predicted.get(name))] for name, words in others.items()]
 
 
 def _other(run: RunData, names: Names, found: OtherWorkload | None) -> list[str]:
