@@ -238,6 +238,32 @@ def test_a_run_sends_its_phases_and_trials(tmp_path: Path, prefect_api: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_capacity_sends_its_steps(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(
+        "name: small\narrivals: {process: poisson, rate_per_s: 30}\nprompt_tokens: {distribution: fixed, value: 32}\n"
+        "output_tokens: {distribution: uniform, low: 4, high: 16}\nduration_s: 30\n"
+        "slo: {ttft_ms: 3000, tpot_ms: 60, share: 0.9}\n"
+    )
+    words = ("capacity", "small.yaml", "--set", "quantization=awq_marlin", "--precision", "15%", "--time-scale", "8")
+    with receiver() as found:
+        _, err = live_run.start(tmp_path, "", *words, "--save", "here", **{ENDPOINT: found.url}).communicate(
+            timeout=500
+        )
+    (run,) = found.named("run")
+    steps = sorted(found.named("step"), key=lambda s: s.start_time_unix_nano)
+    assert [values(s.attributes)["rooftune.step"] for s in steps] == list(range(1, len(steps) + 1)), err
+    assert len(steps) == len(list((tmp_path / "here" / "steps").glob("*/step.json"))) >= 2
+    assert {s.parent_span_id for s in steps} == {run.span_id}
+    assert all(0 <= values(s.attributes)["rooftune.attainment"] <= 1 for s in steps)
+    about = values(run.attributes)
+    assert (about["rooftune.kind"], about["rooftune.workload"]) == ("capacity", "small")
+    assert about["rooftune.capacity_low"] < about["rooftune.capacity"] < about["rooftune.capacity_high"]
+    unknown = {key for s in found.spans for key in values(s.attributes) if not KEYS.fullmatch(key)}
+    assert not unknown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("manner", ["hangs", "answers 500"])
 def test_a_run_ends_as_ever_beside_a_collector_that_fails(tmp_path: Path, prefect_api: str, manner: Manner) -> None:
     with receiver(manner) as found:
