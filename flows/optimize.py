@@ -34,7 +34,7 @@ from tasks import kept_server, run_files, run_lines, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import check_start
-from tasks.planning import forecast_of, trial_cost
+from tasks.planning import expected_cost, forecast_of
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
@@ -122,7 +122,7 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
     planned, listener = run_files.plan_of(folder), run_listener.current()
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
     forecast = forecast_of(planned, spec)
-    cost = await asyncio.to_thread(trial_cost, planned, spec)
+    cost = await asyncio.to_thread(expected_cost, planned, spec)
     if budget is not None and planned.search is not None:
         each = expected_trial_s(folder, cost.seconds)
         listener.phase("budget", Room(budget, each, time_spent_s(folder)).words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rooftune.engines.target import Target
@@ -28,7 +29,7 @@ def make_plan(run: RunFolder) -> Plan:
     playbook = with_checkpoints(playbook, settings.checkpoints)
     workload, hardware = workload_of(run), hardware_of(run)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
-    cost = expected_cost(plan, workload)
+    cost = planned_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
 
 
@@ -41,28 +42,33 @@ def forecast_of(plan: Plan, workload: Workload) -> SimulatedForecast | None:
     return SimulatedForecast(plan.target, workload, plan.candidates[0].config.model)
 
 
+def planned_cost(plan: Plan, workload: Workload) -> TrialCost:
+    """Real seconds of a trial as the plan keeps them: start and load. They are the same on every machine."""
+    return _start_and_load(plan, workload, forecast_of(plan, workload))
+
+
 def expected_cost(plan: Plan, workload: Workload) -> TrialCost:
-    """Real seconds of a trial before any was measured: those of the baseline's with one load."""
-    forecast, target = forecast_of(plan, workload), plan.target
-    config = plan.candidates[0].config
+    """Real seconds of the baseline's first trial on this machine, which decides how long its figures take."""
+    forecast = forecast_of(plan, workload)
+    cost = _start_and_load(plan, workload, forecast)
+    if forecast is None:
+        return cost
+    return replace(cost, figures_s=forecast.figures_s(plan.candidates[0].config))
+
+
+def _start_and_load(plan: Plan, workload: Workload, forecast: SimulatedForecast | None) -> TrialCost:
+    target, config = plan.target, plan.candidates[0].config
     rate = forecast.capacity(config) if forecast is not None else None
     if forecast is None or not rate:
         return TrialCost(START_S[target.engine], real_seconds(workload, target.time_scale))
     load = forecast.load(config, rate)
     loaded_s = load.settle_s + load.requests / rate + load.settle_s  # the last answers take about as long as the first
-    return TrialCost(START_S[target.engine], loaded_s / (load.time_scale or 1.0), forecast.figures_s(config))
-
-
-def trial_cost(plan: Plan, workload: Workload) -> TrialCost:
-    """The same, as a plan keeps it that has a search."""
-    if plan.search is None:
-        return expected_cost(plan, workload)
-    return TrialCost(plan.search.start_s, plan.search.load_s)
+    return TrialCost(START_S[target.engine], loaded_s / (load.time_scale or 1.0))
 
 
 def room_of(plan: Plan, workload: Workload, budget_s: float) -> Room:
     """What a budget has room for, by the cost of a trial before any was measured."""
-    return Room(budget_s, trial_cost(plan, workload).seconds)
+    return Room(budget_s, expected_cost(plan, workload).seconds)
 
 
 def listed_flags(target: Target) -> frozenset[str] | None:

@@ -46,7 +46,7 @@ def plan(
     from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
     from rooftune.vllm_rules.capabilities import with_capabilities
     from rooftune.workloads.spec import CAPACITY
-    from tasks.planning import expected_cost, listed_flags, room_of
+    from tasks.planning import listed_flags, planned_cost, room_of
     from tasks.run_files import facts_of
     from tasks.trial_time import BUDGET_S
 
@@ -66,7 +66,7 @@ def plan(
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     with terminal.busy("Predicting the configurations of the space"):
-        cost = expected_cost(found, spec)
+        cost = planned_cost(found, spec)
         found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))

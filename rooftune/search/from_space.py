@@ -37,14 +37,9 @@ class TrialCost:
     """From the last answer to the audited figures."""
 
     @property
-    def served_s(self) -> float:
-        """All that follows the start."""
-        return self.load_s + self.figures_s
-
-    @property
     def seconds(self) -> float:
         """The whole trial."""
-        return self.start_s + self.served_s
+        return self.start_s + self.load_s + self.figures_s
 
 
 def logs_of(objectives: Sequence[float | None], *, lower_is_better: bool) -> list[float | None]:
@@ -84,7 +79,7 @@ def options_of(
                 predicted_log=max(known) - FLOOR if value is None else value,
                 families=configuration.families,
                 start_s=cost.start_s,
-                load_s=cost.served_s,
+                load_s=cost.load_s,
                 changes_outputs=configuration.changes_outputs,
                 speed_slope=seen.speed_slope,
                 predictable=configuration.predictable,

@@ -51,7 +51,7 @@ class Option:
     start_s: float = 90.0
     """Seconds from the command to the first request."""
     load_s: float = 180.0
-    """Seconds that the load of a trial and its figures take."""
+    """Seconds of load that a trial takes."""
     changes_outputs: bool = False
     """Its answers differ from the baseline's: other weights or another KV type."""
     start_risk: float = 0.01

@@ -84,7 +84,7 @@ def with_search(
                 left_out=_left_out(whole, context),
                 own=[named.id for named in context.named],
                 start_s=cost.start_s,
-                load_s=cost.served_s,
+                load_s=cost.load_s,
                 error_within_90=plan.predicted_error,
             ),
         }

@@ -84,7 +84,7 @@ class SearchPlan(_Strict):
         default_factory=list, description="candidates that the user named; each is measured or has a reason"
     )
     start_s: float = Field(description="real seconds from the command to the first request")
-    load_s: float = Field(description="real seconds that the load of a trial and its figures are expected to take")
+    load_s: float = Field(description="real seconds of load that a trial is expected to take")
     error_within_90: float | None = Field(default=None, description="90 % of the predictions stay within this")
 
     @property
