@@ -9,6 +9,7 @@ import pytest
 import synthetic_run as made
 
 from rooftune.evidence.history import append
+from rooftune.evidence.records.trial_files import read_trials
 from rooftune.files import read_json, write_json
 from rooftune.runfolder import RunFolder
 from rooftune.workloads.spec import Workload
@@ -80,6 +81,28 @@ def test_history_shows_the_newest(rooftune, whole: RunFolder) -> None:
     found = rooftune("history", name, "--last", "3", "--json", *words_for(whole)).json
     assert len(found["trials"]) == 3
     assert found["unreadable"] == []
+
+
+def test_history_draws_its_trend(rooftune, whole: RunFolder, tmp_path: Path) -> None:
+    words = ["history", whole.path.parent.name, "--figure", tmp_path / "trend.png"]
+    ended = rooftune(*words, *words_for(whole))
+    assert ended.code == 0
+    assert "trend.png is not drawn: no configuration has trusted trials in two runs yet" in ended.err
+    again = finished_run(tmp_path / "artifacts", budget=80.0)
+    for trial in read_trials(again):
+        append(
+            tmp_path / "artifacts" / "history", trial.model_copy(update={"started_at": 86_400.0}), run="the next night"
+        )
+    ended = rooftune(*words, *words_for(again))
+    assert f"Figure: {tmp_path / 'trend.png'}" in ended.err
+    assert (tmp_path / "trend.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_compare_draws_the_changes(rooftune, whole: RunFolder, tmp_path: Path) -> None:
+    ended = rooftune("compare", whole.path, whole.path, "--figure", tmp_path / "change.png")
+    assert ended.code == 0
+    assert (tmp_path / "change.png").is_file()
+    assert (tmp_path / "change.svg").is_file()
 
 
 def test_a_cut_history_file_is_named_and_left_out(rooftune, tmp_path: Path) -> None:

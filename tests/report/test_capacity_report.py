@@ -159,6 +159,9 @@ def test_figures_are_drawn_with_and_without_an_interval(
     for name in ("attainment.png", "latencies.png"):
         assert f"figures/{name}" in text
         assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "figures" / "attainment.svg").read_text()
+    assert ("diamonds: the queue grew" in svg) == any(p.queue_grew for p in found.curve)
+    assert "this server at " in svg, "values on hover"
     assert "| 4 | 16.5 | 400 | 97 % | 90 / 300 | 30 / 59 | steady | 1 |" in text
     assert "| settled-start | pass:" in text
 

@@ -12,10 +12,10 @@ import pytest
 from figure_checks import SVG, check, labels, overlaps, texts, titles
 
 from rooftune.report.figures import style
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import MOST_LABELS, Label, place_labels, wrapped
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import MOST_LABELS, Label, wrapped
 from rooftune.report.figures.saving import save, svg_of
-from rooftune.report.figures.style import DARK_SURFACE, SERIES, SURFACE, TONES, styled
+from rooftune.report.figures.style import DARK_SURFACE, SERIES, SURFACE, TONES
 
 LETTERS = {"ink", "baseline", "blue", "vermilion", "green", "purple", "amber"}
 """Colours in which words are written."""
@@ -49,7 +49,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@styled
+@drawn
 def points(n: int, *, required: int = 0) -> Chart:
     """A chart of n marks in a small cloud, each with a long name."""
     chart, (axis,) = new_chart("Many marks", 4.0)
@@ -60,7 +60,7 @@ def points(n: int, *, required: int = 0) -> Chart:
     chart.dots(axis, list(x), list(y), names)
     axis.set(xlim=(0, 10), ylim=(0, 10))
     found = [Label(name, a, b, required=i < required) for i, (name, a, b) in enumerate(zip(names, x, y, strict=True))]
-    place_labels(chart, axis, found)
+    chart.label(axis, found)
     chart.description = "made up"
     return chart
 

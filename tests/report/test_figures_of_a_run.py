@@ -33,6 +33,7 @@ from rooftune.report.figures.timeline import read_course, timeline
 from rooftune.report.figures.trend import series_of, trend
 from rooftune.report.figures.two_runs import two_runs
 from rooftune.report.figures.words import Amount
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
 from rooftune.report.step_parts import STEPS
 from rooftune.runfolder import RunFolder
@@ -117,6 +118,17 @@ def test_the_front_has_every_configuration_and_labels_baseline_and_recommendatio
     found = labels(chart.figure.axes[0])
     assert any(text.startswith("baseline\n") for text in found)
     assert any(text.startswith("recommended\n") for text in found)
+
+
+def test_configurations_have_the_names_of_the_report_and_their_ids_on_hover(capacity: RunData) -> None:
+    many = made_figures.many(capacity, 3)
+    chart = front(many)
+    assert chart is not None
+    name = "awq_marlin+fp8-kv+seqs1+tokens513"
+    short = names_of(many).plain(name)
+    assert short != name
+    assert any(text.startswith(f"{short} ({name}): ") for text in words(chart))
+    assert name not in chart.description, "the description has short names alone"
 
 
 def test_nothing_beats_what_is_on_the_front_in_both() -> None:

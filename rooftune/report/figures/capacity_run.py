@@ -12,7 +12,8 @@ from rooftune.report.figures.chart import Chart
 from rooftune.report.figures.load_curve import Loads, Response, attainment, latencies
 from rooftune.report.figures.saving import save
 from rooftune.report.figures.style import BLUE
-from rooftune.report.figures.words import Amount, amount_of, colour_of, highlighted, role, titled
+from rooftune.report.figures.words import Amount, amount_of, called, colour_of, highlighted, role, titled
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
 from rooftune.workloads.spec import CAPACITY
 
@@ -32,7 +33,10 @@ def run_latencies(run: RunData) -> Chart | None:
 
 def _loads(run: RunData, title: str) -> Loads:
     names = [n for n in highlighted(run) if run.rate_steps(n)]
-    others = [(p.id, s) for p in run.measured if p.id not in names for s in run.rate_steps(p.id)]
+    short = names_of(run)
+    others = [
+        (called(p.id, short.plain(p.id)), s) for p in run.measured if p.id not in names for s in run.rate_steps(p.id)
+    ]
     return Loads(
         title=titled(run, title),
         responses=[_response(run, n) for n in names],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
-from rooftune.report.figures.style import GREY, OTHER, SURFACE, WIDTH
+from rooftune.report.figures.labels import MOST_LABELS, PLACES, Label, Place, Request, write_labels
+from rooftune.report.figures.style import GREY, OTHER, SURFACE, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,6 +23,10 @@ MOST_ON_A_LINE = 40
 """Values of one line that are shown on hover."""
 
 
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn", bound="Chart | None")
+
+
 @dataclass
 class Chart:
     """One figure. Drawing functions return it; ``saving.save`` writes it as PNG and SVG."""
@@ -31,6 +37,15 @@ class Chart:
     """What a reader who cannot see the figure needs: its axes, and its main values."""
     marks: dict[str, list[str]] = field(default_factory=dict)
     """Words for the marks of an artist, by the artist's id in the SVG."""
+
+    waiting: list[Request] = field(default_factory=list)
+    """Labels that are written once everything else has been drawn."""
+
+    def label(
+        self, axis: Axes, labels: Sequence[Label], places: Sequence[Place] = PLACES, most: int = MOST_LABELS
+    ) -> None:
+        """Ask for labels. They are written when the function that draws the chart returns."""
+        self.waiting.append(Request(axis, labels, places, most))
 
     def head(self, axis: Axes, reading: str = "") -> None:
         """Write the title above the axes, and below it in small letters how to read them."""
@@ -66,6 +81,19 @@ class Chart:
         if len(x):
             found = axis.scatter(x[::step], y[::step], s=HOVER_AREA, color=OTHER, alpha=0.0, linewidths=0, zorder=9)
             self.mark(found, words[::step])
+
+
+def drawn(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
+    """A function that draws a chart, in the common style, with the labels that it asks for."""
+
+    @functools.wraps(draw)
+    def finished(*given: Given.args, **named: Given.kwargs) -> Drawn:
+        chart = draw(*given, **named)
+        if chart is not None:
+            write_labels(chart.figure, chart.waiting)
+        return chart
+
+    return styled(finished)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from rooftune.evidence.records.parquet_files import read_requests
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number, percent
 from rooftune.metrics.window import Window
-from rooftune.report.figures.chart import Chart, Panels, new_chart
-from rooftune.report.figures.labels import Anchor, Label, along, place_labels
-from rooftune.report.figures.style import DASHED, GREY, styled
+from rooftune.report.figures.chart import Chart, Panels, drawn, new_chart
+from rooftune.report.figures.labels import Anchor, Label, along
+from rooftune.report.figures.style import DASHED, GREY
 from rooftune.report.figures.words import colour_of, highlighted, role, titled
 from rooftune.report.run_data import RunData
 
@@ -60,7 +60,7 @@ class Panel:
     sample: Callable[[Measured], Sample | None]
 
 
-@styled
+@drawn
 def distribution(run: RunData) -> Chart | None:
     """For the baseline and the recommendation, the share of the requests within each latency."""
     found = [m for n in highlighted(run) if (m := _measured(run, n)) is not None]
@@ -175,7 +175,7 @@ def _panel(chart: Chart, axis: Axes, run: RunData, panel: Panel, samples: list[S
         axis.axvline(limit, color=GREY, linewidth=0.9, linestyle=DASHED)
         ends = along([limit] * 3, [0.06, 0.5, 0.94])
         labels.append(Label(f"SLO: {number(limit)} ms", limit, 0.06, GREY, required=True, along=ends))
-    place_labels(chart, axis, labels)
+    chart.label(axis, labels)
     if limit is not None and limit >= axis.get_xlim()[1]:
         axis.set_xlabel(f"SLO: {number(limit)} ms, beyond this axis", fontsize=8, color=GREY)
 

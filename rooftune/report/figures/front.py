@@ -7,20 +7,22 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from rooftune.formatting import number
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import Label, place_labels, wrapped
-from rooftune.report.figures.style import BLUE, GREY, INK, OTHER, styled
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import Label, wrapped
+from rooftune.report.figures.style import BLUE, GREY, INK, OTHER
 from rooftune.report.figures.words import (
     BASELINE,
     Amount,
     amount_of,
     axis_words,
+    called,
     gain,
     role,
     shown_metric,
     titled,
     unit,
 )
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
 from rooftune.workloads.spec import CAPACITY
 
@@ -43,9 +45,11 @@ class Spot:
     tpot_ms: float
     carried: Amount
     measured: bool
+    short: str = ""
+    """Its name in the report."""
 
 
-@styled
+@drawn
 def front(run: RunData) -> Chart | None:
     """Capacity or throughput against TPOT: every configuration, the front, the baseline and the recommendation."""
     metric = shown_metric(run)
@@ -65,18 +69,18 @@ def front(run: RunData) -> Chart | None:
     for spot in sorted(spots, key=lambda s: s.name in (BASELINE, run.decision.incumbent)):
         _measured(chart, axis, run, spot, metric)
     _dress(axis, metric, [*spots, *predicted, *best])
-    place_labels(chart, axis, _labels(run, spots, best, metric))
+    chart.label(axis, _labels(run, spots, best, metric))
     chart.description = _description(run, spots, best, metric)
     return chart
 
 
 def measured_spots(run: RunData, metric: str) -> list[Spot]:
     """Every measured configuration with both values."""
-    found = []
+    found, names = [], names_of(run)
     for name in (p.id for p in run.measured):
         amount, tpot = amount_of(run, name, metric), _tpot(run, name, metric)
         if amount is not None and amount.value > 0 and tpot is not None:
-            found.append(Spot(name, tpot, amount, measured=True))
+            found.append(Spot(name, tpot, amount, measured=True, short=names.plain(name)))
     return found
 
 
@@ -113,7 +117,8 @@ def _exact(value: float) -> Amount:
 def _front_rows(run: RunData) -> list[Spot]:
     """The front as the decision has it: capacities by the model and the trials together, TPOT as predicted there."""
     rows = run.decision.search.front if run.decision.search is not None and run.by_capacity else []
-    return [Spot(r.option, r.tpot_ms, _exact(r.capacity), measured=r.measured) for r in rows]
+    names = names_of(run)
+    return [Spot(r.option, r.tpot_ms, _exact(r.capacity), r.measured, names.plain(r.option)) for r in rows]
 
 
 def on_front(spots: list[Spot]) -> list[Spot]:
@@ -143,11 +148,15 @@ def _measured(chart: Chart, axis: Axes, run: RunData, spot: Spot, metric: str) -
 
 
 def _words(run: RunData, spot: Spot, metric: str) -> str:
+    return f"{called(spot.name, spot.short)}: {_values(run, spot, metric)}"
+
+
+def _values(run: RunData, spot: Spot, metric: str) -> str:
     how = "measured" if spot.measured else "predicted"
     more = gain(run, spot.carried.value, metric)
     relative = f", {more} compared with the baseline" if spot.name != BASELINE and more else ""
     carried = f"{spot.carried.words} {unit(metric)}"
-    return f"{spot.name}: {carried} at a median TPOT of {number(spot.tpot_ms)} ms ({how}){relative}"
+    return f"{carried} at a median TPOT of {number(spot.tpot_ms)} ms ({how}){relative}"
 
 
 def _dress(axis: Axes, metric: str, spots: list[Spot]) -> None:
@@ -173,19 +182,21 @@ def _labels(run: RunData, spots: list[Spot], best: list[Spot], metric: str) -> l
             words = role(run, spot.name) + (f"\n{wrapped(spot.name)}" if spot.name != BASELINE and bold else "")
             text = f"{words}\n{number(spot.carried.value)} {unit(metric)}"
             labels.append(Label(text, spot.tpot_ms, spot.carried.value, BLUE if bold else GREY, bold, required=True))
-    more = [Label(_difference(s.name, own[1]), s.tpot_ms, s.carried.value, GREY) for s in best if s.name not in own]
+    more = [Label(_difference(s, own[1]), s.tpot_ms, s.carried.value, GREY) for s in best if s.name not in own]
     return [*labels, *more]
 
 
-def _difference(name: str, recommended: str) -> str:
-    """The parts of a name that the recommended configuration does not have; the whole name where it has all."""
+def _difference(spot: Spot, recommended: str) -> str:
+    """The short name, and the parts of the id that the recommended configuration does not have."""
     other = recommended.split("+")
-    return wrapped("+".join(part for part in name.split("+") if part not in other) or name, 22)
+    parts = wrapped("+".join(part for part in spot.name.split("+") if part not in other), 22, 2)
+    names = [spot.short] if spot.short not in ("", spot.name) else []
+    return "\n".join([*names, parts]) if parts or names else spot.name
 
 
 def _description(run: RunData, spots: list[Spot], best: list[Spot], metric: str) -> str:
     own = [s for s in spots if s.name in (BASELINE, run.decision.incumbent)]
-    known = ". ".join(_words(run, s, metric) for s in own)
+    known = ". ".join(f"{s.short}: {_values(run, s, metric)}" for s in own)
     return (
         f"{len(spots)} measured configurations: {axis_words(metric)}, against the median time per output token. "
         f"{known}. {len(best)} configurations are on the front, where no other has both more and a lower TPOT."

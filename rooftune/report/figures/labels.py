@@ -14,10 +14,9 @@ from rooftune.report.figures.style import INK
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
+    from matplotlib.figure import Figure
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
-
-    from rooftune.report.figures.chart import Chart
 
 MOST_LABELS = 12
 """Marks of one figure that have a label; the others show their values on hover."""
@@ -93,28 +92,38 @@ PLACES = (
 )
 
 
-def place_labels(
-    chart: Chart, axis: Axes, labels: Sequence[Label], places: Sequence[Place] = PLACES, most: int = MOST_LABELS
-) -> int:
-    """Write the labels, each at the place where it covers least; returns how many were written.
+@dataclass(frozen=True)
+class Request:
+    """Labels that are to be written once the figure has its layout."""
 
-    The limits of the axes must be final. At most ``most`` are written, required ones first.
+    axis: Axes
+    labels: Sequence[Label]
+    places: Sequence[Place] = PLACES
+    most: int = MOST_LABELS
+
+
+def write_labels(figure: Figure, requests: Sequence[Request]) -> None:
+    """Lay the figure out and write its labels, required ones first, each at the place where it covers least.
+
+    The layout stays as it is from then on, because labels are no part of it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = chart.figure.canvas
+    canvas, engine = figure.canvas, figure.get_layout_engine()
     assert isinstance(canvas, FigureCanvasAgg)
-    chart.figure.draw_without_rendering()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine("none")
     renderer: RendererBase = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    ground = _Ground.of(axis, renderer, chart.figure.dpi / POINTS_PER_INCH)
-    order = sorted(labels, key=lambda label: not label.required)[:most]
-    written = 0
-    for label in order:
-        found = _best(axis, label, ground, renderer, places)
-        if found is not None:
-            ground.taken.append(found.get_window_extent(renderer))
-            written += 1
-    return written
+    grounds: dict[Axes, _Ground] = {}
+    for request in requests:
+        axis = request.axis
+        ground = grounds.get(axis) or _Ground.of(axis, renderer, figure.dpi / POINTS_PER_INCH)
+        grounds[axis] = ground
+        for label in sorted(request.labels, key=lambda label: not label.required)[: request.most]:
+            found = _best(axis, label, ground, renderer, request.places)
+            if found is not None:
+                ground.taken.append(found.get_window_extent(renderer))
 
 
 def _best(

@@ -10,9 +10,9 @@ import numpy as np
 
 from rooftune.capacity.result import CurvePoint
 from rooftune.formatting import number, percent
-from rooftune.report.figures.chart import Chart, Panels, new_chart
-from rooftune.report.figures.labels import Label, Place, along, place_labels
-from rooftune.report.figures.style import DASHED, GREY, styled
+from rooftune.report.figures.chart import Chart, Panels, drawn, new_chart
+from rooftune.report.figures.labels import Label, Place, along
+from rooftune.report.figures.style import DASHED, GREY
 from rooftune.report.figures.words import Amount
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ BEYOND = 1.5
 SPREAD = 12.0
 """Ratio of the largest to the smallest value from which an axis of latencies is logarithmic."""
 READING = "dots: measured loads; lines: the simulated long run at the measured speed; bands: 95 % intervals"
+QUEUE_GREW = "diamonds: the queue grew"
 TITLES = {"ttft_ms": "Time to first token (TTFT), ms", "tpot_ms": "Time per output token (TPOT), ms"}
 AT_TOP = (
     Place(5, -2, "left", "top"),
@@ -76,13 +77,14 @@ class Loads:
         return ROOM * max([*known, *curved], default=1.0)
 
 
-@styled
+@drawn
 def attainment(loads: Loads) -> Chart | None:
     """Share of the requests within the SLO against the load: steps, reference curves, SLO, and intervals."""
     if not any(r.steps for r in loads.responses):
         return None
     chart, (axis,) = new_chart(loads.title, 4.4)
-    chart.head(axis, READING)
+    grew = any(p.queue_grew for r in loads.responses for p in r.steps)
+    chart.head(axis, READING + (f"; {QUEUE_GREW}" if grew else ""))
     words = [_step_words(n, p, loads) for n, p in zip(loads.other_names, loads.others, strict=True)]
     chart.dots(axis, [p.load for p in loads.others], [p.attainment for p in loads.others], words)
     for r in loads.responses:
@@ -105,9 +107,9 @@ def attainment(loads: Loads) -> Chart | None:
         for i, r in enumerate(reversed(loads.responses))
         if r.capacity is not None and r.capacity.value > 0
     ]
-    place_labels(chart, axis, labels, AT_TOP)
+    chart.label(axis, labels, AT_TOP)
     slo = Label(f"SLO: {percent(loads.share, 3)}", 0.0, loads.share, GREY)
-    place_labels(chart, axis, [slo], (Place(3, -3, "left", "top"),))
+    chart.label(axis, [slo], (Place(3, -3, "left", "top"),))
     chart.description = _attainment_words(loads)
     return chart
 
@@ -161,7 +163,7 @@ def _attainment_words(loads: Loads) -> str:
     )
 
 
-@styled
+@drawn
 def latencies(loads: Loads) -> Chart | None:
     """TTFT and TPOT against the load: median and p99 of the steps, and of the reference."""
     if not any(p.latencies for r in loads.responses for p in r.steps):
@@ -196,7 +198,7 @@ def _quantiles(chart: Chart, axis: Axes, loads: Loads, metric: str) -> None:
         axis.axhline(limit, color=GREY, linewidth=0.9, linestyle=DASHED)
         ends = along([0.0, 0.5 * loads.right, 0.99 * loads.right], [limit] * 3)
         labels.append(Label(f"SLO: {number(limit)} ms", 0.0, limit, GREY, required=True, along=ends))
-    place_labels(chart, axis, labels)
+    chart.label(axis, labels)
 
 
 def _latency_range(loads: Loads, metric: str, limit: float | None) -> tuple[float, float]:

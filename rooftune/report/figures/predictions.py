@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rooftune.formatting import change, number, percent
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import Label, place_labels, wrapped
-from rooftune.report.figures.style import GREY, OTHER, styled
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import Label
+from rooftune.report.figures.style import GREY, OTHER
 from rooftune.report.figures.words import (
     BASELINE,
     Amount,
     amount_of,
     axis_words,
+    called,
     colour_of,
     role,
     shown_metric,
     titled,
     unit,
 )
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Pair:
     name: str
     predicted: float
     measured: Amount
+    short: str = ""
+    """Its name in the report."""
 
     @property
     def error(self) -> float:
@@ -46,7 +50,7 @@ class Pair:
         return self.predicted / self.measured.value
 
 
-@styled
+@drawn
 def predictions(run: RunData) -> Chart | None:
     """Each measured configuration against what the simulator predicted for it before the run."""
     metric = shown_metric(run)
@@ -65,24 +69,25 @@ def predictions(run: RunData) -> Chart | None:
             axis, [p.measured.value], [p.predicted], [_words(p, metric)], colour=colour_of(run, p.name),
             size=70 if own else 36, marker="s" if p.name == BASELINE else "o", above=5 if own else 4,
         )  # fmt: skip
-    place_labels(chart, axis, _labels(run, pairs))
+    chart.label(axis, _labels(run, pairs))
     axis.set_xlabel(f"measured {axis_words(metric)}")
     axis.set_ylabel("predicted, the same unit")
     worst = max(pairs, key=lambda p: abs(math.log(p.error)))
     chart.description = (
         f"{len(pairs)} configurations: predicted against measured {axis_words(metric)}. The median error is "
-        f"{percent(float(np.median([abs(p.error - 1) for p in pairs])))}. The largest is {_words(worst, metric)}."
+        f"{percent(float(np.median([abs(p.error - 1) for p in pairs])))}. "
+        f"The largest is of {worst.short}: {_values(worst, metric)}."
     )
     return chart
 
 
 def pairs_of(run: RunData, metric: str) -> list[Pair]:
     """Every configuration that was predicted and measured."""
-    found = []
+    found, names = [], names_of(run)
     for name in (p.id for p in run.measured):
         measured, predicted = amount_of(run, name, metric), _predicted(run, name, metric)
         if measured is not None and measured.value > 0 and predicted:
-            found.append(Pair(name, predicted, measured))
+            found.append(Pair(name, predicted, measured, names.plain(name)))
     return found
 
 
@@ -116,8 +121,12 @@ def _diagonal(axis: Axes, pairs: list[Pair], band: float | None) -> None:
 
 
 def _words(p: Pair, metric: str) -> str:
+    return f"{called(p.name, p.short)}: {_values(p, metric)}"
+
+
+def _values(p: Pair, metric: str) -> str:
     both = f"predicted {number(p.predicted)}, measured {p.measured.words} {unit(metric)}"
-    return f"{p.name}: {both}, error {change(p.error)}"
+    return f"{both}, error {change(p.error)}"
 
 
 def _labels(run: RunData, pairs: list[Pair]) -> list[Label]:
@@ -127,7 +136,7 @@ def _labels(run: RunData, pairs: list[Pair]) -> list[Label]:
     for p in pairs:
         own = p.name in (BASELINE, run.decision.incumbent)
         if own or p is worst:
-            name = role(run, p.name) if own else wrapped(p.name)
+            name = role(run, p.name) if own else p.short
             bold = p.name == run.decision.incumbent
             text = f"{name}, {change(p.error)}"
             labels.append(

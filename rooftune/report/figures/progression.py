@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rooftune.formatting import number
-from rooftune.report.figures.chart import Chart, new_chart
+from rooftune.report.figures.chart import Chart, drawn, new_chart
 from rooftune.report.figures.labels import wrapped
-from rooftune.report.figures.style import GREY, INK, styled
+from rooftune.report.figures.style import GREY, INK
 from rooftune.report.figures.words import (
     BASELINE,
     Amount,
     amount_of,
     axis_words,
+    called,
     colour_of,
     gain,
     shown_metric,
     titled,
     unit,
 )
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
 
 if TYPE_CHECKING:
@@ -41,9 +43,11 @@ class Stage:
     amount: Amount
     verdict: str
     """In a few words: 'applied', 'predicted, not measured' ..."""
+    short: str = ""
+    """Its name in the report."""
 
 
-@styled
+@drawn
 def progression(run: RunData) -> Chart | None:
     """A bar for each phase: its best configuration, from the baseline to the recommendation."""
     metric = shown_metric(run)
@@ -61,16 +65,21 @@ def progression(run: RunData) -> Chart | None:
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
     axis.grid(False)
     chart.description = "The best configuration after each phase. " + " ".join(
-        f"{s.phase}: {s.name} with {s.amount.words} {unit(metric)} ({s.verdict})." for s in found
+        f"{s.phase}: {s.short} with {s.amount.words} {unit(metric)} ({s.verdict})." for s in found
     )
     return chart
 
 
 def stages(run: RunData, metric: str) -> list[Stage]:
     """The stages: by the search over the whole space, else the incumbent after each phase."""
+    names = names_of(run)
     search = run.decision.search
-    if search is not None and search.phases:
-        return _searched(run, metric)
+    found = _searched(run, metric) if search is not None and search.phases else _climbed(run, metric)
+    return [replace(s, short=names.plain(s.name)) for s in found]
+
+
+def _climbed(run: RunData, metric: str) -> list[Stage]:
+    """The incumbent after each phase."""
     found = []
     for phase in run.phases:
         name = run.incumbent_after(phase)
@@ -108,7 +117,9 @@ def _bar(chart: Chart, axis: Axes, run: RunData, stage: Stage, place: int, metri
     bar = axis.barh(place, amount.value, color=colour, height=0.5)
     more = gain(run, amount.value, metric) if stage.name != BASELINE else ""
     words = f"{amount.words}" + (f"   {more}" if more else "")
-    chart.mark(bar.patches[0], [f"{stage.phase}: {stage.name}, {words} {unit(metric)} ({stage.verdict})"])
+    chart.mark(
+        bar.patches[0], [f"{stage.phase}: {called(stage.name, stage.short)}, {words} {unit(metric)} ({stage.verdict})"]
+    )
     axis.plot([amount.low, amount.high], [place, place], color=INK, linewidth=1.3, solid_capstyle="butt")
     trials = [(t.n, t.metrics[metric]) for t in run.of(stage.name) if metric in t.metrics]
     words_of = [f"trial {n}: {number(v)} {unit(metric)}" for n, v in trials]
@@ -127,5 +138,7 @@ def _bar(chart: Chart, axis: Axes, run: RunData, stage: Stage, place: int, metri
 
 
 def _row_name(stage: Stage) -> str:
-    name = wrapped(stage.name, 30, 2)
-    return stage.phase if stage.name == stage.phase else f"{stage.phase}\n{name}"
+    if stage.name == stage.phase:
+        return stage.phase
+    short = stage.short if stage.short.startswith(stage.phase) else f"{stage.phase}: {stage.short}"
+    return short if stage.short == stage.name else f"{short}\n{wrapped(stage.name, 30, 2)}"

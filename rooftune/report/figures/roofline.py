@@ -8,10 +8,11 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from rooftune.formatting import flops_per_s, gigabytes_per_s, number, percent
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import Label, place_labels
-from rooftune.report.figures.style import BLUE, GREY, INK, OTHER, VERMILION, styled
-from rooftune.report.figures.words import BASELINE
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import Label
+from rooftune.report.figures.style import BLUE, GREY, INK, OTHER, VERMILION
+from rooftune.report.figures.words import BASELINE, called
+from rooftune.report.run.naming import Names, names_of
 from rooftune.report.run_data import RunData
 from rooftune.roofline.model import Point, Roof, Roofline, Stage
 from rooftune.roofline.roofs import bandwidth
@@ -36,28 +37,35 @@ class Spot:
     y: float
     share: float
     bound: str
+    short: str = ""
+    """Its name in the report."""
 
     @property
     def words(self) -> str:
         """For the hover."""
+        return f"{called(self.name, self.short)}, {self.values}"
+
+    @property
+    def values(self) -> str:
+        """Where it is and what bounds it."""
         at = f"{flops_per_s(self.y)} at {number(self.x)} FLOP per byte"
-        return f"{self.name}, {self.stage}: {at}, {percent(self.share)} of the ceiling, bound by {self.bound}"
+        return f"{self.stage}: {at}, {percent(self.share)} of the ceiling, bound by {self.bound}"
 
 
 def run_roofline(run: RunData) -> Chart | None:
     """The roofline of a run; None where nothing could be placed."""
     if run.roofline is None or not run.roofline.points:
         return None
-    return roofline(run.roofline, run.decision.incumbent)
+    return roofline(run.roofline, run.decision.incumbent, names_of(run))
 
 
-@styled
-def roofline(chart_of: Roofline, recommended: str = "") -> Chart:
+@drawn
+def roofline(chart_of: Roofline, recommended: str = "", names: Names | None = None) -> Chart:
     """The roofline; a chart without points shows its ceilings."""
     many = f" ({chart_of.count} of them)" if chart_of.count > 1 else ""
     simulated = " (simulated)" if chart_of.simulated else ""
     chart, (axis,) = new_chart(f"Roofline: {chart_of.model} on {chart_of.accelerator}{many}{simulated}", 5.2)
-    spots = summarised(chart_of.points)
+    spots = summarised(chart_of.points, names)
     chart.head(axis, READING if spots else "")
     left, right = _x_range(chart_of, spots)
     axis.set(xscale="log", yscale="log", xlim=(left, right), ylim=_y_range(chart_of, spots, left))
@@ -73,12 +81,12 @@ def roofline(chart_of: Roofline, recommended: str = "") -> Chart:
             axis, [s.x], [s.y], [s.words], colour=COLOURS[s.stage] if s.name in own else OTHER, marker=MARKERS[s.stage],
             size=80 if s.name in own else 26, above=5 if s.name in own else 3,
         )  # fmt: skip
-    place_labels(chart, axis, [*_spot_labels(spots, recommended), *labels])
+    chart.label(axis, [*_spot_labels(spots, recommended), *labels])
     chart.description = _description(chart_of, spots, recommended)
     return chart
 
 
-def summarised(points: list[Point]) -> list[Spot]:
+def summarised(points: list[Point], names: Names | None = None) -> list[Spot]:
     """One spot for each candidate and stage, in the order of the points."""
     groups: dict[tuple[str, Stage], list[Point]] = {}
     for p in points:
@@ -91,6 +99,7 @@ def summarised(points: list[Point]) -> list[Spot]:
             y=geometric_mean([p.achieved_flops_per_s for p in group]),
             share=geometric_mean([p.share for p in group]),
             bound=group[-1].bound,
+            short=names.plain(candidate) if names is not None else "",
         )
         for (candidate, stage), group in groups.items()
     ]
@@ -156,7 +165,7 @@ def _description(chart_of: Roofline, spots: list[Spot], recommended: str) -> str
         f"{' (measured)' if r.measured else ''}"
         for r in chart_of.roofs
     )
-    own = " ".join(f"{s.words}." for s in spots if s.name in (BASELINE, recommended))
+    own = " ".join(f"{s.short or s.name}, {s.values}." for s in spots if s.name in (BASELINE, recommended))
     return f"Achieved arithmetic against arithmetic intensity, under these ceilings: {roofs}. {own}".strip()
 
 

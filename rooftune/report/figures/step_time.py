@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rooftune.files import read_model
 from rooftune.formatting import number, percent
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.style import BLUE, GREEN, GREY, INK, PURPLE, SURFACE, VERMILION, styled
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.style import BLUE, GREEN, GREY, INK, PURPLE, SURFACE, VERMILION
 from rooftune.report.figures.words import highlighted, role, titled
 from rooftune.report.run_data import RunData
 from rooftune.report.step_parts import STEPS, StepBreakdown, StepParts
@@ -40,7 +40,7 @@ PARTS = (
 )
 
 
-@styled
+@drawn
 def step_time(run: RunData) -> Chart | None:
     """A stacked bar for the mean step of each of the two configurations; None without steps.json."""
     path = run.folder.path / STEPS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rooftune.formatting import number
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import Label, place_labels
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import Label
 from rooftune.report.figures.saving import save
-from rooftune.report.figures.style import BLUE, GREY, OTHER, styled
+from rooftune.report.figures.style import BLUE, GREY, OTHER
 from rooftune.simulator.virtual.sweep import FlagSweep, SweepRow
 
 MOST_VALUES = 30
@@ -21,7 +21,7 @@ def draw_sweep(found: FlagSweep, title: str, path: Path) -> None:
     save(sweep(found, title), path)
 
 
-@styled
+@drawn
 def sweep(found: FlagSweep, title: str) -> Chart:
     """Output throughput over median TPOT; a line joins the values in their order."""
     chart, (axis,) = new_chart(title, 4.8)
@@ -43,7 +43,7 @@ def sweep(found: FlagSweep, title: str) -> Chart:
         Label(f"{r.value}", a, u, BLUE if r is found.best else GREY, bold=r is found.best, required=r is found.best)
         for r, a, u in zip(rows, x, y, strict=True)
     ]
-    place_labels(chart, axis, labels, most=MOST_VALUES)
+    chart.label(axis, labels, most=MOST_VALUES)
     chosen = f" The best by {found.metric} is {found.best.value}." if found.best is not None else ""
     chart.description = f"Output throughput against median TPOT for {len(rows)} values of {found.flag}.{chosen}"
     return chart

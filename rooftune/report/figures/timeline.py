@@ -13,9 +13,9 @@ from rooftune.evidence.records.columns import Floats, Requests, Ticks
 from rooftune.evidence.records.parquet_files import read_requests, read_ticks
 from rooftune.formatting import number, percent
 from rooftune.metrics.window import Window
-from rooftune.report.figures.chart import Chart, Panels, new_chart
-from rooftune.report.figures.labels import Label, along, place_labels
-from rooftune.report.figures.style import BLUE, DASHED, GREEN, GREY, OTHER, VERMILION, styled
+from rooftune.report.figures.chart import Chart, Panels, drawn, new_chart
+from rooftune.report.figures.labels import Label, along
+from rooftune.report.figures.style import BLUE, DASHED, GREEN, GREY, OTHER, VERMILION
 from rooftune.report.figures.words import highlighted, role, titled
 from rooftune.report.run_data import RunData
 
@@ -50,7 +50,7 @@ class Line:
     colour: str
 
 
-@styled
+@drawn
 def timeline(run: RunData) -> Chart | None:
     """The last trial of the baseline and of the recommendation, side by side."""
     courses = [c for n in highlighted(run) if (c := read_course(run, n)) is not None]
@@ -194,4 +194,4 @@ def _name_lines(chart: Chart, axis: Axes, lines: Sequence[Line], limit: float | 
         axis.axhline(limit / 1000, color=GREY, linewidth=0.9, linestyle=DASHED)
         ends = along(axis.get_xlim(), [limit / 1000] * 2)
         labels.append(Label(f"SLO: {number(limit / 1000)} s", ends[0].x, ends[0].y, GREY, along=ends))
-    place_labels(chart, axis, labels)
+    chart.label(axis, labels)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from rooftune.evidence.history import SAME, run_to_run
 from rooftune.evidence.trial_table import TrialRow
 from rooftune.formatting import change, number
-from rooftune.report.figures.chart import Chart, new_chart
-from rooftune.report.figures.labels import Label, place_labels, wrapped
-from rooftune.report.figures.style import DASHED, GREY, OTHER, SERIES, VERMILION, styled
+from rooftune.report.figures.chart import Chart, drawn, new_chart
+from rooftune.report.figures.labels import Label, wrapped
+from rooftune.report.figures.style import DASHED, GREY, OTHER, SERIES, VERMILION
 from rooftune.report.figures.words import BASELINE, axis_words, unit
 from rooftune.workloads.spec import CAPACITY
 
@@ -43,7 +43,7 @@ class Series:
     runs: list[RunOfOne]
 
 
-@styled
+@drawn
 def trend(workload: str, rows: Sequence[TrialRow]) -> Chart | None:
     """The deciding metric of every configuration over time; None before any configuration has two runs."""
     metric = CAPACITY if any(_value(r, CAPACITY) for r in rows) else THROUGHPUT
@@ -60,7 +60,7 @@ def trend(workload: str, rows: Sequence[TrialRow]) -> Chart | None:
         _draw(chart, axis, s, colours[s.name], metric, lost=s.name in worse)
     _dress(axis, series, metric)
     labels = [_label(s, colours[s.name], lost=s.name in worse, first=s is series[0]) for s in series[: len(SERIES)]]
-    place_labels(chart, axis, [*labels, *_versions(axis, series)])
+    chart.label(axis, [*labels, *_versions(axis, series)])
     chart.description = f"{axis_words(metric)} of {len(series)} configurations over time. " + " ".join(
         f"{s.name}: {number(s.runs[0].value)} to {number(s.runs[-1].value)} {unit(metric)}."
         for s in series[: len(SERIES)]

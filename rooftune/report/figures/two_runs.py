@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rooftune.formatting import change, change_range, number
 from rooftune.report.compare import PairComparison, RunComparison
-from rooftune.report.figures.chart import Chart, new_chart
+from rooftune.report.figures.chart import Chart, drawn, new_chart
 from rooftune.report.figures.labels import wrapped
-from rooftune.report.figures.style import BLUE, GREY, INK, OTHER, VERMILION, styled
+from rooftune.report.figures.style import BLUE, GREY, INK, OTHER, VERMILION
 from rooftune.report.figures.words import unit
 from rooftune.tuning.metrics import lower_is_better, metric_name
 from rooftune.tuning.plan import Interval
@@ -24,7 +24,7 @@ TICKS = (0.5, 2.0, 0.75, 1.5, 5.0, 0.2, 10.0, 0.1, 0.9, 1.1, 1.25, 3.0, 0.95, 1.
 """Ratios that may be ticks, the most useful first."""
 
 
-@styled
+@drawn
 def two_runs(found: RunComparison) -> Chart | None:
     """A row for each pair: the change from A to B with its interval; None where nothing could be compared."""
     metric = _metric(found)

@@ -30,6 +30,11 @@ class Amount:
         return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
 
 
+def called(name: str, short: str) -> str:
+    """A configuration by its short name in the report, with its id: 'easy-wins-1 (awq_marlin+seqs96)'."""
+    return f"{short} ({name})" if short and short != name else name
+
+
 def colour_of(run: RunData, name: str) -> str:
     """Blue for the recommended configuration, dark grey for the baseline, light grey for all others."""
     if name == run.decision.incumbent:
