@@ -25,9 +25,11 @@ from rooftune.workloads.spec import Workload
 
 SAMPLE = LONG if wanted() else LONG // 5
 """Requests of the sample that a forecast runs. Without numba a longer one would take 15 s per configuration."""
-PLACES = 5
+PLACES = 4
 """Speeds at which the figures of a trial need the reference's capacity: around the measured one and both ends of its
 interval."""
+PROBED, PROBED_TO = 3, 1.5 * GRID
+"""Speeds that are probed to time that, and how far from 1 they are in the logarithm of the speed."""
 
 
 class Forecast(Protocol):
@@ -84,12 +86,12 @@ class SimulatedForecast:
             return 0.0
         try:
             reference = Reference(server.engine(), self.workload, requests=SAMPLE)
-            reference.capacity(1.0)  # once before, because the first run loads the compiled code
+            reference.capacity(1.0)  # the first run loads the compiled code, and the first capacity takes more runs
             began = self.clock()
-            reference.ends(1.0, (PLACES - 1.5) * GRID)  # two new places at each end
+            reference.ends(1.0, PROBED_TO)
         except RooftuneError:
             return 0.0
-        return PLACES * (self.clock() - began) / 4 * LONG_RUN / SAMPLE
+        return PLACES * (self.clock() - began) / PROBED * LONG_RUN / SAMPLE
 
     def _of(self, config: EngineConfig) -> _Expected | None:
         key = config.model_dump_json()

@@ -10,7 +10,7 @@ import pytest
 import synthetic_run
 
 from rooftune.capacity.estimate import EXACT_SHAPE, estimate_speed
-from rooftune.capacity.reference import Reference
+from rooftune.capacity.reference import GRID, Reference
 from rooftune.capacity.reference_server import reference_server
 from rooftune.search.from_space import TrialCost
 from rooftune.simulator.runs import SimulatedRun
@@ -55,7 +55,7 @@ def test_the_search_sees_what_each_trial_costs() -> None:
 
 
 class FakeReference:
-    """A reference that takes a quarter of a second of the test's own clock for each place of its grid."""
+    """A reference that takes a quarter of a second of the test's clock for each new place of its grid."""
 
     elapsed_s = 0.0
 
@@ -68,8 +68,8 @@ class FakeReference:
         return 1.0
 
     def ends(self, speed: float, half: float) -> None:
-        self.capacity(speed - half)
-        self.capacity(speed + half)
+        assert half == 1.5 * GRID
+        FakeReference.elapsed_s += 3 * 0.25  # the places are 1.5 away on both sides, and 0 and 1 are known
 
 
 def test_the_figures_of_a_trial_take_as_long_as_the_reference_on_its_long_sample(
@@ -84,7 +84,7 @@ def test_the_figures_of_a_trial_take_as_long_as_the_reference_on_its_long_sample
 
 
 def test_the_figures_simulate_as_many_requests_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a trial does after its load is compared with what is said of it, on samples of one size."""
+    """The requests that the figures of a trial simulate, on a sample five times as long as the probed one."""
     counted = Counter[str]()
     run = capacity.run_fast
 
@@ -96,9 +96,9 @@ def test_the_figures_simulate_as_many_requests_as_is_said(monkeypatch: pytest.Mo
     monkeypatch.setattr(forecast, "SAMPLE", 4_000)
     config, work = PLAN.candidates[0].config, lambda: float(counted["requests"])
     said = forecast.SimulatedForecast(PLAN.target, LOAD, config.model, clock=work).figures_s(config)
-    said *= forecast.SAMPLE / forecast.LONG_RUN
+    said *= 20_000 / forecast.LONG_RUN
     server = reference_server(PLAN.target, config.flags(), PLAN.target.gpu or "")
-    reference = Reference(server.engine(), LOAD, requests=4_000)
+    reference = Reference(server.engine(), LOAD, requests=20_000)
     counted.clear()
     measured = estimate_speed([0.03], [0.2], shape=EXACT_SHAPE)
     reference.capacity(math.exp(measured.log_speed))
