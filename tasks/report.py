@@ -153,7 +153,12 @@ async def write_files(run: RunFolder) -> list[str]:
     await asyncio.to_thread(_curves, run, decision)
     await asyncio.to_thread(_steps, run, decision)
     await asyncio.to_thread(write_report, run)
-    made = [run.report, run.path / "report.html", *sorted(run.figures.glob("*.png"))]
+    made = [
+        run.report,
+        run.path / "report.html",
+        *sorted(run.figures.glob("*.png")),
+        *sorted(run.figures.glob("*.svg")),
+    ]
     made += sorted(run.path.glob("start_vllm*.sh"))
     return [str(p.relative_to(run.path)) for p in made if p.is_file()]
 

@@ -35,6 +35,7 @@ def theme() -> str:
         f".{CLASS}{{{light}background:var(--figure-surface);max-width:100%;height:auto}}"
         f"@media screen and (prefers-color-scheme:dark){{.{CLASS}{{{dark}}}}}"
         f".{CLASS} *{{stroke-linejoin:round;stroke-linecap:butt}}"
+        f".{CLASS} text{{pointer-events:none}}"  # a number inside a bar leaves the bar its values on hover
         f".{CLASS} .mark:hover{{opacity:.65}}{rules}"
     )
 
