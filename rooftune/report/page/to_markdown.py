@@ -1,4 +1,4 @@
-"""A page as Markdown for GitHub and for Prefect's UI. Folded sections use ``<details>``, which both understand."""
+"""A page as Markdown. Folded sections are ``<details>``, which GitHub folds."""
 
 from __future__ import annotations
 
