@@ -169,6 +169,15 @@ def test_a_run_that_ended_early_says_so_and_names_what_carried_more(tmp_path: Pa
     assert "--kv-cache-dtype fp8" in medium["Changes from the baseline"]
 
 
+def test_a_run_that_measured_the_baseline_alone_names_what_is_predicted_to_carry_more(tmp_path: Path) -> None:
+    world = guided_world.GuidedWorld(PLAN, seed=4)
+    folder = made.write_run(tmp_path, world, world.search(most=1), LOAD)
+    opening = write_report(folder).read_text(encoding="utf-8").split("## What to deploy")[0]
+    assert re.search(
+        r"before you deploy: `[a-z0-9-]+` is predicted to carry \d\.\d times as much, and was not", opening
+    )
+
+
 def test_a_run_that_ended_between_the_best_two_says_that_the_gain_is_confirmed(tmp_path: Path) -> None:
     world = guided_world.GuidedWorld(PLAN, level=0.1, family=0.03, seed=1)
     results = world.search(budget=340, cost=14)

@@ -38,12 +38,17 @@ def measured_section(run: RunData, names: Names) -> Section | None:
         values = [number(run.value(id, m)) for m in shown.metrics]
         rows.append([
             name, changes(run, id), level(run, id), *values, from_baseline(run, id), verdict_words(run, id),
-            finding(run, names, id), str(len(run.of(id))), _limit(run, id) if len(limits) > 1 else NONE,
+            finding(run, names, id), str(len(run.of(id))), _limit(run, id) if len(limits) > 1 or len(ids) == 1 else NONE,
             _per_million(run, id),
         ])  # fmt: skip
     heading_words = f"{quantity(len(ids), 'configuration')} that {'was' if len(ids) == 1 else 'were'} measured"
     found = table("Every configuration that was measured", head, rows)
-    return section(heading_words, found, text(_legend(run, names), _same_limit(limits), shown.note), folded=True)
+    return section(
+        heading_words,
+        found,
+        text(_legend(run, names), _same_limit(limits) if len(ids) > 1 else "", shown.note),
+        folded=True,
+    )
 
 
 def _best_first(run: RunData) -> list[str]:
@@ -110,7 +115,9 @@ def _rest(run: RunData, v: Verdict) -> str:
     found = v.ratios.get(v.metric)
     if found is not None:
         words = words.replace(f"{metric} {found.as_change} compared with {v.against}", "")
-    words = re.sub(rf"^{re.escape(metric)} \S+ %(?: \([^)]*\))? compared with baseline(?: and )?", "", words)
+    words = re.sub(
+        rf"^{re.escape(metric)} \S+ %(?: \([^)]*\))? compared with baseline(?: \([^)]*\))?(?: and )?", "", words
+    )
     return words.strip("; ").replace("; ;", ";")
 
 
@@ -131,7 +138,9 @@ def untried_section(run: RunData, names: Names) -> Section | None:
             continue
         v = run.verdict(p.id)
         words = "predicted only" if v.predicted is not None else status(v)
-        rows.append([names.plain(p.id), p.name, code(describe(p.change)), words, _expected(p, v), _why(p, v)])
+        change_words = code(describe(p.change)) if p.change else NONE
+        why = _why(p, v, complete=run.decision.complete)
+        rows.append([names.plain(p.id), p.name, change_words, words, _expected(p, v), why])
     head = ["Candidate", "What it is", "Would change", "Status", "Expected gain", "Reason"]
     shortened = [[names.shorten(cell) for cell in row] for row in rows]
     found = table("Candidates without a result", head, shortened)
@@ -149,11 +158,15 @@ def _expected(p: Candidate, v: Verdict) -> str:
     return p.expected.sentence
 
 
-def _why(p: Candidate, v: Verdict) -> str:
+def _why(p: Candidate, v: Verdict, *, complete: bool) -> str:
+    """The rule, the failure, or what took its place."""
     words = re.sub(r"^[a-z0-9 ]+ predicted [^;]*, not measured(; )?", "", v.reason)
     words = re.sub(r"^it is predicted to keep the SLO at no rate, so it was not measured(; )?", "", words)
     traps = [f"Known trap: {sentence(g.reason)}" for g in p.gates if g.verdict == "trap"]
-    return " ".join(x for x in (sentence(words), *traps) if x) or "The search expected nothing from it."
+    words = re.sub(r"^expected: [^;]*; not measured(; )?", "", words)
+    if not words:
+        words = "others had more to gain" if complete else "the run ended before a trial of it"
+    return " ".join([sentence(words), *traps])
 
 
 def loads_section(run: RunData, names: Names) -> Section | None:

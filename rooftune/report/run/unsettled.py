@@ -61,6 +61,9 @@ def _ahead(run: RunData, names: Names) -> str:
         best = max(better, key=lambda name: better[name].estimate)
         trials = quantity(len(run.of(best)), "trial")
         return f"**{more}: {names.of(best)} carried {interval_words(better[best])} in {trials}.**"
+    foreseen = _foreseen(run, names)
+    if foreseen:
+        return f"**{more}: {foreseen}.**"
     expected = {n: each for n in skipped if not run.of(n) and (each := run.plan.predicted.get(n, {}).get(CAPACITY))}
     base = run.plan.predicted.get(run.decision.incumbent, {}).get(CAPACITY)
     best = max(expected, key=lambda name: expected[name], default="")
@@ -69,3 +72,14 @@ def _ahead(run: RunData, names: Names) -> str:
             f"**{more}: the simulator expects {multiple(expected[best] / base)} the capacity from {names.of(best)}.**"
         )
     return ""
+
+
+def _foreseen(run: RunData, names: Names) -> str:
+    """What a search that kept the baseline predicts to carry more, but did not measure."""
+    found = {v.candidate: v.predicted for v in run.decision.verdicts if v.predicted is not None and not v.trials}
+    if not found or run.decision.incumbent != "baseline":
+        return ""
+    best = max(found, key=lambda name: found[name].low)
+    if found[best].low <= 1:
+        return ""
+    return f"{names.of(best)} is predicted to carry {multiple(found[best].estimate)} as much, and was not measured"
