@@ -221,7 +221,7 @@ async def test_nothing_accumulates(server: MisbehavingServer, tmp_path: Path, mo
     runner = loaded.runner
     assert len(loaded.records) == 375
     assert most <= runner_module.READY_BODIES
-    assert len(list(tmp_path.glob("requests-*.parquet"))) >= 3, "written while it ran"
+    assert len(list(tmp_path.glob("requests-*.parquet"))) >= 2, "written while it ran"
     assert not runner.in_flight
     assert len(runner.rows) == 0
     gc.collect()
