@@ -5,6 +5,7 @@ One run of ``rooftune optimize`` serves all pages: the tutorial makes it, and th
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ PAGES = {str(page.relative_to(ROOT)): blocks(page) for page in pages()}
 RUN = {name: [b for b in found if b.language in ("bash", "python") and not b.not_run] for name, found in PAGES.items()}
 TUTORIAL = "docs/tutorial.md"
 OTHERS = [name for name, found in RUN.items() if found and name != TUTORIAL]
+PR_SET_PDEATHSIG = 1
 URL = "http://127.0.0.1:8000"
 """The address that the pages write for a server."""
 
@@ -89,6 +91,12 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> tupl
     return folder, folder.follow(TUTORIAL)
 
 
+def _end_with_parent() -> None:
+    """In a child process: ask the kernel of Linux to end it when the tests are killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the simulated server that the pages about endpoints start in another terminal."""
@@ -102,7 +110,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.app", *words[1:-1], str(port), "--json"],
             cwd=folder, env=live_run.environment(folder, "", PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, stderr=log,
-            text=True, start_new_session=True,
+            text=True, start_new_session=True, preexec_fn=_end_with_parent,
         )  # fmt: skip
         assert process.stdout is not None
         try:
