@@ -68,10 +68,11 @@ def plan(
     with terminal.busy("Predicting the configurations of the space"):
         cost = planned_cost(found, spec)
         found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
+        room = room_of(found, spec, budget_s).words if found.search is not None and not as_json else ""
     if as_json:
         terminal.print_json(found.model_dump(mode="json"))
         return
-    show_plan(found, room_of(found, spec, budget_s).words if found.search is not None else "")
+    show_plan(found, room)
     if found.search is not None and found.search.predicts and found.objective.metric == CAPACITY:
         show_front(capacity_front(Explained(found, spec, able, [])))
 

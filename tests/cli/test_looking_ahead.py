@@ -170,7 +170,8 @@ def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...
 
 def test_plan_reads_as_a_table(rooftune) -> None:
     ended = rooftune("plan", "chat-medium")
-    assert ended.err == ""
+    busy = "Predicting the configurations of the space, "
+    assert all(line.startswith(busy) for line in ended.err.splitlines()), "on a slow machine it says that it goes on"
     assert "(simulated)" in ended.out
     assert "Guided search over " in ended.out
     assert "rule attention-backend" in ended.out, "why combinations are left out"
