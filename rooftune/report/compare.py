@@ -32,7 +32,7 @@ class RunSide(_Frozen):
     model: str
     simulated: bool
     incumbent: str
-    changes: str = Field(default="", description="what the recommended configuration changes from the baseline")
+    changes: list[str] = Field(default_factory=list, description="what the recommended one changes from the baseline")
     first_sentence: str
 
 
@@ -87,6 +87,7 @@ def _same_plan(a: RunData, b: RunData) -> bool:
 
 def _side(run: RunData) -> RunSide:
     target = run.plan.target
+    changed = difference(run.config(run.decision.incumbent), run.config("baseline"))
     return RunSide(
         run=str(run.folder.path),
         workload=run.plan.workload,
@@ -96,7 +97,7 @@ def _side(run: RunData) -> RunSide:
         model=target.model,
         simulated=run.simulated,
         incumbent=run.decision.incumbent,
-        changes=describe(difference(run.config(run.decision.incumbent), run.config("baseline"))),
+        changes=[describe({flag: value}) for flag, value in changed.items()],
         first_sentence=run.decision.first_sentence,
     )
 

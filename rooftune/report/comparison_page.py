@@ -46,7 +46,7 @@ def comparison_page(found: RunComparison) -> Page:
         which = "Both runs are" if both else "Run A is" if found.a.simulated else "Run B is"
         opening.append(Paragraph(f"**Simulated.** {which} of rooftune's emulated engine; no GPU ran there.", "warning"))
     opening += [
-        Paragraph(sentence(f"{HEADLINES.get(first.verdict, first.verdict)}: {first.reason}"), "answer"),
+        Paragraph(sentence(f"{HEADLINES.get(first.verdict, first.verdict)}: {_reason(first)}"), "answer"),
         Facts((Fact("A", _side(found.a)), Fact("B", _side(found.b)))),
     ]
     sections = (
@@ -79,9 +79,14 @@ def write_comparison(found: RunComparison, folder: Path) -> Path:
     return path
 
 
+def _reason(pair: PairComparison) -> str:
+    """Why the verdict, with the name that the page gives to the first side."""
+    return pair.reason.replace(f"compared with {pair.a}", "compared with A")
+
+
 def _side(side: RunSide) -> str:
     """Where a run was made, and what it recommends."""
-    chosen = "the baseline" if side.incumbent == "baseline" else code(side.changes)
+    chosen = "the baseline" if side.incumbent == "baseline" else ", ".join(map(code, side.changes))
     where = f"{side.model} on {side.gpu}, vLLM {side.engine_version}"
     return f"{side.workload}, {where}. Recommended: {chosen}. Run: {code(side.run)}."
 
@@ -103,7 +108,7 @@ def _others(pairs: list[PairComparison]) -> Section | None:
             continue
         values = pair.metrics[metric]
         cells = [number(values.a), number(values.b), interval_change(values.ratio)]
-        rows.append([code(pair.a), _capital(metric_name(metric)), *cells, pair.verdict, sentence(pair.reason)])
+        rows.append([code(pair.a), _capital(metric_name(metric)), *cells, pair.verdict, sentence(_reason(pair))])
     head = ["Configuration", "Metric", "A", "B", "Change from A to B", "B is", "Reason"]
     found = table("Configurations that both runs measured", head, rows)
     return section(f"{quantity(len(rows), 'configuration')} measured in both runs", found, folded=True)

@@ -296,7 +296,8 @@ def test_a_comparison_is_written_as_markdown_and_html(run: RunFolder, tmp_path: 
     assert "](figures/two_runs.png)" in written
     assert page.of("svg")
     assert written.count("> **Simulated.** Both runs are of rooftune's emulated engine") == 1
-    assert "Recommended: `--quantization awq_marlin, without --enforce-eager`." in written
+    assert "Recommended: `--quantization awq_marlin`, `without --enforce-eager`." in written
+    assert re.search(r"^\*\*B is better: output throughput \+\d+ % \(.* compared with A", written, flags=re.M)
     rows = {
         row["Metric"]: row for row in reading.columns(reading.section(written, "## The recommended configurations"))
     }
