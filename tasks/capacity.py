@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +47,9 @@ async def show(result: CapacityResult, folder: Path) -> None:
 
     from rooftune.capacity.sentences import headline
     from rooftune.report.capacity_report import capacity_markdown
+    from tasks.report import for_the_ui
 
-    text = re.sub(r"!\[([^\]]*)\]\(([^)]*)\)", lambda m: f"*{m[1]}*: `{folder / m[2]}`", capacity_markdown(result))
+    text = capacity_markdown(result, folder)
     await acreate_markdown_artifact(
-        key=f"capacity-{result.workload.name}", markdown=text, description=headline(result)
+        key=f"capacity-{result.workload.name}", markdown=for_the_ui(text, folder), description=headline(result)
     )  # fmt: skip

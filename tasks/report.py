@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 from prefect import task
 
@@ -174,7 +175,7 @@ async def show(run: RunFolder) -> None:
     )
     text = run.report.read_text(encoding="utf-8")
     await acreate_markdown_artifact(
-        key=_key(f"report-{plan.workload}"), markdown=for_the_ui(text, run), description=f"Report of {run.path}"
+        key=_key(f"report-{plan.workload}"), markdown=for_the_ui(text, run.path), description=f"Report of {run.path}"
     )
 
 
@@ -197,9 +198,9 @@ def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
     return rows
 
 
-def for_the_ui(text: str, run: RunFolder) -> str:
-    """The report as the UI can show it: the path of each picture, and a heading where a section is folded."""
-    text = re.sub(r"!\[[^\]]*\]\(([^)]*)\)", lambda m: f"Figure: `{run.path / m[1]}`", text)
+def for_the_ui(text: str, folder: Path) -> str:
+    """A report as the UI can show it: the path of each picture, and a heading where a section is folded."""
+    text = re.sub(r"!\[[^\]]*\]\(([^)]*)\)", lambda m: f"Figure: `{folder / m[1]}`", text)
     text = re.sub(r"<details>\n<summary>([^<]*)</summary>", r"### \1", text)
     return text.replace("</details>\n", "")
 

@@ -77,6 +77,8 @@ def _ahead(run: RunData, names: Names) -> str:
 def _foreseen(run: RunData, names: Names) -> str:
     """What a search that kept the baseline predicts to carry more, but did not measure."""
     found = {v.candidate: v.predicted for v in run.decision.verdicts if v.predicted is not None and not v.trials}
+    search = run.decision.search
+    found |= {p.option: p.ratio for p in search.phases if not p.measured} if search is not None else {}
     if not found or run.decision.incumbent != "baseline":
         return ""
     best = max(found, key=lambda name: found[name].low)
