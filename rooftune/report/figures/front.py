@@ -22,7 +22,7 @@ from rooftune.report.figures.words import (
     titled,
     unit,
 )
-from rooftune.report.run.naming import names_of
+from rooftune.report.run.naming import COMPOSED, names_of
 from rooftune.report.run_data import RunData
 from rooftune.workloads.spec import CAPACITY
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOM = 1.06
-READING = (
-    "filled: measured, with interval; open: predicted; line: the front; grey words: what differs from the recommended"
-)
+READING = "filled: measured, with interval; open: predicted"
+FRONT = "line: the front, which no configuration beats in both"
+ESTIMATED_FRONT = "line: the front by the model and the trials together"
+DIFFERENCES = "grey words: what differs from the recommended"
 NEAR = 0.15
 """Loads this close to the capacity, relative to it, show the TPOT at the capacity."""
 
@@ -61,7 +62,9 @@ def front(run: RunData) -> Chart | None:
     best = rows or on_front(spots)
     what = "Capacity" if metric == CAPACITY else "Throughput"
     chart, (axis,) = new_chart(titled(run, f"{what} against time per token"), 4.8)
-    chart.head(axis, READING)
+    composed = any(COMPOSED in s.name for s in best)
+    reading = [READING, ESTIMATED_FRONT if rows else FRONT, *([DIFFERENCES] if composed else [])]
+    chart.head(axis, "; ".join(reading))
     axis.grid(True, axis="both")
     _front_line(axis, best)
     for spot in (*predicted, *(s for s in rows if not s.measured)):

@@ -23,11 +23,13 @@ from rooftune.report.figures.words import (
 )
 from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
+from rooftune.workloads.spec import CAPACITY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 READING = "bars: the best configuration so far; thin lines: 95 % intervals; dots: trials"
+RANGE = "; thin line of the baseline: the range of its trials"
 ROW = 0.62
 """Inches of one phase."""
 ROOM = 1.55
@@ -55,7 +57,7 @@ def progression(run: RunData) -> Chart | None:
     if len({s.name for s in found}) < 2:
         return None
     chart, (axis,) = new_chart(titled(run, "What each phase gained"), 0.95 + ROW * len(found))
-    chart.head(axis, READING)
+    chart.head(axis, READING if metric == CAPACITY else READING + RANGE)
     for place, stage in enumerate(found):
         _bar(chart, axis, run, stage, place, metric)
     axis.set_yticks(range(len(found)), [_row_name(s) for s in found], linespacing=1.2)
