@@ -102,6 +102,10 @@ def _on(
         except RooftuneError as error:
             refused = refused or str(error)
             continue
+        longest, context = drawn.plan.longest_request, engine.limits.max_model_len
+        if carried.rate_per_s <= 0 and longest > context:
+            refused = refused or f"requests of up to {longest:,} tokens do not fit into --max-model-len {context}"
+            continue
         rows.append(PredictedRow(option=option, capacity_per_s=carried.rate_per_s, limited_by=carried.limited_by))
     return OtherWorkload(workload=name, rows=rows, refused="" if rows else refused)
 
