@@ -51,10 +51,11 @@ class Chart:
         """Write the title above the axes, and below it in small letters how to read them."""
         axis.set_title(self.title, pad=19 if reading else 6)
         if reading:
-            axis.annotate(
+            line = axis.annotate(
                 reading, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", va="bottom",
                 fontsize=8, color=GREY,
             )  # fmt: skip
+            line.set_in_layout(False)  # it has its room below the title, and must not make the axes narrower
 
     def mark(self, artist: Artist, words: Sequence[str]) -> None:
         """Show these words on hover: one text for each mark of the artist."""

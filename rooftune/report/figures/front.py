@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOM = 1.06
 READING = "filled: measured, with interval; open: predicted"
 FRONT = "line: the front, which no configuration beats in both"
-ESTIMATED_FRONT = "line: the front by the model and the trials together"
+ESTIMATED_FRONT = "line: the front, by model and trials together"
 DIFFERENCES = "grey words: what differs from the recommended"
 NEAR = 0.15
 """Loads this close to the capacity, relative to it, show the TPOT at the capacity."""
