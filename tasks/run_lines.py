@@ -111,8 +111,8 @@ def title(order: TrialOrder, expected_s: float) -> str:
 
 
 def named(phase: str, candidate: str) -> str:
-    """A configuration with its phase; the baseline is both."""
-    return candidate if phase in ("", candidate) else f"{phase}, {candidate}"
+    """A configuration with its phase, unless that is the baseline's, in which a gate measures its reference too."""
+    return candidate if phase in ("", "baseline", candidate) else f"{phase}, {candidate}"
 
 
 def result_text(trial: TrialResult, kept: bool) -> str:
