@@ -260,6 +260,17 @@ def test_an_incomplete_run_says_what_it_misses(tmp_path: Path) -> None:
     assert "from `awq-marlin`" in text.split("## What to deploy")[0]
 
 
+@pytest.mark.parametrize("verdict", ["not run", "more trials needed"])
+def test_a_complete_run_that_kept_the_baseline_names_what_carried_more(data: RunData, verdict: str) -> None:
+    verdicts = [
+        v.model_copy(update={"verdict": verdict, "ratios": {}}) if v.candidate == "fp8-kv" else v
+        for v in data.decision.verdicts
+    ]
+    changed = {"verdicts": verdicts, "incumbent": "baseline", "complete": True}
+    opening = page(data, decision=data.decision.model_copy(update=changed)).split("## What to deploy")[0]
+    assert re.search(r"\*\*Not settled\*\*: .*before you deploy: `fp8-kv` carried 7\.\d+ requests/s", opening)
+
+
 def test_a_better_configuration_without_a_verdict_is_named_before_the_command(data: RunData) -> None:
     """A recommendation of 1.4 requests/s must not stand unquestioned beside 5.9 that lack a second trial."""
     verdicts = [

@@ -11,9 +11,9 @@ from rooftune.workloads.spec import CAPACITY
 
 
 def unsettled(run: RunData, names: Names) -> str:
-    """Nothing where every candidate has its verdict."""
+    """Nothing where every candidate has its verdict and none carried more without being confirmed."""
     missing = _missing(run, names)
-    return f"{missing} {_ahead(run, names)}".strip() if missing else ""
+    return f"{missing} {_ahead(run, names)}".strip() if missing else _carried_more(run, names)
 
 
 def _missing(run: RunData, names: Names) -> str:
@@ -52,15 +52,10 @@ def _ahead(run: RunData, names: Names) -> str:
     if own is None:
         return ""
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
-    more = "Repeat it with a larger --budget before you deploy"
-    if run.decision.search is not None:
-        more = "Continue it with --resume and a larger --budget before you deploy"
-        skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "more trials needed"]
-    better = {name: c for name in skipped if (c := run.capacity(name)) is not None and c.low > own.high}
-    if better:
-        best = max(better, key=lambda name: better[name].estimate)
-        trials = quantity(len(run.of(best)), "trial")
-        return f"**{more}: {names.of(best)} carried {interval_words(better[best])} in {trials}.**"
+    more = _more(run)
+    carried = _carried_more(run, names)
+    if carried:
+        return carried
     foreseen = _foreseen(run, names)
     if foreseen:
         return f"**{more}: {foreseen}.**"
@@ -72,6 +67,26 @@ def _ahead(run: RunData, names: Names) -> str:
             f"**{more}: the simulator expects {multiple(expected[best] / base)} the capacity from {names.of(best)}.**"
         )
     return ""
+
+
+def _carried_more(run: RunData, names: Names) -> str:
+    """What carried clearly more than the recommendation in its trials, but has no verdict."""
+    own = run.capacity_if_measured(run.decision.incumbent) if run.by_capacity else None
+    open_ones = [v.candidate for v in run.decision.verdicts if v.verdict in ("not run", "more trials needed")]
+    carried = {name: c for name in open_ones if (c := run.capacity(name)) is not None}
+    better = {name: c for name, c in carried.items() if own is not None and c.low > own.high}
+    if not better:
+        return ""
+    best = max(better, key=lambda name: better[name].estimate)
+    trials = quantity(len(run.of(best)), "trial")
+    return f"**{_more(run)}: {names.of(best)} carried {interval_words(better[best])} in {trials}.**"
+
+
+def _more(run: RunData) -> str:
+    """How to go on."""
+    if run.decision.search is not None:
+        return "Continue it with --resume and a larger --budget before you deploy"
+    return "Repeat it with a larger --budget before you deploy"
 
 
 def _foreseen(run: RunData, names: Names) -> str:
