@@ -18,6 +18,12 @@ ONE_AFTER_THE_OTHER = (
     "the reference was measured earlier, so whatever changed between the runs is part of the difference; "
     "--beside measures both configurations in turn"
 )
+IN_PAIRS = (
+    "the values in the table are means of all trials, and the change compares trials that sent the same requests, so "
+    "the two differ"
+)
+APART = 0.02
+"""From which difference between the two, relative, this is said."""
 FIRST_RUN = "Not enough evidence: the history has no earlier run of this workload, engine, model and GPU."
 
 
@@ -130,6 +136,7 @@ def _notes(measured: Measured) -> list[str]:
     versions = {t.engine_version for t in reference.trials} | {measured.configured.engine_version}
     if len(versions) > 1:
         found.append(f"the engine version differs ({' and '.join(sorted(versions))})")
+    found += _differing(measured, reference)
     if finding is not None and finding.between_runs is not None:
         found.append(f"the interval includes the variation between the {reference.runs} earlier runs")
     elif measured.design != "beside":
@@ -137,6 +144,17 @@ def _notes(measured: Measured) -> list[str]:
         if reference.runs > 1:
             found.append(f"from {RUNS_FOR_SPREAD} earlier runs on, the interval includes the variation between runs")
     return found + (advice(finding, measured.design, measured.effort) if finding is not None else [])
+
+
+def _differing(measured: Measured, reference: Reference) -> list[str]:
+    """A note where the change is not that of the two values."""
+    finding = measured.finding
+    if finding is None or finding.ratio is None or reference.runs > 1:
+        return []
+    new, before = level(measured.trials, finding.metric), level(reference.trials, finding.metric)
+    if new is None or before is None or abs(math.log(new / before / finding.ratio.estimate)) < APART:
+        return []
+    return [IN_PAIRS]
 
 
 def _some(note: str) -> list[str]:

@@ -12,7 +12,7 @@ from rooftune.evidence.records.trial import TrialResult
 from rooftune.gate.advice import Effort
 from rooftune.gate.judge import CLEAR_TRIALS, judge_loss
 from rooftune.gate.loss import Design
-from rooftune.gate.outcome import Measured, NewConfiguration, result_of
+from rooftune.gate.outcome import IN_PAIRS, Measured, NewConfiguration, result_of
 from rooftune.gate.reference import Reference
 from rooftune.gate.result import GateResult
 from rooftune.gate.texts import junit, junit_error, markdown
@@ -155,3 +155,17 @@ def test_a_trial_without_the_metric_keeps_the_gate_from_passing() -> None:
     assert "1 of the 8 new trials" in found.reason
     nothing = [trial(n, metrics={"capacity": 0.0}) for n in range(1, 5)]
     assert judge_loss(nothing, reference, goal, 0.03, "apart").verdict == "loss"
+
+
+def test_a_change_that_is_not_that_of_the_values_is_explained() -> None:
+    """Four trials of the reference, two new ones with the seeds of the slow half: the same values in pairs."""
+    before = [
+        trial(n, seed=n, metrics={"p99_tpot_ms": level}) for n, level in enumerate((40.0, 40.2, 60.0, 60.2), start=1)
+    ]
+    new = [trial(n, seed=n, metrics={"p99_tpot_ms": level}) for n, level in ((3, 60.1), (4, 60.0))]
+    found = result(new, Reference((before,), "chat-medium/old", "baseline"))
+    assert found.finding is not None
+    assert found.finding.ratio is not None
+    assert abs(found.finding.ratio.estimate - 1) < 0.02
+    assert IN_PAIRS in found.notes
+    assert IN_PAIRS not in SAME.notes
