@@ -75,11 +75,16 @@ def _patient(problem: Problem) -> Problem:
     return replace(found, rules=replace(found.rules, real_chance=0.03))
 
 
+def _as_found(problem: Problem) -> Problem:
+    return replace(problem, rules=replace(problem.rules, negligible=0.0))
+
+
 PARTS = (
     Part("as it is", lambda problem: problem),
     Part("without slopes with the speed", lambda problem: _each(problem, lambda o: replace(o, speed_slope=1.0))),
     Part("errors of knobs and of single configurations larger", _larger_errors),
     Part("and a chance of 3 % keeps it going", _patient),
+    Part("no change is left out", _as_found),
     Part(
         "no rule for behaviour beyond the capacity", lambda problem: _each(problem, lambda o: replace(o, beyond=None))
     ),
