@@ -8,8 +8,9 @@ confirmation follows (``confirm.py``); its trials do not change which option won
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def next_step(problem: Problem, outcomes: Sequence[Outcome], look: Outlook | Non
         reason = stop if isinstance(stop, str) else HAD_BEGUN
     if look.incumbent is None:
         return Step(None, None, None, None, reason, look)
-    found = _found(problem, searched, look, reason)
+    found = _confirmed(_found(problem, searched, look, reason), problem, confirming)
     instead_of = found.simpler.instead_of if found.simpler is not None else None
     plan = confirmation(problem, look, found.winner, confirming, _left(problem, searched), instead_of)
     if plan.next is None:
@@ -182,6 +183,17 @@ def _found(problem: Problem, searched: Sequence[Outcome], look: Outlook, reason:
     if problem.rules.method != "guided":
         return Found(best_measured(problem, searched), reason, chance_left(look))
     return Found(problem.options[chosen(look)].id, reason, chance_left(look), simpler(look))
+
+
+def _confirmed(found: Found, problem: Problem, confirming: Sequence[Outcome]) -> Found:
+    """The option that the confirmation is about, where its trials do not know the search's winner.
+
+    The trials of an older version of rooftune may have been chosen by other rules. They keep what they confirmed.
+    """
+    measured = Counter(o.option for o in confirming if o.log_value is not None and o.option != problem.baseline)
+    if not measured or found.winner in measured or any(o.log_value is None for o in confirming):
+        return found
+    return replace(found, winner=measured.most_common(1)[0][0], simpler=None)
 
 
 def _worth_most(look: Outlook) -> int:

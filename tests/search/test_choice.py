@@ -208,3 +208,18 @@ def test_simplicity_costs_no_trial_and_no_server(seed: int, noise: float) -> Non
     assert other.confirmation is not None
     assert len(step.confirmation.arms) <= len(other.confirmation.arms)
     assert [t.option for t in ours if t.purpose == "search"] == [t.option for t in without if t.purpose == "search"]
+
+
+def test_a_run_keeps_what_it_confirmed_although_the_rules_would_choose_another_option_today() -> None:
+    searched = [BASE, Outcome(PLAIN, 2.0, 1e-3), Outcome(FULL, 2.004, 1e-3)]
+    confirmed = [
+        Outcome(name, value, 1e-3, purpose="confirm", seed=1000)
+        for name, value in ((BASELINE, 1.0), (FULL, 2.0), (FULL, 2.0), (BASELINE, 1.0))
+    ]
+    step = next_step(EXACT, [*searched, *confirmed])
+    assert step.found is not None
+    assert step.found.winner == FULL
+    assert step.found.simpler is None
+    new = next_step(EXACT, [*searched, confirmed[0]])
+    assert new.found is not None
+    assert new.found.winner == PLAIN
