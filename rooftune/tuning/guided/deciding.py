@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from rooftune.formatting import change_range, quantity
 from rooftune.search.choice import simplest
 from rooftune.search.confirm import Claim
 from rooftune.search.explain import KnobWorth, Ratio, compared, knobs_worth
+from rooftune.search.gain import Bools, Outlook
 from rooftune.search.next_step import HAD_BEGUN
 from rooftune.tuning.capacity_figures import capacity_of, interval_words
 from rooftune.tuning.decision import conclude
@@ -272,7 +274,8 @@ def _left_out(progress: Progress, recommended: str) -> str:
 
 
 def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
-    """The best option that each phase reaches, or a simpler one that is as good; the recommended one in its phase."""
+    """The best option that each phase reaches, or one as good that has a trial or is simpler. The recommended option
+    stands for its own phase."""
     look, problem, baseline = progress.look, progress.problem, progress.problem.baseline
     phase_of = {option.id: option.phase for option in progress.search.options}
     found, allowed = [], set[str]()
@@ -281,6 +284,7 @@ def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
         among = np.array([phase_of[o.id] in allowed for o in problem.options]) & (look.starts > 0.5)
         if phase not in phase_of.values() or not among.any():
             continue
+        among = _with_trials(look, among)
         top = int(np.argmax(np.where(among, look.posterior.mean, -np.inf)))
         confirmed = recommended != baseline or _winner(progress) == baseline
         ours = confirmed and among[problem.at(recommended)]
@@ -288,6 +292,14 @@ def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
         ratio = _interval(compared(look, best, baseline))
         found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=_has_value(progress, best)))
     return found
+
+
+def _with_trials(look: Outlook, among: Bools) -> Bools:
+    """Those of the options that have a trial, where one of them is as good as the best."""
+    mean = look.posterior.mean
+    best = float(mean[among].max())
+    measured = among & look.measured & (mean > best - math.log1p(look.problem.rules.negligible))
+    return measured if measured.any() else among
 
 
 def _winner(progress: Progress) -> str | None:
