@@ -14,6 +14,8 @@ from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.model import StepTime
 
 STEPS = "steps.json"
+EXPLAINED_WITHIN = 0.25
+"""Largest relative difference between the sum of the simulated parts and the measured time that is an explanation."""
 PROMPTS, STEP_RATE, HITS = "prompt_tokens", "steps_per_s", "prefix_hit_share"
 
 
@@ -34,6 +36,11 @@ class StepParts(BaseModel):
     def total(self) -> float:
         """The whole step."""
         return self.weights + self.kv_cache + self.all_reduce + self.host + self.prefill
+
+    @property
+    def explains(self) -> bool:
+        """Whether the parts add up to about the measured time, so that they say something about it."""
+        return self.measured_ms is None or abs(self.total / self.measured_ms - 1) <= EXPLAINED_WITHIN
 
 
 class StepBreakdown(BaseModel):

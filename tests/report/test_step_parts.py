@@ -60,3 +60,15 @@ def test_a_trial_without_gauges_has_no_parts() -> None:
     bare = trial().model_copy(update={"server": {}, "metrics": {}})
     assert step_parts(TARGET, "T4", [bare]) is None
     assert step_parts(TARGET, "T4", []) is None
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "explains"), [(None, True), (46.0, True), (40.0, True), (16.5, False), (80.0, False)]
+)
+def test_parts_that_do_not_add_up_to_the_measured_time_explain_nothing(
+    measured_ms: float | None, explains: bool
+) -> None:
+    parts = StepParts(
+        weights=28, kv_cache=2.6, all_reduce=0, host=3.4, prefill=12, batch=3.8, context=300, measured_ms=measured_ms
+    )
+    assert parts.explains == explains

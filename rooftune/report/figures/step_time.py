@@ -42,12 +42,13 @@ PARTS = (
 
 @drawn
 def step_time(run: RunData) -> Chart | None:
-    """A stacked bar for the mean step of each of the two configurations; None without steps.json."""
+    """A stacked bar for the mean step of each of the two configurations whose parts explain the measured time; None
+    without any."""
     path = run.folder.path / STEPS
     if not path.is_file():
         return None
     known = read_model(path, StepBreakdown).steps
-    steps = {n: known[n] for n in highlighted(run) if n in known and known[n].total > 0}
+    steps = {n: known[n] for n in highlighted(run) if n in known and known[n].total > 0 and known[n].explains}
     if not steps:
         return None
     chart, (axis,) = new_chart(titled(run, "Where the time of a step goes"), 1.55 + 0.75 * len(steps))
