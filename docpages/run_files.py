@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Literal, cast
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -133,19 +133,16 @@ def metrics_page() -> str:
     return text_of([*lines, *table(["Metric", "Kind", "Meaning"], rows)])
 
 
+def _empty_trial(status: Literal["measured", "failed"]) -> TrialResult:
+    """A trial without figures, for the names that its files have."""
+    return TrialResult(
+        candidate="", n=1, status=status, workload="", workload_hash="", seed=0, position=0, census=Census(scheduled=0)
+    )
+
+
 def result_keys() -> list[str]:
     """The keys that result.json has."""
-    trial = TrialResult(
-        candidate="",
-        n=1,
-        status="measured",
-        workload="",
-        workload_hash="",
-        seed=0,
-        position=0,
-        census=Census(scheduled=0),
-    )
-    return list(vllm_result(trial, load_workload("chat-low"), cast(Requests, None)))
+    return list(vllm_result(_empty_trial("measured"), load_workload("chat-low"), cast(Requests, None)))
 
 
 def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> list[str]:
@@ -158,17 +155,7 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _trial_columns() -> list[str]:
-    trial = TrialResult(
-        candidate="",
-        n=1,
-        status="failed",
-        workload="",
-        workload_hash="",
-        seed=0,
-        position=0,
-        census=Census(scheduled=0),
-    )
-    return [*row(trial), "window_start_s", "window_end_s"]
+    return [*row(_empty_trial("failed")), "window_start_s", "window_end_s"]
 
 
 def _trial_meaning(name: str) -> str:

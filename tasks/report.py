@@ -72,6 +72,11 @@ def bring_up_to_date(run: RunFolder) -> None:
     decision = write_decision(run, ended=True)
     if run.hardware_json.is_file():
         place_trials(run)
+    _simulate(run, decision)
+
+
+def _simulate(run: RunFolder, decision: Decision) -> None:
+    """Write what the simulator adds to a report."""
     _upgrade(run, decision)
     _others(run, decision)
     _curves(run, decision)
@@ -149,10 +154,7 @@ async def write_files(run: RunFolder) -> list[str]:
     from rooftune.report.writing import write_report
 
     decision = await asyncio.to_thread(write_decision, run, ended=True)
-    await asyncio.to_thread(_upgrade, run, decision)
-    await asyncio.to_thread(_others, run, decision)
-    await asyncio.to_thread(_curves, run, decision)
-    await asyncio.to_thread(_steps, run, decision)
+    await asyncio.to_thread(_simulate, run, decision)
     await asyncio.to_thread(write_report, run)
     made = [
         run.report,

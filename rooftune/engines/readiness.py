@@ -79,7 +79,7 @@ class _StartupProgress:
 
     def quiet_for(self) -> float:
         """Seconds since the last sign of life."""
-        size, cpu_s = self.process.log.stat().st_size, _cpu_seconds(self.process.server_pid)
+        size, cpu_s = self.process.log.stat().st_size, cpu_seconds(self.process.server_pid)
         if size != self.size or cpu_s > self.cpu_s + 0.5:
             self.size, self.cpu_s, self.since = size, cpu_s, time.monotonic()
         return time.monotonic() - self.since
@@ -90,7 +90,7 @@ class _StartupProgress:
         return lines[-1].split("] ", 1)[-1].strip()[:120] if lines else ""
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU time of a process and its children so far."""
     import psutil
 

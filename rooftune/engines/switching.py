@@ -114,6 +114,14 @@ def lowered(bound: Limits, max_model_len: int | None, started: EngineConfig, wan
     return limits if _within(limits, bound) else None
 
 
+def stated_limits(config: EngineConfig) -> Limits | None:
+    """The limits of a configuration that states batch and token budget; None for one that leaves either to vLLM."""
+    seqs, tokens, threshold = (_value(config, k) for k in KNOBS)
+    if seqs is None or tokens is None:
+        return None
+    return Limits(max_num_seqs=seqs, max_num_batched_tokens=tokens, long_prefill_token_threshold=threshold or 0)
+
+
 async def switch(server: ServerInfo, folder: TrialFolder, limits: Limits, name: str) -> ServerInfo:
     """Give a running server other limits, and wait until its scheduler has them and its prefix cache is empty.
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -53,18 +51,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head = '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
     path.write_text(head + "".join(figures), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
-    if path is None:
-        pytest.skip("no Chromium here; on Debian and Ubuntu: apt-get install chromium")
-    with api.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 def luminance(colour: str) -> float:

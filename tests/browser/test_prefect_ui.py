@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,16 +85,9 @@ def deployed_run(folder: Path, api: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(stack: dict[str, Any]) -> Iterator[Any]:
+def page(stack: dict[str, Any], browser: Any) -> Any:
     """A page of a headless Chromium."""
-    api = pytest.importorskip("playwright.sync_api")
-    path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
-    if path is None:
-        pytest.skip("no Chromium here; on Debian and Ubuntu: apt-get install chromium")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1500, "height": 1100})
-        browser.close()
+    return browser.new_page(viewport={"width": 1500, "height": 1100})
 
 
 def seen(page: Any, stack: dict[str, Any], path: str, name: str, *words: str) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,37 +54,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_are_whole(site: str, scheme: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_the_pages_are_whole(site: str, browser: Any, scheme: str, tmp_path: Path) -> None:
     shots = Path(os.environ.get("ROOFTUNE_SCREENSHOTS") or tmp_path)
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        for width in WIDTHS:
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
-            page.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
-            page.on(
-                "request",
-                lambda r: wrong.append(f"outside: {r.url}") if not r.url.startswith((site, "data:")) else None,
-            )
-            for name in PAGES if scheme == "light" else PICTURED:
-                answer = page.goto(f"{site}/{name}", wait_until="networkidle")
-                assert answer is not None
-                assert answer.ok, name
-                assert page.locator("h1").first.is_visible()
-                if page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1"):
-                    wrong.append(f"{name} is wider than {width} pixels")
-                if name in PICTURED:
-                    page.screenshot(path=shots / f"site-{scheme}-{width}-{name.replace('/', '-')}.png")
-        browser.close()
+    for width in WIDTHS:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+        page.on(
+            "request",
+            lambda r: wrong.append(f"outside: {r.url}") if not r.url.startswith((site, "data:")) else None,
+        )
+        for name in PAGES if scheme == "light" else PICTURED:
+            answer = page.goto(f"{site}/{name}", wait_until="networkidle")
+            assert answer is not None
+            assert answer.ok, name
+            assert page.locator("h1").first.is_visible()
+            if page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1"):
+                wrong.append(f"{name} is wider than {width} pixels")
+            if name in PICTURED:
+                page.screenshot(path=shots / f"site-{scheme}-{width}-{name.replace('/', '-')}.png")
     assert not wrong, wrong
-
-
-def chromium() -> str:
-    """The browser of this machine."""
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    return found or pytest.skip("needs Chromium; on Debian and Ubuntu: sudo apt-get install chromium")

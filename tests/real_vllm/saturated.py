@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 import aiohttp
-import psutil
 
+from rooftune.engines.readiness import cpu_seconds
 from rooftune.engines.server import ServerInfo
 
 PROMPT_TOKENS, OUTPUT_TOKENS = 64, 24
@@ -24,14 +24,6 @@ class Window:
     tokens: int
     cpu_s: float
     """Of the server with all its processes: what else the machine does changes it much less than the time."""
-
-
-def cpu_seconds(server: ServerInfo) -> float:
-    """Processor seconds of a server with all its processes since it began."""
-    assert server.server_pid is not None
-    root = psutil.Process(server.server_pid)
-    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
 
 
 @dataclass
@@ -51,17 +43,22 @@ class ClosedLoop:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             users = [asyncio.create_task(self._user(session, number)) for number in range(self.users)]
             await self._used(RAMP * cpu_s)
-            before, began = self.tokens, cpu_seconds(self.server)
+            before, began = self.tokens, self._cpu_s()
             await self._used(cpu_s)
-            found = Window(self.tokens - before, cpu_seconds(self.server) - began)
+            found = Window(self.tokens - before, self._cpu_s() - began)
             self.ending = True
             await asyncio.gather(*users)
         return found
 
+    def _cpu_s(self) -> float:
+        """Processor seconds of the server with all its processes since it began."""
+        assert self.server.server_pid is not None
+        return cpu_seconds(self.server.server_pid)
+
     async def _used(self, cpu_s: float) -> None:
         """Wait until the server has used this much processor time."""
-        began, deadline = cpu_seconds(self.server), time.monotonic() + LONGEST_S
-        while cpu_seconds(self.server) - began < cpu_s and time.monotonic() < deadline:
+        began, deadline = self._cpu_s(), time.monotonic() + LONGEST_S
+        while self._cpu_s() - began < cpu_s and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
     async def until_ending(self) -> None:

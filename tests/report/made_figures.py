@@ -17,9 +17,13 @@ from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import FrontRow, Interval, PhaseBest, SearchSummary
 
 PARTS = {
-    "baseline": StepParts(weights=32, kv_cache=1.2, all_reduce=0, host=4, prefill=3, batch=11, context=134, measured_ms=45),
-    "fp8-kv": StepParts(weights=11, kv_cache=4, all_reduce=0.4, host=5.5, prefill=9, batch=51, context=140, measured_ms=34),
-}  # fmt: skip
+    "baseline": StepParts(
+        weights=32, kv_cache=1.2, all_reduce=0, host=4, prefill=3, batch=11, context=134, measured_ms=45
+    ),
+    "fp8-kv": StepParts(
+        weights=11, kv_cache=4, all_reduce=0.4, host=5.5, prefill=9, batch=51, context=140, measured_ms=34
+    ),
+}
 
 
 def write_ticks(path: Path, seconds: float = 100.0) -> None:

@@ -38,8 +38,8 @@ def measured_section(run: RunData, names: Names) -> Section | None:
         values = [number(run.value(id, m)) for m in shown.metrics]
         rows.append([
             name, changes(run, id), level(run, id), *values, from_baseline(run, id), verdict_words(run, id),
-            finding(run, names, id), str(len(run.of(id))), _limit(run, id) if len(limits) > 1 or len(ids) == 1 else NONE,
-            _per_million(run, id),
+            finding(run, names, id), str(len(run.of(id))),
+            _limit(run, id) if len(limits) > 1 or len(ids) == 1 else NONE, _per_million(run, id),
         ])  # fmt: skip
     heading_words = f"{quantity(len(ids), 'configuration')} that {'was' if len(ids) == 1 else 'were'} measured"
     found = table("Every configuration that was measured", head, rows)

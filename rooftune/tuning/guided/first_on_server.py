@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rooftune.engines.server import Limits
-from rooftune.engines.switching import lowered
+from rooftune.engines.switching import lowered, stated_limits
 from rooftune.search.gain import Outlook
 from rooftune.search.next_step import Measure
 from rooftune.vllm_rules.config import EngineConfig
@@ -27,10 +27,10 @@ def with_highest_limits(
     options, wanted = look.problem.options, config(chosen.option)
     at = look.problem.at(chosen.option)
     worth = look.open & (look.gain >= WORTH * look.gain[at]) & (look.gain > 0)
-    best, highest = at, limits_of(wanted)
+    best, highest = at, stated_limits(wanted)
     for place in map(int, worth.nonzero()[0]):
         here = config(options[place].id)
-        limits = limits_of(here)
+        limits = stated_limits(here)
         if limits is None or lowered(limits, max_model_len, here, wanted) is None:
             continue
         if highest is None or _size(limits) > _size(highest):
@@ -40,18 +40,6 @@ def with_highest_limits(
     why = f"its server can then be lowered to {chosen.option} ({chosen.why})"
     return replace(
         chosen, option=options[best].id, why=why, gain=float(look.gain[best]), chance=float(look.chance[best])
-    )
-
-
-def limits_of(config: EngineConfig) -> Limits | None:
-    """The limits of a configuration that states both of them."""
-    if config.max_num_seqs is None or config.max_num_batched_tokens is None:
-        return None
-    threshold = config.flags().get("long_prefill_token_threshold")
-    return Limits(
-        max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens,
-        long_prefill_token_threshold=threshold if isinstance(threshold, int) else 0,
     )
 
 
