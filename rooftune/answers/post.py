@@ -1,0 +1,85 @@
+"""POST requests to one server over one session: JSON in, JSON out, every error in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from rooftune.engines.http_client import API_KEY, HttpReply, api_error
+from rooftune.engines.urls import is_local
+from rooftune.errors import EngineError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Poster:
+    """Posts to one server."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def post(self, path: str, body: dict[str, object]) -> object:
+        """The reply's JSON.
+
+        Raises:
+            EngineError: the server rejects the request, does not answer in time, or answers something else.
+        """
+        import aiohttp
+
+        try:
+            async with self.session.post(self.url + path, json=body) as reply:
+                raw = await reply.read()
+                found = HttpReply(reply.status, raw.decode(errors="replace"), reply.content_type)
+        except asyncio.TimeoutError:
+            limit = self.session.timeout.total or 0.0
+            raise EngineError(
+                f"{self.url} did not answer a request within {limit:.0f} s; see its log.", "timeout"
+            ) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            found = HttpReply(0, str(error) or type(error).__name__)
+        error_found = api_error(found, self.url)
+        if error_found is not None:
+            raise error_found
+        value: object = found.json()
+        return value
+
+
+@contextlib.asynccontextmanager
+async def posting(url: str, timeout_s: float) -> AsyncIterator[Poster]:
+    """A poster for one server; the API key is that of the environment."""
+    import aiohttp
+
+    key = os.environ.get(API_KEY)
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        connector=aiohttp.TCPConnector(limit=0),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        trust_env=not is_local(url),
+    ) as session:
+        yield Poster(url.rstrip("/"), session)
+
+
+async def each(items: Sequence[Item], at_once: int, ask: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+    """The results for all items in their order, a few at a time. The first error cancels the others."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(item: Item) -> Result:
+        async with places:
+            return await ask(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
