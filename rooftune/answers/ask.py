@@ -12,7 +12,7 @@ JsonObject = Mapping[str, object]
 
 
 class Prompt(Protocol):
-    """What a prompt of a user has; ``rooftune.workloads.texts.PromptText`` is one."""
+    """What a prompt of a user has; that of a workload file is one."""
 
     @property
     def key(self) -> str: ...
@@ -25,7 +25,7 @@ class Prompt(Protocol):
 
 
 class RequestFields(Protocol):
-    """How answers are sampled; ``rooftune.workloads.texts.sampling.Sampling`` is one."""
+    """How answers are sampled; that of a workload file is one."""
 
     def request_fields(self) -> dict[str, object]: ...
 
