@@ -43,8 +43,12 @@ TICKS = {
     "preemptions_total": "preemptions, counter",
     "prefix_queries_total": "tokens looked up in the prefix cache, counter",
     "prefix_hits_total": "tokens found there, counter",
+    "spec_drafts_total": "drafts with at least one token, counter",
     "spec_draft_tokens_total": "drafted tokens, counter",
-    "spec_accepted_tokens_total": "accepted drafts, counter",
+    "spec_accepted_tokens_total": "accepted drafted tokens, counter",
+    **{
+        f"spec_accepted_pos_{n}_total": f"drafts whose first {n} tokens were all accepted, counter" for n in range(1, 9)
+    },
     "ttft_sum_s": "sum of the server's TTFT histogram",
     "ttft_count": "count of that histogram",
     "queue_sum_s": "sum of the server's histogram of queue time",
@@ -116,6 +120,7 @@ LATENCIES = {
     "e2el_ms": "E2EL: from the scheduled send to the last token",
 }
 SERVER = {
+    "first_tokens": "requests that got their first token",
     "iteration_tokens": "mean tokens per step",
     "mean_ttft_ms": "mean TTFT by the server's histogram; it does not include the way to the server",
     "mean_queue_ms": "mean time in the server's queue",

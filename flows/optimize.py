@@ -13,14 +13,7 @@ from prefect.runtime import flow_run
 from flows.inputs import options
 from flows.inputs.durations import seconds
 from flows.inputs.flat import flat_flow
-from flows.inputs.parameters import (
-    CandidateOptions,
-    GoalOptions,
-    TargetOptions,
-    TextOptions,
-    TrialOptions,
-    WorkloadOptions,
-)
+from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions, TrialOptions, WorkloadOptions
 from flows.inputs.targets import resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
@@ -28,7 +21,6 @@ from flows.probe import probe
 from flows.report import report
 from flows.roofline import roofline
 from flows.trial import ORDER, trial
-from rooftune.engines.prompt_lengths import keep_prompts, write_prompt_lengths
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trial, read_trials
@@ -60,7 +52,6 @@ async def optimize(
     added: CandidateOptions,
     trials: TrialOptions,
     goal: GoalOptions,
-    texts: TextOptions,
     workload: options.WorkloadName = "chat-medium",
     artifacts: options.Artifacts = options.ARTIFACTS,
     resume: options.Resume = None,
@@ -71,13 +62,13 @@ async def optimize(
     budget_s = seconds(trials.budget) if trials.budget else None
     folder = _continued(root, resume, workload)
     if folder is None:
-        spec = changed_workload(workload, changes, goal=goal, prompts=texts.prompts)
-        chosen = await resolve_target(target, trials.time_scale)
+        spec, chosen = changed_workload(workload, changes, goal=goal), await resolve_target(target, trials.time_scale)
         settings = RunSettings(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,
             candidates=added.candidates or [],
             checkpoints=added.checkpoints or [],
+            draft_models=added.draft_models or [],
             search=added.search,
             client_processes=trials.client_processes,
             ready_timeout_s=trials.ready_timeout_s,
@@ -94,10 +85,6 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
 
 async def _phases(folder: RunFolder, budget_s: float | None, recorded: Span) -> OptimizeResult:
     target, spec, run = run_files.target_of(folder), run_files.workload_of(folder), run_files.short_path(folder.path)
-    if spec.prompts is not None and not folder.prompt_lengths.is_file():
-        await asyncio.to_thread(write_prompt_lengths, spec, target, folder.prompt_lengths)
-        keep_prompts(spec, folder.path)
-        spec = run_files.workload_of(folder)
     run_listener.current().phase("run", run)
     await label_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
     async with exclusive_machine(target, run):

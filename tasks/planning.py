@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 def make_plan(run: RunFolder) -> Plan:
     """The candidates of a run with their gates and expected effects, and what its search may measure."""
     from rooftune.tuning.guided.build import with_search
-    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
+    from rooftune.tuning.playbook import (
+        build_plan,
+        load_playbook,
+        with_candidates,
+        with_checkpoints,
+        with_draft_models,
+    )
 
     target, settings = target_of(run), settings_of(run)
     playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)
-    playbook = with_checkpoints(playbook, settings.checkpoints)
+    playbook = with_draft_models(with_checkpoints(playbook, settings.checkpoints), settings.draft_models)
     workload, hardware = workload_of(run), hardware_of(run)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
     cost = planned_cost(plan, workload)

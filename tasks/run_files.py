@@ -34,6 +34,9 @@ class RunSettings(BaseModel):
     checkpoints: list[str] = Field(
         default_factory=list, description="other checkpoints of the model, or folders of them"
     )
+    draft_models: list[str] = Field(
+        default_factory=list, description="models that can draft for speculative decoding, or folders of them"
+    )
     search: SearchMethod | None = Field(default=None, description="None = guided where the simulator can lead it")
     client_processes: int | None = None
     ready_timeout_s: float | None = None
@@ -41,12 +44,8 @@ class RunSettings(BaseModel):
 
 
 def workload_of(run: RunFolder) -> Workload:
-    """The workload as it was when the run was made. Of its texts, it has the part of the search, with their lengths."""
-    workload: Workload = _typed(run, run.about().get("workload_spec"), Workload, "workload_spec")
-    if workload.prompts is None:
-        return workload
-    lengths = str(run.prompt_lengths) if run.prompt_lengths.is_file() else None
-    return workload.with_part("search", lengths)
+    """The workload as it was when the run was made."""
+    return _typed(run, run.about().get("workload_spec"), Workload, "workload_spec")
 
 
 def target_of(run: RunFolder) -> Target:

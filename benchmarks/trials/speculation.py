@@ -58,6 +58,21 @@ def gains(simulator: Simulator, *, pooled: bool = False) -> list[Gain]:
     Args:
         pooled: one acceptance for all concurrencies of a configuration; else each trial's own.
     """
+    found = []
+    for pairs in pairs_by_configuration(simulator):
+        together = shown_acceptance(simulator, pairs) if pooled else 0.0
+        found += [gain_of(simulator, p, together if pooled else shown_acceptance(simulator, [p])) for p in pairs]
+    return found
+
+
+def gain_of(simulator: Simulator, pair: Pair, acceptance: float) -> Gain:
+    """What a trial gained, and what the simulator gives for this acceptance."""
+    predicted = simulator.predict(pair.trial, acceptance).tok_s / pair.plain_predicted.tok_s - 1
+    return Gain(pair.trial, acceptance, (pair.trial.tok_s or 0.0) / (pair.plain.tok_s or 1.0) - 1, predicted)
+
+
+def pairs_by_configuration(simulator: Simulator) -> list[list[Pair]]:
+    """Trials with speculation whose configuration was also run without, by configuration."""
     plain = {_key(t, spec=False) + t.group: t for t in measured()}
     by_configuration: dict[str, list[Pair]] = {}
     for trial in measured(speculative=True):
@@ -65,14 +80,7 @@ def gains(simulator: Simulator, *, pooled: bool = False) -> list[Gain]:
         if other is not None:
             pair = Pair(trial, other, simulator.predict(other))
             by_configuration.setdefault(_key(trial) + str(trial.requests == 64), []).append(pair)
-    found = []
-    for pairs in by_configuration.values():
-        together = shown_acceptance(simulator, pairs) if pooled else 0.0
-        for p in pairs:
-            acceptance = together if pooled else shown_acceptance(simulator, [p])
-            predicted = simulator.predict(p.trial, acceptance).tok_s / p.plain_predicted.tok_s - 1
-            found.append(Gain(p.trial, acceptance, (p.trial.tok_s or 0.0) / (p.plain.tok_s or 1.0) - 1, predicted))
-    return found
+    return list(by_configuration.values())
 
 
 def shown_acceptance(simulator: Simulator, of: list[Pair]) -> float:

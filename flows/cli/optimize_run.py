@@ -39,19 +39,22 @@ def check(request: OptimizeRequest) -> None:
         return
     from rooftune.tuning.goal import goal_of
 
-    goal_of(changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts))
+    goal_of(changed_workload(request.workload, request.changes, goal=request.goal))
     if engine_kind(request.target.engine) == "vllm":
         from rooftune.engines.interpreter import installed, vllm_python
 
         installed(vllm_python(request.target.vllm_python))
     target = asyncio.run(resolve_target(request.target, request.trials.time_scale))
     from rooftune.knobs.checkpoints import checkpoints_at
+    from rooftune.knobs.draft_models import draft_models
     from rooftune.tuning.playbook import load_playbook, with_candidates
     from tasks.run_files import facts_of
 
     playbook = load_playbook(request.added.playbook)
     playbook = with_candidates(playbook, request.added.candidates or [], target.engine_version)
-    checkpoints_at(facts_of(target), [*playbook.checkpoints, *(request.added.checkpoints or [])])
+    facts = facts_of(target)
+    checkpoints_at(facts, [*playbook.checkpoints, *(request.added.checkpoints or [])])
+    draft_models(facts, target.model, [*playbook.draft_models, *(request.added.draft_models or [])])
 
 
 class Stopped(RooftuneError):

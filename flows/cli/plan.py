@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli import terminal
 from flows.inputs import options
 from flows.inputs.flat import flat_command
-from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions, TextOptions
+from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
 
 if TYPE_CHECKING:
     from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchPlan
@@ -24,11 +22,10 @@ FRONT = 10
 
 @flat_command
 def plan(
+    workload: options.WorkloadName,
     target: TargetOptions,
     added: CandidateOptions,
     goal: GoalOptions,
-    texts: TextOptions,
-    workload: options.TextWorkload = "",
     budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
@@ -43,11 +40,16 @@ def plan(
     from flows.inputs.durations import seconds
     from flows.inputs.targets import resolve_target
     from flows.inputs.workloads import changed_workload
-    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.hardware.probe import probe
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.guided.explaining import Explained, capacity_front
-    from rooftune.tuning.playbook import build_plan, load_playbook, with_candidates, with_checkpoints
+    from rooftune.tuning.playbook import (
+        build_plan,
+        load_playbook,
+        with_candidates,
+        with_checkpoints,
+        with_draft_models,
+    )
     from rooftune.vllm_rules.capabilities import with_capabilities
     from rooftune.workloads.spec import CAPACITY
     from tasks.planning import listed_flags, planned_cost, room_of
@@ -55,11 +57,8 @@ def plan(
     from tasks.trial_time import BUDGET_S
 
     asked_s = seconds(budget) if budget else None
-    spec = changed_workload(workload, goal=goal, prompts=texts.prompts)
+    spec = changed_workload(workload, goal=goal)
     chosen = asyncio.run(resolve_target(target))
-    scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
-    encoder = encoder_for(chosen.model, chosen.url, simulated=chosen.simulated)
-    spec = with_lengths(spec.with_part("search"), encoder, Path(scratch.name) / "prompt_lengths.json")
     budget_s = asked_s or BUDGET_S[chosen.engine]
     hardware = probe(
         engine=chosen.engine,
@@ -69,7 +68,7 @@ def plan(
         measure=False,
     )
     playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
-    playbook = with_checkpoints(playbook, added.checkpoints or [])
+    playbook = with_draft_models(with_checkpoints(playbook, added.checkpoints or []), added.draft_models or [])
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     with terminal.busy("Predicting the configurations of the space"):

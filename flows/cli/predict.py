@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from flows.cli.emulated import chosen_server, description, heading
 from flows.cli.metric_rows import metric_rows
 from flows.inputs import options
 from flows.inputs.flat import flat_command
-from flows.inputs.parameters import ServerOptions, TextOptions, WorkloadOptions
+from flows.inputs.parameters import ServerOptions, WorkloadOptions
 from rooftune.capacity.units import amount, per_of, whole_users
 from rooftune.formatting import number, rate
 
@@ -24,8 +23,11 @@ if TYPE_CHECKING:
     from rooftune.simulator.virtual.capacity import PredictedCapacity
     from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction
     from rooftune.simulator.virtual.users import PredictedUsers
+    from rooftune.speculation.acceptance import AcceptanceLike
     from rooftune.workloads.spec import Workload
 
+ASSUMED = 0.6
+"""Probability that a drafted token is accepted, where nothing else is given."""
 LIMITS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL", "queue": "its queue"}
 
 BESIDES_METRICS = (
@@ -49,6 +51,14 @@ Sweep = Annotated[
         help="Vary one flag: max_num_seqs=8,16,32 or max_num_seqs=1:256 (doubling steps and their halves).",
     ),
 ]
+ByStreams = Annotated[
+    str | None,
+    Option(
+        "--by-streams",
+        metavar="STREAMS",
+        help="What speculative decoding gains against the load: 1,4,40 or 1:64 requests in flight.",
+    ),
+]
 Figure = Annotated[
     Path | None, Option("--figure", help="With --sweep: file for the figure of throughput against TPOT (PNG).")
 ]
@@ -56,12 +66,13 @@ Figure = Annotated[
 
 @flat_command
 def predict(
+    workload: options.WorkloadName,
     server: ServerOptions,
     changes: WorkloadOptions,
-    texts: TextOptions,
-    workload: options.TextWorkload = "",
     sweep: Sweep = None,
     figure: Figure = None,
+    acceptance: options.Acceptance = None,
+    by_streams: ByStreams = None,
     as_json: options.Json = False,
 ) -> None:
     """Predict the metrics of a workload in virtual time, in well under a second.
@@ -70,26 +81,30 @@ def predict(
 
       rooftune predict chat-medium
       rooftune predict chat-medium --gpu L4 --model llama-3.1-8b --set max_num_seqs=64
-      rooftune predict --prompts mine.jsonl --gpu L4 --model llama-3.1-8b --rate 4
       rooftune predict chat-medium --gpu T4 --model llama-2-7b --engine-version 0.15.1 \\
           --set quantization=awq --set enforce_eager=true --sweep max_num_seqs=1:256
+      rooftune predict chat-medium --acceptance 0.8,0.6,0.4 --by-streams 1:64 \\
+          --set speculative_config='{"method": "eagle3", "model": "head", "num_speculative_tokens": 3}'
 
     Every figure is simulated. The error that was found on similar cases is printed with it.
     """
     from flows.inputs.workloads import changed_workload
-    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.fastpath import compilation
     from rooftune.simulator.virtual.predict import predict as predicted
 
     compilation.announce = terminal.note
-    load, chosen = changed_workload(workload, changes, prompts=texts.prompts), chosen_server(server)
-    scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
-    load = with_lengths(load, encoder_for(chosen.model), Path(scratch.name) / "prompt_lengths.json")
+    load, chosen = changed_workload(workload, changes), chosen_server(server)
+    drafts = _acceptance(acceptance, chosen)
+    if by_streams is not None:
+        from flows.cli.predict_sweep import predict_drafts
+
+        predict_drafts(load, chosen, drafts, by_streams, as_json)
+        return
     if sweep is not None:
         from flows.cli.predict_sweep import predict_sweep
 
-        predict_sweep(load, chosen, sweep, figure, as_json)
+        predict_sweep(load, chosen, sweep, drafts, figure, as_json)
         return
     with terminal.busy(f"Predicting {load.name}"):
         found = predicted(
@@ -99,9 +114,10 @@ def predict(
             engine_version=chosen.engine_version,
             flags=chosen.flags,
             seed=changes.seed,
+            acceptance=drafts,
             calibration=opened(chosen.calibration),
         )
-        carries = _capacity(load, chosen)
+        carries = _capacity(load, chosen, drafts)
     if as_json:
         about = {"workload": load.name, **description(chosen), **_rest(found)}
         terminal.print_json({**found.metrics, **about, "capacity": _as_json(carries)})
@@ -112,7 +128,18 @@ def predict(
         print(line)
 
 
-def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | PredictedUsers | None:
+def _acceptance(given: str | None, server: EmulatedServer) -> AcceptanceLike:
+    from flows.inputs.drafts import acceptance_of
+    from rooftune.vllm_rules.config import EngineConfig
+
+    return (
+        ASSUMED if given is None else acceptance_of(given, EngineConfig(model=server.model).with_change(server.flags))
+    )
+
+
+def _capacity(
+    load: Workload, server: EmulatedServer, acceptance: AcceptanceLike
+) -> PredictedCapacity | PredictedUsers | None:
     """What the server carries within the SLO: a rate, or users of a closed loop; None without an SLO or a rate to
     vary."""
     from rooftune.errors import InputError
@@ -122,14 +149,14 @@ def _capacity(load: Workload, server: EmulatedServer) -> PredictedCapacity | Pre
     try:
         if per_of(load) == "users":
             users = users_sample(load)
-            return users_capacity(_engine(server, users.plan(1).longest_request), users)
+            return users_capacity(_engine(server, users.plan(1).longest_request, acceptance), users)
         drawn = sample(load)
     except InputError:
         return None
-    return capacity(_engine(server, drawn.plan.longest_request), drawn)
+    return capacity(_engine(server, drawn.plan.longest_request, acceptance), drawn)
 
 
-def _engine(server: EmulatedServer, longest_request: int) -> EmulatedEngine:
+def _engine(server: EmulatedServer, longest_request: int, acceptance: AcceptanceLike) -> EmulatedEngine:
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.predict import engine_of
 
@@ -138,6 +165,7 @@ def _engine(server: EmulatedServer, longest_request: int) -> EmulatedEngine:
         server.model,
         server.engine_version,
         server.flags,
+        acceptance,
         calibration=opened(server.calibration),
         longest_request=longest_request,
     )

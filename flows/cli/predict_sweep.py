@@ -1,23 +1,34 @@
-"""``predict --sweep``: one flag varied in virtual time, as a table and a figure."""
+"""``predict --sweep`` and ``--by-streams``: one flag, or the load of speculative decoding, varied in virtual time."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli import terminal
 from flows.cli.emulated import description, heading
-from rooftune.formatting import number
+from rooftune.errors import InputError
+from rooftune.formatting import change, number, quantity
 
 if TYPE_CHECKING:
     from flows.inputs.targets import EmulatedServer
     from rooftune.simulator.virtual.sweep import FlagSweep, SweepRow
+    from rooftune.speculation.acceptance import AcceptanceLike
     from rooftune.workloads.spec import Workload
 
+STREAM_HEADS = ["Streams", "Tokens/s", "With speculation", "Gain", "TPOT p50 ms", "With speculation"]
 HEADS = ["", "Tokens/s", "Served req/s", "TPOT p50 ms", "TPOT p99 ms", "TTFT p50 ms", "Goodput req/s", "Bottleneck"]
 
 
-def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure: Path | None, as_json: bool) -> None:
+def predict_sweep(
+    workload: Workload,
+    server: EmulatedServer,
+    asked: str,
+    acceptance: AcceptanceLike,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
     """Predict every value, print the table with the best value and why, and draw throughput against TPOT."""
     from rooftune.report.figures.sweep import draw_sweep
     from rooftune.simulator.calibration.files import opened
@@ -31,6 +42,7 @@ def predict_sweep(workload: Workload, server: EmulatedServer, asked: str, figure
             engine_version=server.engine_version,
             flags=server.flags,
             asked=asked,
+            acceptance=acceptance,
             calibration=opened(server.calibration),
         )
     path = figure or Path(f"predict-{workload.name}-{found.flag}.png")
@@ -91,3 +103,69 @@ def _json(found: FlagSweep) -> dict[str, Any]:
         rows.append({found.flag: row.value, **more})
     best = found.best.value if found.best else None
     return {"flag": found.flag, "rows": rows, "metric": found.metric, "best": best, "why": found.why}
+
+
+def predict_drafts(
+    workload: Workload, server: EmulatedServer, acceptance: AcceptanceLike, asked: str, as_json: bool
+) -> None:
+    """Predict each number of streams without and with speculation, and say up to where it gains."""
+    from rooftune.simulator.calibration.files import opened
+    from rooftune.simulator.virtual.draft_gain import draft_gains, worth_up_to
+    from rooftune.speculation.acceptance import words
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.speculation import speculation
+
+    with terminal.busy(f"Predicting {workload.name} with 1 to many streams"):
+        rows = draft_gains(
+            workload,
+            gpu=server.gpu,
+            model=server.model,
+            engine_version=server.engine_version,
+            flags=server.flags,
+            acceptance=acceptance,
+            streams=streams_of(asked),
+            calibration=opened(server.calibration),
+        )
+    if as_json:
+        found = [{**asdict(row), "gain": row.gain} for row in rows]
+        terminal.print_json({"workload": workload.name, "streams": found, **description(server)})
+        return
+    spec = speculation(EngineConfig(model=server.model).with_change(server.flags))
+    note = f" Note: {words(acceptance, spec.tokens)}." if spec is not None else ""
+    print(f"{heading(workload.name, server)}Every figure is simulated.{note}\n")
+    cells = [
+        [
+            str(row.streams), number(row.plain.tokens_per_s), number(row.drafting.tokens_per_s), change(row.gain),
+            number(row.plain.tpot_ms), number(row.drafting.tpot_ms),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    terminal.table(STREAM_HEADS, cells, right=tuple(range(6)))
+    most = worth_up_to(rows)
+    if most is None:
+        print("\nSpeculation gains at no load that was predicted.")
+    elif most == rows[-1].streams:
+        print(f"\nSpeculation gains at every load that was predicted, up to {quantity(most, 'stream')}.")
+    else:
+        print(f"\nSpeculation gains up to {quantity(most, 'stream')} and loses beyond.")
+
+
+def streams_of(asked: str) -> list[int]:
+    """Numbers of streams: 1,4,40, or 1:64 for doubling steps.
+
+    Raises:
+        InputError: the text has neither form.
+    """
+    try:
+        if ":" not in asked:
+            return sorted({int(word) for word in asked.split(",")})
+        first, last = (int(word) for word in asked.split(":"))
+    except ValueError:
+        raise InputError(f"{asked!r} is not a list of streams; write 1,4,40 or 1:64.") from None
+    if not 1 <= first <= last:
+        raise InputError(f"{asked!r} is not a range of streams; write 1:64.")
+    found = []
+    while first < last:
+        found.append(first)
+        first *= 2
+    return [*found, last]

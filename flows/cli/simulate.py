@@ -31,6 +31,15 @@ TimeScale = Annotated[
 ]
 Noise = Annotated[float, Option("--noise", min=0.0, max=1.0, help="Relative noise of step times.")]
 NoiseSeed = Annotated[int, Option("--seed", help="Seed of the noise.")]
+RecordedAnswers = Annotated[
+    str | None,
+    Option(
+        "--answers",
+        metavar="FILE",
+        help="Recorded answers to play (answers.parquet): the same prompt gets the same answer, and n-gram and suffix "
+        "decoding draft from it.",
+    ),
+]
 WAIT_S = 60.0
 """Longest wait for the server to answer before it is announced."""
 
@@ -44,6 +53,8 @@ def simulate(
     time_scale: TimeScale = 1.0,
     noise: Noise = 0.01,
     seed: NoiseSeed = 0,
+    answers: RecordedAnswers = None,
+    acceptance: options.Acceptance = None,
     as_json: options.Json = False,
 ) -> int:
     """Serve the emulated engine over HTTP, with vLLM's API, metrics and log lines, until Ctrl-C.
@@ -68,10 +79,27 @@ def simulate(
     words += ["--served-model-name", served_model_name] if served_model_name else []
     if chosen.calibration is not None:
         words += ["--calibration", chosen.calibration.path, "--calibration-sha256", chosen.calibration.sha256]
+    words += ["--answers", answers] if answers else []
+    words += _drafts(acceptance, chosen)
     words += [word for name, value in chosen.flags.items() for word in ("--set", f"{name}={_text(value)}")]
     if as_json:
         _announce(host, port, {**description(chosen), "model": served_model_name or chosen.model})
     return main(words)
+
+
+def _drafts(acceptance: str | None, server: EmulatedServer) -> list[str]:
+    """How drafts fare, as the engine's process takes it."""
+    if acceptance is None:
+        return []
+    from flows.inputs.drafts import acceptance_of
+    from rooftune.speculation.acceptance import step_drafts
+    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.vllm_rules.speculation import speculation
+
+    config = EngineConfig(model=server.model).with_change(server.flags)
+    spec = speculation(config)
+    found = step_drafts(acceptance_of(acceptance, config), spec.tokens if spec else 0)
+    return ["--accepted", ",".join(map(str, found.accepted)), "--drafted", str(found.drafted)]
 
 
 def _check_start(server: EmulatedServer) -> None:

@@ -42,6 +42,15 @@ Calibration = Annotated[
         help="Constants from `rooftune calibrate`, or none. Default: your newest file for that accelerator.",
     ),
 ]
+Acceptance = Annotated[
+    str | None,
+    Option(
+        "--acceptance",
+        metavar="SHARES|FILE",
+        help="How drafts of speculative decoding fare: the chance of each token (0.6, the default), the share of the "
+        "drafts accepted up to each position (0.8,0.6,0.4), an answers.parquet to replay, or a trial's folder.",
+    ),
+]
 Engine = Annotated[
     EngineKind,
     Option("--engine", help="simulated (no GPU needed), vllm (a real process), or endpoint (a server you name)."),
@@ -125,6 +134,15 @@ Checkpoints = Annotated[
         "or a folder of model folders. Those in the hub cache are found without it. Repeatable.",
     ),
 ]
+DraftModels = Annotated[
+    list[str] | None,
+    Option(
+        "--draft-model",
+        metavar="ID|FOLDER",
+        help="A model that can draft for speculative decoding: a small model of the same vocabulary, an EAGLE head, or "
+        "a folder of them. Those in the hub cache are found without it. Tried where prompts have texts. Repeatable.",
+    ),
+]
 Budget = Annotated[
     str | None,
     Option("--budget", help="Real time for all trials: 10m, 90s. Default: 340s simulated, 15m endpoint, 1h vllm."),
@@ -156,30 +174,7 @@ Save = Annotated[
     Option("--save", metavar="FOLDER", help="Folder for the steps; a measurement that it holds is continued."),
 ]
 Prompts = Annotated[
-    str | None,
-    Option(
-        "--prompts",
-        metavar="FILE|tokens|text",
-        help="A file of your prompts; or how drawn prompts are sent: tokens (exact lengths), or text for servers "
-        "that reject token ids.",
-    ),
-]
-PromptsFile = Annotated[
-    str | None,
-    Option(
-        "--prompts",
-        metavar="FILE",
-        help="Your own prompts in place of drawn ones: JSONL, ShareGPT, an OpenAI batch file, or one per line.",
-    ),
-]
-TextWorkload = Annotated[
-    str,
-    Argument(
-        metavar="WORKLOAD",
-        help="Name of a workload (see `rooftune workloads`), or path of a YAML file. With --prompts it is optional: "
-        "then the load and the SLO are those of chat-medium.",
-        show_default=False,
-    ),
+    str | None, Option("--prompts", help="tokens (exact lengths), or text for servers that reject token ids.")
 ]
 VocabSize = Annotated[int | None, Option("--vocab-size", min=16, help="Draw token ids below this number.")]
 RequestTimeout = Annotated[float, Option("--request-timeout", min=1, help="Seconds after which a request fails.")]

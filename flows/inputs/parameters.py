@@ -41,13 +41,6 @@ class WorkloadOptions:
 
 
 @dataclass(frozen=True)
-class TextOptions:
-    """Real texts in place of drawn prompts."""
-
-    prompts: options.PromptsFile = None
-
-
-@dataclass(frozen=True)
 class GoalOptions:
     """What decides between configurations."""
 
@@ -88,6 +81,7 @@ class CandidateOptions:
     playbook: options.Playbook = None
     candidates: options.Candidates = None
     checkpoints: options.Checkpoints = None
+    draft_models: options.DraftModels = None
     search: options.Search = None
 
 
@@ -111,12 +105,11 @@ class OptimizeRequest:
     added: CandidateOptions = field(default_factory=CandidateOptions)
     trials: TrialOptions = field(default_factory=TrialOptions)
     goal: GoalOptions = field(default_factory=GoalOptions)
-    texts: TextOptions = field(default_factory=TextOptions)
     artifacts: str = options.ARTIFACTS
     resume: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the flow ``optimize``: all options, flat."""
         found = asdict(self)
-        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal", "texts")]
+        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal")]
         return {**found, **{name: value for group in groups for name, value in group.items()}}

@@ -17,6 +17,7 @@ from rooftune.hardware.accelerator import Price
 from rooftune.hardware.named import accelerator
 from rooftune.simulator.calibration.files import opened
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of, too_long
+from rooftune.speculation.known import KnownDraft, KnownDrafts
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
@@ -37,6 +38,7 @@ class ReferenceServer(BaseModel):
     flags_known: bool = Field(default=True, description="the flags are those of the server, not assumed")
     gpu_known: bool = Field(default=True, description="the accelerator is the server's own")
     usd_per_gpu_hour: float | None = Field(default=None, description="price of an accelerator, from the user")
+    drafts: list[KnownDraft] = Field(default_factory=list, description="how drafts of speculative decoding fare")
     exact: bool = Field(
         default=False, description="the server is this very simulation: its shape is right, and nothing warms up"
     )
@@ -65,9 +67,10 @@ class ReferenceServer(BaseModel):
             InputError: an unknown GPU or model.
             EngineError: vLLM would refuse these flags on this GPU.
         """
+        acceptance = KnownDrafts(tuple(self.drafts)).acceptance(self.flags)
         return engine_of(
-            self.gpu, self.model, self.engine_version, self.flags, calibration=opened(self.calibration)
-        )  # fmt: skip
+            self.gpu, self.model, self.engine_version, self.flags, acceptance, calibration=opened(self.calibration)
+        )
 
     def reference(self, workload: Workload) -> Reference:
         """The reference for a workload: of its rate, or of its users.
@@ -93,6 +96,7 @@ def reference_server(target: Target, flags: Mapping[str, FlagValue], gpu: str) -
         engine_version=target.engine_version,
         flags=dict(flags),
         calibration=target.calibration,
+        drafts=target.drafts,
         exact=target.engine == "simulated",
     )
 

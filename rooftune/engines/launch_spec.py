@@ -12,6 +12,7 @@ from rooftune.engines.command_line import command_line
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
+from rooftune.speculation.acceptance import StepDrafts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 PASSED_ON = ("VLLM_", "HF_", "CUDA_", "NCCL_", "OMP_", "LD_PRELOAD", "ROOFTUNE_SIM_")
@@ -87,6 +88,10 @@ def _simulated(target: Target, config: EngineConfig, host: str, port: int) -> li
     words += ["--engine-version", target.engine_version, "--time-scale", f"{target.time_scale:g}"]
     if target.calibration is not None:
         words += ["--calibration", target.calibration.path, "--calibration-sha256", target.calibration.sha256]
+    words += ["--answers", target.answers] if target.answers else []
+    drafts = target.known_drafts.of(config.flags())
+    if isinstance(drafts, StepDrafts):
+        words += ["--accepted", ",".join(map(str, drafts.accepted)), "--drafted", str(drafts.drafted)]
     for name, value in config.flags().items():
         if name not in ("served_model_name", "tokenizer"):
             words += ["--set", f"{name}={_text(value)}"]

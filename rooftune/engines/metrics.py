@@ -17,6 +17,7 @@ TICKS: dict[str, str] = {
     "vllm:num_preemptions_total": "preemptions_total",
     "vllm:prefix_cache_queries_total": "prefix_queries_total",
     "vllm:prefix_cache_hits_total": "prefix_hits_total",
+    "vllm:spec_decode_num_drafts_total": "spec_drafts_total",
     "vllm:spec_decode_num_draft_tokens_total": "spec_draft_tokens_total",
     "vllm:spec_decode_num_accepted_tokens_total": "spec_accepted_tokens_total",
     "vllm:time_to_first_token_seconds_sum": "ttft_sum_s",
@@ -28,6 +29,10 @@ TICKS: dict[str, str] = {
     "rooftune:clock_behind_seconds": "behind_s",
 }
 """Maps a metric to a column of ``ticks.parquet`` (names: vLLM 0.32, ``v1/metrics/loggers.py``)."""
+ACCEPTED_BY_POSITION = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+"""A counter for each position of a draft, with a label ``position`` from 0 on."""
+POSITIONS = 8
+"""Positions of a draft that have a column in ``ticks.parquet``; suffix decoding alone drafts more."""
 MEANS = ("kv_usage", "behind_s")
 """Columns that are averaged over engines. All others are summed."""
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -51,13 +56,23 @@ def parse(text: str) -> dict[str, float]:
             value = float(right)
         except ValueError:
             continue
-        key = TICKS.get(name, name)
+        key = _position_column(left) if name == ACCEPTED_BY_POSITION else TICKS.get(name, name)
         found[key] = found.get(key, 0.0) + value
         counts[key] = counts.get(key, 0) + 1
     for key in MEANS:
         if key in found:
             found[key] /= counts[key]
     return found
+
+
+def position_column(position: int) -> str:
+    """The column of accepted tokens at a position of the draft, counted from 1."""
+    return f"spec_accepted_pos_{position}_total"
+
+
+def _position_column(sample: str) -> str:
+    position = dict(_LABEL.findall(sample)).get("position", "")
+    return position_column(int(position) + 1) if position.isdecimal() else ACCEPTED_BY_POSITION
 
 
 def info(text: str, name: str = "vllm:cache_config_info") -> dict[str, str]:

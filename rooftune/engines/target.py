@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from rooftune.speculation.known import KnownDraft, KnownDrafts
 from rooftune.vllm_rules.config import FlagValue
 
 EngineKind = Literal["simulated", "vllm", "endpoint"]
@@ -47,9 +48,22 @@ class Target(BaseModel):
         default=None, description="constants of the step-time model for predictions and simulation; None = as shipped"
     )
 
+    answers: str | None = Field(
+        default=None, description="simulated engine only: file of recorded answers that it plays"
+    )
+    texts: bool = Field(default=False, description="the workload sends real texts, so drafts can be judged")
+    drafts: list[KnownDraft] = Field(
+        default_factory=list, description="how drafts of speculative decoding fare on the workload's texts"
+    )
+
     @property
     def simulated(self) -> bool:
         return self.engine == "simulated"
+
+    @property
+    def known_drafts(self) -> KnownDrafts:
+        """How drafts fare, by configuration."""
+        return KnownDrafts(tuple(self.drafts), priors=self.texts)
 
     def serving(self, model: str, baseline: str) -> Target:
         """The target of a configuration that serves another checkpoint than the baseline's.

@@ -70,7 +70,7 @@ def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | No
 def _tokenizer(folder: Path) -> None:
     import pydoc_data.topics  # text that every CPython has
 
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # type: ignore[import-not-found]
     from transformers import PreTrainedTokenizerFast  # type: ignore[import-not-found,unused-ignore]
 
     tokenizer = Tokenizer(models.BPE())

@@ -10,7 +10,7 @@ from rooftune.knobs.configuration import Dropped
 from rooftune.knobs.context import SpaceContext, Values
 from rooftune.knobs.entry import Knob, knobs
 from rooftune.knobs.setting import Setting, applied, effective_change
-from rooftune.knobs.values import RULES
+from rooftune.knobs.values import RULES, WHY_NONE
 from rooftune.vllm_rules.flag_entries import registry
 from rooftune.vllm_rules.flags import check_flag, check_value, default
 from rooftune.vllm_rules.kernels import TIMED
@@ -41,6 +41,9 @@ def choices(context: SpaceContext) -> tuple[list[Choice], list[Dropped]]:
         rule = RULES.get(knob.name)
         proposed = rule(context) if rule else []
         asked = context.values.get(knob.name)
+        why_none = WHY_NONE[knob.name](context) if knob.name in WHY_NONE and asked is None else ""
+        if why_none:
+            dropped.append(Dropped(knob.title, why_none, knob=knob.name))
         settings = proposed if asked is None else _asked(knob, asked, proposed, context)
         kept = []
         for setting in settings:

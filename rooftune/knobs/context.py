@@ -15,6 +15,8 @@ from rooftune.knobs.entry import knobs
 from rooftune.knobs.setting import Change, Setting, applied
 from rooftune.models.catalogue import QUANTIZATIONS, model_facts
 from rooftune.models.facts import ModelFacts
+from rooftune.speculation.candidates import DraftModel
+from rooftune.speculation.known import NOTHING_KNOWN, KnownDrafts
 from rooftune.vllm_rules.capabilities import capabilities
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.defaults import BatchLimits, batch_limits
@@ -101,6 +103,12 @@ class SpaceContext:
     """simulated, vllm or endpoint."""
     checkpoints: tuple[Checkpoint, ...] = ()
     """Other checkpoints of the same model that the user has."""
+    has_texts: bool = False
+    """The workload sends real texts, so that drafts of speculative decoding can be judged."""
+    drafts: KnownDrafts = NOTHING_KNOWN
+    """How the drafts of proposers fare that search the text, by a replay of recorded answers."""
+    draft_models: tuple[DraftModel, ...] = ()
+    """Models that can draft for the baseline's."""
     values: Mapping[str, Values] = field(default_factory=dict, hash=False)
     """Knob -> the only values to try; one value pins the knob. The key may also be any flag of the registry."""
     named: tuple[Named, ...] = ()

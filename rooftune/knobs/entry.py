@@ -25,7 +25,7 @@ Relief = Literal[
     "energy",
     "cost",
 ]
-Status = Literal["searched", "advice", "derived", "filled later"]
+Status = Literal["searched", "advice", "derived"]
 
 
 class _Strict(BaseModel):

@@ -24,7 +24,6 @@ STATUS = {
     "searched": "searched",
     "advice": "advice only: rooftune never sets it",
     "derived": "follows from other knobs",
-    "filled later": "known, but not searched yet",
 }
 
 INTRODUCTION = (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rooftune.hardware.host import fast_dtype
 from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.setting import Setting, of_flag
+from rooftune.speculation.candidates import label_of, model_drafts, schedules
 from rooftune.vllm_rules.attention import AttentionShape, priorities, refusal
 from rooftune.vllm_rules.defaults import GIB, gpu_memory_utilization
 from rooftune.vllm_rules.kernels import CUTLASS_FP8_ANYWHERE, KINDS, may_force_old_awq
@@ -239,8 +240,14 @@ def kv_offload(c: SpaceContext) -> list[Setting]:
 
 
 def speculation(c: SpaceContext) -> list[Setting]:
-    """None yet: what speculation gains depends on the texts."""
-    return []
+    """With texts: proposers that a replay of recorded answers found best at some load, models that can draft, and
+    lengths by batch size."""
+    if not c.has_texts:
+        return []
+    asked: list[dict[str, object]] = [dict(known.speculation) for known in c.drafts.entries]
+    asked += model_drafts(c.draft_models, c.version)
+    asked += schedules(asked, c.version)
+    return [Setting(label_of(one), {"speculative_config": {**one}}, label_of(one)) for one in asked]
 
 
 def tensor_parallel_size(c: SpaceContext) -> list[Setting]:
@@ -259,6 +266,18 @@ def _power_from(value: float) -> int:
     return 1 << max(0, int(value) - 1).bit_length()
 
 
+def without_texts(c: SpaceContext) -> str:
+    """Why speculation has no values for a workload without texts; empty where it has texts."""
+    if c.has_texts:
+        return ""
+    return (
+        "the workload has no texts, and how many drafts are accepted depends on what users write; give prompts with "
+        "--prompts"
+    )
+
+
+WHY_NONE: dict[str, Callable[[SpaceContext], str]] = {"speculation": without_texts}
+"""Knob -> why it has no values here, where a user should know."""
 RULES: dict[str, Rule] = {
     "tensor_parallel_size": tensor_parallel_size,
     "dtype": dtype,

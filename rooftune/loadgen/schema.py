@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from rooftune.engines.metrics import POSITIONS, position_column
+
 VERSION = "1"
 _METADATA = {b"rooftune.schema": VERSION.encode()}
 
@@ -56,8 +58,10 @@ TICKS = pa.schema(
         pa.field("preemptions_total", pa.float64()),
         pa.field("prefix_queries_total", pa.float64()),
         pa.field("prefix_hits_total", pa.float64()),
+        pa.field("spec_drafts_total", pa.float64()),
         pa.field("spec_draft_tokens_total", pa.float64()),
         pa.field("spec_accepted_tokens_total", pa.float64()),
+        *(pa.field(position_column(n + 1), pa.float64()) for n in range(POSITIONS)),
         pa.field("ttft_sum_s", pa.float64()),
         pa.field("ttft_count", pa.float64()),
         pa.field("queue_sum_s", pa.float64()),

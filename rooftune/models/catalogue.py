@@ -58,24 +58,20 @@ def hub_id(facts: ModelFacts) -> str:
     return facts.hub_ids.get(facts.quantization or "none", facts.name)
 
 
+def config_file(name: str) -> Path | None:
+    """The config.json of a folder, or of a hub id that the local Hugging Face cache has."""
+    beside = Path(name).expanduser() / "config.json"
+    if name and beside.is_file():
+        return beside
+    return _in_hub_cache(name)
+
+
 def may_be_served(name: str) -> bool:
     """Whether an engine may know a model that ``model_facts`` does not: a hub id, or a folder with a config.json."""
     place = Path(name).expanduser()
     if place.exists():
         return (place / "config.json").is_file()
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
-
-
-def model_folder(name: str) -> Path | None:
-    """The folder with the files of a model: the one that is named, or the one in the local Hugging Face cache."""
-    place = Path(name).expanduser()
-    if name and place.exists():
-        return place if place.is_dir() else place.parent
-    cached = _in_hub_cache(name)
-    if cached is None:
-        hubs = _catalogue()[name.lower()].hub_ids.values() if name.lower() in _catalogue() else ()
-        cached = next((found for hub in hubs if (found := _in_hub_cache(hub))), None)
-    return cached.parent if cached is not None else None
 
 
 def _find(name: str) -> ModelFacts:

@@ -111,6 +111,8 @@ class Playbook(_Strict):
     """Knob or flag -> the only values that the search tries; one value pins it."""
     checkpoints: list[str] = Field(default_factory=list)
     """Other checkpoints of the model: hub ids, model folders, or folders of model folders."""
+    draft_models: list[str] = Field(default_factory=list)
+    """Models that can draft for speculative decoding: hub ids, model folders, or folders of model folders."""
 
 
 def _values(given: object) -> object:
@@ -151,6 +153,8 @@ class Extension(_Strict):
     """Knob or flag -> the only values that the search tries; one value pins it."""
     checkpoints: list[str] = Field(default_factory=list)
     """Other checkpoints of the model, added to those of ``base``."""
+    draft_models: list[str] = Field(default_factory=list)
+    """Models that can draft for speculative decoding, added to those of ``base``."""
 
 
 @lru_cache(maxsize=1)
@@ -185,6 +189,7 @@ def extend(base: Playbook, more: Extension) -> Playbook:
             candidates=[*kept, *mine.values()],
             knobs={**base.knobs, **more.knobs},
             checkpoints=[*base.checkpoints, *more.checkpoints],
+            draft_models=[*base.draft_models, *more.draft_models],
         )
     )
 
@@ -222,6 +227,11 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
 def with_checkpoints(playbook: Playbook, places: list[str]) -> Playbook:
     """The playbook with the checkpoints of ``--checkpoint`` added."""
     return extend(playbook, Extension(checkpoints=places))
+
+
+def with_draft_models(playbook: Playbook, places: list[str]) -> Playbook:
+    """The playbook with the models of ``--draft-model`` added."""
+    return extend(playbook, Extension(draft_models=places))
 
 
 def checked(playbook: Playbook) -> Playbook:

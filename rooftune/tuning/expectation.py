@@ -9,7 +9,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.formatting import change, rate
 from rooftune.models.facts import ModelFacts
-from rooftune.tuning.forecast import SimulatedForecast
+from rooftune.tuning.forecast import SimulatedForecast, acceptance_is_known
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import ExpectedEffect, Goal
 from rooftune.vllm_rules.config import EngineConfig
@@ -59,8 +59,8 @@ def predictions(
     forecast = SimulatedForecast(target, workload, base) if workload.measures_capacity else None
     price = price_of(target)
     for name, config in configs.items():
-        if config.speculative_config:
-            continue  # the acceptance rate is unknown before a measurement
+        if not acceptance_is_known(target, config):
+            continue
         try:
             found = predict(
                 workload,
@@ -68,6 +68,7 @@ def predictions(
                 model=target.model,
                 engine_version=target.engine_version,
                 flags=config.flags(),
+                acceptance=target.known_drafts.acceptance(config.flags()),
                 calibration=calibration,
                 runs=len(configs),
             )

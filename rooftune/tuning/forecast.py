@@ -20,6 +20,7 @@ from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.virtual.capacity import LONG
 from rooftune.trial_order import TrialLoad
 from rooftune.vllm_rules.config import EngineConfig
+from rooftune.vllm_rules.speculation import speculation
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Workload
 
@@ -42,6 +43,11 @@ class Forecast(Protocol):
     def load(self, config: EngineConfig, rate_per_s: float) -> TrialLoad:
         """The load at that rate."""
         ...
+
+
+def acceptance_is_known(target: Target, config: EngineConfig) -> bool:
+    """Whether a prediction knows how drafts fare: True without speculation."""
+    return speculation(config) is None or target.known_drafts.of(config.flags()) is not None
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,8 @@ class SimulatedForecast:
             return None
 
     def _server(self, config: EngineConfig) -> ReferenceServer | None:
-        if self.target.gpu is None or config.speculative_config:
-            return None  # an acceptance rate is not known before a measurement
+        if self.target.gpu is None or not acceptance_is_known(self.target, config):
+            return None
         target = self.target.serving(config.model, self.baseline)
         return reference_server(target, config.flags(), self.target.gpu)
 

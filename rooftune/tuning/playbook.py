@@ -20,6 +20,7 @@ from rooftune.tuning.entries import (
     load_playbook,
     with_candidates,
     with_checkpoints,
+    with_draft_models,
 )
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import check_measurable, goal_of
@@ -32,7 +33,15 @@ from rooftune.vllm_rules.start.startup import Refusal
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
 
-__all__ = ["Playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates", "with_checkpoints"]
+__all__ = [
+    "Playbook",
+    "build_plan",
+    "default_playbook",
+    "load_playbook",
+    "with_candidates",
+    "with_checkpoints",
+    "with_draft_models",
+]
 
 
 def build_plan(
@@ -235,11 +244,11 @@ def _artifact_gate(entry: Entry, book: Playbook, facts: ModelFacts | None) -> li
 
 def _texts_gate(entry: Entry, target: Target) -> list[Gate]:
     """A candidate whose effect depends on real text cannot be measured on an engine that generates none."""
-    if not entry.needs_texts or target.engine != "simulated":
+    if not entry.needs_texts or target.engine != "simulated" or target.answers:
         return []
     reason = (
         "it needs real text: the acceptance rate depends on what users write, and a simulated engine generates no "
-        "text; measure it with --engine vllm"
+        "text; give prompts with recorded answers, or measure it with --engine vllm"
     )
     return [Gate(id="texts", verdict="no artefact", reason=reason)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from packaging.version import Version
 
 from rooftune.errors import InputError
@@ -9,7 +11,16 @@ from rooftune.hardware.accelerator import Accelerator
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.flags import default
 from rooftune.vllm_rules.scheduling import async_scheduling
-from rooftune.vllm_rules.speculation import METHODS, NEED_A_MODEL, NEED_TOKENS, has_method, speculation
+from rooftune.vllm_rules.speculation import (
+    HAS_SCHEDULES,
+    METHODS,
+    NEED_A_MODEL,
+    NEED_TOKENS,
+    SCHEDULE,
+    has_method,
+    schedule_error,
+    speculation,
+)
 from rooftune.vllm_rules.versions import parse_version
 
 AT_LEAST_ONE = (
@@ -142,6 +153,17 @@ def _speculation(config: EngineConfig, engine_version: str) -> None:
         raise InputError(f"num_speculative_tokens is {named!r}, but it must be a whole number of at least 1.")
     if named is None and spec.method in NEED_TOKENS:
         raise InputError(f"speculative decoding by {spec.method} needs num_speculative_tokens in speculative_config.")
+    _schedule(config.speculative_config or {}, engine)
+
+
+def _schedule(asked: Mapping[str, object], engine: Version) -> None:
+    if SCHEDULE not in asked:
+        return
+    if HAS_SCHEDULES.has(engine) is False:
+        raise InputError(f"vLLM {engine} has no {SCHEDULE}; leave it out, or use vLLM {HAS_SCHEDULES.since} or newer.")
+    wrong = schedule_error(asked)
+    if wrong:
+        raise InputError(f"{SCHEDULE} is refused: {wrong}; write for example [[1, 8, 3], [9, 64, 1]].")
 
 
 def _asynchronous(config: EngineConfig, engine_version: str) -> None:

@@ -82,6 +82,8 @@ class Resolved:
     speculative_tokens: int
     speculative_model: str
     """The draft model, as it was named; empty without one."""
+    speculative_lengths: tuple[int, ...]
+    """Length of drafts by requests in a step, from 0 on; empty where it is the same for all."""
     whole_prompt_must_fit: bool
     """A waiting request is admitted if all its known tokens fit, not its first chunk alone."""
     threshold_spares_a_lone_request: bool
@@ -142,6 +144,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         speculative_method=spec.method if spec else None,
         speculative_tokens=spec.tokens if spec else 0,
         speculative_model=spec.model if spec else "",
+        speculative_lengths=spec.lengths(limits.sequences) if spec else (),
         whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
         threshold_spares_a_lone_request=bool(THRESHOLD_SPARES_A_LONE_REQUEST.has(engine)),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,

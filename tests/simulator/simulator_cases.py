@@ -13,6 +13,7 @@ from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.runs import ClientSettings, ServerPath
+from rooftune.speculation.acceptance import AcceptanceLike, StepDrafts
 from rooftune.workloads.request_plan import RequestPlan
 
 
@@ -69,7 +70,7 @@ class Case:
     limits: Limits
     step_time: Any
     client: ClientSettings
-    acceptance: float
+    acceptance: AcceptanceLike
 
 
 def plan_of(
@@ -175,6 +176,7 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
         watermark=watermark,
         priority=draw(st.booleans()),
         speculative_tokens=spec,
+        speculative_lengths=tuple(draw(st.sampled_from([(), range(spec, -1, -1)]))) if spec else (),
         async_scheduling=draw(st.booleans()),
     )
     step_time = MadeStepTime(
@@ -197,4 +199,5 @@ def cases(draw: st.DrawFn, of: st.SearchStrategy[RequestPlan] | None = None, mos
         window=Window(start_s=0.1, end_s=0.4),
         path=draw(st.sampled_from([ServerPath(), ServerPath(0.00213, 0.00337, 1.19e-5, 0.00171)])),
     )
-    return Case(plan, limits, step_time, client, draw(st.sampled_from([0.0, 0.6, 1.0])))
+    drafts = StepDrafts(tuple(0.7**i for i in range(1, spec + 1)), 0.8 * spec)
+    return Case(plan, limits, step_time, client, draw(st.sampled_from([0.0, 0.6, 1.0, drafts])))

@@ -13,8 +13,10 @@ from simulator_cases import Case, MadeStepTime, cases, plan_of
 
 from rooftune.simulator.engine.prefixes import block_identities
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler, Step
+from rooftune.simulator.fastpath.run import acceptances
 from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.stepwise import run_stepwise
+from rooftune.speculation.acceptance import StepDrafts
 
 
 def check_blocks(scheduler: Scheduler) -> None:
@@ -281,3 +283,37 @@ def test_speculative_tokens_shorten_the_way_and_never_overshoot() -> None:
     assert steps[1.0].steps == 1 + -(-49 // 4)
     assert steps[1.0].steps < steps[0.6].steps < 50
     assert all(run.generated.tolist() == [50] for run in steps.values())
+
+
+def test_drafts_are_as_long_as_the_schedule_says_for_the_step_before() -> None:
+    limits = replace(SMALL, speculative_tokens=3, speculative_lengths=(3, 3, 2, 0))
+    scheduler = running(limits, [(5, 20)] * 3)
+    seen = []
+    for _ in range(3):
+        step = scheduler.schedule()
+        seen.append([c.tokens for c in step.scheduled])
+        scheduler.advance(step, lambda _: 0)
+    scheduler.abort(scheduler.running[0])
+    for _ in range(2):
+        step = scheduler.schedule()
+        seen.append([c.tokens for c in step.scheduled])
+        scheduler.advance(step, lambda _: 0)
+    assert seen == [[5, 5, 5], [1, 1, 1], [1, 1, 1], [1, 1], [3, 3]]
+
+
+def test_a_request_without_a_draft_computes_one_token() -> None:
+    scheduler = running(replace(SMALL, speculative_tokens=3), [(5, 20)] * 3)
+    scheduler.advance(scheduler.schedule())
+    for sequence, proposed in zip(scheduler.running, (0, 2, None), strict=True):
+        sequence.proposed = proposed
+    assert [c.tokens for c in scheduler.schedule().scheduled] == [1, 3, 4]
+
+
+def test_acceptance_by_position_is_the_share_of_the_steps() -> None:
+    shares = StepDrafts((0.5, 0.3, 0.05), 2.0)
+    drawn = acceptances(3, shares)
+    for position, share in enumerate(shares.accepted, 1):
+        assert (drawn >= position).mean() == pytest.approx(share, abs=0.01)
+    assert acceptances(2, shares).max() == 2
+    one = acceptances(3, 0.6)
+    assert [(one >= n).mean() for n in (1, 2, 3)] == pytest.approx([0.6, 0.36, 0.216], abs=0.01)

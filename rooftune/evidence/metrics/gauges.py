@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rooftune.engines.metrics import POSITIONS, position_column
 from rooftune.evidence.records.columns import Floats, Ticks
 from rooftune.metrics.window import Window
 
@@ -30,8 +31,11 @@ COUNTERS = {
     "preemptions_total": "preemptions",
     "prefix_queries_total": "prefix_queries",
     "prefix_hits_total": "prefix_hits",
+    "spec_drafts_total": "spec_drafts",
     "spec_draft_tokens_total": "spec_draft_tokens",
     "spec_accepted_tokens_total": "spec_accepted_tokens",
+    **{position_column(n + 1): f"spec_accepted_pos_{n + 1}" for n in range(POSITIONS)},
+    "ttft_count": "first_tokens",
 }
 RATIOS = {
     "iteration_tokens": ("iteration_tokens_sum", "iteration_tokens_count", 1.0),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rooftune.formatting import multiple, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence
 from rooftune.report.run.naming import COMPOSED
+from rooftune.report.run.speculation import acceptance_of
 from rooftune.report.run_data import RunData
 from rooftune.roofline.model import Bound, Point
 from rooftune.tuning.plan import Candidate
@@ -60,11 +61,13 @@ def _batch(run: RunData, p: Candidate, against: str) -> str:
 def _speculation(run: RunData, p: Candidate, against: str) -> str:
     if not p.change.get("speculative_config"):
         return ""
-    drafted, accepted = run.gauge(p.id, "spec_draft_tokens"), run.gauge(p.id, "spec_accepted_tokens")
-    if not drafted:
-        return "the server reports no draft tokens"
-    share = percent((accepted or 0.0) / drafted, 3)
-    return f"{share} of {quantity(drafted, 'draft token')} were accepted; the work on each rejected token was wasted"
+    found = acceptance_of(run.of(p.id))
+    if found is None:
+        return "the server drafted no tokens"
+    return (
+        f"{percent(found.token_share, 3)} of {quantity(found.drafted, 'drafted token')} were accepted, so a decode "
+        f"step gave {number(found.tokens_per_step)} tokens; the work on each rejected token was wasted"
+    )
 
 
 def _budget(run: RunData, p: Candidate, against: str) -> str:

@@ -11,6 +11,9 @@ from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, NewTokens, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
+from rooftune.speculation.acceptance import AcceptanceLike, drafted_of, step_drafts
+from rooftune.speculation.configured import proposer_of
+from rooftune.speculation.sessions import Recorded, Replayer, Session
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.vllm_rules.resolve import Resolved
@@ -46,8 +49,10 @@ class EngineCore:
         config: EngineConfig,
         engine_version: str,
         noise: Noise | None = None,
-        acceptance: float = 0.6,
+        acceptance: AcceptanceLike = 0.6,
         calibration: Calibration | None = None,
+        *,
+        plays_answers: bool = False,
     ) -> None:
         self.gpu, self.facts, self.config = gpu, facts, config
         found = startup(gpu, facts, config, engine_version)
@@ -55,23 +60,40 @@ class EngineCore:
             assert found.error is not None
             raise found.error
         self.resolved, self.memory = found.resolved, found.memory
-        self.step_time = StepTime(gpu, facts, self.resolved, calibration=calibration)
+        proposer = proposer_of(config) if plays_answers else None
+        self._replayer = Replayer(proposer) if proposer is not None else None
+        drafted = drafted_of(acceptance) if proposer is None else float(self.resolved.speculative_tokens)
+        self.step_time = StepTime(gpu, facts, self.resolved, calibration=calibration, drafted=drafted)
         self.scheduler = Scheduler(limits(self.resolved, self.memory.scheduled_tokens(), config))
         self.noise = noise or Noise()
         self.acceptance = acceptance
         self.steps = 0
         self.clock_s = 0.0
         """Seconds of steps computed so far."""
-        self.drafted = self.accepted = 0
+        self.drafts = self.drafted = self.accepted = 0
+        self.accepted_at = [0] * self.resolved.speculative_tokens
+        """Accepted tokens at each position of a draft."""
+        self._drafts = step_drafts(acceptance, self.resolved.speculative_tokens)
         self._random = random.Random(self.noise.seed)
         self._inbox: list[EngineRequest] = []
+        self._answers: dict[EngineRequest, Recorded] = {}
+        self._sessions: dict[EngineRequest, Session] = {}
 
-    def submit(self, sequence: EngineRequest) -> None:
-        """A request reaches the engine; it takes part from the next step that is not yet scheduled."""
+    def submit(self, sequence: EngineRequest, answer: Recorded | None = None) -> None:
+        """A request reaches the engine; it takes part from the next step that is not yet scheduled.
+
+        Args:
+            answer: what it is answered. An engine that plays answers drafts nothing for a request without one.
+        """
+        if self._replayer is not None:
+            sequence.proposed = 0
+            if answer is not None:
+                self._answers[sequence] = answer
         self._inbox.append(sequence)
 
     def abort(self, sequence: EngineRequest) -> None:
         """A client went away."""
+        self._forget(sequence)
         if sequence in self._inbox:
             self._inbox.remove(sequence)
             sequence.finished = "abort"
@@ -107,7 +129,29 @@ class EngineCore:
         """The step has run: return the tokens of all requests that got some."""
         self.steps += 1
         self.clock_s += seconds
-        return self.scheduler.advance(step, self._accepted if self.resolved.speculative_tokens else None)
+        tokens = self.scheduler.advance(step, self._accepted if self.resolved.speculative_tokens else None)
+        if self._replayer is not None:
+            for sequence, new in tokens:
+                self._propose(self._replayer, sequence, new)
+        return tokens
+
+    def _propose(self, replayer: Replayer, sequence: EngineRequest, new: int) -> None:
+        """The proposer sees the new tokens of a request and drafts for its next step."""
+        if sequence.finished:
+            return self._forget(sequence)
+        answer, session = self._answers.get(sequence), self._sessions.get(sequence)
+        if answer is None:
+            return None
+        if session is None:
+            session = self._sessions[sequence] = replayer.session(answer)
+        else:
+            session.advance(new)
+        sequence.proposed = session.propose(self.scheduler.draft_length)
+        return None
+
+    def _forget(self, sequence: EngineRequest) -> None:
+        self._answers.pop(sequence, None)
+        self._sessions.pop(sequence, None)
 
     def _admit(self) -> None:
         for sequence in self._inbox:
@@ -120,12 +164,22 @@ class EngineCore:
         return drift * (1 + max(-0.5, self._random.gauss(0.0, n.jitter))) if n.jitter else drift
 
     def _accepted(self, sequence: EngineRequest) -> int:
-        k, accepted = sequence.drafts, 0
-        while accepted < k and self._random.random() < self.acceptance:
-            accepted += 1
-        self.drafted += k
-        self.accepted += accepted
+        session = self._sessions.get(sequence)
+        if session is not None:
+            found = session.check(sequence.drafts)
+            self._count_draft(found.drafted, found.accepted)
+            return found.accepted
+        draw = self._random.random()
+        accepted = min(sum(draw < share for share in self._drafts.accepted), sequence.drafts)
+        self._count_draft(sequence.drafts, accepted)
         return accepted
+
+    def _count_draft(self, drafted: int, accepted: int) -> None:
+        self.drafts += 1
+        self.drafted += drafted
+        self.accepted += accepted
+        for position in range(accepted):
+            self.accepted_at[position] += 1
 
 
 def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
@@ -145,5 +199,6 @@ def limits(r: Resolved, kv_tokens: int, config: EngineConfig) -> Limits:
         watermark=config.watermark or 0.0,
         priority=config.scheduling_policy == "priority",
         speculative_tokens=r.speculative_tokens,
+        speculative_lengths=r.speculative_lengths,
         async_scheduling=r.async_scheduling,
     )

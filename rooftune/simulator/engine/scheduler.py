@@ -34,6 +34,9 @@ class Limits:
     watermark: float = 0.0
     priority: bool = False
     speculative_tokens: int = 0
+    """Tokens of a draft, at most."""
+    speculative_lengths: tuple[int, ...] = ()
+    """The same by requests in the step before; empty = ``speculative_tokens`` after every step."""
     async_scheduling: bool = False
     """A step is scheduled while the one before it runs: what that one frees becomes available one step later."""
 
@@ -51,6 +54,8 @@ class EngineRequest:
     computed: int = 0
     generated: int = 0
     cached: int = 0
+    proposed: int | None = None
+    """Tokens of the draft for its next decode step; None = as long as drafts may be."""
     drafts: int = 0
     """Speculative tokens among those of the current step."""
     blocks: list[int] = field(default_factory=list)
@@ -108,6 +113,8 @@ class Scheduler:
         self.waiting: deque[EngineRequest] = deque()
         self.ending: list[EngineRequest] = []
         """Finished in the last step, and still holding their blocks and places while the next one is scheduled."""
+        self.draft_length = limits.speculative_tokens
+        """Tokens of the drafts that the next step verifies."""
         self.arrivals = 0
         self.preemptions = 0
         self.prefix_queries = 0
@@ -145,6 +152,9 @@ class Scheduler:
             if not step.scheduled:
                 self._choose(step)
         step.shape = self._shape(step)
+        lengths = self.limits.speculative_lengths
+        if lengths and step.scheduled:
+            self.draft_length = lengths[min(len(step.scheduled), len(lengths) - 1)]
         for sequence, tokens in step.scheduled:
             sequence.computed = min(sequence.computed + tokens, sequence.known)
         return step
@@ -239,7 +249,7 @@ class Scheduler:
     def _need(self, sequence: EngineRequest, budget: int) -> int:
         need = sequence.known - sequence.computed
         if need == 1 and sequence.generated:
-            need += self.limits.speculative_tokens
+            need += self.draft_length if sequence.proposed is None else min(sequence.proposed, self.draft_length)
         return min(self._cut(need), budget, self.limits.max_model_len - 1 - sequence.computed)
 
     def _cut(self, need: int) -> int:

@@ -57,6 +57,7 @@ from rooftune.simulator.fastpath.state import (
     CONTEXT,
     CURSOR,
     DECODED,
+    DRAFT,
     ENDED,
     ENDING,
     EXTRA,
@@ -130,6 +131,8 @@ def one_step(s: Any) -> bool:
         s.q[s.chunk + r] = 1 + max(done + q - known, 0)
     if scheduled == 0:
         return False
+    if s.n_lengths > 0:
+        s.c[DRAFT] = s.q[s.lengths + min(scheduled, s.n_lengths - 1)]
     seconds = seconds_of(s, seqs, tokens, context, p_tokens, pairs, p_context, sampled)
     s.x[MIXED] += seconds if p_tokens > 0 else 0.0
     s.c[MIXED_STEPS] += 1 if p_tokens > 0 else 0

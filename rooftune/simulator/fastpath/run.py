@@ -14,6 +14,7 @@ from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath import state as layout
 from rooftune.simulator.fastpath.compilation import fast_path, is_cached, plain_path, wanted
 from rooftune.simulator.runs import ClientSettings, Floats, Ints, SimulatedRun
+from rooftune.speculation.acceptance import AcceptanceLike, step_drafts
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
@@ -35,7 +36,7 @@ def run_fast(
     limits: Limits,
     client: ClientSettings,
     *,
-    acceptance: float = 0.6,
+    acceptance: AcceptanceLike = 0.6,
     compile: bool | None = None,
     runs: int = 1,
 ) -> SimulatedRun:
@@ -43,7 +44,7 @@ def run_fast(
 
     Args:
         costs: duration of the engine's steps.
-        acceptance: probability that a speculative token is accepted, given that those before it were.
+        acceptance: how drafts fare, or the probability that a drafted token is accepted if those before it are.
         compile: True and False force the compiled and the plain form; None chooses by size (:func:`pays_to_compile`).
         runs: runs of about this size that the caller makes one after another, this one included. It only decides
             whether compiling pays; the result does not depend on it.
@@ -66,7 +67,7 @@ def pays_to_compile(requests: int, runs: int = 1) -> bool:
 
 
 def _state(
-    plan: RequestPlan, costs: StepCosts, limits: Limits, client: ClientSettings, acceptance: float
+    plan: RequestPlan, costs: StepCosts, limits: Limits, client: ClientSettings, acceptance: AcceptanceLike
 ) -> layout.State:
     same = block_identities(plan)
     whole, fractions = _requests(plan, same)
@@ -74,6 +75,7 @@ def _state(
         whole["shared"] = np.ones(len(plan), np.int64)
     whole |= _engine(plan, limits)
     whole["accept"] = acceptances(limits.speculative_tokens, acceptance)
+    whole["lengths"] = np.asarray(limits.speculative_lengths, np.int64)
     fractions |= _cost_tables(costs)
     marks = np.asarray(client.marks_s, np.float64)
     if not all(edge in client.marks_s or np.isinf(edge) for edge in (client.window.start_s, client.window.end_s)):
@@ -90,7 +92,8 @@ def _state(
         layout.NEVER,
     )
     counters[layout.CURSOR] = counters[layout.HEAP] = begun
-    sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept")}
+    counters[layout.DRAFT] = limits.speculative_tokens
+    sizes = {f"n_{name}": len(whole[name]) for name in ("opening", "table_key", "accept", "lengths")}
     sizes |= {"n_requests": len(plan), "trace_block_size": same.trace.size}
     sizes |= {f"n_{name}": len(fractions[name]) for name in ("marks", "gaps")}
     settings = _settings(plan, limits, client)
@@ -205,11 +208,11 @@ def _cost_tables(costs: StepCosts) -> dict[str, Column]:
     return {name: getattr(costs, name) for name in names}
 
 
-def acceptances(tokens: int, acceptance: float) -> Ints:
-    """Accepted speculative tokens of many draws: each with the same probability, given that those before it were
-    accepted."""
-    draws = np.random.Generator(np.random.PCG64(7)).random((ACCEPTANCES, max(tokens, 1))) < acceptance
-    return np.cumprod(draws, axis=1).sum(axis=1).astype(np.int64) if tokens else np.zeros(ACCEPTANCES, np.int64)
+def acceptances(tokens: int, acceptance: AcceptanceLike) -> Ints:
+    """Accepted tokens of many steps with drafts of this many tokens."""
+    shares = np.asarray(step_drafts(acceptance, tokens).accepted)
+    draws = np.random.Generator(np.random.PCG64(7)).random((ACCEPTANCES, 1))
+    return np.asarray((draws < shares).sum(axis=1), np.int64)
 
 
 def accepted_at(table: Ints, request: int, generated: int) -> int:

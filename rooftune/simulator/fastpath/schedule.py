@@ -17,6 +17,7 @@ from rooftune.simulator.fastpath.decorators import compiled, inlined
 from rooftune.simulator.fastpath.state import (
     BLOCK,
     CLOCK,
+    DRAFT,
     ENDING,
     FREE,
     HEAD,
@@ -40,7 +41,7 @@ def need_of(s: Any, r: int, n: int, budget: int) -> int:
     known = s.q[s.prompt + r] + s.q[s.generated + r]
     need = known - s.q[s.computed + r]
     if need == 1 and s.q[s.generated + r] > 0:
-        need += s.spec
+        need += s.c[DRAFT]
     if s.threshold > 0 and n + s.c[TAIL] - s.c[HEAD] > s.spared:
         need = min(need, s.threshold)
     return int(min(need, budget, s.max_len - 1 - s.q[s.computed + r]))

@@ -15,7 +15,7 @@ CHAIN = 1 << 20
 
 N_RUN, HEAD, TAIL, INBOX, FREE, CURSOR, HEAP, IN_FLIGHT, MARK, SLOTS = range(10)
 PREEMPTED, QUERIES, HITS, STEPS, MIXED_STEPS, DECODED, ENDING, EXTRA, BIN, CLOSED = range(10, 20)
-STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, SENT, COUNTERS = range(20, 27)
+STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, SENT, DRAFT, COUNTERS = range(20, 28)
 """Places in ``State.c``:
 
 - N_RUN: running sequences; HEAD, TAIL: ends of the waiting queue; INBOX: end of the inbox behind it; FREE: free blocks;
@@ -27,7 +27,8 @@ STEP, GROUP, GROUP_CONTEXT, GROUP_END, SEEN, SENT, COUNTERS = range(20, 27)
 - BIN: bin of the gap noted last; CLOSED: whether the window has been closed;
 - STEP: decode steps of the group (``group.py``); GROUP: its members; GROUP_CONTEXT: their known tokens; GROUP_END:
   the step at which the first of them ends; SEEN: whether the first tokens of its members inside the window are noted;
-- SENT: end of the requests that were sent, behind the inbox: those between are on their way to the engine.
+- SENT: end of the requests that were sent, behind the inbox: those between are on their way to the engine;
+- DRAFT: tokens of the drafts that the next step verifies.
 """
 CLOCK, BUSY, MIXED, CONTEXT, GAP, GROUP_LAST, FRONT, TIMES = range(8)
 """Places in ``State.x``: time now; seconds of all steps, and of those with prefill; decode context summed over steps;
@@ -112,6 +113,8 @@ class State(NamedTuple):
     stream_to: int
     accept: int
     """Speculative decoding: accepted tokens, drawn in advance, cyclic by request and position."""
+    lengths: int
+    """Tokens of a draft by the requests of the step before, from 0 on."""
     # columns of f
     due: int
     think: int
@@ -143,6 +146,8 @@ class State(NamedTuple):
     n_opening: int
     n_table_key: int
     n_accept: int
+    n_lengths: int
+    """0: drafts have the same length after every step."""
     n_marks: int
     n_gaps: int
     trace_block_size: int

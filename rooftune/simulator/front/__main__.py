@@ -18,8 +18,10 @@ from rooftune.models.catalogue import model_facts
 from rooftune.simulator.calibration.files import Calibration, opened, reference
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front import log_lines
+from rooftune.simulator.front.played import PlayedAnswers, played_answers
 from rooftune.simulator.front.protocol import HttpProtocol
 from rooftune.simulator.front.server import EngineFront
+from rooftune.speculation.acceptance import AcceptanceLike, StepDrafts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 FAULT = "ROOFTUNE_SIM_FAULT"
@@ -33,20 +35,31 @@ def build(
     flags: dict[str, FlagValue],
     noise: Noise,
     calibration: Calibration | None = None,
+    acceptance: AcceptanceLike = 0.6,
+    *,
+    plays_answers: bool = False,
 ) -> EngineCore:
     """The engine core for names as a user gives them."""
     quantization = flags.get("quantization")
     facts = model_facts(model, quantization=str(quantization) if quantization else None)
     config = EngineConfig(model=model).with_change(flags)
-    return EngineCore(accelerator(gpu), facts, config, engine_version, noise, calibration=calibration)
+    return EngineCore(
+        accelerator(gpu), facts, config, engine_version, noise, acceptance, calibration, plays_answers=plays_answers
+    )
 
 
 async def serve(
-    core: EngineCore, *, model: str, host: str = "127.0.0.1", port: int = 8000, time_scale: float = 1.0
+    core: EngineCore,
+    *,
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    time_scale: float = 1.0,
+    played: PlayedAnswers | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    server = EngineFront(core, model, time_scale)
+    server = EngineFront(core, model, time_scale, played)
     listening = await loop.create_server(lambda: HttpProtocol(server.handle), host, port, backlog=4096)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +106,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         flags = _flags(args)
         noise = Noise(args.noise, args.drift, seed=args.seed)
-        core = build(args.gpu, args.model, args.engine_version, flags, noise, opened(_calibration(args)))
+        played = played_answers(args.answers) if args.answers is not None else None
+        core = build(
+            args.gpu, args.model, args.engine_version, flags, noise, opened(_calibration(args)), _acceptance(args),
+            plays_answers=played is not None,
+        )  # fmt: skip
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((args.host, args.port))
@@ -104,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
             asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         except ImportError:
             pass
-        asyncio.run(serve(core, model=name, host=args.host, port=args.port, time_scale=args.time_scale))
+        asyncio.run(serve(core, model=name, host=args.host, port=args.port, time_scale=args.time_scale, played=played))
     except OSError as error:
         log_lines.error(f"OSError: [Errno {error.errno}] {os.strerror(error.errno or 0)}")
         return 1
@@ -131,6 +148,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--drift", type=float, default=0.0)
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="constants from rooftune calibrate")
     parser.add_argument("--calibration-sha256", metavar="HEX", help="hash that the file must have")
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="recorded answers to play (answers.parquet)")
+    parser.add_argument("--accepted", metavar="SHARES", help="share of the steps that accept the 1st, 2nd, ... token")
+    parser.add_argument("--drafted", type=float, metavar="TOKENS", help="mean drafted tokens per step")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")
     return parser.parse_args(argv)
 
@@ -141,6 +161,13 @@ def _calibration(args: argparse.Namespace) -> CalibrationFile | None:
     if args.calibration_sha256 is None:
         return reference(args.calibration)
     return CalibrationFile(path=str(args.calibration), sha256=args.calibration_sha256)
+
+
+def _acceptance(args: argparse.Namespace) -> AcceptanceLike:
+    if args.accepted is None:
+        return 0.6
+    shares = tuple(float(share) for share in args.accepted.split(","))
+    return StepDrafts(shares, float(len(shares)) if args.drafted is None else args.drafted)
 
 
 def _flags(args: argparse.Namespace) -> dict[str, FlagValue]:

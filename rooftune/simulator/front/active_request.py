@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rooftune.simulator.engine.scheduler import EngineRequest
+from rooftune.simulator.front.played import PlayedAnswer
 from rooftune.simulator.front.protocol import HttpExchange
-from rooftune.simulator.front.tokens import WORDS, encode, piece_of
+from rooftune.simulator.front.tokens import WORDS, encode, piece_of, token_of
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
-from rooftune.workloads.texts.pieces import chat_text
 
 
 class BadRequest(Exception):
@@ -36,6 +36,10 @@ class CompletionBody:
     """Every event carries the usage so far."""
     priority: int
     cache_salt: str
+    ignore_eos: bool = False
+    """A recorded answer does not end the request."""
+    token_ids: bool = False
+    """The answer is returned as token ids too."""
 
 
 @dataclass(eq=False)
@@ -57,6 +61,26 @@ class ActiveRequest:
     """Tokens not yet sent, because they go out together with later ones."""
     frames: dict[int, bytes] = field(default_factory=dict)
     """Pieces of the answer with one token, by its word."""
+    played: PlayedAnswer | None = None
+    """What is answered, where it is recorded."""
+
+    def text(self, begin: int, end: int) -> str:
+        """Text of some of its tokens."""
+        piece = self.played.piece if self.played is not None else piece_of
+        return "".join(piece(i) for i in range(begin, end))
+
+    def ids(self) -> list[int]:
+        """Its tokens so far."""
+        recorded = self.played.output_ids if self.played is not None else ()
+        generated = self.sequence.generated
+        return [*recorded[:generated], *(token_of(i) for i in range(len(recorded), generated))]
+
+    @property
+    def finish_reason(self) -> str:
+        """Why it ended: by itself, or at the limit of its tokens."""
+        played, s = self.played, self.sequence
+        by_itself = played is not None and played.ends and s.generated == len(played.output_ids)
+        return "stop" if by_itself and not self.body.ignore_eos else "length"
 
 
 def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_size: int) -> CompletionBody:
@@ -93,6 +117,8 @@ def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_siz
         continuous_usage=bool(options.get("continuous_usage_stats")),
         priority=int(fields.get("priority") or 0),
         cache_salt=str(fields.get("cache_salt") or ""),
+        ignore_eos=bool(fields.get("ignore_eos")),
+        token_ids=bool(fields.get("return_token_ids")),
     )
 
 
@@ -117,7 +143,8 @@ def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a list with at least one message.")
-        return encode(chat_text([m for m in messages if isinstance(m, dict)]), vocab_size)
+        text = "\n".join(f"{m.get('role', 'user')}: {m.get('content', '')}" for m in messages if isinstance(m, dict))
+        return encode(text + "\nassistant:", vocab_size)
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         prompt = prompt[0]
@@ -153,10 +180,10 @@ def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
 
     When ``final``, the closing usage event and [DONE] follow.
     """
-    if new == 1 and not final and not request.body.continuous_usage:
+    if new == 1 and not final and not request.body.continuous_usage and request.played is None:
         return _frame(request)
     s = request.sequence
-    text = "".join(piece_of(s.generated - new + i) for i in range(new))
+    text = json.dumps(request.text(s.generated - new, s.generated))[1:-1]
     usage = (
         f',"usage":{usage_of(request)}'
         if request.body.continuous_usage
@@ -164,7 +191,7 @@ def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
         if request.body.usage
         else ""
     )
-    out = _event(request, text, '"length"' if final else "null", usage)
+    out = _event(request, text, f'"{request.finish_reason}"' if final else "null", usage)
     if final:
         if request.body.usage:
             out += f'data: {_head(request)}[],"usage":{usage_of(request)}}}\n\n'
@@ -203,12 +230,14 @@ def _event(request: ActiveRequest, text: str, reason: str, usage: str) -> str:
 
 def whole(request: ActiveRequest) -> bytes:
     """The JSON body of a request that does not stream."""
-    s = request.sequence
-    text = "".join(piece_of(i) for i in range(s.generated))
-    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length", "stop_reason": None}
+    text = request.text(0, request.sequence.generated)
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": request.finish_reason, "stop_reason": None}
     choice |= {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
     kind = "chat.completion" if request.chat else "text_completion"
     body = {"id": request.id, "object": kind, "created": request.created, "model": request.model, "choices": [choice]}
+    if request.body.token_ids:
+        choice["token_ids"] = request.ids()
+        (body if request.chat else choice)["prompt_token_ids"] = request.body.prompt
     return json.dumps({**body, "usage": json.loads(usage_of(request))}).encode()
 
 

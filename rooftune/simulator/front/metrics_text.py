@@ -86,11 +86,14 @@ class Metrics:
                 "num_preemptions",
                 "prefix_cache_queries",
                 "prefix_cache_hits",
+                "spec_decode_num_drafts",
                 "spec_decode_num_draft_tokens",
                 "spec_decode_num_accepted_tokens",
             ),
             0.0,
         )
+        self.accepted_at: list[int] = []
+        """Accepted tokens at each position of a draft."""
         self.success = {"length": 0, "stop": 0, "abort": 0}
         self.histograms = {
             "time_to_first_token_seconds": Histogram(TTFT),
@@ -116,6 +119,7 @@ class Metrics:
             out += [f"# TYPE {full} gauge", f"{full}{{{self.labels}}} {value}"]
         for name, value in self.counters.items():
             out += [f"# TYPE vllm:{name}_total counter", f"vllm:{name}_total{{{self.labels}}} {value}"]
+        out += self._by_position()
         out.append("# TYPE vllm:request_success_total counter")
         out += [
             f'vllm:request_success_total{{{self.labels},finished_reason="{k}"}} {v}' for k, v in self.success.items()
@@ -125,6 +129,13 @@ class Metrics:
         pairs = ",".join(f'{k}="{v}"' for k, v in info.items())
         out += ["# TYPE vllm:cache_config_info gauge", f'vllm:cache_config_info{{{pairs},engine="0"}} 1.0', ""]
         return "\n".join(out).encode()
+
+    def _by_position(self) -> list[str]:
+        if not self.accepted_at:
+            return []
+        name = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+        samples = (f'{name}{{{self.labels},position="{i}"}} {n}' for i, n in enumerate(self.accepted_at))
+        return [f"# TYPE {name} counter", *samples]
 
     def _histogram(self, name: str, h: Histogram) -> list[str]:
         out, total = [f"# TYPE {name} histogram"], 0

@@ -22,10 +22,10 @@ from rooftune.simulator.front.active_request import (
     whole,
 )
 from rooftune.simulator.front.metrics_text import Metrics
+from rooftune.simulator.front.played import PlayedAnswers
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import encode
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
-from rooftune.workloads.texts.pieces import chat_text
 
 STATS_EVERY_S = 10.0
 
@@ -33,7 +33,10 @@ STATS_EVERY_S = 10.0
 class EngineFront:
     """Routes and the engine loop. Times inside are engine seconds; real seconds are these divided by ``time_scale``."""
 
-    def __init__(self, core: EngineCore, model: str, time_scale: float = 1.0) -> None:
+    def __init__(
+        self, core: EngineCore, model: str, time_scale: float = 1.0, played: PlayedAnswers | None = None
+    ) -> None:
+        self.played = played or PlayedAnswers()
         self.core, self.model, self.time_scale = core, model, time_scale
         self.metrics = Metrics(model)
         self.active: dict[EngineRequest, ActiveRequest] = {}
@@ -90,10 +93,10 @@ class EngineFront:
     def _tokenize(self, exchange: HttpExchange) -> None:
         try:
             fields = json.loads(exchange.body)
-            text = fields["prompt"] if fields.get("prompt") else chat_text(fields["messages"])
-            ids = encode(text, self.core.facts.vocab_size)
+            text = fields.get("prompt") or "\n".join(m["content"] for m in fields["messages"])
         except (ValueError, KeyError, TypeError, AttributeError):
             return exchange.error("There was an error parsing the body", 400, "Bad Request")
+        ids = encode(text, self.core.facts.vocab_size)
         body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}
         return exchange.answer(json.dumps(body).encode())
 
@@ -115,12 +118,16 @@ class EngineFront:
             return exchange.error(str(error), error.status, error.kind)
         self.next_id += 1
         hashes = hash_chain(body.prompt, body.cache_salt) if r.prefix_caching else ()
-        sequence = EngineRequest(self.next_id, len(body.prompt), body.max_tokens, hashes, body.priority)
+        played = self.played.of(body.prompt)
+        limit = body.max_tokens
+        if played is not None and not body.ignore_eos:
+            limit = min(limit, len(played.output_ids))
+        sequence = EngineRequest(self.next_id, len(body.prompt), limit, hashes, body.priority)
         id = ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8)
-        request = ActiveRequest(sequence, id, now_s(), chat, body, self.model, exchange, self.now())
+        request = ActiveRequest(sequence, id, now_s(), chat, body, self.model, exchange, self.now(), played=played)
         exchange.on_gone = lambda: self._gone(request)
         self.active[sequence] = request
-        self.core.submit(sequence)
+        self.core.submit(sequence, played)
         self.wake.set()
         return None
 
@@ -211,7 +218,7 @@ class EngineFront:
     def _note_end(self, request: ActiveRequest) -> None:
         sequence, now, h = request.sequence, self.now(), self.metrics.histograms
         first, scheduled = request.first_token_s or now, request.scheduled_s or request.arrived_s
-        self.metrics.success["length"] += 1
+        self.metrics.success[request.finish_reason] += 1
         h["e2e_request_latency_seconds"].observe(now - request.arrived_s)
         h["request_inference_time_seconds"].observe(now - scheduled)
         h["request_prefill_time_seconds"].observe(first - scheduled)
@@ -232,9 +239,11 @@ class EngineFront:
             "num_preemptions": s.preemptions,
             "prefix_cache_queries": s.prefix_queries,
             "prefix_cache_hits": s.prefix_hits,
+            "spec_decode_num_drafts": core.drafts,
             "spec_decode_num_draft_tokens": core.drafted,
             "spec_decode_num_accepted_tokens": core.accepted,
         }
+        self.metrics.accepted_at = core.accepted_at
         gauges = {
             "num_requests_running": len(s.running),
             "num_requests_waiting": core.waiting,

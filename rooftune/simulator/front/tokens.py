@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
-from rooftune.workloads.texts.pieces import pieces
+_PIECES = re.compile(r"\s?[^\s]{1,4}|\s")
 
 
 def encode(text: str, vocab_size: int = 32000) -> list[int]:
@@ -12,9 +13,20 @@ def encode(text: str, vocab_size: int = 32000) -> list[int]:
     return [3 + zlib.crc32(piece.encode()) % (vocab_size - 3) for piece in pieces(text)]
 
 
+def pieces(text: str) -> list[str]:
+    """The text of each token."""
+    found: list[str] = _PIECES.findall(text)
+    return found
+
+
 def piece_of(position: int) -> str:
     """Text of a generated token."""
     return _WORDS[position % len(_WORDS)]
+
+
+def token_of(position: int) -> int:
+    """Token id of a generated token."""
+    return encode(piece_of(position))[0]
 
 
 _WORDS = [

@@ -20,7 +20,7 @@ from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.steptime.constants import Constants, constants_for
 from rooftune.simulator.steptime.linear import as_it_runs, linear_seconds, matrix_seconds
-from rooftune.simulator.steptime.proposer import proposer_seconds
+from rooftune.simulator.steptime.proposer import draft_lengths, proposer_seconds
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.resolve import Resolved, resolve
 
@@ -42,6 +42,9 @@ class StepTime:
 
     The cost of linear layers, LM head and host is tabled by rows and by sequences; attention is linear in the
     context, so that the duration of a fixed decoding batch is a maximum of two straight lines in ``decode_context``.
+
+    ``drafted`` is how many tokens the proposer drafts on average per sequence and step; None = as many as it may, or
+    as its method usually finds.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class StepTime:
         *,
         constants: Constants | None = None,
         calibration: Calibration | None = None,
+        drafted: float | None = None,
     ) -> None:
         if isinstance(config, EngineConfig):
             config = resolve(gpu, facts, config, engine_version or "0.32.0")
@@ -61,6 +65,7 @@ class StepTime:
         self.host = self.k.host
         self.card = as_it_runs(gpu, self.k)
         r = config
+        self.drafted = drafted
         self.kv_bytes = kv_read_bytes(facts, 1, 1, r.kv_bytes_per_value, r.tensor_parallel)
         rows = np.arange(r.max_num_batched_tokens + 1)
         self.linear_mixed = self._linear(rows, decode=False)
@@ -121,10 +126,12 @@ class StepTime:
     def _verified(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Of the tokens that a step may compute, those that it does: a method that searches the text for what to
         propose often finds nothing."""
-        k = self.r.speculative_tokens
-        if not k or self.r.speculative_method not in SEARCH_THE_TEXT:
+        k, drafted = self.r.speculative_tokens, self.drafted
+        if drafted is None and self.r.speculative_method in SEARCH_THE_TEXT:
+            drafted = k * self.host["matched_share"]
+        if not k or drafted is None:
             return tokens
-        return np.ceil(tokens * (1 + k * self.host["matched_share"]) / (1 + k)).astype(np.int64)
+        return np.ceil(tokens * (1 + min(drafted, k)) / (1 + k)).astype(np.int64)
 
     def _all_reduce(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Two ring all-reduces a layer: 2 (n - 1) / n of the hidden states over the link, and a latency."""
@@ -141,7 +148,7 @@ class StepTime:
     def _head(self, rows: npt.NDArray[np.int64]) -> Floats:
         """LM head (16 bits), sampling, speculation, and what else each sequence adds to a step, by sequences."""
         n, f = self.r.tensor_parallel, self.facts
-        verified = self._verified(rows * (1 + self.r.speculative_tokens))
+        verified = self._verified(rows * (1 + draft_lengths(self.r, rows)))
         product = matrix_seconds(
             self.card,
             self.k.linear["gemm_16bit"],

@@ -29,8 +29,7 @@ UNKNOWN_DRAFT = 0.05
 
 def proposer_seconds(card: Accelerator, k: Constants, facts: ModelFacts, r: Resolved, seqs: Ints) -> Floats:
     """Seconds to propose the tokens of a step for each number of sequences; zero without speculative decoding."""
-    n = r.speculative_tokens
-    if n == 0:
+    if r.speculative_tokens == 0:
         return np.zeros(len(seqs))
     method, host = r.speculative_method or "", k.host
     if method == "draft_model":
@@ -42,7 +41,14 @@ def proposer_seconds(card: Accelerator, k: Constants, facts: ModelFacts, r: Reso
         return np.full(len(seqs), host["ngram_gpu_ms"] / 1000)
     else:
         each = _one_layer(card, k, facts, r, seqs)
-    return np.asarray(n * (each + host["draft_step_ms"] / 1000))
+    return np.asarray(draft_lengths(r, seqs) * (each + host["draft_step_ms"] / 1000))
+
+
+def draft_lengths(r: Resolved, seqs: Ints) -> Ints:
+    """Tokens of a draft for each number of sequences."""
+    if not r.speculative_lengths:
+        return np.full(len(seqs), r.speculative_tokens)
+    return np.asarray(r.speculative_lengths)[np.minimum(seqs, len(r.speculative_lengths) - 1)]
 
 
 def _draft_step(card: Accelerator, k: Constants, facts: ModelFacts, r: Resolved, seqs: Ints) -> Floats:

@@ -22,6 +22,7 @@ import numpy as np
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.virtual.capacity import PredictedCapacity, Sample, capacity, sample
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of, start_of
+from rooftune.speculation.known import NOTHING_KNOWN, KnownDrafts
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.spec import Workload
@@ -42,7 +43,7 @@ class Server:
     model: str
     engine_version: str
     calibration: Calibration | None = None
-    acceptance: float = 0.6
+    drafts: KnownDrafts = NOTHING_KNOWN
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,13 @@ def _started(server: Server, flags: Flags, need: Need) -> Start:
 
 def _engine(server: Server, flags: Flags, longest_request: int) -> EmulatedEngine:
     return engine_of(
-        server.gpu, server.model, server.engine_version, flags, server.acceptance, server.calibration, longest_request
+        server.gpu,
+        server.model,
+        server.engine_version,
+        flags,
+        server.drafts.acceptance(flags),
+        server.calibration,
+        longest_request,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.simulator.virtual.server_path import server_path
+from rooftune.speculation.acceptance import AcceptanceLike, drafted_of, words
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
@@ -48,7 +50,7 @@ class EmulatedEngine:
     memory: MemoryBudget
     step_time: StepTime
     limits: Limits
-    acceptance: float = 0.6
+    acceptance: AcceptanceLike = 0.6
     calibration: Calibration | None = None
     """What the step times were calibrated with; None = constants as shipped."""
     unmodelled: tuple[Unmodelled, ...] = ()
@@ -114,7 +116,7 @@ def engine_of(
     model: str,
     engine_version: str,
     flags: Mapping[str, FlagValue],
-    acceptance: float = 0.6,
+    acceptance: AcceptanceLike = 0.6,
     calibration: Calibration | None = None,
     longest_request: int | None = None,
 ) -> EmulatedEngine:
@@ -133,7 +135,7 @@ def engine_of(
     return EmulatedEngine(
         started.resolved,
         started.memory,
-        StepTime(start.gpu, start.facts, started.resolved, calibration=calibration),
+        StepTime(start.gpu, start.facts, started.resolved, calibration=calibration, drafted=drafted_of(acceptance)),
         bounds,
         acceptance,
         calibration,
@@ -164,7 +166,7 @@ def predict(
     engine_version: str,
     flags: Mapping[str, FlagValue] | None = None,
     seed: int | None = None,
-    acceptance: float = 0.6,
+    acceptance: AcceptanceLike = 0.6,
     plan: RequestPlan | None = None,
     calibration: Calibration | None = None,
     runs: int = 1,
@@ -173,7 +175,7 @@ def predict(
 
     Args:
         seed: of the requests; None = the workload's.
-        acceptance: probability that a speculative token is accepted, given that those before it were.
+        acceptance: how drafts fare, or the probability that a drafted token is accepted if those before it are.
         plan: the requests, if they are drawn already.
         calibration: constants fitted to an engine on this GPU; None = as shipped.
         runs: predictions of about this size that the caller makes; it only decides whether compiling pays.
@@ -243,7 +245,13 @@ def select(plan: RequestPlan, kept: Bools) -> RequestPlan:
     dropped."""
     if kept.all():
         return plan
-    return plan.take(np.flatnonzero(kept))
+    names = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation")
+    columns: dict[str, Any] = {name: getattr(plan, name)[kept] for name in (*names, "turn", "think_s", "part")}
+    for name in ("blocks", "texts"):
+        listed = getattr(plan, name)
+        if listed is not None:
+            columns[name] = tuple(v for v, k in zip(listed, kept, strict=True) if k)
+    return replace(plan, **columns)
 
 
 @dataclass(frozen=True)
@@ -329,5 +337,5 @@ def _notes(engine: EmulatedEngine, refused: Bools) -> tuple[str, ...]:
         limit = f"max_model_len={engine.limits.max_model_len}"
         notes.append(f"{counts} are longer than {limit} and are refused (HTTP 400)")
     if engine.limits.speculative_tokens:
-        notes.append(f"each speculative token is assumed to be accepted with probability {number(engine.acceptance)}")
+        notes.append(words(engine.acceptance, engine.limits.speculative_tokens))
     return tuple(notes)

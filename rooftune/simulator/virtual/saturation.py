@@ -10,6 +10,7 @@ from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings
+from rooftune.speculation.acceptance import AcceptanceLike
 from rooftune.workloads.request_plan import RequestPlan
 
 GENERATIONS = 5
@@ -18,7 +19,7 @@ MOST = 20_000
 
 
 def saturated_rate(
-    plan: RequestPlan, costs: StepCosts, limits: Limits, acceptance: float, *, runs: int = 1
+    plan: RequestPlan, costs: StepCosts, limits: Limits, acceptance: AcceptanceLike, *, runs: int = 1
 ) -> float | None:
     """Requests/s that end in the middle half of a run in which all are there from the beginning; None without
     requests."""

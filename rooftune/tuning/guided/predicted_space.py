@@ -93,7 +93,7 @@ def _plainer(context: SpaceContext, leader: Configuration) -> list[Configuration
 def server_of(target: Target) -> Server:
     """What all predictions for a target share."""
     assert target.gpu is not None
-    return Server(target.gpu, target.model, target.engine_version, opened(target.calibration))
+    return Server(target.gpu, target.model, target.engine_version, opened(target.calibration), target.known_drafts)
 
 
 def judge_of(context: SpaceContext, target: Target) -> Judge:
@@ -207,7 +207,7 @@ def _engine(context: SpaceContext, server: Server, configuration: Configuration,
         server.model if config.model == context.baseline.model else config.model,
         server.engine_version,
         config.flags(),
-        server.acceptance,
+        server.drafts.acceptance(config.flags()),
         server.calibration,
         drawn.plan.longest_request,
     )

@@ -1,0 +1,1 @@
+"""Speculative decoding foreseen, compared with what was measured."""

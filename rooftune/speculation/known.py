@@ -1,0 +1,108 @@
+"""What is known about the drafts of each speculative configuration, before and after it is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.speculation.acceptance import Acceptance, AcceptanceLike, StepDrafts, constant
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
+from rooftune.vllm_rules.speculation import SCHEDULE, Speculation, speculation
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What other people's measurements say about a method that asks a model: the chance that a token is accepted if
+    those before it are."""
+
+    low: float
+    high: float
+    source: str
+
+    @property
+    def middle(self) -> float:
+        """Where a prediction starts."""
+        return (self.low + self.high) / 2
+
+
+ASSUMED = 0.6
+"""Probability that a drafted token is accepted, where nothing is known."""
+PRIORS = {
+    "draft_model": Prior(0.53, 0.75, "Leviathan et al. 2023, table 3 (https://arxiv.org/abs/2211.17192)"),
+    "eagle": Prior(0.55, 0.75, "Li et al. 2024, EAGLE (https://arxiv.org/abs/2401.15077)"),
+    "eagle3": Prior(0.6, 0.8, "Li et al. 2025, EAGLE-3 (https://arxiv.org/abs/2503.01840)"),
+    "mtp": Prior(0.8, 0.9, "DeepSeek-V3 technical report, section 5.4.3 (https://arxiv.org/abs/2412.19437)"),
+}
+"""By method. The texts of users decide, so one trial replaces the prior."""
+
+
+class KnownDraft(BaseModel):
+    """How the drafts of one speculative configuration fare on the workload's texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    speculation: dict[str, Any] = Field(description="the value of speculative_config")
+    accepted: list[float] = Field(description="share of the decode steps that accept the first, first two, ... tokens")
+    drafted: float = Field(description="mean drafted tokens per decode step")
+    source: str = Field(description="where the numbers are from")
+
+    @property
+    def per_step(self) -> StepDrafts:
+        """The numbers as the simulator takes them."""
+        return StepDrafts(tuple(self.accepted), self.drafted)
+
+    @classmethod
+    def of(cls, asked: Mapping[str, object], found: Acceptance, source: str) -> KnownDraft:
+        """From a replay, or from a trial's counters."""
+        step = found.per_step
+        return cls(speculation=dict(asked), accepted=list(step.accepted), drafted=step.drafted, source=source)
+
+
+@dataclass(frozen=True)
+class KnownDrafts:
+    """Everything that is known, by configuration."""
+
+    entries: tuple[KnownDraft, ...] = ()
+    priors: bool = False
+    """Methods that ask a model have their prior until a trial has run."""
+
+    def of(self, flags: Mapping[str, FlagValue]) -> AcceptanceLike | None:
+        """The acceptance for a configuration's flags; None without speculation, or where nothing says anything.
+
+        A schedule of lengths has the acceptance of its longest drafts, of which shorter ones are a part.
+        """
+        spec = speculation(EngineConfig(model="").with_change(flags))
+        if spec is None:
+            return None
+        asked = flags.get("speculative_config")
+        key = _key(asked) if isinstance(asked, Mapping) else ""
+        known = next((entry for entry in self.entries if _key(entry.speculation) == key), None)
+        if known is not None:
+            return known.per_step
+        return prior_of(spec) if self.priors else None
+
+    def acceptance(self, flags: Mapping[str, FlagValue]) -> AcceptanceLike:
+        """The same for a prediction, which assumes something where nothing is known."""
+        found = self.of(flags)
+        return ASSUMED if found is None else found
+
+    def with_measured(self, more: Iterable[KnownDraft]) -> KnownDrafts:
+        """What trials showed replaces what was known before."""
+        found = {_key(entry.speculation): entry for entry in (*self.entries, *more)}
+        return KnownDrafts(tuple(found.values()), self.priors)
+
+
+NOTHING_KNOWN = KnownDrafts()
+
+
+def prior_of(spec: Speculation) -> StepDrafts | None:
+    """The middle of the prior of a method; None where there is none."""
+    prior = PRIORS.get(spec.kind)
+    return constant(prior.middle, spec.tokens) if prior is not None else None
+
+
+def _key(asked: Mapping[str, object]) -> str:
+    return json.dumps({k: v for k, v in asked.items() if k != SCHEDULE}, sort_keys=True, default=str)
