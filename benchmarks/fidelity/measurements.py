@@ -62,6 +62,7 @@ class Point:
     batch: float = 1
     context: float = 0
     prompt: int = 0
+    cached: int = 0
     output: int = 0
     prompts: int | None = None
     rate: float | None = None
@@ -118,7 +119,8 @@ def predicted(point: Point, constants: Constants | None = None) -> float:
     if point.kind == "decode":
         return _decode(point, step)
     if point.kind == "prefill":
-        return point.batch * point.prompt / prefill_seconds(step, point.prompt, int(point.batch))
+        seconds = prefill_seconds(step, point.prompt, int(point.batch), cached=point.cached)
+        return seconds * 1000 if point.metric == "step_ms" else point.batch * point.prompt / seconds
     if point.one_at_a_time:
         return _alone(point, step)
     return _crowd(point, gpu, step)

@@ -20,6 +20,7 @@ from packaging.version import Version
 from rooftune.engines import failures, metrics
 from rooftune.engines.log_lines import without_colours
 from rooftune.engines.server import EffectiveConfig
+from rooftune.engines.start_stages import start_facts
 from rooftune.vllm_rules.log_texts import PRINTS_ASYNC
 from rooftune.vllm_rules.scheduling import ON_BY_DEFAULT
 from rooftune.vllm_rules.versions import version as parsed
@@ -27,7 +28,7 @@ from rooftune.vllm_rules.versions import version as parsed
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.+)")
 _ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) attention backend")
 _ATTENTION_NAMED = re.compile(r"Using AttentionBackendEnum\.(\w+) backend|Using ([A-Z][A-Z0-9_]{3,}) backend\.")
-_KERNEL = re.compile(r"Using (\w+LinearKernel) for (\w+)")
+_KERNEL = re.compile(r"(?:Using|Selected) (\w+LinearKernel) for (\w+)")
 _KV_TOKENS = re.compile(r"(?:GPU|CPU) KV cache size: ([\d,]+) tokens")
 _KV_GIB = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
 _KV_GIB_CPU = re.compile(r"(?:Explicitly|Auto) set \(([\d.]+)/[\d.]+\) GiB for KV cache")
@@ -237,7 +238,7 @@ def _raw(log_text: str, cache: dict[str, str], passed: dict[str, Any]) -> dict[s
     cast = _match(_DTYPE, log_text)
     if cast:
         raw["cast_to"] = cast
-    return raw
+    return raw | start_facts(log_text)
 
 
 def _first_card(models_json: object) -> dict[str, Any]:

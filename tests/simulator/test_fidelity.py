@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.fidelity import t4_replay as t4
 from benchmarks.fidelity.measurements import judged, points, predicted, reason_aside, relative_error, source_of
 from benchmarks.fidelity.public_fit import fitted_points
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("max_num_seqs", [None, 8, 1])
@@ -54,9 +59,22 @@ def test_public_points_of_one_request_at_a_time_keep_their_error() -> None:
 def test_points_name_their_source_and_units() -> None:
     assert len({p.id for p in points()}) == len(points())
     for p in points():
-        assert source_of(p)["url"].startswith("https://")
+        url = source_of(p)["url"]
+        assert url.startswith("https://") or (REPOSITORY / url).is_file(), url
         assert p.value > 0
         assert (p.kind == "gemm") == (p.metric == "tflops")
+
+
+def test_tokens_in_the_prefix_cache_are_not_computed_again() -> None:
+    point = next(p for p in points() if p.cached)
+    whole, rest = replace(point, cached=0), replace(point, prompt=point.prompt - point.cached, cached=0)
+    assert predicted(rest) < predicted(point) * 1.001 < predicted(whole)
+
+
+def test_our_own_measurements_are_held_back() -> None:
+    ours = [p for p in points() if p.source == "rooftune-h200"]
+    assert {p.kind for p in ours} == {"gemm", "decode", "prefill"}
+    assert all(p.use != "fit" for p in ours)
 
 
 def test_nothing_is_fitted_to_a_point_that_is_not_judged() -> None:

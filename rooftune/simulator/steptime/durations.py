@@ -13,9 +13,13 @@ def decode_seconds(step: StepTime, batch: int, context: float) -> float:
     )
 
 
-def prefill_seconds(step: StepTime, prompt: int, batch: int = 1) -> float:
-    """Duration of the prefill of ``batch`` prompts of this many tokens, in chunks of the token budget."""
-    budget, done, seconds = step.r.max_num_batched_tokens, 0, 0.0
+def prefill_seconds(step: StepTime, prompt: int, batch: int = 1, *, cached: int = 0) -> float:
+    """Duration of the prefill of ``batch`` prompts of this many tokens, in chunks of the token budget.
+
+    Args:
+        cached: tokens of a single prompt that the prefix cache holds.
+    """
+    budget, done, seconds = step.r.max_num_batched_tokens, cached, 0.0
     total = prompt * batch
     while done < total:
         chunk = min(budget, total - done)
