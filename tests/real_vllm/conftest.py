@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.talking_model.store import TalkingModels, talking_models
 from rooftune.engines.interpreter import Installed, installed, vllm_python
 from rooftune.engines.launch import start, stop
 from rooftune.engines.server import ServerInfo
@@ -21,6 +22,7 @@ from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
 from tests.measurements import pytest_configure
 from tests.real_vllm.speed import Speed, measure_speed
+from tests.real_vllm.talking_server import TalkingServers
 
 __all__ = ["pytest_configure"]
 
@@ -65,6 +67,20 @@ def tiny(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a larger model, whose steps take longer than the client's work."""
     return make_tiny_model(tmp_path_factory.mktemp("model") / "small-llama", vllm.python, SMALL)
+
+
+@pytest.fixture(scope="session")
+def talking(vllm: Installed) -> TalkingModels:
+    """Models that answer questions, made once (about three minutes) and kept in the user's cache folder."""
+    return talking_models(vllm.python)
+
+
+@pytest.fixture(scope="session")
+def servers(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TalkingServers]:
+    """Servers of the talking model, one at a time."""
+    found = TalkingServers(vllm, tmp_path_factory.mktemp("talking"))
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")
