@@ -35,8 +35,10 @@ from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.upgrade import UpgradePath
 from rooftune.workloads.load import load_workload
 from rooftune.workloads.spec import CAPACITY, COST, ENERGY, Workload
+from rooftune.workloads.texts.lengths import PromptLengths
 
 FILES: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("prompt_lengths.json", PromptLengths),
     ("hardware.json", Hardware),
     ("plan.json", Plan),
     ("trials/<candidate>/<n>/order.json", TrialOrder),

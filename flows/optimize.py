@@ -13,7 +13,14 @@ from prefect.runtime import flow_run
 from flows.inputs import options
 from flows.inputs.durations import seconds
 from flows.inputs.flat import flat_flow
-from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions, TrialOptions, WorkloadOptions
+from flows.inputs.parameters import (
+    CandidateOptions,
+    GoalOptions,
+    TargetOptions,
+    TextOptions,
+    TrialOptions,
+    WorkloadOptions,
+)
 from flows.inputs.targets import resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
@@ -21,6 +28,7 @@ from flows.probe import probe
 from flows.report import report
 from flows.roofline import roofline
 from flows.trial import ORDER, trial
+from rooftune.engines.prompt_lengths import keep_prompts, write_prompt_lengths
 from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial_files import read_trial, read_trials
@@ -52,6 +60,7 @@ async def optimize(
     added: CandidateOptions,
     trials: TrialOptions,
     goal: GoalOptions,
+    texts: TextOptions,
     workload: options.WorkloadName = "chat-medium",
     artifacts: options.Artifacts = options.ARTIFACTS,
     resume: options.Resume = None,
@@ -62,7 +71,8 @@ async def optimize(
     budget_s = seconds(trials.budget) if trials.budget else None
     folder = _continued(root, resume, workload)
     if folder is None:
-        spec, chosen = changed_workload(workload, changes, goal=goal), await resolve_target(target, trials.time_scale)
+        spec = changed_workload(workload, changes, goal=goal, prompts=texts.prompts)
+        chosen = await resolve_target(target, trials.time_scale)
         settings = RunSettings(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,
@@ -85,6 +95,10 @@ async def _run(folder: RunFolder, budget_s: float | None) -> OptimizeResult:
 
 async def _phases(folder: RunFolder, budget_s: float | None, recorded: Span) -> OptimizeResult:
     target, spec, run = run_files.target_of(folder), run_files.workload_of(folder), run_files.short_path(folder.path)
+    if spec.prompts is not None and not folder.prompt_lengths.is_file():
+        await asyncio.to_thread(write_prompt_lengths, spec, target, folder.prompt_lengths)
+        keep_prompts(spec, folder.path)
+        spec = run_files.workload_of(folder)
     run_listener.current().phase("run", run)
     await label_run([spec.name, target.engine, *([target.gpu] if target.gpu else [])])
     async with exclusive_machine(target, run):

@@ -108,6 +108,11 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def prompt_lengths(self) -> Path:
+        """Tokens of each prompt of a workload with texts; it holds no texts."""
+        return self.path / "prompt_lengths.json"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

@@ -66,6 +66,7 @@ def _options(run: RunFolder, workload: Workload, server: ServerInfo) -> LoadOpti
         endpoint=workload.endpoint,
         vocab_size=server.vocab_size,
         time_scale=server.time_scale,
+        ends="planned" if server.simulated else "model",
     )
 
 

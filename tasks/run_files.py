@@ -44,8 +44,12 @@ class RunSettings(BaseModel):
 
 
 def workload_of(run: RunFolder) -> Workload:
-    """The workload as it was when the run was made."""
-    return _typed(run, run.about().get("workload_spec"), Workload, "workload_spec")
+    """The workload as it was when the run was made. Of its texts, it has the part of the search, with their lengths."""
+    workload: Workload = _typed(run, run.about().get("workload_spec"), Workload, "workload_spec")
+    if workload.prompts is None:
+        return workload
+    lengths = str(run.prompt_lengths) if run.prompt_lengths.is_file() else None
+    return workload.with_part("search", lengths)
 
 
 def target_of(run: RunFolder) -> Target:

@@ -9,8 +9,10 @@ from rooftune.engines.server import ServerInfo
 from rooftune.evidence.records.sent_load import SentLoad, sent_load
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder, TrialFolder
+from rooftune.search.confirm import FRESH
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
+from rooftune.workloads.texts.prompt_text import Part
 from tasks import run_listener
 from tasks.run_files import settings_of, target_of_order, workload_of
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def drawn_workload(run: RunFolder, order: TrialOrder) -> Workload:
-    """The workload of the run with the seed of the order."""
-    return workload_of(run).model_copy(update={"seed": order.seed})
+    """The workload of the run with the seed of the order. The confirmation sends prompts that the search never does."""
+    workload = workload_of(run)
+    part: Part = "confirm" if order.seed >= workload.seed + FRESH else "search"
+    return workload.model_copy(update={"seed": order.seed}).with_part(part)
 
 
 async def first_workload(run: RunFolder, order: TrialOrder, server: ServerInfo) -> Workload:

@@ -29,6 +29,7 @@ GpuNote = Annotated[str | None, Option("--gpu", help="Accelerator of the server,
 Save = Annotated[
     Path | None, Option("--save", help="Folder to keep requests.parquet, ticks.parquet, trial.json ... in.")
 ]
+LENGTHS = "prompt_lengths.json"
 
 
 @flat_command
@@ -52,17 +53,18 @@ def load(
 
       rooftune load chat-low --url http://127.0.0.1:8000
       rooftune load chat-medium --url https://llm.example.org --rate 5 --duration 60 --save here
+      rooftune load chat-low --url http://127.0.0.1:8000 --prompts mine.jsonl
       OPENAI_API_KEY=... rooftune load chat-low --url https://llm.example.org --json
 
     The load is open: requests are sent at their scheduled times, however slow the answers are.
     """
-    from flows.inputs.workloads import changed_workload
+    from flows.inputs.workloads import changed_workload, prompts_file
     from rooftune.errors import InputError
 
-    if prompts not in (None, "tokens", "text"):
-        raise InputError(f"--prompts is tokens or text, not {prompts!r}.")
-    spec = changed_workload(workload, changes, drain_s=drain)
-    client: dict[str, Any] = {"processes": client_processes, "prompt_format": prompts, "vocab_size": vocab_size}
+    file = prompts_file(prompts)
+    spec = changed_workload(workload, changes, drain_s=drain, prompts=file)
+    drawn = prompts if file is None else None
+    client: dict[str, Any] = {"processes": client_processes, "prompt_format": drawn, "vocab_size": vocab_size}
     client["request_timeout_s"] = request_timeout
     if save is not None and (save / "trial.json").exists():
         raise InputError(f"{save} already holds a trial; name another folder with --save.")
@@ -97,6 +99,7 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     """Connect, load, aggregate."""
     from flows.cli.progress import load_display
     from rooftune.engines.launch import connect
+    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.evidence.aggregate import aggregate
     from rooftune.loadgen.client import run_load
     from rooftune.loadgen.summary import LoadOptions
@@ -115,9 +118,11 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
         "endpoint": spec.endpoint,
         "vocab_size": server.vocab_size,
         "time_scale": server.time_scale,
+        "ends": "planned" if server.simulated else "model",
     }
     named = {name: value for name, value in client.items() if value is not None}
     load_options = LoadOptions.model_validate({**asked, **named})
+    spec = with_lengths(spec, encoder_for(server.model, server.url, simulated=server.simulated), folder / LENGTHS)
     plan = draw(spec)
     for note in plan.notes:
         terminal.note(f"{note}.")

@@ -14,6 +14,7 @@ from flows.inputs.parameters import (
     GoalOptions,
     OptimizeRequest,
     TargetOptions,
+    TextOptions,
     TrialOptions,
     WorkloadOptions,
 )
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 @flat_command
 def optimize(
-    workload: options.WorkloadName,
     target: TargetOptions,
     changes: WorkloadOptions,
     added: CandidateOptions,
     trials: TrialOptions,
     goal: GoalOptions,
+    texts: TextOptions,
+    workload: options.TextWorkload = "",
     resume: options.Resume = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
     as_json: options.Json = False,
@@ -45,13 +47,14 @@ def optimize(
       rooftune optimize chat-low --engine vllm --model ./my-model
       rooftune optimize chat-medium --candidate eager=enforce_eager=true
       rooftune optimize chat-medium --search ladder
+      rooftune optimize --prompts mine.jsonl --rate 4
       rooftune optimize chat-medium --resume chat-medium/latest
 
     Nothing has to be running: a Prefect server is started for the run, on the same history as `make up`.
     """
     from flows.cli.optimize_run import run_optimize
 
-    request = OptimizeRequest(workload, target, changes, added, trials, goal, artifacts, resume)
+    request = OptimizeRequest(workload, target, changes, added, trials, goal, texts, artifacts, resume)
     result = run_optimize(request)
     _show(Path(result.run), result, as_json)
 

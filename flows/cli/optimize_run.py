@@ -39,7 +39,7 @@ def check(request: OptimizeRequest) -> None:
         return
     from rooftune.tuning.goal import goal_of
 
-    goal_of(changed_workload(request.workload, request.changes, goal=request.goal))
+    goal_of(changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts))
     if engine_kind(request.target.engine) == "vllm":
         from rooftune.engines.interpreter import installed, vllm_python
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli import terminal
 from flows.inputs import options
 from flows.inputs.flat import flat_command
-from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions
+from flows.inputs.parameters import CandidateOptions, GoalOptions, TargetOptions, TextOptions
 
 if TYPE_CHECKING:
     from rooftune.tuning.guided.search_plan import LeftOut, PlannedOption, SearchPlan
@@ -22,10 +24,11 @@ FRONT = 10
 
 @flat_command
 def plan(
-    workload: options.WorkloadName,
     target: TargetOptions,
     added: CandidateOptions,
     goal: GoalOptions,
+    texts: TextOptions,
+    workload: options.TextWorkload = "",
     budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
@@ -40,6 +43,7 @@ def plan(
     from flows.inputs.durations import seconds
     from flows.inputs.targets import resolve_target
     from flows.inputs.workloads import changed_workload
+    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.hardware.probe import probe
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.guided.explaining import Explained, capacity_front
@@ -57,8 +61,11 @@ def plan(
     from tasks.trial_time import BUDGET_S
 
     asked_s = seconds(budget) if budget else None
-    spec = changed_workload(workload, goal=goal)
+    spec = changed_workload(workload, goal=goal, prompts=texts.prompts)
     chosen = asyncio.run(resolve_target(target))
+    scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
+    encoder = encoder_for(chosen.model, chosen.url, simulated=chosen.simulated)
+    spec = with_lengths(spec.with_part("search"), encoder, Path(scratch.name) / "prompt_lengths.json")
     budget_s = asked_s or BUDGET_S[chosen.engine]
     hardware = probe(
         engine=chosen.engine,

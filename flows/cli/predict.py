@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from flows.cli.emulated import chosen_server, description, heading
 from flows.cli.metric_rows import metric_rows
 from flows.inputs import options
 from flows.inputs.flat import flat_command
-from flows.inputs.parameters import ServerOptions, WorkloadOptions
+from flows.inputs.parameters import ServerOptions, TextOptions, WorkloadOptions
 from rooftune.capacity.units import amount, per_of, whole_users
 from rooftune.formatting import number, rate
 
@@ -66,9 +67,10 @@ Figure = Annotated[
 
 @flat_command
 def predict(
-    workload: options.WorkloadName,
     server: ServerOptions,
     changes: WorkloadOptions,
+    texts: TextOptions,
+    workload: options.TextWorkload = "",
     sweep: Sweep = None,
     figure: Figure = None,
     acceptance: options.Acceptance = None,
@@ -81,6 +83,7 @@ def predict(
 
       rooftune predict chat-medium
       rooftune predict chat-medium --gpu L4 --model llama-3.1-8b --set max_num_seqs=64
+      rooftune predict --prompts mine.jsonl --gpu L4 --model llama-3.1-8b --rate 4
       rooftune predict chat-medium --gpu T4 --model llama-2-7b --engine-version 0.15.1 \\
           --set quantization=awq --set enforce_eager=true --sweep max_num_seqs=1:256
       rooftune predict chat-medium --acceptance 0.8,0.6,0.4 --by-streams 1:64 \\
@@ -89,12 +92,15 @@ def predict(
     Every figure is simulated. The error that was found on similar cases is printed with it.
     """
     from flows.inputs.workloads import changed_workload
+    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.fastpath import compilation
     from rooftune.simulator.virtual.predict import predict as predicted
 
     compilation.announce = terminal.note
-    load, chosen = changed_workload(workload, changes), chosen_server(server)
+    load, chosen = changed_workload(workload, changes, prompts=texts.prompts), chosen_server(server)
+    scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
+    load = with_lengths(load, encoder_for(chosen.model), Path(scratch.name) / "prompt_lengths.json")
     drafts = _acceptance(acceptance, chosen)
     if by_streams is not None:
         from flows.cli.predict_sweep import predict_drafts

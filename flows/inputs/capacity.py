@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import CapacityOptions, RateOptions, TargetOptions, WorkloadOptions
 from flows.inputs.targets import resolve_target
-from flows.inputs.workloads import changed_workload
+from flows.inputs.workloads import changed_workload, prompts_file
 from rooftune.errors import InputError
 from rooftune.workloads.spec import Workload
 
@@ -65,9 +65,9 @@ async def capacity_order(
     from rooftune.capacity.measure_target import Settings, check_measurable
     from rooftune.capacity.step_load import ClientSettings
 
-    if asked.prompts not in (None, "tokens", "text"):
-        raise InputError(f"--prompts is tokens or text, not {asked.prompts!r}.")
-    workload = changed_workload(name, WorkloadOptions(None, None, changes.rate_per_s, changes.seed, changes.slo))
+    file = prompts_file(asked.prompts)
+    named = WorkloadOptions(None, None, changes.rate_per_s, changes.seed, changes.slo)
+    workload = changed_workload(name, named, prompts=file)
     workload = counted(workload, changes, asked)
     half, budget_s = share(asked.precision), seconds(asked.budget) if asked.budget else None
     check_measurable(workload)
@@ -77,7 +77,8 @@ async def capacity_order(
     if resolved.simulated and asked.time_scale is None:
         resolved = resolved.model_copy(update={"time_scale": time_scale_for(resolved, workload)})
     seed = changes.seed if resolved.engine == "endpoint" else workload.seed
-    client = ClientSettings(asked.client_processes, asked.prompts, asked.vocab_size, asked.request_timeout_s)
+    drawn = asked.prompts if file is None else None
+    client = ClientSettings(asked.client_processes, drawn, asked.vocab_size, asked.request_timeout_s)
     settings = Settings(half, budget_s, seed, client, asked.ready_timeout_s)
     return CapacityOrder(workload, resolved, settings, folder or _new_folder(artifacts, workload.name))
 

@@ -174,7 +174,30 @@ Save = Annotated[
     Option("--save", metavar="FOLDER", help="Folder for the steps; a measurement that it holds is continued."),
 ]
 Prompts = Annotated[
-    str | None, Option("--prompts", help="tokens (exact lengths), or text for servers that reject token ids.")
+    str | None,
+    Option(
+        "--prompts",
+        metavar="FILE|tokens|text",
+        help="A file of your prompts; or how drawn prompts are sent: tokens (exact lengths), or text for servers "
+        "that reject token ids.",
+    ),
+]
+PromptsFile = Annotated[
+    str | None,
+    Option(
+        "--prompts",
+        metavar="FILE",
+        help="Your own prompts in place of drawn ones: JSONL, ShareGPT, an OpenAI batch file, or one per line.",
+    ),
+]
+TextWorkload = Annotated[
+    str,
+    Argument(
+        metavar="WORKLOAD",
+        help="Name of a workload (see `rooftune workloads`), or path of a YAML file. With --prompts it is optional: "
+        "then the load and the SLO are those of chat-medium.",
+        show_default=False,
+    ),
 ]
 VocabSize = Annotated[int | None, Option("--vocab-size", min=16, help="Draw token ids below this number.")]
 RequestTimeout = Annotated[float, Option("--request-timeout", min=1, help="Seconds after which a request fails.")]

@@ -41,6 +41,13 @@ class WorkloadOptions:
 
 
 @dataclass(frozen=True)
+class TextOptions:
+    """Real texts in place of drawn prompts."""
+
+    prompts: options.PromptsFile = None
+
+
+@dataclass(frozen=True)
 class GoalOptions:
     """What decides between configurations."""
 
@@ -105,11 +112,12 @@ class OptimizeRequest:
     added: CandidateOptions = field(default_factory=CandidateOptions)
     trials: TrialOptions = field(default_factory=TrialOptions)
     goal: GoalOptions = field(default_factory=GoalOptions)
+    texts: TextOptions = field(default_factory=TextOptions)
     artifacts: str = options.ARTIFACTS
     resume: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the flow ``optimize``: all options, flat."""
         found = asdict(self)
-        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal")]
+        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal", "texts")]
         return {**found, **{name: value for group in groups for name, value in group.items()}}

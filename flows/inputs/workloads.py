@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import get_args
 
 from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
-from rooftune.workloads.load import as_workload, load_workload
+from rooftune.workloads.load import as_workload, load_workload, with_texts
 from rooftune.workloads.spec import COST, ENERGY, MetricName, Slo, Workload
 
 METRICS: tuple[str, ...] = get_args(MetricName)
+LOAD_OF_TEXTS = "chat-medium"
+"""Workload whose arrivals and SLO texts get that come without a workload."""
 
 
 def changed_workload(
@@ -18,13 +22,22 @@ def changed_workload(
     *,
     drain_s: float | None = None,
     goal: GoalOptions | None = None,
+    prompts: str | None = None,
 ) -> Workload:
     """The workload of that name, with durations, seed, rate, SLO and objective replaced where a value is given.
 
+    Args:
+        prompts: a file of texts that are sent instead of the workload's own prompts. Without a name, they get the load
+            and the SLO of ``LOAD_OF_TEXTS``.
+
     Raises:
-        InputError: there is no such workload, a value is out of range, or the arrivals have no rate.
+        InputError: there is no such workload, a value is out of range, the arrivals have no rate, or the file has no
+            prompts.
     """
-    workload, changes = load_workload(name), changes or WorkloadOptions()
+    if not name and prompts is None:
+        raise InputError("name a workload (see `rooftune workloads`), or your own prompts with --prompts FILE.")
+    changes = changes or WorkloadOptions()
+    workload = load_workload(name) if prompts is None else text_workload(name, Path(prompts))
     content = workload.model_dump()
     lengths = {"duration_s": changes.duration_s, "warmup_s": changes.warmup_s, "drain_s": drain_s}
     for field, value in lengths.items():
@@ -52,6 +65,34 @@ def changed_workload(
             "rate needs; leave them out, or name another --objective."
         )
     return changed
+
+
+def text_workload(name: str, file: Path) -> Workload:
+    """The load of a workload with the texts of a file.
+
+    Raises:
+        InputError: there is no such workload, or the file has no prompts.
+    """
+    base = load_workload(name or LOAD_OF_TEXTS)
+    return with_texts(base, file, base.name if name else _slug(file.stem))
+
+
+def _slug(stem: str) -> str:
+    """A name of a file as the name of a workload."""
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "prompts"
+
+
+def prompts_file(asked: str | None) -> str | None:
+    """The file that ``--prompts`` names where it may also name how drawn prompts are sent; None where it does not.
+
+    Raises:
+        InputError: it is neither, because there is no such file.
+    """
+    if asked in (None, "tokens", "text"):
+        return None
+    if not Path(str(asked)).is_file():
+        raise InputError(f"--prompts takes a file of prompts, tokens or text, and there is no file {asked!r}.")
+    return asked
 
 
 def _goal(goal: GoalOptions, named: list[object]) -> dict[str, object]:

@@ -209,7 +209,10 @@ def ladder_context(workload: Workload, quoted: Interval) -> LadderContext:
     """What the audit of the steps compares them with."""
     limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
     unit = UNITS[per_of(workload)]
-    return LadderContext(workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit)
+    natural = workload.prompts is not None and not workload.ignore_eos
+    return LadderContext(
+        workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit, natural
+    )
 
 
 def measured_curve(records: Sequence[StepRecord]) -> list[CurvePoint]:
@@ -233,7 +236,7 @@ def requests_per_arrival(workload: Workload) -> float:
     if isinstance(workload.arrivals, Burst):
         burst = workload.arrivals
         return 1 + burst.burst_size / burst.burst_every_s / burst.rate_per_s
-    if workload.conversations is None or per_of(workload) == "users":
+    if not workload.may_have_turns or per_of(workload) == "users":
         return 1.0
     plan = draw(workload)
     return len(plan) / max(1, int((plan.turn == 0).sum()))

@@ -65,6 +65,7 @@ class ClientSettings:
             "endpoint": workload.endpoint,
             "vocab_size": server.vocab_size,
             "time_scale": server.time_scale,
+            "ends": "planned" if server.simulated else "model",
         }
         return LoadOptions.model_validate({**known, **{k: v for k, v in named.items() if v is not None}})
 

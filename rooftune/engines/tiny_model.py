@@ -70,11 +70,10 @@ def make_tiny_model(folder: Path, vllm_python: str, changes: dict[str, Any] | No
 def _tokenizer(folder: Path) -> None:
     import pydoc_data.topics  # text that every CPython has
 
-    import tokenizers  # type: ignore[import-not-found,unused-ignore]
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast  # type: ignore[import-not-found,unused-ignore]
 
-    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

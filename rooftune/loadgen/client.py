@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 
 from rooftune.engines.urls import is_local, server_root
 from rooftune.errors import EngineError, RooftuneError
@@ -22,6 +23,7 @@ from rooftune.loadgen.process_count import processes_for
 from rooftune.loadgen.processes import ClientProcesses
 from rooftune.loadgen.progress import Progress
 from rooftune.loadgen.summary import LoadOptions, LoadSummary
+from rooftune.loadgen.texts_sent import texts_sent
 from rooftune.loadgen.ticks import TickRecorder
 from rooftune.runfolder import TrialFolder
 from rooftune.workloads.request_plan import RequestPlan
@@ -54,7 +56,16 @@ async def run_load(
         wanted = await asyncio.to_thread(processes_for, plan, workload.total_s, scale, local=is_local(options.url))
     most = plan.concurrency or len(plan) or 1
     jobs = [
-        Job(k, share, options, parts, workload.total_s, workload.drain_s, workload.ignore_eos)
+        Job(
+            k,
+            share,
+            options,
+            parts,
+            workload.total_s,
+            workload.drain_s,
+            workload.ignore_eos,
+            workload.requests_sampling,
+        )
         for k, share in enumerate(split(plan, min(wanted, most)))
     ]
     processes = ClientProcesses(jobs)
@@ -161,6 +172,8 @@ def _finish(
         scheduled=rows,
         asked_rate_per_s=None if plan.concurrency else sends.in_window / workload.duration_s,
         concurrency=plan.concurrency,
+        planned_lengths=plan.counted,
+        texts=texts_sent(plan, sends.index),
         processes=len(reports),
         time_scale=scale,
         send_lag_p50_ms=sends.lag_p50_ms,
@@ -189,19 +202,22 @@ class _SendTimes:
     lag_p99_ms: float
     lag_max_ms: float
     in_window: int
+    index: npt.NDArray[np.int64]
+    """Numbers of the requests that were sent."""
 
     @classmethod
     def of(cls, folder: TrialFolder, workload: Workload) -> _SendTimes:
         """Read them from the joined records."""
         import pyarrow.parquet as pq
 
-        table = pq.ParquetFile(folder.requests).read(columns=["scheduled_s", "sent_s"])
+        table = pq.ParquetFile(folder.requests).read(columns=["index", "scheduled_s", "sent_s"])
         due = table.column("scheduled_s").to_numpy()
         lag = (table.column("sent_s").to_numpy() - due) * 1000
-        lag = np.maximum(lag[np.isfinite(lag)], 0.0)
+        sent = np.isfinite(lag)
+        lag = np.maximum(lag[sent], 0.0)
         p50, p99, worst = np.quantile(lag, [0.5, 0.99, 1.0]).tolist() if len(lag) else (0.0, 0.0, 0.0)
         inside = (due >= workload.warmup_s) & (due < workload.total_s)
-        return cls(p50, p99, worst, int(inside.sum()))
+        return cls(p50, p99, worst, int(inside.sum()), table.column("index").to_numpy()[sent])
 
 
 def _notes(reports: list[ProcessReport], tokens_per_chunk: float | None) -> list[str]:

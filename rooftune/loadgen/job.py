@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,7 @@ import numpy.typing as npt
 
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.workloads.request_plan import RequestPlan
-
-PER_REQUEST = (
-    *("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed"),
-    *("conversation", "turn", "think_s", "part"),
-)
+from rooftune.workloads.texts.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ class Job:
     total_s: float
     drain_s: float
     ignore_eos: bool
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def split(plan: RequestPlan, processes: int) -> list[Share]:
@@ -59,21 +56,4 @@ def _part(plan: RequestPlan, rows: npt.NDArray[np.int32], k: int, processes: int
     slots = None
     if plan.concurrency is not None:
         slots = plan.concurrency // processes + (k < plan.concurrency % processes)
-    return replace(
-        plan,
-        **{name: getattr(plan, name)[rows] for name in PER_REQUEST},
-        concurrency=slots,
-        blocks=None if plan.blocks is None else tuple(plan.blocks[i] for i in rows),
-        texts=None if plan.texts is None else tuple(plan.texts[i] for i in rows),
-    )
-
-
-assert {f.name for f in fields(RequestPlan)} == {
-    *PER_REQUEST,
-    "concurrency",
-    "seed",
-    "blocks",
-    "block_tokens",
-    "texts",
-    "notes",
-}
+    return replace(plan.take(rows), concurrency=slots)

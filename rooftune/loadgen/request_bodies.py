@@ -3,30 +3,67 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 from rooftune.loadgen.summary import LoadOptions
 from rooftune.workloads.prompts import DEFAULT_VOCAB, answer_text, prompt_text, prompt_token_ids, said_text
 from rooftune.workloads.request_plan import RequestPlan
+from rooftune.workloads.texts.prompt_text import Message, PromptText
+from rooftune.workloads.texts.sampling import Sampling
 
 
 class RequestBodies:
     """Writes the JSON body of each request of a plan."""
 
-    def __init__(self, plan: RequestPlan, options: LoadOptions, *, ignore_eos: bool) -> None:
-        self.plan, self._options = plan, options
+    def __init__(self, plan: RequestPlan, options: LoadOptions, sampling: Sampling, *, ignore_eos: bool) -> None:
+        self.plan, self._options, self._sampling = plan, options, sampling
         self.chat = options.endpoint == "chat"
-        tail = {"temperature": 0.0, "stream": options.stream}
         more = {"ignore_eos": True} if ignore_eos else {}
         usage = {"include_usage": True, **({"continuous_usage_stats": True} if options.continuous_usage else {})}
         streamed = {"stream_options": usage} if options.stream else {}
+        self._fixed = {"stream": options.stream, **more, **streamed}
         self._head = f'{{"model":{json.dumps(options.model)},'
-        self._tail = json.dumps({**tail, **more, **streamed}, separators=(",", ":"))[1:]
+        self._tail = self._tail_with({})
         self._vocab = options.vocab_size or DEFAULT_VOCAB
+        planned = plan.max_tokens is None or options.ends == "planned"
+        self.limits = plan.output_tokens if planned or plan.max_tokens is None else plan.max_tokens
+        """The most tokens of each answer."""
 
-    def body(self, i: int) -> bytes:
-        """The body of request ``i`` of the plan; the same for the same plan and options."""
-        content = f'"messages":{self._messages(i)}' if self.chat else f'"prompt":{self._prompt(i)}'
-        return f'{self._head}{content},"max_tokens":{self.plan.output_tokens[i]},{self._tail}'.encode()
+    def _tail_with(self, own: Mapping[str, object]) -> str:
+        """The end of a body: sampling, with fields of a prompt's own record, and how the answer is sent."""
+        fields = {**self._sampling.request_fields(own), **self._fixed}
+        return json.dumps(fields, separators=(",", ":"))[1:]
+
+    def body(self, i: int, answers: Sequence[str] = ()) -> bytes:
+        """The body of request ``i`` of the plan.
+
+        Args:
+            i: the request.
+            answers: what the server answered to the earlier turns of its conversation; needed for real texts only.
+        """
+        tail, prompt = self._tail, self._text_of(i)
+        if prompt is None:
+            content = f'"messages":{self._messages(i)}' if self.chat else f'"prompt":{self._prompt(i)}'
+        else:
+            content = self._content(prompt, i, answers)
+            tail = self._tail_with(prompt.extra) if prompt.extra else tail
+        return f'{self._head}{content},"max_tokens":{self.limits[i]},{tail}'.encode()
+
+    def _text_of(self, i: int) -> PromptText | None:
+        plan = self.plan
+        return None if plan.prompts is None or plan.prompt is None else plan.prompts[plan.prompt[i]]
+
+    def _content(self, prompt: PromptText, i: int, answers: Sequence[str]) -> str:
+        """A real text with its history, and the salt that keeps this pass through the prompts apart from others."""
+        plan = self.plan
+        salt = "" if plan.salt is None else f',"cache_salt":"{plan.seed}-{plan.salt[i]}"'
+        if prompt.text is not None and not self.chat:
+            return f'"prompt":{json.dumps(prompt.text)}{salt}'
+        messages: list[Message] = list(prompt.as_messages())
+        for turn, answer in zip(prompt.turns[: plan.turn[i]], answers, strict=True):
+            messages.append(turn.after or {"role": "assistant", "content": answer})
+            messages += turn.messages
+        return f'"messages":{json.dumps(messages)}{salt}'
 
     def _prompt(self, i: int) -> str:
         if self._options.prompt_format == "text":

@@ -15,6 +15,7 @@ import numpy as np
 from rooftune.loadgen.job import Job
 from rooftune.loadgen.messages import ProcessReport, ProcessStatus
 from rooftune.loadgen.parts import write_part
+from rooftune.loadgen.private_errors import without_texts
 from rooftune.loadgen.records import RequestRows
 from rooftune.loadgen.request_bodies import RequestBodies
 from rooftune.loadgen.self_monitor import SelfMonitor
@@ -39,7 +40,7 @@ class Runner:
         plan = self.plan
         self.scale = job.options.time_scale
         self.request_timeout_s = job.options.request_timeout_s / self.scale
-        self.bodies = RequestBodies(plan, job.options, ignore_eos=job.ignore_eos)
+        self.bodies = RequestBodies(plan, job.options, job.sampling, ignore_eos=job.ignore_eos)
         self.sender: Sender
         self.in_flight: dict[Exchange, None] = {}
         """Exchanges in the order of their sends."""
@@ -55,6 +56,8 @@ class Runner:
         self._preparing = False
         self.closed = plan.concurrency is not None
         self._stopped = False
+        self._answers: dict[int, list[str]] = {}
+        """Conversations with real texts that go on, and what the server has answered in them."""
         self.counts = dict.fromkeys(("sent", "completed", "failed", "refused", "cut", "never_begun", "left_out"), 0)
         self.usage_tokens = self.usage_chunks = self.chunks = 0
         self.retry_after = 0
@@ -168,7 +171,10 @@ class Runner:
     def _send(self, local: int, due: float) -> None:
         body = self._body(local)
         response = Response(
-            chat=self.bodies.chat, max_tokens=int(self.plan.output_tokens[local]), streamed=self.job.options.stream
+            chat=self.bodies.chat,
+            max_tokens=int(self.bodies.limits[local]),
+            streamed=self.job.options.stream,
+            keep_text=self.plan.prompts is not None and bool(self._turns_after(local)),
         )
         exchange = Exchange(local, due, time.monotonic(), body, response)
         self.in_flight[exchange] = None
@@ -179,7 +185,7 @@ class Runner:
         """The body that was made ahead, or one made now."""
         body = self._ready.pop(local, None)
         if body is None:
-            return self.bodies.body(local)
+            return self.bodies.body(local, self._answers.get(int(self.plan.conversation[local]), ()))
         self._ready_bytes -= len(body)
         return body
 
@@ -215,6 +221,9 @@ class Runner:
         response = exchange.response
         assert exchange.ended is not None
         good = not response.error_class
+        if not good and self.plan.prompts is not None and self.plan.prompt is not None:
+            prompt = self.plan.prompts[self.plan.prompt[exchange.local]]
+            response.error = without_texts(response.error_class, response.error, prompt)
         status = "completed" if good else "refused" if response.refused else "failed"
         if response.refused and response.retry_after:
             self.retry_after += 1
@@ -251,6 +260,7 @@ class Runner:
         After a failed turn, the rest is never begun.
         """
         follows = self._turns_after(exchange.local)
+        self._note_answer(exchange, goes_on=good and bool(follows))
         if not follows:
             return False
         assert exchange.ended is not None
@@ -269,6 +279,14 @@ class Runner:
         heapq.heappush(self._later, (at, follows[0]))
         self._arm()
         return True
+
+    def _note_answer(self, exchange: Exchange, *, goes_on: bool) -> None:
+        """Keep an answer that the next turn carries, and forget those of a conversation that is over."""
+        conversation, text = int(self.plan.conversation[exchange.local]), exchange.response.text
+        if goes_on and text is not None:
+            self._answers.setdefault(conversation, []).append("".join(text))
+        elif not goes_on:
+            self._answers.pop(conversation, None)
 
     def _turns_after(self, local: int) -> list[int]:
         found, plan = [], self.plan

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rooftune.loadgen.texts_sent import TextsSent
+
 
 class LoadOptions(BaseModel):
     """How to load a server. Times are workload seconds; real seconds are these divided by ``time_scale``."""
@@ -16,6 +18,11 @@ class LoadOptions(BaseModel):
     endpoint: Literal["completions", "chat"] = "completions"
     prompt_format: Literal["tokens", "text"] = "tokens"
     vocab_size: int | None = None
+    ends: Literal["model", "planned"] = Field(
+        default="model",
+        description="where answers end by themselves: planned gives each its planned length, for the simulated engine, "
+        "which has no text that could end",
+    )
     processes: int | None = Field(default=None, description="None = as many as the rate needs, limited by idle cores")
     time_scale: float = 1.0
     request_timeout_s: float = 600.0
@@ -41,6 +48,10 @@ class LoadSummary(BaseModel):
     scheduled: int
     asked_rate_per_s: float | None = Field(description="of the schedule over the measured window; None = closed loop")
     concurrency: int | None = None
+    planned_lengths: str = Field(
+        default="exact", description="where planned lengths of real texts are from: tokenizer, server or estimate"
+    )
+    texts: TextsSent | None = Field(default=None, description="None = prompts were drawn")
     processes: int = 1
     time_scale: float = 1.0
     send_lag_p50_ms: float = 0.0

@@ -74,6 +74,18 @@ def may_be_served(name: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
+def model_folder(name: str) -> Path | None:
+    """The folder with the files of a model: the one that is named, or the one in the local Hugging Face cache."""
+    place = Path(name).expanduser()
+    if name and place.exists():
+        return place if place.is_dir() else place.parent
+    cached = _in_hub_cache(name)
+    if cached is None:
+        hubs = _catalogue()[name.lower()].hub_ids.values() if name.lower() in _catalogue() else ()
+        cached = next((found for hub in hubs if (found := _in_hub_cache(hub))), None)
+    return cached.parent if cached is not None else None
+
+
 def _find(name: str) -> ModelFacts:
     catalogue = _catalogue()
     if name.lower() in catalogue:

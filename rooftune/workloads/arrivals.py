@@ -10,6 +10,7 @@ import numpy.typing as npt
 from rooftune.errors import InputError
 from rooftune.workloads import spec
 from rooftune.workloads.spec import Workload
+from rooftune.workloads.strict import MOST_REQUESTS
 
 Floats = npt.NDArray[np.float64]
 SHORTEST_ANSWER_S = 0.05
@@ -33,9 +34,9 @@ def arrival_times(workload: Workload, rng: np.random.Generator) -> Floats:
         InputError: more than can be drawn.
     """
     expected = expected_arrivals(workload)
-    if expected > spec.MOST_REQUESTS:
+    if expected > MOST_REQUESTS:
         raise InputError(
-            f"{workload.name} asks for about {expected:.2g} requests, and at most {spec.MOST_REQUESTS:,} can be drawn; "
+            f"{workload.name} asks for about {expected:.2g} requests, and at most {MOST_REQUESTS:,} can be drawn; "
             "lower the rate, duration_s or warmup_s."
         )
     a, total = workload.arrivals, workload.total_s

@@ -5,16 +5,22 @@ Each purpose has its own random stream, so that changing one (the rate, for exam
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from rooftune.errors import InputError
 from rooftune.workloads import spec
 from rooftune.workloads.arrivals import arrival_times
-from rooftune.workloads.lengths import lengths
+from rooftune.workloads.lengths import Ints, lengths
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.spec import Workload
+from rooftune.workloads.strict import MOST_REQUESTS, MOST_TOKENS
+from rooftune.workloads.texts.plan import AnswerLimits, draw_prompts
+from rooftune.workloads.texts.prompt_set import prompt_set
+from rooftune.workloads.texts.prompts_file import Prompts
 from rooftune.workloads.traces.plan import draw_trace
 
 Floats = npt.NDArray[np.float64]
@@ -28,8 +34,11 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
     """
     seed = workload.seed if seed is None else seed
     if isinstance(workload.arrivals, spec.Trace):
-        return draw_trace(workload, workload.arrivals, seed)
+        recorded = draw_trace(workload, workload.arrivals, seed)
+        return recorded if not workload.prompts else _with_texts(workload, workload.prompts, _begins(recorded), seed)
     arrival = arrival_times(workload, stream(seed, "arrivals"))
+    if workload.prompts:
+        return _with_texts(workload, workload.prompts, arrival, seed)
     if workload.conversations:
         return _conversations(workload, arrival, seed)
     return _independent(workload, arrival, seed)
@@ -77,10 +86,8 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
     assert c is not None
     turns = lengths(c.turns, len(arrival), stream(seed, "turns"))
     n = int(turns.sum(dtype=np.int64))
-    if n > spec.MOST_REQUESTS:
-        raise InputError(
-            f"{workload.name} has {n:,} turns, and at most {spec.MOST_REQUESTS:,} can be drawn; lower turns."
-        )
+    if n > MOST_REQUESTS:
+        raise InputError(f"{workload.name} has {n:,} turns, and at most {MOST_REQUESTS:,} can be drawn; lower turns.")
     conversation = np.repeat(np.arange(len(arrival), dtype=np.int32), turns)
     starts = np.repeat(np.cumsum(turns) - turns, turns)
     turn = (np.arange(n) - starts).astype(np.int32)
@@ -91,10 +98,10 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
     closed = workload.arrivals if isinstance(workload.arrivals, spec.Closed) else None
     think = np.where(turn > 0, stream(seed, "think").exponential(c.think_s, n), _pauses(closed, n, seed))
     prompt = said + before
-    if n and prompt.max() > spec.MOST_TOKENS:
+    if n and prompt.max() > MOST_TOKENS:
         raise InputError(
             f"a conversation of {workload.name} grows to {prompt.max():,} tokens, and a prompt has at most "
-            f"{spec.MOST_TOKENS:,}; lower turns, prompt_tokens or output_tokens."
+            f"{MOST_TOKENS:,}; lower turns, prompt_tokens or output_tokens."
         )
     return RequestPlan(
         arrival_s=np.repeat(arrival, turns),
@@ -110,6 +117,24 @@ def _conversations(workload: Workload, arrival: Floats, seed: int) -> RequestPla
         concurrency=closed.concurrency if closed else None,
         seed=seed,
     )
+
+
+def _with_texts(workload: Workload, prompts: Prompts, arrival: Floats, seed: int) -> RequestPlan:
+    def drawn(n: int) -> Ints:
+        assert workload.output_tokens is not None
+        return lengths(workload.output_tokens, n, stream(seed, "output0"))
+
+    closed = workload.arrivals if isinstance(workload.arrivals, spec.Closed) else None
+    limits = AnswerLimits(not workload.ignore_eos, workload.max_tokens, drawn if workload.output_tokens else None)
+    source = prompt_set(prompts, chat=workload.chat)
+    plan = draw_prompts(prompts, source, limits, arrival, _pauses(closed, len(arrival), seed), seed)
+    return replace(plan, concurrency=closed.concurrency if closed else None)
+
+
+def _begins(recorded: RequestPlan) -> Floats:
+    """When the requests and conversations of a trace begin."""
+    found: Floats = recorded.arrival_s[recorded.turn == 0]
+    return found
 
 
 def _pauses(closed: spec.Closed | None, n: int, seed: int) -> Floats:

@@ -17,6 +17,10 @@ from rooftune.errors import InputError, nearest
 from rooftune.shipped import WORKLOADS, shipped
 from rooftune.workloads import spec
 from rooftune.workloads.spec import Trace, Workload
+from rooftune.workloads.strict import MOST_TOKENS
+from rooftune.workloads.texts.prompt_set import prompt_file, with_file
+from rooftune.workloads.texts.prompts_file import Prompts
+from rooftune.workloads.texts.sampling import Sampling
 
 FOLDER = WORKLOADS
 
@@ -71,6 +75,21 @@ def as_workload(value: object, name: str) -> Workload:
         return Workload.model_validate(value)
     except ValidationError as error:
         raise InputError(_sentence(error, name)) from None
+
+
+def with_texts(workload: Workload, file: Path, name: str) -> Workload:
+    """The workload with the texts of a file in place of drawn prompts.
+
+    Its ``output_tokens`` stay: they are the expected lengths of answers that the file does not have.
+
+    Raises:
+        InputError: the file has no prompts.
+    """
+    own = {"prompt_tokens", "shared_prefix", "conversations", "parts", "endpoint", "ignore_eos", "prompts", "name"}
+    content = workload.model_dump(exclude=own)
+    changed = as_workload({**content, "name": name, "prompts": {"file": str(file.absolute())}}, name)
+    assert changed.prompts is not None
+    return changed.model_copy(update=_texts(changed, changed.prompts, Path()))
 
 
 class _DatesAsText(RoundTripConstructor):
@@ -173,7 +192,7 @@ _TAGS: dict[str, type[BaseModel]] = {
 }
 _CHILDREN: dict[str, type[BaseModel]] = {
     "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
-    "conversations": spec.Conversations, "constraints": spec.Constraint,
+    "conversations": spec.Conversations, "constraints": spec.Constraint, "prompts": Prompts, "sampling": Sampling,
 }  # fmt: skip
 
 
@@ -212,6 +231,8 @@ def _beside(workload: Workload, path: Path) -> Workload:
     arrivals = workload.arrivals
     if isinstance(arrivals, Trace):
         update["arrivals"] = arrivals.model_copy(update={"file": str(folder / arrivals.file)})
+    if workload.prompts is not None:
+        update |= _texts(workload, workload.prompts, folder)
     for name in ("prompt_tokens", "output_tokens"):
         found = _values(getattr(workload, name), folder)
         if found is not None:
@@ -221,6 +242,16 @@ def _beside(workload: Workload, path: Path) -> Workload:
         for p in workload.parts
     ]
     return workload.model_copy(update={**update, "parts": parts})
+
+
+def _texts(workload: Workload, prompts: Prompts, folder: Path) -> dict[str, object]:
+    """The file of prompts with its whole path and its hash, and the API that it needs."""
+    found = with_file(prompts, folder / prompts.file)
+    if not prompt_file(found).chat:
+        return {"prompts": found}
+    if "endpoint" in workload.model_fields_set and not workload.chat:
+        raise InputError(f"{found.file} has messages, which need the chat API; set endpoint: chat.")
+    return {"prompts": found, "endpoint": "chat"}
 
 
 def _values(lengths: spec.Lengths | None, folder: Path) -> spec.Empirical | None:
@@ -242,5 +273,5 @@ def _values(lengths: spec.Lengths | None, folder: Path) -> spec.Empirical | None
             raise InputError(f"{path} is empty; it has one length in tokens per line.") from None
         raise InputError(
             f"{path}: entry {number} is {_short(words[number - 1])}; "
-            f"it has one length in tokens per line, from 1 to {spec.MOST_TOKENS:,}."
+            f"it has one length in tokens per line, from 1 to {MOST_TOKENS:,}."
         ) from None

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rooftune.workloads.texts.prompt_text import PromptText
+
+COLUMNS = (
+    *("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed"),
+    *("conversation", "turn", "think_s", "part", "prompt", "max_tokens", "salt"),
+)
+LISTS = ("blocks", "texts")
+"""Fields that have one entry for each request; any of them may be None."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,29 @@ class RequestPlan:
     texts: tuple[str, ...] | None = None
     """Traces with real text: what the user says in each request."""
     notes: tuple[str, ...] = ()
-    """What was assumed about a trace, one sentence each without its full stop."""
+    """What was assumed about a trace or prompts, one sentence each without its full stop."""
+    prompts: tuple[PromptText, ...] | None = None
+    """Real texts that are sent; None = prompts are drawn."""
+    prompt: npt.NDArray[np.int32] | None = None
+    """Place of the prompt, or conversation, of each request in ``prompts``."""
+    max_tokens: npt.NDArray[np.int32] | None = None
+    """Where answers end by themselves: the longest that each may be. ``output_tokens`` is what is expected."""
+    salt: npt.NDArray[np.int32] | None = None
+    """With ``prompts``: how many times all of them were sent before."""
+    counted: str = "exact"
+    """Where the lengths of ``prompts`` are from: a tokenizer, the server, or an estimate; exact = they are drawn."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    def take(self, rows: npt.NDArray[np.integer]) -> RequestPlan:
+        """The plan with some of its requests, in this order."""
+        columns: dict[str, Any] = {name: v[rows] for name in COLUMNS if (v := getattr(self, name)) is not None}
+        columns |= {name: tuple(v[i] for i in rows) for name in LISTS if (v := getattr(self, name)) is not None}
+        return replace(self, **columns)
+
     @property
     def longest_request(self) -> int:
         """Tokens of the longest request, prompt and answer together; 1 where there is none."""
-        return int((self.prompt_tokens.astype(np.int64) + self.output_tokens).max(initial=1))
+        answers = self.output_tokens if self.max_tokens is None else self.max_tokens
+        return int((self.prompt_tokens.astype(np.int64) + answers).max(initial=1))

@@ -6,20 +6,11 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-MOST_TOKENS = 10_000_000
-"""Longest prompt or answer, far above any context length and far below what a 32-bit column holds."""
-MOST_REQUESTS = 20_000_000
-"""Most requests, groups of prefixes or requests in flight: they are drawn before the load begins and kept in memory."""
-Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
-Count = Annotated[int, Field(ge=1, le=MOST_REQUESTS)]
-
-
-class Strict(BaseModel):
-    """An unknown key is an error, and so are infinity and NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from rooftune.workloads.strict import MOST_TOKENS, Count, Strict, Tokens
+from rooftune.workloads.texts.prompts_file import Prompts
+from rooftune.workloads.texts.sampling import Sampling
 
 
 class Bounded(Strict):
@@ -286,16 +277,38 @@ class Workload(Strict):
     shared_prefix: SharedPrefix | None = Field(default=None, description="beginnings that prompts have in common")
     conversations: Conversations | None = Field(default=None, description="requests with the history of earlier ones")
     parts: list[Part] = Field(default_factory=list, description="a mix of kinds of requests, by weight")
+    prompts: Prompts | None = Field(default=None, description="real texts from a file, in place of drawn prompts")
+    sampling: Sampling | None = Field(default=None, description="how answers are drawn; default: greedy")
+    max_tokens: Tokens | None = Field(
+        default=None, description="longest answer that the server may give; default: the file's, else 1024"
+    )
     duration_s: float = Field(gt=0, description="length of the measured window")
     warmup_s: float = Field(default=0, ge=0, description="load before the window; not measured")
     drain_s: float = Field(default=30, ge=0, description="longest wait for answers after the last arrival")
     seed: int = Field(default=0, ge=0, lt=2**63, description="the same seed draws the same requests")
-    ignore_eos: bool = Field(default=True, description="every answer has exactly the drawn length")
+    ignore_eos: bool = Field(
+        default=True,
+        description="every answer has exactly the drawn or recorded length; false lets answers end by themselves; "
+        "default with prompts: false",
+    )
     slo: Slo = Field(default=Slo(), description="what a request must meet")
     objective: ObjectiveMetric = Field(default=ObjectiveMetric(), description="what decides between configurations")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _natural_ends(cls, given: object) -> object:
+        """Answers to real texts end by themselves unless the file says otherwise."""
+        if isinstance(given, dict) and given.get("prompts") is not None and "ignore_eos" not in given:
+            return {**given, "ignore_eos": False}
+        return given
+
     @model_validator(mode="after")
     def _complete(self) -> Workload:
+        if self.prompts is not None:
+            self._check_texts()
+            return self
+        if self.max_tokens is not None:
+            raise ValueError("max_tokens belongs to prompts; without them output_tokens is the length of every answer")
         own = self.prompt_tokens is not None and self.output_tokens is not None
         if self.parts and (self.prompt_tokens or self.output_tokens or self.shared_prefix):
             raise ValueError(
@@ -307,10 +320,44 @@ class Workload(Strict):
             raise ValueError("conversations need arrivals that are not a trace, and one kind of lengths")
         return self
 
+    def _check_texts(self) -> None:
+        """What cannot be combined with texts, which have their own lengths, turns and beginnings."""
+        own = ("prompt_tokens", "shared_prefix", "conversations", "parts")
+        named = [name for name in own if getattr(self, name)]
+        if named:
+            raise ValueError(f"prompts and {', '.join(named)} exclude each other; the texts decide these")
+
     @property
     def has_capacity(self) -> bool:
         """Whether there is a highest rate within the SLO: it has limits, and arrivals whose rate can vary."""
         return bool(self.slo.limits_ms()) and isinstance(self.arrivals, (Poisson, Constant, Gamma, Burst))
+
+    @property
+    def requests_sampling(self) -> Sampling:
+        """Sampling of all requests."""
+        return self.sampling or Sampling()
+
+    def with_part(self, part: Literal["all", "search", "confirm"], lengths: str | None = None) -> Workload:
+        """The workload with one part of its texts; itself where it has none.
+
+        Args:
+            part: of the split.
+            lengths: file with the lengths of all prompts; None keeps the one that is named.
+        """
+        if self.prompts is None:
+            return self
+        update = {"part": part, **({"lengths": lengths} if lengths else {})}
+        return self.model_copy(update={"prompts": self.prompts.model_copy(update=update)})
+
+    @property
+    def may_have_turns(self) -> bool:
+        """Whether some requests may follow others in a conversation."""
+        return self.conversations is not None or self.prompts is not None
+
+    @property
+    def chat(self) -> bool:
+        """Whether requests have messages."""
+        return self.endpoint == "chat"
 
     @property
     def decides(self) -> str:
@@ -344,8 +391,22 @@ def workload_hash(workload: Workload) -> str:
 
     Trials of one workload draw with several seeds and stay comparable; each records its seed.
     """
-    text = json.dumps(workload.model_dump(mode="json", exclude={"description", "seed"}), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    content = workload.model_dump(mode="json", exclude={"description", "seed", *_UNSET_BY_DEFAULT})
+    content |= {name: value for name in _UNSET_BY_DEFAULT if (value := _hashed(workload, name)) is not None}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_UNSET_BY_DEFAULT = ("prompts", "sampling", "max_tokens")
+"""Keys that are left out of the hash where they are not set, so that trials from before they existed keep theirs."""
+_ELSEWHERE = {"file", "part", "lengths", "keep_texts"}
+"""Keys of ``prompts`` that do not identify a workload: its file does so by its content, wherever it is."""
+
+
+def _hashed(workload: Workload, name: str) -> object:
+    value = getattr(workload, name)
+    if isinstance(value, Prompts):
+        return value.model_dump(mode="json", exclude=_ELSEWHERE)
+    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Sampling) else value
 
 
 def json_schema() -> str:

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooftune.loadgen import runner as runner_module
-from rooftune.loadgen.job import PER_REQUEST, split
+from rooftune.loadgen.job import split
 from rooftune.loadgen.process_count import processes_needed
 from rooftune.loadgen.self_monitor import ROOM, raise_descriptor_limit
 from rooftune.loadgen.wire import Exchange, Response
 from rooftune.workloads.draw import draw
+from rooftune.workloads.request_plan import COLUMNS
 from tests.faults import faults  # noqa: F401 - registers them
 from tests.faults.server import MisbehavingServer, misbehaving
 from tests.loadgen.harness import ended, load_server, stop_when, workload
@@ -49,7 +50,9 @@ def test_the_union_of_the_shares_is_the_plan(n: int, seed: int, rate: float, tal
     shares = split(plan, n)
     index = np.concatenate([s.index for s in shares])
     assert sorted(index.tolist()) == list(range(len(plan)))
-    for name in PER_REQUEST:
+    for name in COLUMNS:
+        if getattr(plan, name) is None:
+            continue
         joined = np.concatenate([getattr(s.plan, name) for s in shares])
         np.testing.assert_array_equal(joined[np.argsort(index)], getattr(plan, name))
     if plan.concurrency:

@@ -78,6 +78,7 @@ def test_sections_are_in_order(report: str) -> None:
         "Progression",
         "Trade-offs",
         "When to use which configuration",
+        "Prompts",
         "Hardware upgrade path",
         "What limits the server",
         "Audit and predictions",

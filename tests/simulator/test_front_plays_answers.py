@@ -14,10 +14,10 @@ from rooftune.engines.metrics import parse
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front.__main__ import build
 from rooftune.simulator.front.played import PlayedAnswer, PlayedAnswers, played_answers
-from rooftune.simulator.front.tokens import pieces
 from rooftune.speculation.acceptance import from_counters
 from rooftune.speculation.configured import proposer_of
 from rooftune.speculation.replay import replay
+from rooftune.workloads.texts.pieces import pieces
 
 
 def core(**flags: Any) -> EngineCore:

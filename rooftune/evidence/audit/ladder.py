@@ -31,6 +31,11 @@ LAG_WARNS, LAG_FAILS = 0.1, 0.5
 """Send lag (p99) as a share of the shortest limit that counts from the schedule."""
 LENGTHS = 0.05
 """Relative difference of the answers' lengths from the planned ones that is worth a warning."""
+SET_REMEDY = "Use a server that honours ignore_eos, or set the workload's output_tokens to what it answers."
+NATURAL_REMEDY = (
+    "Set the workload's output_tokens to what the server answers, or give a file with recorded answers, so that the "
+    "reference of the measurement has such lengths too."
+)
 CLEARLY = 3.0
 """Standard deviations by which a share of requests differs from the promised one when the SLO clearly holds or not."""
 APART = 1.1
@@ -80,6 +85,8 @@ class LadderContext:
     """Speeds between which the reference was fitted."""
     unit: str = "requests/s"
     """Of the loads."""
+    natural: bool = False
+    """Answers end by themselves, so their lengths are expected, not set."""
 
 
 Steps = Sequence[LadderStep]
@@ -202,7 +209,7 @@ def client(steps: Steps, context: LadderContext) -> Check:
     return warned(name, sentence, remedy, figures) if share > LAG_WARNS else passed(name, sentence, figures)
 
 
-def lengths(steps: Steps, _: LadderContext) -> Check:
+def lengths(steps: Steps, context: LadderContext) -> Check:
     """Whether answers had the lengths that the workload plans, which the reference assumes."""
     name = "answer-lengths"
     known = [(s.answer_tokens, s.planned_tokens) for s in steps if s.answer_tokens and s.planned_tokens]
@@ -215,7 +222,7 @@ def lengths(steps: Steps, _: LadderContext) -> Check:
         return warned(
             name,
             f"{sentence} The capacity is that for the answers that the server gave.",
-            "Use a server that honours ignore_eos, or set the workload's output_tokens to what it answers.",
+            NATURAL_REMEDY if context.natural else SET_REMEDY,
             figures,
         )
     return passed(name, sentence, figures)

@@ -11,9 +11,12 @@ from rooftune.evidence.metrics.request_metrics import gaps
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
 from rooftune.formatting import number
+from rooftune.loadgen.texts_sent import TextsSent
 from rooftune.metrics.queues import inside
 from rooftune.metrics.window import Window
 
+TEXT_HITS_WARN, TEXT_HITS_FAIL = 0.10, 0.30
+"""Share of the prompt tokens found in the prefix cache beyond what real texts have in common."""
 LITTLE_WARN, LITTLE_FAIL, LITTLE_COUNT = 0.10, 0.25, 3.0
 """Relative tolerance of Little's law, and requests that are always allowed (sampling once per second)."""
 HEAT = {
@@ -188,6 +191,9 @@ def prefix_hits(e: Evidence) -> Check:
         w.shared_prefix or w.conversations or any(p.shared_prefix for p in w.parts) or w.arrivals.process == "trace"
     )
     sentence = f"{100 * share:.1f} % of the prompt tokens were found in the prefix cache"
+    texts = e.load.texts if e.load is not None else None
+    if texts is not None:
+        return _text_hits(share, texts, sentence, figures)
     if asked:
         return passed(name, f"{sentence}; the workload shares prefixes.", figures)
     remedy = (
@@ -201,6 +207,22 @@ def prefix_hits(e: Evidence) -> Check:
         if share > 0.03
         else passed(name, f"{sentence}.", figures)
     )
+
+
+def _text_hits(share: float, texts: TextsSent, sentence: str, figures: dict[str, float]) -> Check:
+    """Hits on real texts, compared with what the texts themselves have in common."""
+    name = "prefix-hits"
+    figures |= {"shared_share": round(texts.shared_share, 4)}
+    words = f"{sentence}; the prompts begin with text of earlier ones for {100 * texts.shared_share:.1f} % of them"
+    more = share - texts.shared_share
+    if more <= TEXT_HITS_WARN:
+        return passed(name, f"{words}.", figures)
+    remedy = (
+        "The server had these prompts before, or does not know cache_salt: restart it, give more prompts than the load "
+        "needs, or use another seed."
+    )
+    judged = failed if more > TEXT_HITS_FAIL else warned
+    return judged(name, f"{words}.", remedy, figures)
 
 
 def throttling(e: Evidence) -> Check:

@@ -8,13 +8,17 @@ import numpy as np
 
 from rooftune.evidence.audit.findings import failed, no_data, passed, warned
 from rooftune.evidence.metrics.gauges import delta
+from rooftune.evidence.records.columns import Bools, Floats, Requests
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.evidence.records.trial import Check
+from rooftune.loadgen.texts_sent import TextsSent
 from rooftune.metrics.window import Window
 
 COUNT_WARN, COUNT_FAIL = 0.02, 0.05
 REPEATED_WARN, REPEATED_FAIL = 0.9, 0.5
 """Shares of distinct prompts below which prefix-cache hits are likely, and certain."""
+CUT_WARN = 0.2
+"""Share of answers cut at ``max_tokens`` above which the lengths are those of the limit, not of the model."""
 
 
 def count(e: Evidence) -> Check:
@@ -106,6 +110,8 @@ def answers(e: Evidence) -> Check:
         return failed(
             name, f"{empty:,} of {int(known.sum()):,} answers are empty but recorded as completed.", remedy, figures
         )
+    if _natural(e):
+        return _natural_ends(e, r, known, got, figures)
     exact = e.workload is not None and e.workload.ignore_eos
     planned = known & np.isfinite(r.planned_output_tokens)
     if not exact or not planned.any():
@@ -128,6 +134,29 @@ def answers(e: Evidence) -> Check:
     return passed(name, f"All {int(planned.sum()):,} answers have the planned length.", figures)
 
 
+def _natural(e: Evidence) -> bool:
+    """Whether answers ended by themselves, as on a real server; the simulated one gives each its planned length."""
+    simulated = e.trial is not None and e.trial.simulated
+    return e.workload is not None and e.workload.prompts is not None and not e.workload.ignore_eos and not simulated
+
+
+def _natural_ends(e: Evidence, r: Requests, known: Bools, got: Floats, figures: dict[str, float]) -> Check:
+    """Answers that ended by themselves, and those that the limit cut."""
+    name, total = "answer-lengths", int(known.sum())
+    cut = float((r.finish_reason[known] == "length").mean())
+    mean = float(got[known].mean())
+    figures |= {"cut_share": round(cut, 4), "mean": round(mean, 1)}
+    sentence = f"{total:,} answers have {mean:.1f} tokens on average; {100 * (1 - cut):.0f} % ended by themselves"
+    if cut > CUT_WARN:
+        return warned(
+            name,
+            f"{sentence}, and {100 * cut:.0f} % were cut at max_tokens.",
+            "Raise max_tokens if users get longer answers than that.",
+            figures,
+        )
+    return passed(name, f"{sentence}.", figures)
+
+
 def prompts(e: Evidence) -> Check:
     """Prompts that the server cut or made longer."""
     name = "prompt-lengths"
@@ -135,10 +164,23 @@ def prompts(e: Evidence) -> Check:
         return no_data(name, f"{e.no_requests}.")
     r = e.requests
     known = np.isfinite(r.prompt_tokens) & np.isfinite(r.planned_prompt_tokens) & (r.planned_prompt_tokens > 0)
+    if e.workload is not None and e.workload.prompts is not None:
+        known &= ~(r.turn > 0)  # later turns carry the real answers, whose lengths nobody planned
     if not known.any():
         return no_data(name, "The file does not have both the planned and the counted length of prompts.")
     counted, planned = r.prompt_tokens[known], r.planned_prompt_tokens[known]
-    cut = float((counted < 0.98 * planned - 1).mean())
+    source = _source(e)
+    if source == "estimate":
+        ratio = float(counted.sum() / planned.sum())
+        return passed(
+            name,
+            f"The lengths of the {int(known.sum()):,} prompts were estimated for planning; the server counts "
+            f"{100 * ratio:.0f} % of that.",
+            {"prompts": int(known.sum()), "counted_over_estimate": round(ratio, 4)},
+        )
+    templated = source == "tokenizer" and e.workload is not None and e.workload.chat
+    least = 0.9 * planned - 16 if templated else 0.98 * planned - 1
+    cut = float((counted < least).mean())
     longer = float(np.median(counted - planned))
     figures = {"prompts": int(known.sum()), "cut_share": round(cut, 4), "median_added_tokens": longer}
     if cut > 0.01:
@@ -158,9 +200,17 @@ def prompts(e: Evidence) -> Check:
     return passed(name, f"The server counts the planned lengths for {int(known.sum()):,} prompts.", figures)
 
 
+def _source(e: Evidence) -> str:
+    """Where the planned lengths are from. The simulated engine counts as the estimate does, so there it is exact."""
+    source = e.load.planned_lengths if e.load is not None else "exact"
+    return "exact" if source == "estimate" and e.trial is not None and e.trial.simulated else source
+
+
 def repeated(e: Evidence) -> Check:
     """The same few prompts over and over, which the prefix cache answers."""
     name = "prompts-repeated"
+    if e.load is not None and e.load.texts is not None:
+        return _texts_repeated(e.load.texts)
     if e.requests is None or e.requests.prompt_key is None:
         if e.ours:
             return passed(
@@ -184,6 +234,23 @@ def repeated(e: Evidence) -> Check:
             figures,
         )
     if share < REPEATED_WARN:
+        return warned(name, f"{sentence}.", remedy, figures)
+    return passed(name, f"{sentence}.", figures)
+
+
+def _texts_repeated(texts: TextsSent) -> Check:
+    """Real texts that were sent more than once."""
+    name, share = "prompts-repeated", texts.distinct / texts.sent if texts.sent else 1.0
+    figures: dict[str, float] = {"requests": texts.sent, "distinct_prompts": texts.distinct, "passes": texts.passes}
+    sentence = f"The load sent {texts.sent:,} prompts, {texts.distinct:,} of them different"
+    if texts.salted:
+        apart = "; each pass through them had its own cache_salt" if texts.passes > 1 else ""
+        return passed(name, f"{sentence}{apart}.", figures)
+    remedy = "Give more prompts, or leave prompts.repeats at salted, which keeps passes apart in the prefix cache."
+    if texts.passes > 1 and share < REPEATED_FAIL:
+        words = f"{sentence}, each {1 / share:.0f} times on average: the prefix cache answers for repeated prompts."
+        return failed(name, words, remedy, figures)
+    if texts.passes > 1 and share < REPEATED_WARN:
         return warned(name, f"{sentence}.", remedy, figures)
     return passed(name, f"{sentence}.", figures)
 

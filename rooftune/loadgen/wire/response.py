@@ -33,17 +33,20 @@ class Response:
         chat: whether events have the shape of ``/v1/chat/completions``.
         max_tokens: as in the request.
         streamed: whether the request asked for a stream.
+        keep_text: whether the text of the answer is needed afterwards.
     """
 
     __slots__ = (
         *("_body", "_chat", "_counted", "_last", "_limit", "_pending_empty", "_size", "cached_tokens", "chunk_t"),
         *("chunk_tokens", "done", "error", "error_class", "finish_reason", "http_status", "output_tokens"),
-        *("prompt_tokens", "retry_after", "stream", "wanted_stream"),
+        *("prompt_tokens", "retry_after", "stream", "text", "wanted_stream"),
     )
 
-    def __init__(self, *, chat: bool, max_tokens: int, streamed: bool) -> None:
+    def __init__(self, *, chat: bool, max_tokens: int, streamed: bool, keep_text: bool = False) -> None:
         self._chat, self._limit = chat, RUNAWAY * max_tokens + 1000
         self.wanted_stream = streamed
+        self.text: list[str] | None = [] if keep_text else None
+        """Pieces of the answer, without reasoning and tool calls; None where it is not kept."""
         self.http_status: int | None = None
         self.retry_after = ""
         self.stream: Stream | None = None
@@ -97,8 +100,10 @@ class Response:
 
     def take_texts(self, texts: list[bytes], times: Sequence[float], template: Template) -> None:
         """Take the texts of events that fit a template."""
-        if b"" not in texts and not self.done and strings(texts) is not None:
+        if b"" not in texts and not self.done and (found := strings(texts)) is not None:
             self.chunk_t.extend(times)
+            if self.text is not None:
+                self.text += found
             return self._bounded()
         return self._one_by_one([template.payload(text) for text in texts], times, {})
 
@@ -172,6 +177,8 @@ class Response:
                     if not reason and not usage and key not in choice:
                         raise KeyError(key)
                     text = choice.get(key)
+                    if self.text is not None:
+                        self.text.append(_said(text))
                     if self._chat and text is not None:
                         text = _delta(text)
                     if text:
@@ -266,6 +273,8 @@ class Response:
             value = loads(bytes(self._body or b""))
             choice = value["choices"][0]
             text = choice["message"]["content"] if self._chat else choice["text"]
+            if self.text is not None:
+                self.text.append(_said(text))
             reason = choice.get("finish_reason")
             self.finish_reason = None if reason is None else _name(reason)
             usage = value.get("usage")
@@ -299,6 +308,11 @@ def _delta(delta: dict[str, Any]) -> str | None:
     if delta.get("tool_calls"):
         return "tool"
     return None if "role" in delta else ""
+
+
+def _said(text: Any) -> str:
+    """What a choice adds to the answer: its text, or the content of its delta."""
+    return str((text.get("content") if isinstance(text, dict) else text) or "")
 
 
 def _message(event: Any) -> str:

@@ -15,6 +15,7 @@ from rooftune.report.run.method import method
 from rooftune.report.run.naming import names_of
 from rooftune.report.run.pictures import EVIDENCE, LIMITS, LOAD, PROGRESSION, TRADE_OFFS, Pictures
 from rooftune.report.run.progression import progression
+from rooftune.report.run.prompts import prompts
 from rooftune.report.run.question import question, simulated_words
 from rooftune.report.run.scenarios import scenarios
 from rooftune.report.run.servers import servers
@@ -43,6 +44,7 @@ def page_of(run: RunData, pictures: Pictures, scripts: list[Path]) -> Page:
         trade_offs(run, names, pictures.of(TRADE_OFFS)),
         speculation(run, names),
         scenarios(run, names),
+        prompts(run, names),
         hardware(run),
         limits(run, names, pictures.of(LIMITS)),
         evidence(run, names, pictures.of(EVIDENCE)),

@@ -12,6 +12,7 @@ from rooftune.simulator.front.played import PlayedAnswer
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import WORDS, encode, piece_of, token_of
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
+from rooftune.workloads.texts.pieces import chat_text
 
 
 class BadRequest(Exception):
@@ -143,8 +144,7 @@ def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a list with at least one message.")
-        text = "\n".join(f"{m.get('role', 'user')}: {m.get('content', '')}" for m in messages if isinstance(m, dict))
-        return encode(text + "\nassistant:", vocab_size)
+        return encode(chat_text([m for m in messages if isinstance(m, dict)]), vocab_size)
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         prompt = prompt[0]

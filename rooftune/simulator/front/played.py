@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.answers.answer import Answers
-from rooftune.simulator.front.tokens import piece_of, pieces
+from rooftune.simulator.front.tokens import piece_of
+from rooftune.workloads.texts.pieces import pieces
 
 
 @dataclass(frozen=True)

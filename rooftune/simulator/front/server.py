@@ -26,6 +26,7 @@ from rooftune.simulator.front.played import PlayedAnswers
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import encode
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
+from rooftune.workloads.texts.pieces import chat_text
 
 STATS_EVERY_S = 10.0
 
@@ -93,10 +94,10 @@ class EngineFront:
     def _tokenize(self, exchange: HttpExchange) -> None:
         try:
             fields = json.loads(exchange.body)
-            text = fields.get("prompt") or "\n".join(m["content"] for m in fields["messages"])
+            text = fields["prompt"] if fields.get("prompt") else chat_text(fields["messages"])
+            ids = encode(text, self.core.facts.vocab_size)
         except (ValueError, KeyError, TypeError, AttributeError):
             return exchange.error("There was an error parsing the body", 400, "Bad Request")
-        ids = encode(text, self.core.facts.vocab_size)
         body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}
         return exchange.answer(json.dumps(body).encode())
 

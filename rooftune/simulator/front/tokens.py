@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 
-_PIECES = re.compile(r"\s?[^\s]{1,4}|\s")
+from rooftune.workloads.texts.pieces import pieces
 
 
 def encode(text: str, vocab_size: int = 32000) -> list[int]:
     """Token ids of a text: pieces of up to four characters, each with the space before it."""
     return [3 + zlib.crc32(piece.encode()) % (vocab_size - 3) for piece in pieces(text)]
-
-
-def pieces(text: str) -> list[str]:
-    """The text of each token."""
-    found: list[str] = _PIECES.findall(text)
-    return found
 
 
 def piece_of(position: int) -> str:

@@ -87,7 +87,7 @@ def sample(workload: Workload, requests: int = LONG, seed: int | None = None) ->
         plan = draw(workload, seed=seed)
         return Sample(plan, _starts(plan) / max(float(plan.arrival_s.max(initial=0.0)), 1e-9), workload.slo)
     turns = 1.0
-    if workload.conversations is not None:
+    if workload.may_have_turns:
         turns = max(1.0, len(draw(workload, seed=seed)) / max(1, _starts(draw(workload, seed=seed))))
     whole = workload.model_copy(update={"warmup_s": 0.0, "duration_s": requests / turns / arrivals.rate_per_s})
     return Sample(draw(whole, seed=seed), arrivals.rate_per_s, workload.slo)

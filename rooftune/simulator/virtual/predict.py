@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -245,13 +244,7 @@ def select(plan: RequestPlan, kept: Bools) -> RequestPlan:
     dropped."""
     if kept.all():
         return plan
-    names = ("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed", "conversation")
-    columns: dict[str, Any] = {name: getattr(plan, name)[kept] for name in (*names, "turn", "think_s", "part")}
-    for name in ("blocks", "texts"):
-        listed = getattr(plan, name)
-        if listed is not None:
-            columns[name] = tuple(v for v, k in zip(listed, kept, strict=True) if k)
-    return replace(plan, **columns)
+    return plan.take(np.flatnonzero(kept))
 
 
 @dataclass(frozen=True)

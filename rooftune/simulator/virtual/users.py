@@ -60,7 +60,7 @@ class UsersSample:
         return self._plans[openings]
 
     def _turns(self) -> float:
-        if self.workload.conversations is None:
+        if not self.workload.may_have_turns:
             return 1.0
         return max(1.0, len(_drawn(self.workload, FEW_TALKS, self.seed)) / FEW_TALKS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rooftune.workloads.spec import MOST_TOKENS
+from rooftune.workloads.strict import MOST_TOKENS
 
 MOST_ID = 2**31 - 1
 """Largest number of a conversation or a prefix."""

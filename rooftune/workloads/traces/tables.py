@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rooftune.errors import InputError, nearest
 from rooftune.formatting import number
-from rooftune.workloads.spec import MOST_TOKENS, Trace
+from rooftune.workloads.spec import Trace
+from rooftune.workloads.strict import MOST_TOKENS
 from rooftune.workloads.traces.files import KNOWN, Numbered, Record
 from rooftune.workloads.traces.rows import MOST_HASH, MOST_ID, TraceRow, count, finite, whole
 from rooftune.workloads.traces.units import Meaning, date_seconds, is_date, unit_in_name
