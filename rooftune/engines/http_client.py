@@ -86,9 +86,11 @@ def api_error(reply: HttpReply, url: str) -> RooftuneError | None:
     return None
 
 
-async def warm_up_completion(url: str, model: str, *, timeout_s: float, chat: bool = False) -> HttpReply:
+async def warm_up_completion(
+    url: str, model: str, *, timeout_s: float, chat: bool = False, tokens: int = 4
+) -> HttpReply:
     """Request a few tokens. ``chat`` asks ``/v1/chat/completions``."""
-    common = {"model": model, "max_tokens": 4, "temperature": 0.0, "stream": False}
+    common = {"model": model, "max_tokens": tokens, "temperature": 0.0, "stream": False}
     if chat:
         body = {**common, "messages": [{"role": "user", "content": "Say one word."}]}
         return await request(url, "/v1/chat/completions", body=body, timeout_s=timeout_s)

@@ -34,6 +34,8 @@ FLAG = "scheduler_cls"
 KNOBS = ("max_num_seqs", "max_num_batched_tokens", "long_prefill_token_threshold")
 HAS_ADMISSION_LIMIT = Releases(since="0.32")
 """The limit of running requests is apart from the number of slots (v1/core/sched/scheduler.py, max_num_active_reqs)."""
+BUSY_STEPS = 32
+"""Of ``in_engine/rooftune_scheduler.py``: the most steps until a busy scheduler looks at the control file."""
 TRIES = 5
 """Attempts to switch. The first may come before the blocks of the last request are free."""
 PAUSE_S = 0.5
@@ -140,7 +142,8 @@ async def switch(server: ServerInfo, folder: TrialFolder, limits: Limits, name: 
         mark = f"{name} {attempt}"
         written = folder.server_log.stat().st_size
         write_json(folder.control_json, {"id": mark, **limits.model_dump()})
-        await warm_up_completion(server.url, server.model, timeout_s=60.0)  # an idle engine takes no step
+        # An idle engine takes no step; one that still ends a request looks at the file in one of this many.
+        await warm_up_completion(server.url, server.model, timeout_s=60.0, tokens=BUSY_STEPS + 1)
         answer = await _answer(folder.server_log, written, mark)
         if answer.limits != limits or answer.prefix_cache_empty:
             break

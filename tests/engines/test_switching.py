@@ -59,13 +59,15 @@ def test_limits_change_at_a_steps_edge_and_running_requests_are_finished(
     made.waiting = list(range(40))
     assert made.schedule() == 16
     write_json(control, {"id": "a", "max_num_seqs": 4, "max_num_batched_tokens": 128})
-    assert made.schedule() == 16, "nothing that runs is taken away"
+    for _ in range(in_engine.BUSY_STEPS):
+        assert made.schedule() == 16, "nothing that runs is taken away"
     made.running = made.running[:3]
     assert made.schedule(throttle_prefills=True) == 4
     write_json(control, {"id": "b", "long_prefill_token_threshold": 64})
     made.running = []
     assert made.schedule() == 16
-    assert made.steps[1:] == [(16, 128, 0), (4, 128, 0), (16, 512, 64)]
+    assert made.steps[0] == (16, 512, 0)
+    assert made.steps[in_engine.BUSY_STEPS :] == [(16, 128, 0), (4, 128, 0), (16, 512, 64)]
     assert made.max_num_running_reqs == 16, "the number of slots stays"
     started, busy, idle = said(capsys)
     assert started == {"switchable": True, "scheduler": "Scheduler", "limits": BOUND.model_dump()}
@@ -80,6 +82,23 @@ def test_an_unchanged_file_is_not_read_again(in_engine: ModuleType, control: Pat
     made.max_num_active_reqs = 7
     made.schedule()
     assert (made.max_num_active_reqs, made.resets) == (7, 1)
+
+
+def test_busy_steps_leave_the_file_system_alone(
+    in_engine: ModuleType, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call lets go of the interpreter's lock, and waiting to have it back took a tenth of a step."""
+    made: Scheduler = in_engine.scheduler(vllm_config=VllmConfig(), block_size=16)
+    made.running = [object()]
+    looks: list[str] = []
+    monkeypatch.setattr(in_engine.Control, "changed", lambda self: looks.append(self.path))
+    for _ in range(10 * in_engine.BUSY_STEPS):
+        made.schedule()
+    assert looks == [str(control)] * 10
+    made.running = []
+    made.schedule()
+    assert len(looks) == 11, "an idle step looks at once"
+    assert in_engine.BUSY_STEPS == switching.BUSY_STEPS
 
 
 @pytest.mark.parametrize(
@@ -232,10 +251,11 @@ class Engine:
         with self.folder.server_log.open("a") as log:
             log.write(f"(EngineCore pid=7) rooftune scheduler: {json.dumps(what)}\n")
 
-    async def complete(self, url: str, model: str, *, timeout_s: float) -> None:
+    async def complete(self, url: str, model: str, *, timeout_s: float, tokens: int) -> None:
         self.scheduler.running = ["a request that is not quite gone"] if self.busy_for > 0 else []
         self.busy_for -= 1
-        self.scheduler.schedule()
+        for _ in range(tokens):
+            self.scheduler.schedule()
 
     @property
     def info(self) -> ServerInfo:
@@ -285,7 +305,7 @@ async def test_a_server_that_does_not_answer_needs_a_restart(
         high = FOUR.model_copy(update={"max_num_seqs": 17})
         await switching.switch(engine.info, engine.folder, high, "seqs17/1")
 
-    async def silent(url: str, model: str, *, timeout_s: float) -> None:
+    async def silent(url: str, model: str, *, timeout_s: float, tokens: int) -> None:
         return None
 
     monkeypatch.setattr(switching, "warm_up_completion", silent)

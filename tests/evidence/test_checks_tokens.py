@@ -24,8 +24,8 @@ def column(name: str) -> np.ndarray:
 
 
 def test_a_usual_load_passes() -> None:
-    assert [c(USUAL).status for c in checks.ALL] == ["pass"] * 4
-    assert "in the window the server counted" in checks.count(USUAL).sentence
+    assert [c(USUAL).status for c in checks.ALL] == ["pass"] * 5
+    assert "the server counted" in checks.count(USUAL).sentence
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.03, "warn"), (1.3, "fail")])
@@ -38,6 +38,24 @@ def test_the_servers_counter_must_agree(factor: float, status: str) -> None:
     """Another client uses the same server."""
     total = USUAL.ticks["generation_tokens_total"] * factor
     assert checks.count(replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})).status == status
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.0, "pass"), (1.0, "warn"), (5.0, "fail")])
+def test_tokens_that_come_late_are_missing_in_the_window_alone(seconds: float, status: str) -> None:
+    """The client stands still before the window ends, and reads afterwards what the server made meanwhile."""
+    assert USUAL.window is not None
+    at, end = column("token_s"), USUAL.window.end_s
+    late = (at > end - seconds) & (at < end)
+    found = changed(token_s=np.where(late, end + 0.001, at))
+    assert checks.count(found).status == "pass", "over the whole load no token is missing"
+    assert checks.late(found).status == status
+    assert ("came late" in checks.late(found).sentence) == (status != "pass")
+
+
+def test_tokens_that_never_come_are_no_matter_of_time() -> None:
+    total = USUAL.ticks["generation_tokens_total"] * 1.5
+    found = replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})
+    assert (checks.count(found).status, checks.late(found).status) == ("fail", "pass")
 
 
 def test_characters_are_not_tokens() -> None:

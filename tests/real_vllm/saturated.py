@@ -22,8 +22,11 @@ class Window:
     """What a server did in a window under load."""
 
     tokens: int
-    cpu_s: float
-    """Of the server with all its processes: what else the machine does changes it much less than the time."""
+    seconds: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds
 
 
 @dataclass
@@ -39,13 +42,16 @@ class ClosedLoop:
     ending: bool = False
 
     async def window(self, cpu_s: float) -> Window:
-        """Send until the server has used this processor time after a ramp; waits until every request is answered."""
+        """Send until the server has used this processor time after a ramp; waits until every request is answered.
+
+        A window of processor time holds about the same work on a busy machine as on an idle one.
+        """
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             users = [asyncio.create_task(self._user(session, number)) for number in range(self.users)]
             await self._used(RAMP * cpu_s)
-            before, began = self.tokens, self._cpu_s()
+            before, began = self.tokens, time.monotonic()
             await self._used(cpu_s)
-            found = Window(self.tokens - before, self._cpu_s() - began)
+            found = Window(self.tokens - before, time.monotonic() - began)
             self.ending = True
             await asyncio.gather(*users)
         return found

@@ -2,8 +2,12 @@
 
 vLLM imports this file in its own interpreter (``--scheduler-cls rooftune_scheduler.scheduler``, the folder is in
 PYTHONPATH), so it imports nothing but the standard library. A control file, named by ``ROOFTUNE_CONTROL_FILE``, holds
-the limits. It is read at the edge of a step if it was replaced; otherwise a step pays for one ``stat`` (1.7 µs). The
-answer is printed and so is in the server's log.
+the limits. It is read at the edge of a step if it was replaced. The answer is printed and so is in the server's log.
+
+A busy step must not ask the file system. The call itself takes 1.7 µs, but it lets go of the interpreter's lock, and
+the thread that sends the answers of the last step then takes the interpreter before the next step is scheduled: with
+one ``stat`` per step, 4 sequences on a CPU decoded 9.5 % slower. So only steps that begin with no running request
+look at the file, and one busy step in ``BUSY_STEPS``.
 
 Only what the scheduler decides is changed: how many requests run, and how many tokens a step takes. Buffers, CUDA
 graphs and KV cache stay as the server made them when it started, so limits can only be lowered. Where the scheduler of
@@ -25,6 +29,8 @@ KNOBS = ("max_num_seqs", "max_num_batched_tokens", "long_prefill_token_threshold
 READ_BY_STEP = ("max_num_active_reqs", "max_num_scheduled_tokens", "long_prefill_token_threshold")
 """What a step of vLLM 0.32 and 0.33 reads. Older versions admit by ``max_num_running_reqs``, which is also the number
 of slots and must stay."""
+BUSY_STEPS = 32
+"""Steps with running requests from one look at the control file to the next."""
 
 
 class SchedulerConfig(Protocol):
@@ -125,12 +131,13 @@ def limits_of(made: Scheduler) -> dict[str, int]:
 
 
 def switchable(own: type[Scheduler], control: Control) -> type[Scheduler]:
-    """The version's class, whose steps look at the control file first."""
+    """The version's class, whose steps look at the control file first where that is due."""
 
     def schedule(made: Scheduler, *args: object, **kwargs: object) -> object:
-        wanted = control.changed()
-        if wanted is not None:
-            switch(made, control, wanted)
+        if control.due(busy=bool(made.running)):
+            wanted = control.changed()
+            if wanted is not None:
+                switch(made, control, wanted)
         return own.schedule(made, *args, **kwargs)
 
     return type(f"Switchable{own.__name__}", (own,), {"schedule": schedule})
@@ -155,6 +162,12 @@ class Control:
     def __init__(self, path: str, started: dict[str, int]) -> None:
         self.path, self.started = path, started
         self.seen = (0, 0)
+        self.busy_steps = 0
+
+    def due(self, *, busy: bool) -> bool:
+        """Whether a step looks at the file: each that begins idle, and few of those that find requests running."""
+        self.busy_steps = self.busy_steps + 1 if busy else 0
+        return self.busy_steps % BUSY_STEPS == 0
 
     def changed(self) -> Mapping[str, object] | None:
         """The content of the file if it was replaced since the last call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,14 +48,17 @@ def count(e: Evidence) -> Check:
     usage, mine = float(r.output_tokens[done].sum()), float(np.nansum(r.streamed_tokens[done]))
     figures: dict[str, float] = {"usage": usage, "client": mine}
     gaps = [abs(mine / usage - 1)] if usage and np.isfinite(r.streamed_tokens[done]).any() else []
-    counted = _in_window(e)
+    counted, whole = _in_window(e), _in_load(e)
     sentence = f"The server's usage has {usage:,.0f} tokens"
     if gaps:
         sentence += f", the client counted {mine:,.0f}"
     if counted is not None:
         figures |= {"window_client": counted.client, "window_server": counted.server}
-        gaps.append(abs(counted.client / counted.server - 1))
-        sentence += f"; in the window the server counted {counted.server:,.0f} and the client {counted.client:,.0f}"
+        where = "in the window"
+        if whole is not None and whole.gap < counted.gap:  # tokens that come late are missing in the window alone
+            counted, where = whole, "over the whole load"
+        gaps.append(counted.gap)
+        sentence += f"; {where} the server counted {counted.server:,.0f} and the client {counted.client:,.0f}"
     worst = max(gaps, default=0.0)
     remedy = (
         "Look for other clients of the same server, a proxy that drops chunks, or a chat template that adds tokens."
@@ -66,20 +70,57 @@ def count(e: Evidence) -> Check:
     return passed(name, f"{sentence}.", figures)
 
 
+def late(e: Evidence) -> Check:
+    """Tokens that the server made in the window and the client received outside of it."""
+    name = "token-arrival"
+    counted, whole = _in_window(e), _in_load(e)
+    if counted is None or whole is None:
+        return no_data(name, "The server's own counter of tokens is missing.")
+    figures = {"window_client": counted.client, "window_server": counted.server}
+    sentence = (
+        f"In the window the server made {counted.server:,.0f} tokens and the client received {counted.client:,.0f}"
+    )
+    if counted.gap <= COUNT_WARN or whole.gap > COUNT_WARN:  # token-count judges tokens that are missing altogether
+        return passed(name, f"{sentence}.", figures)
+    sentence += (
+        f", although over the whole load both counted {whole.server:,.0f} to within {100 * COUNT_WARN:.0f} %: tokens "
+        "or samples of the counter came late"
+    )
+    remedy = "Measure again while the machine does less beside the load, or from another machine."
+    if counted.gap > COUNT_FAIL:
+        return failed(name, f"{sentence}.", remedy, figures)
+    return warned(name, f"{sentence}.", remedy, figures)
+
+
 @dataclass(frozen=True)
-class _WindowTokens:
-    """Tokens of the window by the client's count and by the server's counter."""
+class _Tokens:
+    """Tokens of a stretch of the load by the client's count and by the server's counter."""
 
     client: float
     server: float
 
+    @property
+    def gap(self) -> float:
+        return abs(self.client / self.server - 1)
 
-def _in_window(e: Evidence) -> _WindowTokens | None:
-    """Both counts of the same stretch; None where the server's counter is missing or did not move."""
-    if e.window is None or e.requests is None or not e.ticks:
+
+def _in_window(e: Evidence) -> _Tokens | None:
+    """Both counts of the window; None where the server's counter is missing or did not move."""
+    return _between_ticks(e, e.window) if e.window is not None else None
+
+
+def _in_load(e: Evidence) -> _Tokens | None:
+    """Both counts of the whole load."""
+    return _between_ticks(e, Window(start_s=-math.inf, end_s=math.inf))
+
+
+def _between_ticks(e: Evidence, window: Window) -> _Tokens | None:
+    """Both counts from the first to the last sample of the server that the window holds."""
+    if e.requests is None or not e.ticks or e.ticks.get("generation_tokens_total") is None:
         return None
     at = e.ticks["t_s"]
-    edges = at[(at >= e.window.start_s) & (at <= e.window.end_s)]
+    known = np.isfinite(e.ticks["generation_tokens_total"])
+    edges = at[known & (at >= window.start_s) & (at <= window.end_s)]
     if len(edges) < 3 or edges[0] >= edges[-1]:
         return None
     span = Window(start_s=float(edges[0]), end_s=float(edges[-1]))
@@ -87,7 +128,7 @@ def _in_window(e: Evidence) -> _WindowTokens | None:
     if not counted:
         return None
     inside = (e.requests.token_s >= span.start_s) & (e.requests.token_s < span.end_s)
-    return _WindowTokens(float(e.requests.token_count[inside].sum()), counted)
+    return _Tokens(float(e.requests.token_count[inside].sum()), counted)
 
 
 def answers(e: Evidence) -> Check:
@@ -255,4 +296,4 @@ def _texts_repeated(texts: TextsSent) -> Check:
     return passed(name, f"{sentence}.", figures)
 
 
-ALL = (count, answers, prompts, repeated)
+ALL = (count, late, answers, prompts, repeated)
