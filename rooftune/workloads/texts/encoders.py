@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rooftune.errors import InputError
+from rooftune.workloads.texts.chat_template import ChatTemplate, NoTemplate, template_of
 from rooftune.workloads.texts.conversations import plain_text
 from rooftune.workloads.texts.pieces import chat_text, pieces
 from rooftune.workloads.texts.prompt_text import Message
@@ -52,12 +54,12 @@ class Estimate:
 
 
 class FromFile:
-    """The tokenizer of a model. Its chat template is estimated."""
+    """The tokenizer of a model, with its chat template. Where it has none, the template is estimated."""
 
     source: LengthSource = "tokenizer"
 
-    def __init__(self, tokenizer: Tokenizer, words: str) -> None:
-        self._tokenizer, self.words = tokenizer, words
+    def __init__(self, tokenizer: Tokenizer, words: str, template: ChatTemplate | None = None) -> None:
+        self._tokenizer, self.words, self._template = tokenizer, words, template
 
     def text(self, text: str) -> Sequence[int]:
         """Tokens with those that the tokenizer puts around every text."""
@@ -65,7 +67,12 @@ class FromFile:
         return found
 
     def chat(self, messages: Sequence[Message]) -> Sequence[int]:
-        """Tokens of each message and its role, and ``MARKS`` for its template."""
+        """Tokens of the messages in their template, else of each message and its role, and ``MARKS`` for its ends."""
+        if self._template is not None:
+            with contextlib.suppress(NoTemplate):
+                text = self._template.text(messages)
+                exact: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+                return exact
         found: list[int] = []
         for message in (*messages, {"role": "assistant", "content": ""}):
             words = f"{message.get('role', '')}\n{plain_text(message.get('content'))}"
@@ -91,7 +98,7 @@ def from_folder(folder: Path) -> FromFile | None:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises Exception itself
         raise InputError(f"{path} is not a tokenizer ({str(error)[:120]}); remove it or save it again.") from None
-    return FromFile(tokenizer, f"the tokenizer in {folder.name or folder}")
+    return FromFile(tokenizer, f"the tokenizer in {folder.name or folder}", template_of(folder))
 
 
 class FromServer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -48,6 +49,39 @@ def test_a_model_folder_counts_with_its_own_tokenizer(tmp_path: Path) -> None:
     ]
     assert len(found.chat(more)) == len(found.chat([USER])) + (1 + 1 + 3) + (1 + 1 + 3)
     assert found.words == "the tokenizer in model"
+
+
+TEMPLATE = (
+    "{{ bos_token }} {% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    "user {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant{% endif %}"
+)
+
+
+@pytest.mark.parametrize("place", ["file", "config", "named"])
+def test_messages_are_counted_in_the_models_own_template(tmp_path: Path, place: str) -> None:
+    model = model_with_tokenizer(tmp_path)
+    config: dict[str, object] = {"bos_token": {"content": "one"}}
+    if place == "file":
+        (model / "chat_template.jinja").write_text(TEMPLATE)
+    else:
+        named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TEMPLATE}]
+        config["chat_template"] = named if place == "named" else TEMPLATE
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    found = from_folder(model)
+    assert found is not None
+    assert list(found.chat([USER])) == [4, 2, 4, 5, 6, 3], "bos, user, three words, assistant"
+    assert len(found.chat([{"role": "tool", "content": "one"}])) > 3, "what the template refuses is estimated"
+
+
+@pytest.mark.parametrize("template", ["{% for %}", "{{ messages[9].content }}", "{{ ''.__class__.__mro__ }}"])
+def test_a_template_that_cannot_be_used_is_estimated(tmp_path: Path, template: str) -> None:
+    model = model_with_tokenizer(tmp_path)
+    plain = from_folder(model)
+    (model / "chat_template.jinja").write_text(template)
+    found = from_folder(model)
+    assert found is not None
+    assert plain is not None
+    assert list(found.chat([USER])) == list(plain.chat([USER]))
 
 
 def test_a_folder_without_a_tokenizer_has_none(tmp_path: Path) -> None:
