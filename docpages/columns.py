@@ -165,4 +165,5 @@ RUN = {
 SPENT = {
     "wall_s": "real seconds from its begin to its end",
     "switched": "whether a running server was switched to its configuration",
+    "answers_s": "of these, seconds of a check of its answers",
 }

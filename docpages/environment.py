@@ -20,6 +20,7 @@ OWN = {
 INTERNAL = {
     "ROOFTUNE_CONTROL_FILE": "where the scheduler inside of vLLM finds its limits",
     "ROOFTUNE_OWN_SERVER": "marks a Prefect server that a command started for itself",
+    "ROOFTUNE_SIM_ANSWERS": "answers of the simulated engine, for tests of the quality guard",
     "ROOFTUNE_SIM_FAULT": "faults of the simulated engine, for tests",
 }
 """Variables that rooftune sets for its own processes."""

@@ -17,6 +17,7 @@ from rooftune.capacity.result import CapacityResult
 from rooftune.engines.server import ServerInfo
 from rooftune.evidence.metrics.gauges import COUNTERS, MEANS, RATIOS
 from rooftune.evidence.records.columns import Requests
+from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.evidence.records.sent_load import SentLoad
 from rooftune.evidence.records.trial import Census, TrialResult
 from rooftune.evidence.trial_table import IDENTITY, row
@@ -47,6 +48,8 @@ FILES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("trials/<candidate>/<n>/sent.json", SentLoad),
     ("trials/<candidate>/<n>/reference.json", ReferenceServer),
     ("trials/<candidate>/<n>/trial.json", TrialResult),
+    ("trials/baseline/<n>/floor.json", Floor),
+    ("trials/<candidate>/<n>/quality.json", Quality),
     ("decision.json", Decision),
     ("roofline.json", Roofline),
     ("curves.json", ReferenceCurves),

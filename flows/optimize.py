@@ -16,11 +16,13 @@ from flows.inputs.flat import flat_flow
 from flows.inputs.parameters import (
     CandidateOptions,
     GoalOptions,
+    QualityOptions,
     TargetOptions,
     TextOptions,
     TrialOptions,
     WorkloadOptions,
 )
+from flows.inputs.quality import quality_rules
 from flows.inputs.targets import resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
@@ -43,6 +45,7 @@ from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import check_start
 from tasks.planning import expected_cost, forecast_of
+from tasks.quality import refuse_failed_evaluation
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
 from tasks.run_files import RunSettings
@@ -61,6 +64,7 @@ async def optimize(
     trials: TrialOptions,
     goal: GoalOptions,
     texts: TextOptions,
+    quality: QualityOptions,
     workload: options.WorkloadName = "chat-medium",
     artifacts: options.Artifacts = options.ARTIFACTS,
     resume: options.Resume = None,
@@ -82,6 +86,7 @@ async def optimize(
             search=added.search,
             client_processes=trials.client_processes,
             ready_timeout_s=trials.ready_timeout_s,
+            quality=quality_rules(quality),
         )
         folder = _created(root, spec, chosen, settings)
     return await _run(folder, budget_s)
@@ -157,6 +162,7 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         listener.trial(order, expected)
         with span("trial", trial_attributes(order, planned.candidates[0].config)) as recorded:
             await trial(run, order)
+            refuse_failed_evaluation(folder, order)
             verdict = verdict_of(write_decision(folder), order.candidate)
             record_trial(recorded, read_trial(folder.trial(order.candidate, order.n)), verdict)
     if state.ending:

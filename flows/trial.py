@@ -22,6 +22,7 @@ from tasks import kept_server, run_listener
 from tasks.aggregate import describe, record_failure
 from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
+from tasks.quality import check_where_due
 from tasks.results import TrialSummary
 from tasks.run_files import same_trial, target_of, target_of_order, workload_of
 from tasks.trial_loads import all_loaded
@@ -69,7 +70,7 @@ def measured(run: RunFolder, order: TrialOrder) -> TrialResult | None:
 
 async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: TrialOrder) -> TrialResult:
     """Start, load, stop, aggregate; a failure of the engine becomes a failed trial."""
-    began, began_at, server = time.monotonic(), time.time(), None
+    began, began_at, server, answers_s = time.monotonic(), time.time(), None, 0.0
     try:
         if not _loaded(files, order, workload_of(folder)):
             shutil.rmtree(files.path, ignore_errors=True)
@@ -79,6 +80,7 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
                 server = await kept.take(folder, order)
                 server = server or await provision(run, order.candidate, order.n, order, hold=True)
                 await load(run, order.candidate, order.n, order, server)
+                answers_s = await check_where_due(folder, order, server)
                 await kept.leave(folder, order, server)
             except BaseException:
                 await kept.stop()
@@ -88,7 +90,8 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
     except EngineError as error:
         run_listener.log(f"{order.candidate} {order.n} failed: {error}")
         await record_failure(folder, order, str(error), error.kind, began_at)
-    write_trial_time(files, time.monotonic() - began, switched=server is not None and server.switched is not None)
+    switched = server is not None and server.switched is not None
+    write_trial_time(files, time.monotonic() - began, switched=switched, answers_s=answers_s)
     return read_trial(files)
 
 

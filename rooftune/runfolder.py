@@ -71,6 +71,16 @@ class TrialFolder:
     def result_json(self) -> Path:
         return self.path / "result.json"
 
+    @property
+    def quality_json(self) -> Path:
+        """The verdict on the candidate's answers (``Quality``)."""
+        return self.path / "quality.json"
+
+    @property
+    def floor_json(self) -> Path:
+        """Of the baseline: how much its answers differ from themselves (``Floor``)."""
+        return self.path / "floor.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -29,12 +29,13 @@ from tasks.trial_loads import drawn_workload
 async def aggregate_trial(run: RunFolder, order: TrialOrder) -> TrialResult:
     """Turn the records of a trial into figures, with their audit."""
     with span("aggregate", {"candidate": order.candidate, "trial": order.n}):
-        found = await asyncio.to_thread(_aggregated, run, order)
+        found = await asyncio.to_thread(aggregated, run, order)
         await asyncio.to_thread(_collect, run, found)
     return found
 
 
-def _aggregated(run: RunFolder, order: TrialOrder) -> TrialResult:
+def aggregated(run: RunFolder, order: TrialOrder) -> TrialResult:
+    """The figures of a trial with their audit, from its records; writes trial.json and result.json."""
     from rooftune.evidence.aggregate import aggregate
 
     files, workload = run.trial(order.candidate, order.n), drawn_workload(run, order)

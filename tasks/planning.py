@@ -35,6 +35,7 @@ def make_plan(run: RunFolder) -> Plan:
     playbook = with_draft_models(with_checkpoints(playbook, settings.checkpoints), settings.draft_models)
     workload, hardware = workload_of(run), hardware_of(run)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
+    plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
 

@@ -17,7 +17,7 @@ from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.search_plan import SearchMethod
-from rooftune.tuning.plan import Decision, Plan
+from rooftune.tuning.plan import Decision, Plan, QualityRules
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.spec import Workload, workload_hash
 
@@ -41,6 +41,7 @@ class RunSettings(BaseModel):
     client_processes: int | None = None
     ready_timeout_s: float | None = None
     port: int | None = None
+    quality: QualityRules = QualityRules()
 
 
 def workload_of(run: RunFolder) -> Workload:

@@ -22,23 +22,26 @@ def real_seconds(workload: Workload, time_scale: float) -> float:
     return (workload.total_s + workload.drain_s) / time_scale
 
 
-def write_trial_time(folder: TrialFolder, wall_s: float, *, switched: bool = False) -> None:
+def write_trial_time(folder: TrialFolder, wall_s: float, *, switched: bool = False, answers_s: float = 0.0) -> None:
     """Record the real seconds of a trial, from the start of its server to its aggregated figures.
 
     Args:
         switched: it had no start, because a running server was given other limits.
+        answers_s: of these seconds, those of a check of its answers, which other trials do not have.
     """
-    write_json(folder.path / FILE, {"wall_s": round(wall_s, 3), "switched": switched})
+    spent = {"wall_s": round(wall_s, 3), "switched": switched, "answers_s": round(answers_s, 3)}
+    write_json(folder.path / FILE, spent)
 
 
 def trial_times_s(run: RunFolder, *, started: bool = False) -> list[float]:
-    """Real seconds of every trial that has been recorded; with ``started``, only of those that started a server."""
+    """Real seconds of every trial that has been recorded; with ``started``, those of start and load of the trials that
+    started a server."""
     found = []
     for folder in run.trials():
         try:
             spent = read_json(folder.path / FILE)
             if not (started and spent.get("switched")):
-                found.append(float(spent["wall_s"]))
+                found.append(float(spent["wall_s"]) - (float(spent.get("answers_s", 0.0)) if started else 0.0))
         except (RooftuneError, KeyError, TypeError, ValueError, AttributeError):
             continue
     return found

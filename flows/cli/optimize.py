@@ -13,6 +13,7 @@ from flows.inputs.parameters import (
     CandidateOptions,
     GoalOptions,
     OptimizeRequest,
+    QualityOptions,
     TargetOptions,
     TextOptions,
     TrialOptions,
@@ -31,6 +32,7 @@ def optimize(
     trials: TrialOptions,
     goal: GoalOptions,
     texts: TextOptions,
+    quality: QualityOptions,
     workload: options.TextWorkload = "",
     resume: options.Resume = None,
     artifacts: options.Artifacts = options.ARTIFACTS,
@@ -54,7 +56,7 @@ def optimize(
     """
     from flows.cli.optimize_run import run_optimize
 
-    request = OptimizeRequest(workload, target, changes, added, trials, goal, texts, artifacts, resume)
+    request = OptimizeRequest(workload, target, changes, added, trials, goal, texts, quality, artifacts, resume)
     result = run_optimize(request)
     _show(Path(result.run), result, as_json)
 

@@ -13,6 +13,7 @@ from flows.cli import command_log
 from flows.cli.progress import RunDisplay, run_display
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import OptimizeRequest
+from flows.inputs.quality import quality_rules
 from flows.inputs.targets import engine_kind, resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.service import local
@@ -34,6 +35,7 @@ def check(request: OptimizeRequest) -> None:
     """
     if request.trials.budget:
         seconds(request.trials.budget)
+    quality_rules(request.quality)
     if request.resume:
         find_run(request.resume, Path(request.artifacts))
         return

@@ -104,6 +104,28 @@ Constraints = Annotated[
         help="A configuration outside of it cannot win: --constraint 'p99_ttft_ms<=800' (or >=). Repeatable.",
     ),
 ]
+AcceptQualityLoss = Annotated[
+    bool,
+    Option("--accept-quality-loss", help="A configuration may win although a check finds that it spoils the answers."),
+]
+QualityCommand = Annotated[
+    str | None,
+    Option(
+        "--quality-command",
+        metavar="COMMAND",
+        help="Your own evaluation of a server, run in a shell: {url}, {model} and {output} are replaced, and "
+        "ROOFTUNE_URL, ROOFTUNE_MODEL and ROOFTUNE_OUTPUT are set. It prints JSON, or writes it to {output}.",
+    ),
+]
+QualityValue = Annotated[
+    str | None,
+    Option(
+        "--quality-value",
+        metavar="PATH",
+        help="Where that JSON has the value, such as results.gsm8k.exact_match, or items: samples.*.score. "
+        "Higher is better; :lower after it says the opposite.",
+    ),
+]
 Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")]
 Artifacts = Annotated[str, Option("--artifacts", help="Folder to write runs to.")]
 Playbook = Annotated[

@@ -56,6 +56,15 @@ class GoalOptions:
 
 
 @dataclass(frozen=True)
+class QualityOptions:
+    """How the answers of candidates are checked."""
+
+    accept_quality_loss: options.AcceptQualityLoss = False
+    quality_command: options.QualityCommand = None
+    quality_value: options.QualityValue = None
+
+
+@dataclass(frozen=True)
 class RateOptions:
     """Changes to a workload whose duration the measurement decides."""
 
@@ -113,11 +122,12 @@ class OptimizeRequest:
     trials: TrialOptions = field(default_factory=TrialOptions)
     goal: GoalOptions = field(default_factory=GoalOptions)
     texts: TextOptions = field(default_factory=TextOptions)
+    quality: QualityOptions = field(default_factory=QualityOptions)
     artifacts: str = options.ARTIFACTS
     resume: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the flow ``optimize``: all options, flat."""
         found = asdict(self)
-        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal", "texts")]
+        groups = [found.pop(name) for name in ("target", "changes", "added", "trials", "goal", "texts", "quality")]
         return {**found, **{name: value for group in groups for name, value in group.items()}}

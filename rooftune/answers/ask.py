@@ -12,7 +12,7 @@ JsonObject = Mapping[str, object]
 
 
 class Prompt(Protocol):
-    """What a prompt of a user has; that of a workload file is one."""
+    """A prompt of a user: a text, or messages of a chat. ``extra`` has further fields of the request."""
 
     @property
     def key(self) -> str: ...
@@ -22,12 +22,14 @@ class Prompt(Protocol):
     def messages(self) -> Sequence[JsonObject] | None: ...
     @property
     def max_tokens(self) -> int | None: ...
+    @property
+    def extra(self) -> JsonObject: ...
 
 
 class RequestFields(Protocol):
-    """How answers are sampled; that of a workload file is one."""
+    """How answers are sampled: fields of a request, given those that the prompt's own record has."""
 
-    def request_fields(self) -> dict[str, object]: ...
+    def request_fields(self, own: JsonObject | None = None) -> dict[str, object]: ...
 
 
 class NoTokenIds(EngineError):
@@ -39,8 +41,9 @@ def path_of(prompt: Prompt) -> str:
     return "/v1/chat/completions" if prompt.messages is not None else "/v1/completions"
 
 
-def body_of(prompt: Prompt, model: str, fields: JsonObject, max_tokens: int) -> dict[str, object]:
+def body_of(prompt: Prompt, model: str, sampling: RequestFields, max_tokens: int) -> dict[str, object]:
     """The request for one answer with token ids. A prompt's own limit of tokens comes before the general one."""
+    fields = sampling.request_fields(prompt.extra)
     what: dict[str, object] = (
         {"messages": [dict(m) for m in prompt.messages]} if prompt.messages is not None else {"prompt": prompt.text}
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rooftune.answers.answer import Answer, Answers
 from rooftune.answers.ask import Prompt, RequestFields, body_of, path_of, read_answer
-from rooftune.answers.post import each, posting
+from rooftune.answers.post import Rejected, each, posting
 from rooftune.errors import InputError
 
 AT_ONCE = 16
@@ -24,6 +24,7 @@ async def collect(
     *,
     at_once: int = AT_ONCE,
     keep_texts: bool = False,
+    skip_rejected: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> Answers:
     """The answers of a server as token ids, in the order of the prompts.
@@ -33,20 +34,30 @@ async def collect(
     Args:
         at_once: requests in flight.
         keep_texts: the answers have texts too.
+        skip_rejected: leave out prompts that the server refuses, such as those longer than its context.
         timeout_s: seconds that one answer may take.
 
     Raises:
         InputError: there are no prompts.
         NoTokenIds: the server does not return token ids.
-        EngineError: the server rejects a request or does not answer.
+        EngineError: the server rejects a request, or all where ``skip_rejected``, or does not answer.
     """
     if not prompts:
         raise InputError("there are no prompts to ask; give a file with --prompts.")
-    fields = sampling.request_fields()
+    refused: list[Rejected] = []
     async with posting(url, timeout_s) as poster:
 
-        async def one(prompt: Prompt) -> Answer:
-            reply = await poster.post(path_of(prompt), body_of(prompt, model, fields, max_tokens))
+        async def one(prompt: Prompt) -> Answer | None:
+            try:
+                reply = await poster.post(path_of(prompt), body_of(prompt, model, sampling, max_tokens))
+            except Rejected as error:
+                if not skip_rejected:
+                    raise
+                refused.append(error)
+                return None
             return read_answer(prompt, reply, url, keep_texts)
 
-        return Answers(tuple(await each(prompts, at_once, one)))
+        found = [answer for answer in await each(prompts, at_once, one) if answer is not None]
+    if not found:
+        raise refused[0]
+    return Answers(tuple(found))

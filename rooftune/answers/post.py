@@ -16,8 +16,14 @@ from rooftune.errors import EngineError
 if TYPE_CHECKING:
     import aiohttp
 
+REFUSED = 400
+"""HTTP status of a request that is wrong by itself."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Rejected(EngineError):
+    """The server refuses this request and may accept others: it is too long, or has a field that is not known."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class Poster:
         """The reply's JSON.
 
         Raises:
-            EngineError: the server rejects the request, does not answer in time, or answers something else.
+            Rejected: the server refuses this request.
+            EngineError: it refuses all, does not answer in time, or answers something else.
         """
         import aiohttp
 
@@ -46,9 +53,11 @@ class Poster:
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             found = HttpReply(0, str(error) or type(error).__name__)
-        error_found = api_error(found, self.url)
-        if error_found is not None:
-            raise error_found
+        wrong = api_error(found, self.url)
+        if wrong is not None and found.status == REFUSED:
+            raise Rejected(str(wrong), "rejected")
+        if wrong is not None:
+            raise wrong
         value: object = found.json()
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -11,13 +12,15 @@ from pydantic import ValidationError
 from rooftune.capacity.result import CurvePoint
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.capacity import RateStep
+from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.evidence.records.trial_files import read_trials
+from rooftune.evidence.records.trial_files import read_floor, read_trials
 from rooftune.files import read_model
 from rooftune.hardware.accelerator import Hardware
 from rooftune.report.curves import CURVES, ReferenceCurves
 from rooftune.roofline.model import Point, Roofline, Stage
 from rooftune.runfolder import RunFolder
+from rooftune.tuning.answer_quality import Checks
 from rooftune.tuning.judge import judge
 from rooftune.tuning.other_workloads import FILE as OTHER_WORKLOADS
 from rooftune.tuning.other_workloads import OtherWorkloads
@@ -43,6 +46,16 @@ class RunData:
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     """The reference's response to the rate, for the baseline and the recommended configuration."""
     other_workloads: OtherWorkloads | None = None
+    floor: Floor | None = None
+    """How much the baseline's answers differ from themselves; None where they were not collected."""
+
+    @cached_property
+    def _checks(self) -> Checks:
+        return Checks.of(self.plan, self.trials)
+
+    def quality(self, candidate: str) -> Quality | None:
+        """The verdict on a configuration's answers; None where no check was made."""
+        return self._checks.of_config(self.config_of(candidate)) if self._checks.by_key else None
 
     @property
     def by_capacity(self) -> bool:
@@ -178,6 +191,7 @@ def read_run(folder: RunFolder) -> RunData:
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
         curves=read_model(curves_json, ReferenceCurves).curves if curves_json.is_file() else {},
         other_workloads=read_model(others_json, OtherWorkloads) if others_json.is_file() else None,
+        floor=read_floor(folder),
     )
 
 

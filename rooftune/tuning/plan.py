@@ -29,9 +29,11 @@ VerdictName = Literal[
     "not run",
     "outdone",
     "more trials needed",
+    "spoilt",
 ]
 """``outdone``: better than the incumbent, but another alternative of the same group was applied.
-``more trials needed``: the trials neither show a difference nor rule one out."""
+``more trials needed``: the trials neither show a difference nor rule one out.
+``spoilt``: a check found that it spoils the answers."""
 
 
 class Goal(BaseModel):
@@ -80,6 +82,15 @@ class ExpectedEffect(BaseModel):
     high: float | None = None
     sentence: str
     source: str = Field(description="'simulator', or a publication")
+
+
+class QualityRules(BaseModel):
+    """How the answers of candidates are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accept_loss: bool = Field(default=False, description="a configuration that spoils the answers may win")
+    command: str | None = Field(default=None, description="the user's own evaluation of a server, run in a shell")
+    value: str | None = Field(default=None, description="where its JSON has the value")
 
 
 class Candidate(BaseModel):
@@ -140,6 +151,7 @@ class Plan(BaseModel):
     search: SearchPlan | None = Field(
         default=None, description="what the search may measure; None = the ladder of the candidates"
     )
+    quality: QualityRules = QualityRules()
 
     @property
     def blocked(self) -> bool:

@@ -231,6 +231,7 @@ def _member_slot(search: Search, block: Block, who: str, number: int, offset: in
         if found.believed:
             trials.append(found)
             _drop_if_lost(search, block, who, against)
+            _drop_if_spoilt(search, block, who)
             return None
         if not try_again(found, attempt + 1):
             block.dropped[who] = Ruling("not trusted", audit_reason(found))
@@ -247,6 +248,13 @@ def _drop_if_lost(search: Search, block: Block, who: str, against: str) -> None:
     reason = lost(capacity_of(trials), search.bar(who, against, search.seen.get(against, [])), against, what)
     if reason is not None:
         block.dropped[who] = Ruling("no gain", reason)
+
+
+def _drop_if_spoilt(search: Search, block: Block, who: str) -> None:
+    """Settle a member whose answers a check found to be spoilt."""
+    reason = search.spoils_answers(who)
+    if reason:
+        block.dropped[who] = Ruling("spoilt", reason)
 
 
 def try_again(last: TrialResult | None, tries: int) -> bool:
@@ -284,6 +292,10 @@ def gated(search: Search, candidate: Candidate, against: str) -> bool:
         effective = measured[-1].effective if measured else None
         if effective is not None:
             closed = gate_effective(candidate, effective, search.plan.target.engine_version)
+    spoilt = "" if closed else search.spoils_answers(candidate.id)
+    if spoilt and not search.of(candidate.id):
+        add_verdict(search, candidate, "spoilt", spoilt)
+        return True
     if not closed:
         closed = _contradiction(search, config)
     if not closed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialLoad, TrialOrder
+from rooftune.tuning.answer_quality import Checks
 from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_of_price
 from rooftune.tuning.forecast import Forecast
 from rooftune.tuning.judge import Ruling
@@ -39,8 +40,16 @@ class Search:
     """Compute the ratios of all metrics, not only of the one that decides."""
     forecast: Forecast | None = None
     """Says at which rate a trial loads its server; None = the load of the workload file."""
+    checks: Checks | None = None
+    """The checks of answers; None until they are asked for."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
+
+    def spoils_answers(self, candidate: str) -> str:
+        """Why a candidate cannot win, as its configuration spoils the answers; empty where it can."""
+        if self.checks is None:
+            self.checks = Checks.of(self.plan, self.results)
+        return self.checks.why_not(self.configs[candidate])
 
     def of(self, candidate: str) -> list[TrialResult]:
         """All results of one candidate, in order."""

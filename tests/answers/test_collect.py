@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -23,13 +23,14 @@ class Said:
     text: str | None = None
     messages: tuple[dict[str, object], ...] | None = None
     max_tokens: int | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 class Greedy:
     """Sampling of the tests."""
 
-    def request_fields(self) -> dict[str, object]:
-        return {"temperature": 0.0}
+    def request_fields(self, own: Mapping[str, object] | None = None) -> dict[str, object]:
+        return {"temperature": 0.0, **(own or {})}
 
 
 @dataclass
@@ -123,6 +124,24 @@ async def test_a_reply_without_a_choice_is_one_sentence(fake: Fake) -> None:
     fake.reply = lambda body: {"choices": []}
     with pytest.raises(EngineError, match="without any choice"):
         await collect(fake.url, "m", [Said("a", "x")], Greedy(), 64)
+
+
+async def test_fields_of_a_prompts_own_request_are_sent(fake: Fake) -> None:
+    await collect(fake.url, "m", [Said("a", "x", extra={"temperature": 0.7, "min_p": 0.1})], Greedy(), 64)
+    assert (fake.bodies[0]["temperature"], fake.bodies[0]["min_p"]) == (0.7, 0.1)
+
+
+async def test_refused_prompts_are_left_out_where_asked(fake: Fake) -> None:
+    def reply(body: dict[str, object]) -> object:
+        fake.status = 400 if body["prompt"] == "long" else 200
+        return {"choices": [{"text": "", "finish_reason": "stop", "token_ids": [1], "prompt_token_ids": [2]}]}
+
+    fake.reply = reply
+    prompts = [Said("a", "x"), Said("b", "long"), Said("c", "y")]
+    found = await collect(fake.url, "m", prompts, Greedy(), 64, at_once=1, skip_rejected=True)
+    assert [a.key for a in found] == ["a", "c"]
+    with pytest.raises(EngineError, match="HTTP 400"):
+        await collect(fake.url, "m", [Said("b", "long")], Greedy(), 64, skip_rejected=True)
 
 
 async def test_no_server_is_one_sentence() -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rooftune.engines.server import EffectiveConfig, Limits, Switched
 from rooftune.engines.target import CalibrationFile
 from rooftune.evidence.records.capacity import TrialCapacity
+from rooftune.evidence.records.quality import Quality
 from rooftune.metrics.window import Window
 
 MOST_S = 1e9
@@ -93,6 +94,9 @@ class TrialResult(BaseModel):
     )
     capacity: TrialCapacity | None = Field(default=None, description="where the objective is the capacity")
     checks: list[Check] = Field(default_factory=list)
+    quality: Quality | None = Field(
+        default=None, exclude=True, description="verdict on its answers, as quality.json in the same folder has it"
+    )
 
     @field_validator("window")
     @classmethod

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rooftune.errors import RooftuneError
+from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.files import read_model
+from rooftune.files import Model, read_model
 from rooftune.runfolder import RunFolder, TrialFolder
 
 
 def read_trial(folder: TrialFolder) -> TrialResult:
-    """Read trial.json.
+    """Read trial.json, with the verdict on its answers where quality.json has one that can be read.
 
     Raises:
         RooftuneError: the file is missing, cut, or of another version.
     """
-    return read_model(folder.trial_json, TrialResult)
+    found = read_model(folder.trial_json, TrialResult)
+    return found.model_copy(update={"quality": _readable(folder.quality_json, Quality)})
+
+
+def read_floor(run: RunFolder, baseline: str = "baseline") -> Floor | None:
+    """The floor that the checks of a run compare with; None where the baseline has none yet."""
+    folder = floor_folder(run, baseline)
+    return _readable(folder.floor_json, Floor) if folder is not None else None
+
+
+def floor_folder(run: RunFolder, baseline: str = "baseline") -> TrialFolder | None:
+    """The trial of the baseline whose server gave the floor; None before there is one without an error."""
+    for folder in run.trials():
+        found = _readable(folder.floor_json, Floor) if folder.candidate == baseline else None
+        if found is not None and not found.evaluation_error:
+            return folder
+    return None
+
+
+def _readable(path: Path, model: type[Model]) -> Model | None:
+    """The content of a file of a check; None where it is missing or damaged, and then the check is due again."""
+    try:
+        return read_model(path, model)
+    except RooftuneError:
+        return None
 
 
 def read_trials(run: RunFolder) -> list[TrialResult]:

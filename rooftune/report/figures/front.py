@@ -146,12 +146,20 @@ def _measured(chart: Chart, axis: Axes, run: RunData, spot: Spot, metric: str) -
     axis.plot([spot.tpot_ms] * 2, [spot.carried.low, spot.carried.high], color=colour, linewidth=1.4, zorder=2.5)
     chart.dots(
         axis, [spot.tpot_ms], [spot.carried.value], [_words(run, spot, metric)],
-        colour=colour, size=90 if own else 55, marker="s" if spot.name == BASELINE else "o", above=5 if own else 4,
+        colour=colour, size=90 if own else 55, marker=_marker(run, spot), above=5 if own else 4,
     )  # fmt: skip
 
 
+def _marker(run: RunData, spot: Spot) -> str:
+    """A square for the baseline, a cross where a check found the answers spoilt."""
+    found = run.quality(spot.name)
+    return "s" if spot.name == BASELINE else "X" if found is not None and found.verdict == "spoilt" else "o"
+
+
 def _words(run: RunData, spot: Spot, metric: str) -> str:
-    return f"{called(spot.name, spot.short)}: {_values(run, spot, metric)}"
+    found = run.quality(spot.name)
+    answers = f"; answers {found.verdict}" if found is not None else ""
+    return f"{called(spot.name, spot.short)}: {_values(run, spot, metric)}{answers}"
 
 
 def _values(run: RunData, spot: Spot, metric: str) -> str:

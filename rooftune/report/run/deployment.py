@@ -122,7 +122,7 @@ def _before(value: FlagValue | None, effect: KnobEffect | None) -> str:
 def _answers(run: RunData, names: Names) -> Paragraph:
     """What was left out, what may change the generated text, and the best configuration that leaves it as it is."""
     own = run.decision.incumbent
-    words = what_changes(changes_of_answers(run, own))
+    words = _judged(run, own) or what_changes(changes_of_answers(run, own))
     knobs_note, left_out = "", ""
     if run.decision.search is not None:
         left_out = sentence(names.shorten(run.decision.search.left_out))
@@ -132,6 +132,15 @@ def _answers(run: RunData, names: Names) -> Paragraph:
             "Knobs act together, so gains do not add up."
         )
     return text(knobs_note, left_out, words, _same_answers(run, names) if words else "")
+
+
+def _judged(run: RunData, own: str) -> str:
+    """What a check of the recommended configuration's answers found; empty where none judged them."""
+    found = run.quality(own)
+    if found is None or found.verdict == "not judged":
+        return ""
+    label = "Simulated answers" if found.simulated else "Answers"
+    return sentence(f"{label} compared with the baseline's: {found.verdict}; {found.reason}")
 
 
 def _same_answers(run: RunData, names: Names) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rooftune.report.page.model import Block, Page, Paragraph
 from rooftune.report.run.answer import answer, facts
+from rooftune.report.run.answer_quality import answer_quality
 from rooftune.report.run.deployment import deployment
 from rooftune.report.run.evidence import evidence
 from rooftune.report.run.files import files
@@ -43,6 +44,7 @@ def page_of(run: RunData, pictures: Pictures, scripts: list[Path]) -> Page:
         progression(run, names, pictures.of(PROGRESSION)),
         trade_offs(run, names, pictures.of(TRADE_OFFS)),
         speculation(run, names),
+        answer_quality(run, names),
         scenarios(run, names),
         prompts(run, names),
         hardware(run),

@@ -8,6 +8,7 @@ from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.formatting import NONE, change, number
 from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Picture, Section, section, table, text
+from rooftune.report.run.answer_quality import answers_cell
 from rooftune.report.run.changes import changes
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
@@ -53,7 +54,7 @@ def _front(run: RunData, names: Names, figures: list[Picture | Section]) -> Sect
             number(row.capacity),
             number(row.tpot_ms),
             NONE if cost is None else f"${cost:,.2f}",
-            "may change" if row.changes_outputs else "the same",
+            answers_cell(run, row.option, may_change=row.changes_outputs),
             "measured" if row.measured else "predicted",
         ])  # fmt: skip
     if len(prices) == 1:

@@ -25,6 +25,7 @@ from rooftune.simulator.front.metrics_text import Metrics
 from rooftune.simulator.front.played import PlayedAnswers
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import encode
+from rooftune.simulator.front.toy_answers import toy_answers
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
 from rooftune.workloads.texts.pieces import chat_text
 
@@ -53,6 +54,7 @@ class EngineFront:
         """Limit of waiting and running requests; any more are answered with 503."""
         self.interval = core.config.stream_interval or 1
         """Tokens that are sent together; the first is always sent at once."""
+        self.toy = toy_answers(core.config)
         self.routes = {
             ("GET", "/health"): lambda x: x.answer(b""),
             ("GET", "/ping"): lambda x: x.answer(b""),
@@ -111,6 +113,8 @@ class EngineFront:
             return exchange.error(
                 "The server has reached its limit of requests (max_num_queued_reqs).", 503, "Service Unavailable"
             )
+        if self.toy is not None and (toy := self.toy.reply(exchange.body, chat, self.core.facts.vocab_size)):
+            return exchange.answer(toy)
         try:
             body = read_body(
                 exchange.body, chat, self.model, self.core.scheduler.limits.max_model_len, self.core.facts.vocab_size

@@ -114,6 +114,9 @@ def _of_option(progress: Progress, shown: Search, name: str, recommended: str) -
         rejected = [r for r in progress.results if r.candidate == name and r.status == "measured"]
         why = f": {audit_reason(rejected[-1])}" if rejected else ""
         return verdict_on(shown, name, "not trusted", f"its only trial is not trusted and was not repeated{why}", [])
+    spoilt = progress.checks.why_not(progress.config(name))
+    if spoilt:
+        return verdict_on(shown, name, "spoilt", spoilt, trials, None, "baseline")
     if failures and not any(o.option == name and o.log_value is not None for o in progress.outcomes):
         return verdict_on(shown, name, "no gain", failures[-1], trials, None, "baseline")
     if name == recommended:

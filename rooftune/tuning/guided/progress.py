@@ -16,6 +16,7 @@ from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step, of_search
 from rooftune.search.options import Outcome, Problem, Purpose
 from rooftune.trial_order import TrialLoad, TrialOrder
+from rooftune.tuning.answer_quality import Checks, without_spoilt
 from rooftune.tuning.capacity_figures import capacity_of, for_the_price, share_of_price
 from rooftune.tuning.configuration import difference
 from rooftune.tuning.forecast import Forecast
@@ -58,7 +59,13 @@ class Progress:
         """The search of a plan that has one."""
         assert plan.search is not None
         ordered = tuple(sorted(results, key=lambda r: r.position))
-        return cls(plan, without_repeats(plan.search, ordered), ordered, budget_left_s, trial_s)
+        search = without_spoilt(without_repeats(plan.search, ordered), plan, ordered)
+        return cls(plan, search, ordered, budget_left_s, trial_s)
+
+    @cached_property
+    def checks(self) -> Checks:
+        """The checks of answers so far."""
+        return Checks.of(self.plan, self.results)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -257,7 +264,7 @@ class Progress:
         elif not result.believed:
             failure = audit_reason(result)
         else:
-            failure = constraint_broken(goal, [result]) or ""
+            failure = constraint_broken(goal, [result]) or self.checks.why_not(self.config(result.candidate))
         if not failure and goal.by_capacity:
             figures = capacity_of([result])
             if figures is None:

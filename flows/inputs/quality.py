@@ -1,0 +1,24 @@
+"""How the answers of candidates are checked, from what a user asks for."""
+
+from __future__ import annotations
+
+from flows.inputs.parameters import QualityOptions
+from rooftune.errors import InputError
+from rooftune.tuning.plan import QualityRules
+
+
+def quality_rules(asked: QualityOptions) -> QualityRules:
+    """The rules of the checks.
+
+    Raises:
+        InputError: a command without the place of its value, or the reverse.
+    """
+    if asked.quality_command is not None and not asked.quality_command.strip():
+        raise InputError("--quality-command is empty; give the command that evaluates a server.")
+    if asked.quality_command is not None and not asked.quality_value:
+        raise InputError(
+            "--quality-command needs --quality-value, the place of the value in its JSON, such as results.acc."
+        )
+    if asked.quality_value and asked.quality_command is None:
+        raise InputError("--quality-value belongs to --quality-command, which evaluates a server; give both.")
+    return QualityRules(accept_loss=asked.accept_quality_loss, command=asked.quality_command, value=asked.quality_value)

@@ -1,0 +1,135 @@
+"""Task that checks the answers of a server between its load and its end, where a check is due."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from rooftune.engines.server import ServerInfo
+from rooftune.errors import RooftuneError
+from rooftune.evidence.records.quality import Floor
+from rooftune.evidence.records.trial_files import floor_folder, read_floor, read_trials
+from rooftune.files import read_model
+from rooftune.quality.command import UserCommand
+from rooftune.runfolder import RunFolder
+from rooftune.trial_order import TrialOrder
+from rooftune.tuning.plan import Plan
+from tasks import run_listener
+from tasks.aggregate import aggregated
+from tasks.run_files import plan_of, workload_of
+from tasks.telemetry.spans import span
+
+if TYPE_CHECKING:
+    from rooftune.quality.guard import Guarded
+
+LONGEST_S = 4 * 3600
+
+
+async def check_where_due(run: RunFolder, order: TrialOrder, server: ServerInfo) -> float:
+    """Keep the baseline's answers, or check those of a promising candidate. Returns the real seconds that it took.
+
+    Each runs once, on a server that was started for this trial, after its load.
+    """
+    from rooftune.tuning.answer_quality import due, promising
+
+    plan, workload = plan_of(run), workload_of(run)
+    if (workload.prompts is None and plan.quality.command is None) or server.switched is not None:
+        return 0.0
+    began = time.monotonic()
+    results = read_trials(run)
+    what = due(plan, results, order.candidate, order.config, has_floor=read_floor(run) is not None)
+    if what == "check":
+        found = await asyncio.to_thread(aggregated, run, order)
+        what = what if promising(plan, results, found, order.config) else None
+    if what == "floor":
+        await keep_floor_of(run, order, server)
+    elif what == "check":
+        await check_answers(run, order, server)
+    return time.monotonic() - began
+
+
+@task(
+    name="keep answers",
+    task_run_name="keep the answers of {order.candidate}",
+    timeout_seconds=LONGEST_S,
+    persist_result=False,
+)
+async def keep_floor_of(run: RunFolder, order: TrialOrder, server: ServerInfo) -> None:
+    """Ask the baseline's server for the answers that checks compare with, twice."""
+    from rooftune.quality.guard import keep_floor
+
+    run_listener.current().waiting("asking the baseline for the answers that candidates are compared with")
+    with span("answers", {"candidate": order.candidate, "trial": order.n}):
+        floor = await keep_floor(await _guarded(run, server), run.trial(order.candidate, order.n))
+    run_listener.log(f"answers of {order.candidate}: {floor_words(floor)}")
+
+
+@task(
+    name="check answers",
+    task_run_name="check the answers of {order.candidate}",
+    timeout_seconds=LONGEST_S,
+    persist_result=False,
+)
+async def check_answers(run: RunFolder, order: TrialOrder, server: ServerInfo) -> None:
+    """Compare the answers of a candidate's server with the baseline's, and write quality.json."""
+    from rooftune.quality.guard import check
+    from rooftune.quality.key import answers_key, speculates
+
+    baseline, floor = floor_folder(run), read_floor(run)
+    if baseline is None or floor is None:
+        return
+    run_listener.current().waiting(f"comparing the answers of {order.candidate} with the baseline's")
+    with span("answers", {"candidate": order.candidate, "trial": order.n}):
+        found = await check(
+            await _guarded(run, server),
+            run.trial(order.candidate, order.n),
+            floor,
+            baseline,
+            answers_key(order.config),
+            speculates=speculates(order.config, plan_of(run).candidates[0].config),
+        )
+    run_listener.log(f"answers of {order.candidate}: {found.words}")
+
+
+def refuse_failed_evaluation(run: RunFolder, order: TrialOrder) -> None:
+    """End the run where the user's evaluation of the baseline does not work.
+
+    The trial is removed, so that a resumed run measures the baseline again, with the command that then works.
+
+    Raises:
+        RooftuneError: why it gave no value.
+    """
+    files = run.trial(order.candidate, order.n)
+    if not files.floor_json.is_file():
+        return
+    error = read_model(files.floor_json, Floor).evaluation_error
+    if error:
+        shutil.rmtree(files.path, ignore_errors=True)
+        raise RooftuneError(error)
+
+
+def floor_words(floor: Floor) -> str:
+    """What is kept of the baseline, in one line."""
+    if floor.evaluation_error:
+        return floor.evaluation_error
+    if floor.reason:
+        return f"not judged: {floor.reason}"
+    return f"{floor.prompts} prompts, {floor.tokens:,} tokens scored twice"
+
+
+def command_of(plan: Plan) -> UserCommand | None:
+    """The user's own evaluation; None where none is named."""
+    rules = plan.quality
+    return UserCommand(rules.command, rules.value) if rules.command is not None and rules.value is not None else None
+
+
+async def _guarded(run: RunFolder, server: ServerInfo) -> Guarded:
+    from rooftune.quality.asked import asked_of
+    from rooftune.quality.guard import Guarded
+
+    asked = await asyncio.to_thread(asked_of, workload_of(run))
+    return Guarded(server.url, server.model, asked, command_of(plan_of(run)), server.simulated)

@@ -1,0 +1,97 @@
+"""Speed and answers side by side in the report of a run whose fastest configuration spoils the answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import made_capacity_run
+import pytest
+from reading import rows, section
+
+from rooftune.evidence.records.quality import Evaluation, Floor, Measure, Quality
+from rooftune.evidence.records.trial_files import read_trials
+from rooftune.files import read_model, write_json
+from rooftune.quality.key import answers_key
+from rooftune.report.page.to_markdown import markdown
+from rooftune.report.page.to_terminal import summary
+from rooftune.report.run.page import page_of
+from rooftune.report.run.pictures import Pictures
+from rooftune.report.run_data import RunData, read_run
+from rooftune.runfolder import RunFolder
+from rooftune.tuning.plan import Plan, QualityRules
+from rooftune.tuning.search import decide
+
+HEADING = "## What happens to the answers"
+MEASURE = Measure(name="KL divergence", value=0.41, floor=0.01, low=0.3, high=0.5, threshold=0.05)
+
+
+def judged(folder: RunFolder, verdict: str = "spoilt", *, accept: bool = False, simulated: bool = False) -> RunData:
+    """The run with a floor and a verdict on its fastest configuration, decided again."""
+    plan = read_model(folder.plan_json, Plan)
+    plan = plan.model_copy(update={"quality": QualityRules(accept_loss=accept)})
+    write_json(folder.plan_json, plan.model_dump(mode="json"))
+    values = {"top-1 disagreement": 0.004, "KL divergence": 0.01}
+    floor = Floor(prompts=60, tokens=4200, values=values, simulated=simulated)
+    write_json(folder.trial("baseline", 1).floor_json, floor.model_dump(mode="json"))
+    quality = Quality.model_validate({
+        "verdict": verdict, "reason": "KL divergence 0.4 nats above the floor", "prompts": 60, "tokens": 4200,
+        "key": answers_key(plan.candidate("fp8-kv").config), "measures": [MEASURE], "simulated": simulated,
+        "evaluation": Evaluation(command="x", baseline=0.8, candidate=0.6, low=0.2, high=0.3, threshold=0.02),
+    })  # fmt: skip
+    trials = read_trials(folder)
+    ours = next(t for t in trials if t.candidate == "fp8-kv")
+    key = answers_key(plan.candidates[0].config.with_change(ours.flags))
+    quality = quality.model_copy(update={"key": key})
+    write_json(folder.trial("fp8-kv", ours.n).quality_json, quality.model_dump(mode="json"))
+    write_json(folder.decision_json, decide(plan, read_trials(folder)).model_dump(mode="json"))
+    return read_run(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return made_capacity_run.write_capacity_report(tmp_path)
+
+
+def page(data: RunData) -> str:
+    return markdown(page_of(data, Pictures(), []), data.folder.path)
+
+
+def test_what_spoils_the_answers_is_in_the_table_and_on_the_first_screen(folder: RunFolder) -> None:
+    before = read_run(folder)
+    assert before.decision.incumbent == "fp8-kv"
+    data = judged(folder)
+    assert data.decision.incumbent != "fp8-kv"
+    text = page(data)
+    found = section(text, HEADING)
+    (row,) = [r for r in rows(found) if "fp8-kv" in r[0]]
+    assert "spoilt" in row
+    assert any("0.4 nats (0.3 to 0.5 nats)" in cell for cell in row)
+    assert any("0.6 and 0.8 for the baseline: loss 25 %" in cell for cell in row)
+    assert "The baseline compared with itself over 60 prompts and 4,200 tokens" in found
+    first = text[: text.index("## ")]
+    assert "was not chosen because it spoils the answers: KL divergence 0.4 nats" in first
+    assert "spoils the answers" in summary(page_of(data, Pictures(), []))
+
+
+def test_an_accepted_loss_is_stated(folder: RunFolder) -> None:
+    data = judged(folder, accept=True)
+    assert data.decision.incumbent == "fp8-kv"
+    text = page(data)
+    assert "--accept-quality-loss allowed it to win" in section(text, HEADING)
+
+
+def test_a_verdict_that_lets_it_win_is_beside_the_flags(folder: RunFolder) -> None:
+    data = judged(folder, "changed within the threshold")
+    assert data.decision.incumbent == "fp8-kv"
+    assert "changed within the threshold" in section(page(data), "## What to deploy")
+
+
+def test_simulated_answers_are_labelled(folder: RunFolder) -> None:
+    text = page(judged(folder, "equal", simulated=True))
+    assert "By simulated answers" in section(text, HEADING)
+
+
+def test_without_texts_the_section_about_the_prompts_says_what_was_not_judged(folder: RunFolder) -> None:
+    text = page(read_run(folder))
+    assert HEADING not in text
+    assert "`fp8-kv`" in section(text, "## Prompts")
