@@ -22,7 +22,8 @@ from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
 from tests.measurements import pytest_configure
 from tests.real_vllm.speed import Speed, measure_speed
-from tests.real_vllm.talking_server import TalkingServers
+from tests.real_vllm.talking_answers import TalkingAnswers, baseline_answers
+from tests.real_vllm.talking_server import Serving, TalkingServers
 
 __all__ = ["pytest_configure"]
 
@@ -81,6 +82,12 @@ def servers(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     found = TalkingServers(vllm, tmp_path_factory.mktemp("talking"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def talked(servers: TalkingServers, talking: TalkingModels) -> TalkingAnswers:
+    """What the talking model answers to its prompts."""
+    return baseline_answers(servers.get(Serving.baseline(talking)), talking)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,57 @@
+"""Speculative decoding on a real vLLM: its counters show what the replay of the baseline's answers foretells, and its
+greedy answers are those of the model alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.talking_model.store import TalkingModels
+from rooftune.speculation.configured import proposer_of
+from rooftune.speculation.replay import replay
+from rooftune.vllm_rules.config import EngineConfig
+from tests.real_vllm.talking_answers import TalkingAnswers
+from tests.real_vllm.talking_server import COMMON, DRAFTED, NGRAM, Serving, TalkingServers, draft_model
+
+pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
+POINTS = 0.02
+SAME = 0.98
+"""Share of greedy answers that are the same token by token. Rounding may decide between two nearly equal tokens."""
+
+
+def test_ngram_drafts_fare_as_the_replay_foretells(
+    talked: TalkingAnswers, servers: TalkingServers, talking: TalkingModels
+) -> None:
+    server = servers.get(Serving(talking.model, NGRAM))
+    found = talked.drafted(server)
+    seen = found.acceptance
+    proposer = proposer_of(EngineConfig(model=server.model).with_change(NGRAM))
+    assert proposer is not None
+    foreseen = replay(talked.answers, proposer, max_model_len=int(str(COMMON["max_model_len"])))
+    print(f"counters {seen}\nreplay {foreseen}")
+    assert seen.drafts > 100, "the prompts ask for texts that repeat"
+    assert 0.05 < seen.by_position[0] < 0.95, "some drafts are right and some are wrong"
+    assert len(foreseen.by_position) == len(seen.by_position) == DRAFTED
+    for ours, theirs in zip(foreseen.by_position, seen.by_position, strict=True):
+        assert abs(ours - theirs) <= POINTS
+    assert abs(foreseen.token_share - seen.token_share) <= POINTS
+    assert abs(foreseen.draft_share - seen.draft_share) <= POINTS
+    assert abs(foreseen.tokens_per_step / seen.tokens_per_step - 1) <= POINTS
+    assert talked.same(found.answers) >= SAME
+
+
+def test_the_model_is_nearly_always_right_about_itself(
+    talked: TalkingAnswers, servers: TalkingServers, talking: TalkingModels
+) -> None:
+    found = talked.drafted(servers.get(Serving(talking.model, draft_model(talking.model))))
+    print(found.acceptance)
+    assert found.acceptance.by_position[0] > 0.97
+    assert talked.same(found.answers) >= SAME
+
+
+def test_a_random_draft_is_nearly_never_right(
+    talked: TalkingAnswers, servers: TalkingServers, talking: TalkingModels
+) -> None:
+    found = talked.drafted(servers.get(Serving(talking.model, draft_model(talking.random))))
+    print(found.acceptance)
+    assert found.acceptance.by_position[0] < 0.03
+    assert talked.same(found.answers) >= SAME
