@@ -56,6 +56,10 @@ def workload_of(run: RunFolder) -> Workload:
 def target_of(run: RunFolder) -> Target:
     """The target of a run. For a real engine without a named GPU, it is the one that the probe found."""
     target: Target = _typed(run, run.about().get("target"), Target, "target")
+    if run.drafts_json.is_file():
+        from rooftune.tuning.drafts import RunDrafts
+
+        target = RunDrafts.read(run.drafts_json).in_target(target, run.recorded_answers)
     if target.engine == "vllm" and target.gpu is None and run.hardware_json.is_file():
         return target.model_copy(update={"gpu": hardware_of(run).accelerator.name})
     return target

@@ -45,6 +45,7 @@ def plan(
     from flows.inputs.workloads import changed_workload
     from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.hardware.probe import probe
+    from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.guided.explaining import Explained, capacity_front
     from rooftune.tuning.playbook import (
@@ -74,6 +75,9 @@ def plan(
         vllm_python=target.vllm_python,
         measure=False,
     )
+    cuda, answers = hardware.accelerator.kind == "cuda", Path(scratch.name) / "recorded_answers.parquet"
+    drafts = drafts_of_prompts(spec, chosen, facts_of(chosen), cuda=cuda, recorded=answers)
+    chosen = drafts.in_target(chosen, answers)
     playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
     playbook = with_draft_models(with_checkpoints(playbook, added.checkpoints or []), added.draft_models or [])
     able = with_capabilities(hardware)

@@ -84,7 +84,7 @@ def test_the_counters_of_a_trial_are_taken(rooftune, tmp_path: Path) -> None:
         ((*HEAD, "--by-streams", "few"), "not a list of streams"),
         ((*HEAD, "--by-streams", "8:2"), "not a range of streams"),
         (("--by-streams", "1,4"), "no speculative decoding"),
-        ((*HEAD, "--acceptance", "missing.parquet"), "missing"),
+        ((*NGRAM, "--acceptance", "missing.parquet"), "missing"),
     ],
 )
 def test_what_cannot_be_taken_is_one_sentence(rooftune, words: tuple[str, ...], reason: str) -> None:

@@ -1,0 +1,124 @@
+"""What a run knows about drafts of speculative decoding: from recorded answers of its prompts, or the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rooftune.answers.answer import Answer, Answers
+from rooftune.engines.prompt_lengths import encoder_for
+from rooftune.engines.target import Target
+from rooftune.files import read_model, write_json
+from rooftune.models.facts import ModelFacts
+from rooftune.simulator.front.tokens import encode
+from rooftune.speculation.candidates import replayed_drafts
+from rooftune.speculation.known import KnownDraft
+from rooftune.speculation.sessions import Recorded
+from rooftune.vllm_rules.versions import version
+from rooftune.workloads.spec import Workload
+from rooftune.workloads.texts.pieces import chat_text
+from rooftune.workloads.texts.prompt_set import prompt_file
+from rooftune.workloads.texts.prompt_text import Message, PromptText
+
+Encode = Callable[[str], Sequence[int]]
+EncodeChat = Callable[[Sequence[Message]], Sequence[int]]
+MOST_REPLAYED = 400
+"""Answers that are replayed: more make intervals narrower and a plan slower."""
+DEFAULT_VOCABULARY = 32_000
+STREAMS = 8
+"""Answers at a time in the replay of suffix decoding, whose answers learn from each other."""
+
+
+class RunDrafts(BaseModel):
+    """``drafts.json`` of a run folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    texts: bool = Field(description="the workload sends real texts")
+    plays: bool = Field(default=False, description="the simulated engine plays the recorded answers of the prompts")
+    drafts: list[KnownDraft] = Field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> RunDrafts:
+        """Read what ``write`` wrote.
+
+        Raises:
+            RooftuneError: the file is missing or broken.
+        """
+        return read_model(path, cls)
+
+    def in_target(self, target: Target, recorded: Path) -> Target:
+        """The target with what is known.
+
+        Args:
+            recorded: where the run keeps the recorded answers of its prompts.
+        """
+        played = str(recorded) if self.plays and target.simulated else None
+        return target.model_copy(update={"texts": self.texts, "drafts": self.drafts, "answers": played})
+
+
+def drafts_of_prompts(
+    workload: Workload, target: Target, facts: ModelFacts | None, *, cuda: bool, recorded: Path | None = None
+) -> RunDrafts:
+    """What the recorded answers of a workload's prompts say before any trial.
+
+    Args:
+        cuda: whether the n-gram proposer on the GPU is there.
+        recorded: file for the recorded answers; the simulated engine plays them from there.
+
+    Raises:
+        InputError: the file of prompts cannot be read.
+    """
+    if workload.prompts is None:
+        return RunDrafts(texts=False)
+    prompts = prompt_file(workload.prompts).split.search
+    found = _recorded(prompts, target, facts, workload.chat)
+    plays = target.simulated and recorded is not None and len(found) > 0
+    if plays and recorded is not None:
+        _recorded(prompt_file(workload.prompts).prompts, target, facts, workload.chat).write(recorded)
+    return RunDrafts(texts=True, plays=plays, drafts=drafts_from(found, target, cuda=cuda))
+
+
+def drafts_from(answers: Sequence[Recorded], target: Target, *, cuda: bool) -> list[KnownDraft]:
+    """What a replay of answers says; nothing where there are too few."""
+    return replayed_drafts(answers[:MOST_REPLAYED], version(target.engine_version), cuda=cuda, streams=STREAMS)
+
+
+def _recorded(prompts: Sequence[PromptText], target: Target, facts: ModelFacts | None, as_chat: bool) -> Answers:
+    if target.simulated:
+        words = facts.vocab_size if facts is not None else DEFAULT_VOCABULARY
+        return recorded_answers(
+            prompts, lambda text: encode(text, words), lambda m: encode(chat_text(m), words), as_chat=as_chat
+        )
+    encoder = encoder_for(target.model)
+    return recorded_answers(prompts, encoder.text, encoder.chat, as_chat=as_chat)
+
+
+def recorded_answers(prompts: Sequence[PromptText], text: Encode, chat: EncodeChat, *, as_chat: bool) -> Answers:
+    """The answers that a file of prompts has, as token ids: of each prompt, and of each turn of a conversation.
+
+    Args:
+        text: token ids of a text.
+        chat: token ids of messages, up to where the answer begins.
+        as_chat: prompts are sent as messages.
+    """
+    return Answers(tuple(a for p in prompts for a in _answers(p, text, chat, as_chat)))
+
+
+def _answers(prompt: PromptText, text: Encode, chat: EncodeChat, as_chat: bool) -> Iterator[Answer]:
+    messages = list(prompt.as_messages())
+    asked = text(prompt.text) if prompt.text is not None and not as_chat else chat(messages)
+    answer = prompt.answer
+    for number, turn in enumerate((None, *prompt.turns)):
+        if turn is not None:
+            if not answer:
+                return  # what follows would have another history than the server's
+            messages += [turn.after or {"role": "assistant", "content": answer}, *turn.messages]
+            asked, answer = chat(messages), turn.answer
+        if answer:
+            yield Answer(f"{prompt.key}/{number}", tuple(asked), tuple(text(answer)), "stop", answer)
