@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from docpages.markdown import cell, code, head, table, text_of
-from flows.cli.app import PANELS, command_line
+from flows.cli.app import GROUPS, PANELS, command_line
 
 INTRODUCTION = (
     "Written from the commands themselves: `rooftune COMMAND --help` shows the same.",
@@ -43,10 +43,19 @@ class Command(Protocol):
 
 
 def commands() -> dict[str, Command]:
-    """Every command by name, in the order of the help."""
+    """Every command by its words, in the order of the help; those of groups as ``workload show``."""
     group = typer.main.get_command(command_line())
-    found: dict[str, Command] = getattr(group, "commands", {})
-    return {name: found[name] for panel in PANELS.values() for name in panel}
+    top: dict[str, Command] = getattr(group, "commands", {})
+    found: dict[str, Command] = {}
+    for name in (name for panel in PANELS.values() for name in panel):
+        inside: dict[str, Command] = getattr(top[name], "commands", {})
+        found |= {f"{name} {word}": command for word, command in inside.items()} or {name: top[name]}
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """The commands of a group, or the command itself."""
+    return [f"{name} {word}" for word in GROUPS.get(name, ())] or [name]
 
 
 def page() -> str:
@@ -54,11 +63,15 @@ def page() -> str:
     known = commands()
     lines = head("Command line", *INTRODUCTION)
     for panel, names in PANELS.items():
-        lines += [f"- {panel}: {', '.join(f'[`{name}`](#rooftune-{name})' for name in names)}"]
+        lines += [f"- {panel}: {', '.join(_link(word) for name in names for word in _words(name))}"]
     lines += [""]
     for name, command in known.items():
         lines += _command(name, command)
     return text_of(lines)
+
+
+def _link(words: str) -> str:
+    return f"[`{words}`](#rooftune-{words.replace(' ', '-')})"
 
 
 def examples(command: Command) -> list[str]:

@@ -26,7 +26,7 @@ from rooftune.gate.result import GateResult
 from rooftune.hardware.accelerator import Hardware
 from rooftune.loadgen.schema import REQUESTS, TICKS
 from rooftune.loadgen.summary import LoadSummary
-from rooftune.metrics.summary import LATENCIES, STATISTICS
+from rooftune.metrics.summary import STATISTICS
 from rooftune.report.curves import ReferenceCurves
 from rooftune.report.step_parts import StepBreakdown
 from rooftune.roofline.model import Roofline
@@ -126,7 +126,7 @@ def metrics_page() -> str:
         ["Metric", "Meaning"], [[code(name), cell(sentence_case(text))] for name, text in columns.METRICS.items()]
     )
     lines += ["## Latencies", "", f"Each has the statistics {', '.join(code(f'{s}_') for s in STATISTICS)}.", ""]
-    lines += table(["Metric", "Meaning"], [[code(name), cell(columns.LATENCIES[name])] for name in LATENCIES])
+    lines += table(["Metric", "Meaning"], [[code(name), cell(text)] for name, text in columns.LATENCIES.items()])
     lines += ["## Of the server", "", "Over the measured window, under `server` in `trial.json`.", ""]
     server = {**{m: columns.TICKS[m] for m in MEANS}, **{n: columns.TICKS[c] for c, n in COUNTERS.items()}}
     server |= {name: columns.SERVER[name] for name in RATIOS} | columns.SERVER

@@ -19,7 +19,8 @@ from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.search_plan import SearchMethod
 from rooftune.tuning.plan import Decision, Plan, QualityRules
 from rooftune.vllm_rules.config import EngineConfig
-from rooftune.workloads.spec import Workload, workload_hash
+from rooftune.workloads.identity import workload_hash
+from rooftune.workloads.spec import Workload
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -59,7 +59,8 @@ PANELS = {
         "optimize": "optimize",
         "capacity": "capacity",
         "load": "load",
-        "workloads": "workloads",
+        "workloads": "workload.listing",
+        "workload": "workload.commands",
         "explain": "explain",
     },
     "Predict and simulate (no GPU needed)": {
@@ -79,6 +80,8 @@ PANELS = {
     "Prefect on this machine": {"up": "service", "down": "service"},
 }
 """By panel of the help: the commands, and the module of ``flows.cli`` that has each."""
+GROUPS = {"workload": {"from-log": "from_log", "show": "show"}}
+"""Commands that are groups: the commands inside, and the function for each."""
 
 
 def command_line(words: list[str] | None = None) -> typer.Typer:
@@ -103,9 +106,22 @@ def command_line(words: list[str] | None = None) -> typer.Typer:
     known = any(wanted in commands for commands in PANELS.values())
     for panel, commands in PANELS.items():
         for name, module in commands.items():
-            if name == wanted or not known:
+            if name != wanted and known:
+                continue
+            if name in GROUPS:
+                app.add_typer(_group(module, name), name=name, rich_help_panel=panel)
+            else:
                 app.command(rich_help_panel=panel)(_command(module, name))
     return app
+
+
+def _group(module: str, name: str) -> typer.Typer:
+    """A command with further commands inside."""
+    help_text: str = _command(module, "HELP")  # type: ignore[assignment]
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=help_text)
+    for word, function in GROUPS[name].items():
+        group.command(word)(_command(module, function))
+    return group
 
 
 def _command(module: str, name: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from flows.cli import terminal
-from flows.cli.metric_rows import metric_rows
+from flows.cli.metric_rows import OF_ADAPTERS, adapter_rows, metric_rows
 from flows.inputs import options
 from flows.inputs.flat import flat_command
 from flows.inputs.parameters import WorkloadOptions
@@ -155,6 +155,9 @@ def _show(trial: TrialResult, spec: Workload, url: str, save: Path | None) -> No
         start, end = number(trial.window.start_s), number(trial.window.end_s)
         print(f"window: {start} s to {end} s of the load, seed {trial.seed}\n")
     terminal.table(["Metric", "Measured", ""], metric_rows(trial.metrics, trial.withheld), right=(1,))
+    if trial.adapters:
+        print()
+        terminal.table(["Adapter", *(m.title for m in OF_ADAPTERS)], adapter_rows(trial.adapters), right=(1, 2, 3, 4))
     if trial.census:
         rest = "all that were scheduled" if trial.census.completed == trial.census.scheduled else _why(trial)
         print(f"Requests: {trial.census.completed} completed, {rest}.")

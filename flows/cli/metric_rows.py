@@ -27,6 +27,9 @@ SHOWN = (
     ShownMetric("request_goodput", "Goodput (within the SLO)", "requests/s"),
     ShownMetric("median_ttft_ms", "TTFT p50", "ms"),
     ShownMetric("p99_ttft_ms", "TTFT p99", "ms"),
+    ShownMetric("median_answer_ttft_ms", "TTFT of the answer p50", "ms"),
+    ShownMetric("p99_answer_ttft_ms", "TTFT of the answer p99", "ms"),
+    ShownMetric("total_reasoning_tokens", "Reasoning tokens", "tokens"),
     ShownMetric("median_tpot_ms", "TPOT p50", "ms"),
     ShownMetric("p99_tpot_ms", "TPOT p99", "ms"),
     ShownMetric("median_itl_ms", "ITL p50", "ms"),
@@ -44,3 +47,17 @@ def metric_rows(metrics: Mapping[str, float], withheld: Mapping[str, str] | None
         elif withheld and shown.name in withheld:
             rows.append([shown.title, "withheld", withheld[shown.name]])
     return rows
+
+
+OF_ADAPTERS = (
+    ShownMetric("completed", "Completed", "requests"),
+    ShownMetric("output_throughput", "Tokens/s", "tokens/s"),
+    ShownMetric("median_ttft_ms", "TTFT p50, ms", "ms"),
+    ShownMetric("median_tpot_ms", "TPOT p50, ms", "ms"),
+)
+"""The metrics that are shown of each LoRA adapter."""
+
+
+def adapter_rows(adapters: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """One row for each adapter."""
+    return [[name, *(number(found.get(m.name)) for m in OF_ADAPTERS)] for name, found in adapters.items()]

@@ -14,7 +14,7 @@ from flows.cli.progress import RunDisplay, run_display
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import OptimizeRequest
 from flows.inputs.quality import quality_rules
-from flows.inputs.targets import engine_kind, resolve_target
+from flows.inputs.targets import engine_kind, resolve_target, with_adapters
 from flows.inputs.workloads import changed_workload
 from flows.service import local
 from rooftune.errors import RooftuneError
@@ -41,12 +41,13 @@ def check(request: OptimizeRequest) -> None:
         return
     from rooftune.tuning.goal import goal_of
 
-    goal_of(changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts))
+    spec = changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts)
+    goal_of(spec)
     if engine_kind(request.target.engine) == "vllm":
         from rooftune.engines.interpreter import installed, vllm_python
 
         installed(vllm_python(request.target.vllm_python))
-    target = asyncio.run(resolve_target(request.target, request.trials.time_scale))
+    target = with_adapters(asyncio.run(resolve_target(request.target, request.trials.time_scale)), spec)
     from rooftune.knobs.checkpoints import checkpoints_at
     from rooftune.knobs.draft_models import draft_models
     from rooftune.tuning.playbook import load_playbook, with_candidates

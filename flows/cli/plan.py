@@ -41,7 +41,7 @@ def plan(
       rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
     """
     from flows.inputs.durations import seconds
-    from flows.inputs.targets import resolve_target
+    from flows.inputs.targets import resolve_target, with_adapters
     from flows.inputs.workloads import changed_workload
     from rooftune.engines.prompt_lengths import encoder_for, with_lengths
     from rooftune.hardware.probe import probe
@@ -63,7 +63,7 @@ def plan(
 
     asked_s = seconds(budget) if budget else None
     spec = changed_workload(workload, goal=goal, prompts=texts.prompts)
-    chosen = asyncio.run(resolve_target(target))
+    chosen = with_adapters(asyncio.run(resolve_target(target)), spec)
     scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
     encoder = encoder_for(chosen.model, chosen.url, simulated=chosen.simulated)
     spec = with_lengths(spec.with_part("search"), encoder, Path(scratch.name) / "prompt_lengths.json")

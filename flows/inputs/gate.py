@@ -11,7 +11,7 @@ from typer import Option
 from flows.inputs import options
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import GoalOptions, TargetOptions, TrialOptions, WorkloadOptions
-from flows.inputs.targets import resolve_target
+from flows.inputs.targets import resolve_target, with_adapters
 from flows.inputs.workloads import changed_workload
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
@@ -20,7 +20,8 @@ from rooftune.gate.reference import Case, Flags, Reference, check_comparable, fr
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.goal import goal_of
-from rooftune.workloads.spec import Workload, workload_hash
+from rooftune.workloads.identity import workload_hash
+from rooftune.workloads.spec import Workload
 
 AGAINST_HELP = "Run to compare with: a run folder, or <workload>/latest."
 HISTORY_HELP = "Compare with the median of the recent runs in the history (artifacts/history)."
@@ -111,7 +112,7 @@ async def gate_order(request: GateRequest) -> GateOrder:
     reference_run = find_run(gate.against, Path(request.artifacts)) if gate.against else None
     order = GateOrder(
         workload=spec,
-        target=await resolve_target(request.target, request.trials.time_scale),
+        target=with_adapters(await resolve_target(request.target, request.trials.time_scale), spec),
         max_loss=parse_loss(gate.max_loss),
         design="beside" if gate.beside else "apart",
         reference_run=reference_run,

@@ -12,6 +12,7 @@ from rooftune.vllm_rules.config import FlagValue
 
 if TYPE_CHECKING:
     from rooftune.engines.server import ServerInfo
+    from rooftune.workloads.spec import Workload
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,25 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
     )
     target = target_for(request)
     return _calibrated(_checked(target), asked.calibration)
+
+
+def with_adapters(target: Target, workload: Workload) -> Target:
+    """The target whose servers have the LoRA adapters of a workload. Flags that the user named stay as they are.
+
+    Raises:
+        InputError: vLLM would not find an adapter, or its version does not take the flags.
+    """
+    from rooftune.vllm_rules.adapters import adapter_flags
+
+    if not workload.lora or target.engine == "endpoint":
+        return target
+    without = [a.name for a in workload.lora if a.path is None]
+    if without and target.engine == "vllm" and "lora_modules" not in target.flags:
+        raise InputError(
+            f"the adapter {without[0]} of {workload.name} has no path; add lora.path (a folder or a hub id), or name "
+            "all adapters with --set lora_modules=NAME=PATH."
+        )
+    return _checked(target.model_copy(update={"flags": {**adapter_flags(workload.lora), **target.flags}}))
 
 
 def emulated_server(asked: ServerOptions, more_flags: list[str] | None = None) -> EmulatedServer:

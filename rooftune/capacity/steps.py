@@ -62,9 +62,10 @@ def workload_at(workload: Workload, load: float, shape: StepShape, seed: int) ->
         InputError: the workload's arrivals have no rate to vary.
     """
     arrivals = workload.arrivals
-    if isinstance(arrivals, (spec.Ramp, spec.Trace)):
+    if isinstance(arrivals, spec.Ramp) or (isinstance(arrivals, spec.Trace) and arrivals.rate_per_s is None):
         raise InputError(
-            f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma, burst or closed."
+            f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma, burst or closed, or give "
+            "the trace a rate_per_s."
         )
     changed: dict[str, float] = {}
     if isinstance(arrivals, spec.Closed):

@@ -40,7 +40,8 @@ from rooftune.formatting import number
 from rooftune.metrics.summary import Summary
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialLoad
-from rooftune.workloads.spec import CAPACITY, COST, Closed, Workload, workload_hash
+from rooftune.workloads.identity import workload_hash
+from rooftune.workloads.spec import CAPACITY, COST, Closed, Workload
 
 REFERENCE = "reference.json"
 FAR, RATE_FAR = 0.6, 0.3

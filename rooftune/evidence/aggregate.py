@@ -12,6 +12,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.evidence.audit.checks import audit
 from rooftune.evidence.metrics import overload
+from rooftune.evidence.metrics.by_adapter import adapter_metrics
 from rooftune.evidence.metrics.gauges import server_metrics
 from rooftune.evidence.metrics.jackknife import jackknife, within
 from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
@@ -28,7 +29,8 @@ from rooftune.metrics.summary import Summary, several_tokens
 from rooftune.metrics.window import Window
 from rooftune.runfolder import TrialFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.workloads.spec import COST, ENERGY, Closed, Workload, workload_hash
+from rooftune.workloads.identity import workload_hash
+from rooftune.workloads.spec import COST, ENERGY, Closed, Workload
 
 
 def aggregate(
@@ -144,6 +146,7 @@ def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary,
         "served_rate_per_s": state.served_rate_per_s,
         "metrics": metrics,
         "withheld": withheld,
+        "adapters": adapter_metrics(r, window, workload.slo, overloaded=state.overloaded),
         "server": server,
         "within": within(left_out),
         "jackknife": left_out,

@@ -22,7 +22,8 @@ class RequestBodies:
         usage = {"include_usage": True, **({"continuous_usage_stats": True} if options.continuous_usage else {})}
         streamed = {"stream_options": usage} if options.stream else {}
         self._fixed = {"stream": options.stream, **more, **streamed}
-        self._head = f'{{"model":{json.dumps(options.model)},'
+        self._heads = [f'{{"model":{json.dumps(name)},' for name in (options.model, *plan.adapters)]
+        """Begin of a body: for the model, then for each adapter."""
         self._tail = self._tail_with({})
         self._vocab = options.vocab_size or DEFAULT_VOCAB
         planned = plan.max_tokens is None or options.ends == "planned"
@@ -47,7 +48,8 @@ class RequestBodies:
         else:
             content = self._content(prompt, i, answers)
             tail = self._tail_with(prompt.extra) if prompt.extra else tail
-        return f'{self._head}{content},"max_tokens":{self.limits[i]},{tail}'.encode()
+        head = self._heads[0 if self.plan.adapter is None else self.plan.adapter[i] + 1]
+        return f'{head}{content},"max_tokens":{self.limits[i]},{tail}'.encode()
 
     def _text_of(self, i: int) -> PromptText | None:
         plan = self.plan

@@ -24,12 +24,14 @@ REQUESTS = pa.schema(
         pa.field("sent_s", pa.float64()),
         pa.field("first_token_s", pa.float64()),
         pa.field("last_token_s", pa.float64()),
+        pa.field("answer_s", pa.float64()),  # first token after the reasoning; None where nothing was reasoned
         pa.field("end_s", pa.float64()),
         pa.field("planned_prompt_tokens", pa.int32(), nullable=False),
         pa.field("planned_output_tokens", pa.int32(), nullable=False),
         pa.field("prompt_tokens", pa.int32()),  # usage
         pa.field("output_tokens", pa.int32()),  # usage; None when the server sent none
         pa.field("cached_tokens", pa.int32()),  # usage.prompt_tokens_details
+        pa.field("reasoning_tokens", pa.int32()),  # before the answer, by usage or by the chunks; None: no reasoning
         pa.field("streamed_tokens", pa.int32(), nullable=False),  # tokens that arrived, also of a cut request
         pa.field("chunks", pa.int32(), nullable=False),
         pa.field("finish_reason", pa.string()),
@@ -37,6 +39,7 @@ REQUESTS = pa.schema(
         pa.field("conversation", pa.int32(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),
         pa.field("part", pa.int16(), nullable=False),
+        pa.field("adapter", pa.string()),  # LoRA adapter that was asked for; None: the base model
         pa.field("process", pa.int16(), nullable=False),
         pa.field("bytes_received", pa.int64(), nullable=False),
         pa.field("chunk_s", pa.list_(pa.float32()), nullable=False),  # arrival of each content chunk after scheduled_s

@@ -20,7 +20,9 @@ Bools = npt.NDArray[np.bool_]
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 STATISTICS = ("mean", "std", *QUANTILES)
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
-FROM_THE_QUEUE = ("ttft_ms", "e2el_ms")
+ANSWER_TTFT = "answer_ttft_ms"
+"""Time to the first token after the reasoning: a latency of requests that have reasoning."""
+FROM_THE_QUEUE = ("ttft_ms", "e2el_ms", ANSWER_TTFT)
 """Latencies that include the time in the queue, so they have no meaning while it grows."""
 MEAN_UNFINISHED_SHARE = 0.01
 """A mean is quoted if at most this share of the requests did not end."""

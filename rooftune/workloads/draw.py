@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rooftune.errors import InputError
 from rooftune.workloads import spec
+from rooftune.workloads.adapters import with_adapters
 from rooftune.workloads.arrivals import arrival_times
 from rooftune.workloads.lengths import Ints, lengths
 from rooftune.workloads.request_plan import RequestPlan
@@ -33,6 +34,11 @@ def draw(workload: Workload, *, seed: int | None = None) -> RequestPlan:
         InputError: the load has too many requests, or a trace file is missing or cannot be read.
     """
     seed = workload.seed if seed is None else seed
+    return with_adapters(_drawn(workload, seed), workload.lora, seed)
+
+
+def _drawn(workload: Workload, seed: int) -> RequestPlan:
+    """The requests without their adapters."""
     if isinstance(workload.arrivals, spec.Trace):
         recorded = draw_trace(workload, workload.arrivals, seed)
         return recorded if not workload.prompts else _with_texts(workload, workload.prompts, _begins(recorded), seed)

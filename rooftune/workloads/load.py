@@ -16,6 +16,7 @@ from ruamel.yaml.reader import ReaderError
 from rooftune.errors import InputError, nearest
 from rooftune.shipped import WORKLOADS, shipped
 from rooftune.workloads import spec
+from rooftune.workloads.adapters import LoraAdapter
 from rooftune.workloads.spec import Trace, Workload
 from rooftune.workloads.strict import MOST_TOKENS
 from rooftune.workloads.texts.prompt_set import prompt_file, with_file
@@ -193,6 +194,7 @@ _TAGS: dict[str, type[BaseModel]] = {
 _CHILDREN: dict[str, type[BaseModel]] = {
     "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
     "conversations": spec.Conversations, "constraints": spec.Constraint, "prompts": Prompts, "sampling": Sampling,
+    "lora": LoraAdapter,
 }  # fmt: skip
 
 
@@ -233,6 +235,8 @@ def _beside(workload: Workload, path: Path) -> Workload:
         update["arrivals"] = arrivals.model_copy(update={"file": str(folder / arrivals.file)})
     if workload.prompts is not None:
         update |= _texts(workload, workload.prompts, folder)
+    if workload.lora:
+        update["lora"] = [_adapter_beside(a, folder) for a in workload.lora]
     for name in ("prompt_tokens", "output_tokens"):
         found = _values(getattr(workload, name), folder)
         if found is not None:
@@ -252,6 +256,13 @@ def _texts(workload: Workload, prompts: Prompts, folder: Path) -> dict[str, obje
     if "endpoint" in workload.model_fields_set and not workload.chat:
         raise InputError(f"{found.file} has messages, which need the chat API; set endpoint: chat.")
     return {"prompts": found, "endpoint": "chat"}
+
+
+def _adapter_beside(adapter: LoraAdapter, folder: Path) -> LoraAdapter:
+    """An adapter in a folder beside the workload file with its whole path; any other path is left as it is."""
+    if adapter.path is None or not (folder / adapter.path).is_dir():
+        return adapter
+    return adapter.model_copy(update={"path": str(folder / adapter.path)})
 
 
 def _values(lengths: spec.Lengths | None, folder: Path) -> spec.Empirical | None:

@@ -12,7 +12,7 @@ from rooftune.workloads.texts.prompt_text import PromptText
 
 COLUMNS = (
     *("arrival_s", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "prompt_seed"),
-    *("conversation", "turn", "think_s", "part", "prompt", "max_tokens", "salt"),
+    *("conversation", "turn", "think_s", "part", "prompt", "max_tokens", "salt", "adapter"),
 )
 LISTS = ("blocks", "texts")
 """Fields that have one entry for each request; any of them may be None."""
@@ -60,6 +60,9 @@ class RequestPlan:
     """Where answers end by themselves: the longest that each may be. ``output_tokens`` is what is expected."""
     salt: npt.NDArray[np.int32] | None = None
     """With ``prompts``: how many times all of them were sent before."""
+    adapter: npt.NDArray[np.int16] | None = None
+    """Place in ``adapters`` of the LoRA adapter that each request asks for; -1 = the model itself."""
+    adapters: tuple[str, ...] = ()
     counted: str = "exact"
     """Where the lengths of ``prompts`` are from: a tokenizer, the server, or an estimate; exact = they are drawn."""
 

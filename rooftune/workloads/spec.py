@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from rooftune.workloads.adapters import LoraAdapter
 from rooftune.workloads.strict import MOST_TOKENS, Count, Strict, Tokens
 from rooftune.workloads.texts.prompts_file import Prompts
 from rooftune.workloads.texts.sampling import Sampling
@@ -117,8 +116,9 @@ class Burst(Strict):
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TraceColumn = Literal[
-    "arrival", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "conversation", "think_s", "hash_ids"
-]
+    "arrival", "prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "conversation", "think_s", "hash_ids",
+    "adapter",
+]  # fmt: skip
 
 
 class Trace(Strict):
@@ -151,7 +151,7 @@ class Trace(Strict):
     )
     speed: float = Field(default=1.0, gt=0, description="2 sends the trace twice as fast")
     rate_per_s: float | None = Field(
-        default=None, gt=0, description="for files without times (ShareGPT, OpenAI messages): Poisson at this rate"
+        default=None, gt=0, description="Poisson at this rate, in place of the file's times or where it has none"
     )
 
 
@@ -282,6 +282,9 @@ class Workload(Strict):
     max_tokens: Tokens | None = Field(
         default=None, description="longest answer that the server may give; default: the file's, else 1024"
     )
+    lora: list[LoraAdapter] = Field(
+        default_factory=list, description="LoRA adapters that a share of the requests asks for"
+    )
     duration_s: float = Field(gt=0, description="length of the measured window")
     warmup_s: float = Field(default=0, ge=0, description="load before the window; not measured")
     drain_s: float = Field(default=30, ge=0, description="longest wait for answers after the last arrival")
@@ -301,6 +304,16 @@ class Workload(Strict):
         if isinstance(given, dict) and given.get("prompts") is not None and "ignore_eos" not in given:
             return {**given, "ignore_eos": False}
         return given
+
+    @field_validator("lora")
+    @classmethod
+    def _shares(cls, lora: list[LoraAdapter]) -> list[LoraAdapter]:
+        names = [a.name for a in lora]
+        if len(set(names)) < len(names):
+            raise ValueError("two adapters have the same name")
+        if sum(a.share for a in lora) > 1 + 1e-9:
+            raise ValueError(f"the shares add up to {sum(a.share for a in lora):g}, and there are no more than 1")
+        return lora
 
     @model_validator(mode="after")
     def _complete(self) -> Workload:
@@ -330,7 +343,8 @@ class Workload(Strict):
     @property
     def has_capacity(self) -> bool:
         """Whether there is a highest rate within the SLO: it has limits, and arrivals whose rate can vary."""
-        return bool(self.slo.limits_ms()) and isinstance(self.arrivals, (Poisson, Constant, Gamma, Burst))
+        varies = isinstance(self.arrivals, (Poisson, Constant, Gamma, Burst))
+        return bool(self.slo.limits_ms()) and (varies or getattr(self.arrivals, "rate_per_s", None) is not None)
 
     @property
     def requests_sampling(self) -> Sampling:
@@ -384,33 +398,3 @@ class Workload(Strict):
     def total_s(self) -> float:
         """Warm-up and measured window."""
         return self.warmup_s + self.duration_s
-
-
-def workload_hash(workload: Workload) -> str:
-    """Short hash of everything that decides which requests are drawn and how they are judged, except the seed.
-
-    Trials of one workload draw with several seeds and stay comparable; each records its seed.
-    """
-    content = workload.model_dump(mode="json", exclude={"description", "seed", *_UNSET_BY_DEFAULT})
-    content |= {name: value for name in _UNSET_BY_DEFAULT if (value := _hashed(workload, name)) is not None}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-_UNSET_BY_DEFAULT = ("prompts", "sampling", "max_tokens")
-"""Keys that are left out of the hash where they are not set, so that trials from before they existed keep theirs."""
-_ELSEWHERE = {"file", "part", "lengths", "keep_texts"}
-"""Keys of ``prompts`` that do not identify a workload: its file does so by its content, wherever it is."""
-
-
-def _hashed(workload: Workload, name: str) -> object:
-    value = getattr(workload, name)
-    if isinstance(value, Prompts):
-        return value.model_dump(mode="json", exclude=_ELSEWHERE)
-    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Sampling) else value
-
-
-def json_schema() -> str:
-    """The JSON Schema of a workload file."""
-    schema = Workload.model_json_schema()
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "workload.schema.json", **schema}
-    return json.dumps(schema, indent=2) + "\n"

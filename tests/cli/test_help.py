@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import click
 import pytest
-import typer
 
-from flows.cli.app import command_line
+from docpages.command_line import commands
 
-COMMANDS = sorted(typer.main.get_command(command_line()).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(commands())
 
 
 def test_all_commands_are_there() -> None:
     wanted = {"probe", "plan", "optimize", "load", "predict", "steptime", "simulate"}
     wanted |= {"report", "compare", "history", "audit", "up", "down", "calibrate", "workloads"}
+    wanted |= {"workload from-log", "workload show"}
     assert wanted <= set(COMMANDS)
 
 
@@ -32,7 +31,7 @@ def test_version(rooftune) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command(rooftune, name: str) -> None:
-    ended = rooftune(name, "--help")
+    ended = rooftune(*name.split(), "--help")
     assert ended.code == 0
     assert "Example" in ended.out
     assert f"rooftune {name}" in ended.out.partition("Example")[2], "an example shows the command itself"
@@ -41,7 +40,7 @@ def test_help_of_a_command(rooftune, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained(name: str) -> None:
-    command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
+    command = commands()[name]
     unexplained = [p.name for p in command.params if not getattr(p, "help", None) and p.name != "help"]
     assert unexplained == []
 
@@ -49,7 +48,7 @@ def test_every_option_is_explained(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_name_options_that_exist(name: str) -> None:
     """Every option in an example is one of the command's own."""
-    command: click.Command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
+    command = commands()[name]
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
     lines = [line for line in (command.help or "").splitlines() if line.strip().startswith(f"rooftune {name}")]
     used = {word for line in lines for word in line.split() if word.startswith("--")}
@@ -60,8 +59,8 @@ def test_examples_name_options_that_exist(name: str) -> None:
 def test_the_help_shows_every_word(rooftune, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Text in square brackets would be taken for markup and dropped."""
     monkeypatch.setenv("COLUMNS", "400")
-    shown = " ".join(rooftune(name, "--help").out.split())
-    command = typer.main.get_command(command_line()).commands[name]  # type: ignore[attr-defined]
+    shown = " ".join(rooftune(*name.split(), "--help").out.split())
+    command = commands()[name]
     for parameter in command.params:
         if parameter.name != "help":
             assert " ".join(parameter.help.split()) in shown, parameter.name

@@ -47,10 +47,11 @@ def wrong_words(words: list[str]) -> list[str]:
         return [] if rest[2] in DEPLOYMENTS else [rest[2]]
     if name != "rooftune" or not rest or rest[0] in ROOT_OPTIONS:
         return []
-    if rest[0] not in KNOWN:
-        return [] if rest[0] == "COMMAND" else [rest[0]]
+    command = " ".join(rest[:2]) if " ".join(rest[:2]) in KNOWN else rest[0]
+    if command not in KNOWN:
+        return [] if command == "COMMAND" else [command]
     used = {word.partition("=")[0] for word in rest[1:] if word.startswith("--")}
-    return sorted(used - KNOWN[rest[0]] - ROOT_OPTIONS)
+    return sorted(used - KNOWN[command] - ROOT_OPTIONS)
 
 
 def unmarked(block: Block) -> str:

@@ -9,8 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from rooftune.errors import InputError
+from rooftune.workloads.identity import workload_hash
 from rooftune.workloads.load import load_workload, own_workload_files, workload_files
-from rooftune.workloads.spec import Constraint, Empirical, Workload, json_schema, workload_hash
+from rooftune.workloads.schema import json_schema
+from rooftune.workloads.spec import Constraint, Empirical, Workload
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 NAMES = {"chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"}

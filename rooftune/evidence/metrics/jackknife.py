@@ -15,7 +15,7 @@ import numpy as np
 from rooftune.evidence.metrics.request_metrics import latencies, throughput
 from rooftune.evidence.records.columns import Floats, Requests
 from rooftune.metrics.quantiles import quantile
-from rooftune.metrics.summary import QUANTILES
+from rooftune.metrics.summary import ANSWER_TTFT, LATENCIES, QUANTILES
 from rooftune.metrics.window import Window
 
 BLOCKS = 10
@@ -31,7 +31,7 @@ def jackknife(r: Requests, window: Window, names: set[str], *, overloaded: bool 
     for name in RATES:
         rates = np.array([t[name] for t in tables])
         found[name] = _logs((rates.sum() - rates) / (BLOCKS - 1))
-    for base in ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms"):
+    for base in (*LATENCIES, ANSWER_TTFT):
         wanted = {k: q for k, q in QUANTILES.items() if f"{k}_{base}" in names}
         if not wanted and f"mean_{base}" not in names:
             continue

@@ -12,7 +12,7 @@ import numpy as np
 
 from rooftune.evidence.records.columns import Bools, Floats, Requests, requests_of
 from rooftune.metrics import summary
-from rooftune.metrics.summary import LATENCIES, Latencies, RequestTimes, Summary, Volume
+from rooftune.metrics.summary import ANSWER_TTFT, LATENCIES, Latencies, RequestTimes, Summary, Volume
 from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Slo
 
@@ -32,8 +32,8 @@ def request_metrics(
         overloaded: the queue grew for the whole window: TTFT, E2EL and goodput have no meaning then.
     """
     records = requests if isinstance(requests, Requests) else requests_of(requests)
-    found = Summary(throughput(records, window))
-    for name in LATENCIES:
+    found = Summary(throughput(records, window) | reasoning(records, window))
+    for name in (*LATENCIES, ANSWER_TTFT) if reasons(records).any() else LATENCIES:
         if overloaded and name in summary.FROM_THE_QUEUE:
             found.add(summary.withheld(name, summary.QUEUE_GREW))
         else:
@@ -64,8 +64,34 @@ def throughput(r: Requests, window: Window) -> dict[str, float]:
     return summary.throughput(volume, window)
 
 
+def reasons(r: Requests) -> Bools:
+    """Which requests have reasoning before their answer."""
+    return np.isfinite(r.reasoning_tokens)
+
+
+def reasoning(r: Requests, window: Window) -> dict[str, float]:
+    """Tokens of the reasoning of answers that ended in the window, and their share; nothing without reasoning."""
+    if not reasons(r).any():
+        return {}
+    ended = window.holds(r.left_s) & (r.status == "completed")
+    tokens = float(np.nansum(r.reasoning_tokens[ended]))
+    total = float(np.nansum(r.output_tokens[ended]))
+    return {"total_reasoning_tokens": tokens, **({"reasoning_share": tokens / total} if total else {})}
+
+
+def _answer_ttft(r: Requests, window: Window) -> Latencies:
+    """Until the first token of the answer. A request that only reasoned is known to need longer than it was watched."""
+    mine = scheduled_in(r, window) & reasons(r)
+    value = (r.answer_s - r.scheduled_s)[mine]
+    looked = np.where(np.isfinite(r.last_s), r.last_s, r.observed_until_s) - r.scheduled_s
+    known = np.isfinite(value)
+    return Latencies(value[known], looked[mine][~known])
+
+
 def latencies(r: Requests, window: Window, name: str, *, overloaded: bool = False) -> Latencies:
-    """Seconds behind ``ttft_ms``, ``tpot_ms``, ``itl_ms`` or ``e2el_ms`` of the window."""
+    """Seconds behind ``ttft_ms``, ``answer_ttft_ms``, ``tpot_ms``, ``itl_ms`` or ``e2el_ms`` of the window."""
+    if name == ANSWER_TTFT:
+        return _answer_ttft(r, window)
     if name == "itl_ms":
         return Latencies(gaps(r, window))
     if name == "tpot_ms":

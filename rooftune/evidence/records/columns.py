@@ -6,8 +6,8 @@ Values that a source does not have are NaN (numbers) or empty (texts), so that e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,10 @@ Bools = npt.NDArray[np.bool_]
 
 LEFT = ("completed", "failed", "refused")
 """Statuses of requests that ended before the client stopped waiting."""
-TEXTS = ("status", "error_class", "finish_reason")
+TEXTS = ("status", "error_class", "finish_reason", "adapter")
 NUMBERS = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s", "planned_prompt_tokens", "planned_output_tokens",
            "prompt_tokens", "output_tokens", "cached_tokens", "streamed_tokens", "chunks", "prefix_id", "http_status",
-           "conversation", "turn")  # fmt: skip
+           "conversation", "turn", "answer_s", "reasoning_tokens")  # fmt: skip
 """Columns of one value for each request."""
 
 
@@ -51,8 +51,14 @@ class Requests:
     http_status: Floats
     error_class: Texts
     finish_reason: Texts
+    adapter: Texts
+    """LoRA adapter that was asked for; empty = the base model."""
     conversation: Floats
     turn: Floats
+    answer_s: Floats
+    """First token after the reasoning; NaN where a request has no reasoning or no answer."""
+    reasoning_tokens: Floats
+    """Output tokens before the answer; NaN where there are none."""
     token_s: Floats
     """Arrival of every chunk, request by request."""
     token_count: Floats
@@ -91,8 +97,17 @@ class Requests:
 
     def shifted(self, seconds: float) -> Requests:
         """The same records with all times moved by this many seconds."""
-        names = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s", "token_s")
+        names = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s", "answer_s", "token_s")
         return replace(self, **{n: getattr(self, n) + seconds for n in names})
+
+    def only(self, chosen: Bools) -> Requests:
+        """Some of the requests, with their chunks."""
+        kept = chosen[self.token_owner]
+        owner = (np.cumsum(chosen) - 1)[self.token_owner[kept]]
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        rows = {n: v[chosen] for n, v in columns.items() if isinstance(v, np.ndarray) and not n.startswith("token_")}
+        columns |= {**rows, "token_s": self.token_s[kept], "token_count": self.token_count[kept], "token_owner": owner}
+        return Requests(**columns)
 
 
 Ticks = Mapping[str, Floats]
@@ -149,9 +164,12 @@ def requests_from(
         http_status=numbers("http_status"),
         conversation=numbers("conversation"),
         turn=numbers("turn"),
+        answer_s=numbers("answer_s"),
+        reasoning_tokens=numbers("reasoning_tokens"),
         status=texts("status"),
         error_class=texts("error_class"),
         finish_reason=texts("finish_reason"),
+        adapter=texts("adapter"),
         token_s=chunks.at_s,
         token_count=chunks.tokens,
         token_owner=chunks.owner,

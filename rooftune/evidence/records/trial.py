@@ -82,6 +82,9 @@ class TrialResult(BaseModel):
     )
     metrics: dict[str, float] = Field(default_factory=dict)
     withheld: dict[str, str] = Field(default_factory=dict)
+    adapters: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="metrics of the requests of each LoRA adapter, and of the base model"
+    )
     server: dict[str, float] = Field(
         default_factory=dict, description="window means and deltas of the server's gauges and counters"
     )

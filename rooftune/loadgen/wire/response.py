@@ -22,6 +22,8 @@ MAX_ERROR = 64 * 2**10
 MAX_MESSAGE = 300
 MAX_TOKENS = 2**31 - 1
 """The largest count that fits into a record."""
+REASONED = "reasoning before the answer"
+"""Stands for the text of a chunk of reasoning."""
 RUNAWAY = 4
 """A stream with more than this many times the requested tokens, plus 1,000, is abandoned."""
 
@@ -37,9 +39,9 @@ class Response:
     """
 
     __slots__ = (
-        *("_body", "_chat", "_counted", "_last", "_limit", "_pending_empty", "_size", "cached_tokens", "chunk_t"),
-        *("chunk_tokens", "done", "error", "error_class", "finish_reason", "http_status", "output_tokens"),
-        *("prompt_tokens", "retry_after", "stream", "text", "wanted_stream"),
+        *("_body", "_chat", "_counted", "_last", "_limit", "_pending_empty", "_size", "answer_chunk", "cached_tokens"),
+        *("chunk_t", "chunk_tokens", "done", "error", "error_class", "finish_reason", "http_status", "output_tokens"),
+        *("prompt_tokens", "reasoning_chunks", "reasoning_tokens", "retry_after", "stream", "text", "wanted_stream"),
     )
 
     def __init__(self, *, chat: bool, max_tokens: int, streamed: bool, keep_text: bool = False) -> None:
@@ -60,6 +62,12 @@ class Response:
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        """As counted in the server's usage."""
+        self.reasoning_chunks = 0
+        """Chunks with text that precedes the answer."""
+        self.answer_chunk: int | None = None
+        """Place of the first chunk of the answer; None until it has come."""
         self.finish_reason: str | None = None
         self.done = False
         self.error_class = ""
@@ -101,8 +109,13 @@ class Response:
     def take_texts(self, texts: list[bytes], times: Sequence[float], template: Template) -> None:
         """Take the texts of events that fit a template."""
         if b"" not in texts and not self.done and (found := strings(texts)) is not None:
+            if self.answer_chunk is None:
+                if template.reasoning:
+                    self.reasoning_chunks += len(times)
+                else:
+                    self.answer_chunk = len(self.chunk_t)
             self.chunk_t.extend(times)
-            if self.text is not None:
+            if self.text is not None and not template.reasoning:
                 self.text += found
             return self._bounded()
         return self._one_by_one([template.payload(text) for text in texts], times, {})
@@ -180,8 +193,10 @@ class Response:
                     if self.text is not None:
                         self.text.append(_said(text))
                     if self._chat and text is not None:
-                        text = _delta(text)
+                        text = text.get("content") or self._other(text)
                     if text:
+                        if self.answer_chunk is None and text is not REASONED:
+                            self.answer_chunk = len(self.chunk_t)
                         at(time)
                     else:
                         self._empty(text, bool(reason), time)
@@ -195,6 +210,18 @@ class Response:
         except (KeyError, TypeError, AttributeError, IndexError):
             self.fail("bad_event", f"an event has an unknown shape: {str(event)[:120]}")
         return None
+
+    def _other(self, delta: dict[str, Any]) -> str | None:
+        """What stands for the text of a chat chunk that has reasoning or a tool call; None when it only carries the
+        role. Reasoning after the beginning of the answer belongs to the answer."""
+        if delta.get("reasoning") or delta.get("reasoning_content"):
+            if self.answer_chunk is not None:
+                return "reasoning"
+            self.reasoning_chunks += 1
+            return REASONED
+        if delta.get("tool_calls"):
+            return "tool"
+        return None if "role" in delta else ""
 
     def _empty(self, text: str | None, last: bool, time: float) -> None:
         """Count a chunk without text as a token that prints nothing, unless it only carries the role, the end, or what
@@ -218,6 +245,9 @@ class Response:
         details = usage.get("prompt_tokens_details")
         if details and (cached := details.get("cached_tokens")) is not None:
             self.cached_tokens = _count(cached)
+        details = usage.get("completion_tokens_details")
+        if details and (reasoning := details.get("reasoning_tokens")) is not None:
+            self.reasoning_tokens = _count(reasoning)
 
     def close(self, cut_short: str = "") -> None:
         """Classify the response, which is over. ``cut_short`` says why it ended early."""
@@ -298,16 +328,6 @@ class Response:
     def refused(self) -> bool:
         """Whether the server turned the request away for now."""
         return self.http_status in REFUSED
-
-
-def _delta(delta: dict[str, Any]) -> str | None:
-    """Text of a chat chunk, including reasoning and tool calls; None when the chunk only carries the role."""
-    text = delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
-    if text:
-        return str(text)
-    if delta.get("tool_calls"):
-        return "tool"
-    return None if "role" in delta else ""
 
 
 def _said(text: Any) -> str:

@@ -35,6 +35,9 @@ SIZES = [_stated(length) for length in range(4096)]
 """The stated size, by the length of a chunk including its framing."""
 _TAILS: dict[bytes, bytes] = {}
 """One object for the many streams whose events end with the same bytes, so that it stays in the processor's cache."""
+ANSWER, REASONING = "content", ("reasoning", "reasoning_content")
+"""Fields of a chat event with text of the answer, and with reasoning before it: newer and older versions of vLLM."""
+_KEYS = {name: b'"%b":"' % name.encode() for name in (ANSWER, *REASONING, "text")}
 _PROVEN: set[tuple[bytes, bytes]] = set()
 """Prefix (after the response's id) and suffix of proven templates. The responses of one server differ in their ids, so
 one proof serves them all."""
@@ -43,10 +46,12 @@ one proof serves them all."""
 class Template:
     """Beginning and end of the events of one stream, in which each event is one HTTP chunk."""
 
-    __slots__ = ("_prefix", "_suffix", "cut", "start", "tail")
+    __slots__ = ("_prefix", "_suffix", "cut", "reasoning", "start", "tail")
 
-    def __init__(self, prefix: bytes, suffix: bytes) -> None:
+    def __init__(self, prefix: bytes, suffix: bytes, *, reasoning: bool = False) -> None:
         self._prefix, self._suffix = prefix, suffix
+        self.reasoning = reasoning
+        """Whether the texts are reasoning, which precedes the answer."""
         self.start = b"\r\ndata: " + prefix
         """The bytes from the size of the chunk up to the text."""
         tail = suffix + b"\n\n\r\n"
@@ -83,22 +88,26 @@ class Template:
 def learn(payload: bytes, *, chat: bool) -> Template | None:
     """The template of an event; None when the event is not one plain token (role, end, usage, varying
     log-probabilities)."""
-    key = b'"content":"' if chat else b'"text":"'
+    name = _field(payload) if chat else "text"
+    key = _KEYS[name]
     start = payload.find(key) + len(key)
     end = _STRING.match(payload, start) if start >= len(key) else None
     if end is None or b"\r" in payload or b"\n" in payload:
         return None
+    reasoning = name in REASONING
     prefix, suffix = payload[:start], payload[end.end() - 1 :]
     named = _ID.match(prefix)
     family = (prefix[named.end() :], suffix) if named and end.end() - 1 > start else None
     if family in _PROVEN:
-        return Template(prefix, suffix)
+        return Template(prefix, suffix, reasoning=reasoning)
     try:
         event, marked = loads(payload), loads(prefix + _MARK.encode() + suffix)
-        text = _text(event, chat)
-        if not text or _text(marked, chat) != _MARK or not _plain(event):
+        text = _fields(event, chat)[name]
+        if not text or _fields(marked, chat)[name] != _MARK or not _plain(event):
             return None
-        _put(marked, chat, text)
+        if reasoning and _fields(event, chat).get(ANSWER):
+            return None
+        _fields(marked, chat)[name] = text
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     if marked != event:
@@ -107,17 +116,20 @@ def learn(payload: bytes, *, chat: bool) -> Template | None:
         _PROVEN.clear()
     if family is not None:
         _PROVEN.add(family)
-    return Template(prefix, suffix)
+    return Template(prefix, suffix, reasoning=reasoning)
 
 
-def _text(event: Any, chat: bool) -> Any:
+def _field(payload: bytes) -> str:
+    """The field of a chat event that has its text: that of the answer, or of the reasoning where it has one."""
+    if b'"reasoning' in payload:
+        return next((name for name in REASONING if _KEYS[name] in payload), ANSWER)
+    return ANSWER
+
+
+def _fields(event: Any, chat: bool) -> Any:
+    """The object of an event that has its text."""
     choice = event["choices"][0]
-    return choice["delta"]["content"] if chat else choice["text"]
-
-
-def _put(event: Any, chat: bool, text: str) -> None:
-    choice = event["choices"][0]
-    (choice["delta"] if chat else choice)["content" if chat else "text"] = text
+    return choice["delta"] if chat else choice
 
 
 def _plain(event: Any) -> bool:

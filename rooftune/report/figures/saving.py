@@ -70,6 +70,14 @@ def save(chart: Chart, path: Path) -> None:
     write_text(path.with_suffix(".svg"), svg_of(chart, path.stem))
 
 
+def save_one(chart: Chart, path: Path) -> None:
+    """Write a chart as what its file name says, SVG or PNG."""
+    if path.suffix == ".svg":
+        write_text(path, svg_of(chart, path.stem))
+    else:
+        save_png(chart, path)
+
+
 @styled
 def save_png(chart: Chart, path: Path) -> None:
     """Write a chart as PNG alone, where its SVG would have thousands of marks."""

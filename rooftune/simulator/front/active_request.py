@@ -24,6 +24,19 @@ class BadRequest(Exception):
 
 
 @dataclass(frozen=True)
+class Served:
+    """What the server takes requests for."""
+
+    model: str
+    max_model_len: int
+    vocab_size: int
+    adapters: frozenset[str] = frozenset()
+    """Names of LoRA adapters."""
+    reasons: bool = False
+    """Chat answers begin with reasoning, as with a reasoning parser."""
+
+
+@dataclass(frozen=True)
 class CompletionBody:
     """What a completion request asks for."""
 
@@ -37,10 +50,14 @@ class CompletionBody:
     """Every event carries the usage so far."""
     priority: int
     cache_salt: str
+    model: str
+    """The model, or the adapter."""
     ignore_eos: bool = False
     """A recorded answer does not end the request."""
     token_ids: bool = False
     """The answer is returned as token ids too."""
+    reasoning: int = 0
+    """Tokens at the beginning of the answer that are streamed as reasoning."""
 
 
 @dataclass(eq=False)
@@ -61,7 +78,7 @@ class ActiveRequest:
     unsent: int = 0
     """Tokens not yet sent, because they go out together with later ones."""
     frames: dict[int, bytes] = field(default_factory=dict)
-    """Pieces of the answer with one token, by its word."""
+    """Pieces of the answer with one token, by its word; those of the reasoning by -1 - word."""
     played: PlayedAnswer | None = None
     """What is answered, where it is recorded."""
 
@@ -84,7 +101,7 @@ class ActiveRequest:
         return "stop" if by_itself and not self.body.ignore_eos else "length"
 
 
-def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_size: int) -> CompletionBody:
+def read_body(body: bytes, chat: bool, served: Served) -> CompletionBody:
     """Check a completion request as vLLM does.
 
     Raises:
@@ -95,9 +112,10 @@ def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_siz
         assert isinstance(fields, dict)
     except (ValueError, AssertionError):
         raise BadRequest("There was an error parsing the body", kind="Bad Request") from None
-    if fields.get("model") not in (None, model):
+    name = fields.get("model") or served.model
+    if name != served.model and name not in served.adapters:
         raise BadRequest(f"The model `{fields['model']}` does not exist.", 404, "NotFoundError")
-    ids = _prompt_ids(fields, chat, vocab_size)
+    ids, max_model_len = _prompt_ids(fields, chat, served.vocab_size), served.max_model_len
     _check_options(fields)
     given = [fields[k] for k in ("max_completion_tokens", "max_tokens") if fields.get(k) is not None]
     asked = given[0] if given else (max_model_len - len(ids) if chat else 16)
@@ -120,7 +138,18 @@ def read_body(body: bytes, chat: bool, model: str, max_model_len: int, vocab_siz
         cache_salt=str(fields.get("cache_salt") or ""),
         ignore_eos=bool(fields.get("ignore_eos")),
         token_ids=bool(fields.get("return_token_ids")),
+        model=name,
+        reasoning=_reasoning(fields, asked) if chat and served.reasons else 0,
     )
+
+
+def _reasoning(fields: dict[str, Any], asked: int) -> int:
+    """Tokens of reasoning: the request's budget, else half of the answer, because there is no text that decides."""
+    template = fields.get("chat_template_kwargs")
+    if isinstance(template, dict) and template.get("enable_thinking") is False:
+        return 0
+    budget = fields.get("thinking_token_budget")
+    return min(budget, asked) if isinstance(budget, int) else asked // 2
 
 
 def _check_options(fields: dict[str, Any]) -> None:
@@ -191,7 +220,8 @@ def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
         if request.body.usage
         else ""
     )
-    out = _event(request, text, f'"{request.finish_reason}"' if final else "null", usage)
+    thinking = s.generated - new < request.body.reasoning
+    out = _event(request, text, f'"{request.finish_reason}"' if final else "null", usage, thinking)
     if final:
         if request.body.usage:
             out += f'data: {_head(request)}[],"usage":{usage_of(request)}}}\n\n'
@@ -202,10 +232,11 @@ def chunk(request: ActiveRequest, new: int, final: bool) -> bytes:
 def _frame(request: ActiveRequest) -> bytes:
     """A piece with one token, built once for each word."""
     word = (request.sequence.generated - 1) % WORDS
-    frame = request.frames.get(word)
+    key = word if request.sequence.generated > request.body.reasoning else -1 - word
+    frame = request.frames.get(key)
     if frame is None:
-        event = _event(request, piece_of(word), "null", ',"usage":null' if request.body.usage else "")
-        frame = request.frames[word] = framed(event.encode())
+        event = _event(request, piece_of(word), "null", ',"usage":null' if request.body.usage else "", key < 0)
+        frame = request.frames[key] = framed(event.encode())
     return frame
 
 
@@ -220,9 +251,11 @@ def _head(request: ActiveRequest) -> str:
     return f'{{{about},"model":{json.dumps(request.model)},"choices":'
 
 
-def _event(request: ActiveRequest, text: str, reason: str, usage: str) -> str:
+def _event(request: ActiveRequest, text: str, reason: str, usage: str, reasoning: bool) -> str:
+    """One event. A piece that begins in the reasoning is reasoning as a whole."""
     if request.chat:
-        choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason}}}'
+        name = "reasoning" if reasoning else "content"
+        choice = f'{{"index":0,"delta":{{"{name}":"{text}"}},"logprobs":null,"finish_reason":{reason}}}'
     else:
         choice = f'{{"index":0,"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null}}'
     return f"data: {_head(request)}[{choice}]{usage}}}\n\n"
@@ -230,9 +263,14 @@ def _event(request: ActiveRequest, text: str, reason: str, usage: str) -> str:
 
 def whole(request: ActiveRequest) -> bytes:
     """The JSON body of a request that does not stream."""
-    text = request.text(0, request.sequence.generated)
+    s = request.sequence
+    thought = min(request.body.reasoning, s.generated)
+    text = request.text(thought, s.generated)
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": request.finish_reason, "stop_reason": None}
-    choice |= {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if thought:
+        message["reasoning"] = request.text(0, thought)
+    choice |= {"message": message} if request.chat else {"text": text}
     kind = "chat.completion" if request.chat else "text_completion"
     body = {"id": request.id, "object": kind, "created": request.created, "model": request.model, "choices": [choice]}
     if request.body.token_ids:
@@ -244,9 +282,11 @@ def whole(request: ActiveRequest) -> bytes:
 def usage_of(request: ActiveRequest) -> str:
     """The usage object as JSON text."""
     s = request.sequence
+    thought = min(request.body.reasoning, s.generated)
+    details = f',"completion_tokens_details":{{"reasoning_tokens":{thought}}}' if request.body.reasoning else ""
     return (
         f'{{"prompt_tokens":{s.prompt},"total_tokens":{s.prompt + s.generated},"completion_tokens":{s.generated},'
-        f'"prompt_tokens_details":{{"cached_tokens":{s.cached}}}}}'
+        f'"prompt_tokens_details":{{"cached_tokens":{s.cached}}}{details}}}'
     )
 
 

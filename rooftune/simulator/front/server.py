@@ -14,6 +14,7 @@ from rooftune.simulator.front import log_lines
 from rooftune.simulator.front.active_request import (
     ActiveRequest,
     BadRequest,
+    Served,
     chunk,
     hash_chain,
     now_s,
@@ -26,6 +27,7 @@ from rooftune.simulator.front.played import PlayedAnswers
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import encode
 from rooftune.simulator.front.toy_answers import toy_answers
+from rooftune.vllm_rules.adapters import adapter_names
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
 from rooftune.workloads.texts.pieces import chat_text
 
@@ -52,6 +54,11 @@ class EngineFront:
         self.stalled_until = 0.0
         self.most_requests = int(str(core.config.other_flags.get("max_num_queued_reqs") or 0))
         """Limit of waiting and running requests; any more are answered with 503."""
+        flags = core.config.other_flags
+        self.served = Served(
+            model, core.scheduler.limits.max_model_len, core.facts.vocab_size,
+            adapters=frozenset(adapter_names(flags)), reasons=bool(flags.get("reasoning_parser")),
+        )  # fmt: skip
         self.interval = core.config.stream_interval or 1
         """Tokens that are sent together; the first is always sent at once."""
         self.toy = toy_answers(core.config)
@@ -91,7 +98,8 @@ class EngineFront:
             "parent": None,
             "max_model_len": self.core.resolved.max_model_len,
         }
-        exchange.answer(json.dumps({"object": "list", "data": [card]}).encode())
+        adapters = [{**card, "id": name, "root": name, "parent": self.model} for name in sorted(self.served.adapters)]
+        exchange.answer(json.dumps({"object": "list", "data": [card, *adapters]}).encode())
 
     def _tokenize(self, exchange: HttpExchange) -> None:
         try:
@@ -116,20 +124,19 @@ class EngineFront:
         if self.toy is not None and (toy := self.toy.reply(exchange.body, chat, self.core.facts.vocab_size)):
             return exchange.answer(toy)
         try:
-            body = read_body(
-                exchange.body, chat, self.model, self.core.scheduler.limits.max_model_len, self.core.facts.vocab_size
-            )
+            body = read_body(exchange.body, chat, self.served)
         except BadRequest as error:
             return exchange.error(str(error), error.status, error.kind)
         self.next_id += 1
-        hashes = hash_chain(body.prompt, body.cache_salt) if r.prefix_caching else ()
+        salt = body.cache_salt if body.model == self.model else f"{body.model} {body.cache_salt}"
+        hashes = hash_chain(body.prompt, salt) if r.prefix_caching else ()
         played = self.played.of(body.prompt)
         limit = body.max_tokens
         if played is not None and not body.ignore_eos:
             limit = min(limit, len(played.output_ids))
         sequence = EngineRequest(self.next_id, len(body.prompt), limit, hashes, body.priority)
         id = ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(8)
-        request = ActiveRequest(sequence, id, now_s(), chat, body, self.model, exchange, self.now(), played=played)
+        request = ActiveRequest(sequence, id, now_s(), chat, body, body.model, exchange, self.now(), played=played)
         exchange.on_gone = lambda: self._gone(request)
         self.active[sequence] = request
         self.core.submit(sequence, played)

@@ -83,12 +83,14 @@ def sample(workload: Workload, requests: int = LONG, seed: int | None = None) ->
         raise InputError(
             f"{arrivals.process} arrivals have no rate to vary; use poisson, constant, gamma, burst or trace."
         )
-    if isinstance(arrivals, spec.Trace):
+    if isinstance(arrivals, spec.Trace) and arrivals.rate_per_s is None:
         plan = draw(workload, seed=seed)
         return Sample(plan, _starts(plan) / max(float(plan.arrival_s.max(initial=0.0)), 1e-9), workload.slo)
     turns = 1.0
-    if workload.may_have_turns:
-        turns = max(1.0, len(draw(workload, seed=seed)) / max(1, _starts(draw(workload, seed=seed))))
+    if workload.may_have_turns or isinstance(arrivals, spec.Trace):
+        plan = draw(workload, seed=seed)
+        turns = max(1.0, len(plan) / max(1, _starts(plan)))
+    assert arrivals.rate_per_s is not None
     whole = workload.model_copy(update={"warmup_s": 0.0, "duration_s": requests / turns / arrivals.rate_per_s})
     return Sample(draw(whole, seed=seed), arrivals.rate_per_s, workload.slo)
 

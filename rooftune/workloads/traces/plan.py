@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.spec import Poisson, Trace, Workload
 from rooftune.workloads.traces import guidellm, talks
 from rooftune.workloads.traces.files import KNOWN, Numbered, is_json, json_records, table
-from rooftune.workloads.traces.rows import TraceRow
+from rooftune.workloads.traces.rows import MOST_HASH, TraceRow
 from rooftune.workloads.traces.tables import Reading, has_prompt_lengths, read_rows
 from rooftune.workloads.traces.units import WORDS, Meaning, block_size, to_seconds
 
@@ -43,7 +44,7 @@ def draw_trace(workload: Workload, trace: Trace, seed: int) -> RequestPlan:
         raise InputError(f"the trace {path} cannot be read as text in UTF-8 ({error}).") from None
     rows, notes = reading.rows, list(reading.notes)
     size, said = block_size(rows, reading.meaning, trace.block_tokens, path)
-    if reading.timed:
+    if reading.timed and trace.rate_per_s is None:
         times = to_seconds(rows, reading.meaning, trace.time_unit, path)
         notes += _summary(reading.meaning, trace, path, said) + times
     else:
@@ -113,7 +114,10 @@ def _from_zero(rows: list[TraceRow], speed: float) -> list[TraceRow]:
 
 
 def _at_rate(rows: list[TraceRow], workload: Workload, trace: Trace, seed: int) -> list[TraceRow]:
-    """Poisson arrivals for a file without times; conversations repeat when the file has too few."""
+    """Poisson arrivals; requests and conversations repeat when the file has too few.
+
+    A repeated prompt shares with others what it shared the first time, and the rest of it is new text.
+    """
     if trace.rate_per_s is None:
         raise InputError(
             f"{trace.file} has no times; set arrivals.rate_per_s to start its conversations or requests at that rate."
@@ -135,17 +139,23 @@ def _at_rate(rows: list[TraceRow], workload: Workload, trace: Trace, seed: int) 
     times = arrival_times(in_trace_time, stream(seed, "arrivals"))
     picked = stream(seed, "trace").permutation(len(starts))
     think = stream(seed, "think")
+    uses = Counter(block for row in rows for block in row.blocks)
     timed = []
     for i, at in enumerate(times):
-        for row in starts[int(picked[i % len(picked)])]:
+        again, place = divmod(i, len(picked))
+        for row in starts[int(picked[place])]:
             pause = (row.think_s or float(think.exponential(2.0))) if row.turn else 0.0
-            timed.append(replace(row, arrival=float(at), conversation=i, think_s=pause))
+            conversation = i if row.conversation >= 0 else -1
+            blocks = tuple(b if uses[b] > 1 else b + again * MOST_HASH for b in row.blocks)
+            timed.append(replace(row, arrival=float(at), conversation=conversation, think_s=pause, blocks=blocks))
     return timed
 
 
 def _plan(rows: list[TraceRow], seed: int, block_tokens: int, notes: Sequence[str]) -> RequestPlan:
     rows = _grouped(rows)
     n = len(rows)
+    adapters = tuple(sorted({r.adapter for r in rows} - {""}))
+    places = {"": -1, **{name: i for i, name in enumerate(adapters)}}
 
     def ints(name: str) -> npt.NDArray[np.int32]:
         return np.array([getattr(r, name) for r in rows], dtype=np.int32)
@@ -167,6 +177,8 @@ def _plan(rows: list[TraceRow], seed: int, block_tokens: int, notes: Sequence[st
         block_tokens=block_tokens,
         texts=tuple(r.text for r in rows) if any(r.text for r in rows) else None,
         notes=tuple(notes),
+        adapter=np.array([places[r.adapter] for r in rows], dtype=np.int16) if adapters else None,
+        adapters=adapters,
     )
 
 

@@ -30,6 +30,7 @@ class TraceRow:
     think_s: float = 0.0
     blocks: tuple[int, ...] = ()
     text: str = ""
+    adapter: str = ""
 
 
 def finite(value: object, name: str) -> float:

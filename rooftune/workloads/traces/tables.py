@@ -26,6 +26,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "conversation": ("conversation", "session_id", "conversation_id"),
     "think_s": ("think_s", "delay_s"),
     "hash_ids": ("hash_ids", "block_hashes"),
+    "adapter": ("adapter", "lora_name"),
 }  # fmt: skip
 """Our name -> names that files use, without regard to case, with _ for a blank."""
 NEEDED = ("prompt_tokens", "output_tokens")
@@ -146,10 +147,11 @@ def _row(record: Record, where: Mapping[str, str], turns: dict[int, int], line: 
         raise ValueError(f"{name('think_s')} is {number(think)}, which is negative")
     at = record.get(where["arrival"]) if "arrival" in where else 0.0
     arrival = date_seconds(at, name("arrival")) if isinstance(at, str) else finite(at, name("arrival"))
-    blocks = _blocks(value("hash_ids"), name("hash_ids"))
+    blocks, adapter = _blocks(value("hash_ids"), name("hash_ids")), value("adapter", "")
     return TraceRow(
-        arrival, prompt, output, line, prefix, min(shared, prompt - 1), conversation, turn, think, blocks=blocks
-    )
+        arrival, prompt, output, line, prefix, min(shared, prompt - 1), conversation, turn, think,
+        blocks=blocks, adapter=str(adapter),
+    )  # fmt: skip
 
 
 def _blocks(ids: object, name: str) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ from rooftune.errors import InputError
 from rooftune.loadgen.texts_sent import texts_sent
 from rooftune.simulator.front.tokens import encode
 from rooftune.workloads.draw import draw
+from rooftune.workloads.identity import workload_hash
 from rooftune.workloads.load import as_workload, load_workload
 from rooftune.workloads.request_plan import RequestPlan
-from rooftune.workloads.spec import Workload, workload_hash
+from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text
 from rooftune.workloads.texts.prompt_text import key_of, part_of
 

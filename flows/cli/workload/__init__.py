@@ -1,0 +1,1 @@
+"""The commands about workloads: list them, draw them, make them from logs."""
