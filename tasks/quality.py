@@ -37,11 +37,14 @@ async def check_where_due(run: RunFolder, order: TrialOrder, server: ServerInfo)
     from rooftune.tuning.answer_quality import due, promising
 
     plan, workload = plan_of(run), workload_of(run)
-    if (workload.prompts is None and plan.quality.command is None) or server.switched is not None:
+    asks = workload.prompts is not None or plan.quality.command is not None
+    if not asks or server.engine == "endpoint" or server.switched is not None:
         return 0.0
-    began = time.monotonic()
-    results = read_trials(run)
-    what = due(plan, results, order.candidate, order.config, has_floor=read_floor(run) is not None)
+    floor = read_floor(run)
+    if floor is not None and floor.reason and plan.quality.command is None:
+        return 0.0  # no candidate can be judged
+    began, results = time.monotonic(), read_trials(run)
+    what = due(plan, results, order.candidate, order.config, has_floor=floor is not None)
     if what == "check":
         found = await asyncio.to_thread(aggregated, run, order)
         what = what if promising(plan, results, found, order.config) else None

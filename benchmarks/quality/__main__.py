@@ -4,7 +4,7 @@ Every experiment draws a model, prompts, and the rounding of each pass. The base
 run. Each candidate scores the baseline's answers and answers itself, and the guard judges it.
 
     python -m benchmarks.quality [--experiments 100] [--prompts 40] [--seed N]
-    python -m benchmarks.quality --vllm MODEL --prompts-file FILE [--copy NAME=FOLDER]...    real servers, one by one
+    python -m benchmarks.quality --vllm MODEL --prompts-file FILE [--case again|ngram|NAME=FOLDER]... [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -162,12 +162,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--vllm", metavar="MODEL", help="measure real servers of this model and its copies instead")
     parser.add_argument("--prompts-file", type=Path, metavar="FILE")
-    parser.add_argument("--copy", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--case", action="append", metavar="again|ngram|NAME=FOLDER")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keeps the baseline's answers from case to case")
+    parser.add_argument("--dtype", default="bfloat16")
     args = parser.parse_args()
     if args.vllm:
-        from benchmarks.quality.real_servers import run_real
+        from benchmarks.quality.real_servers import Real, run_real
 
-        return 0 if run_real(args.vllm, args.prompts_file, args.copy) else 1
+        cases = args.case or ["again", "ngram"]
+        return 0 if run_real(Real(args.vllm, args.prompts_file, cases, args.keep, args.dtype)) else 1
     return 0 if run(args.experiments, args.prompts, args.seed) else 1
 
 

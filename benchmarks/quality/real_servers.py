@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rooftune.answers.answer import FILE as ANSWERS
 from rooftune.engines.interpreter import installed, vllm_python
 from rooftune.engines.launch import start, stop
 from rooftune.engines.server import ServerInfo
 from rooftune.engines.target import Target
 from rooftune.evidence.records.quality import Measure, MeasureName
 from rooftune.formatting import number, percent
-from rooftune.quality.baseline import Asked, BaselineAnswers, chosen, first_answers, scored_twice
+from rooftune.quality.baseline import SCORES, Asked, BaselineAnswers, chosen, first_answers, scored_twice
 from rooftune.quality.check import Differences, differences
 from rooftune.quality.judge import judge, measured
 from rooftune.report.markup import table
@@ -49,50 +50,81 @@ class Served:
     flags: dict[str, FlagValue] = field(default_factory=dict)
 
 
-def run_real(model: str, prompts: Path, copies: Sequence[str]) -> bool:
+@dataclass(frozen=True)
+class Real:
+    """What is measured on real servers."""
+
+    model: str
+    prompts: Path
+    cases: Sequence[str]
+    """``again``, ``ngram``, or a copy as ``NAME=FOLDER``."""
+    keep: Path | None = None
+    """Folder that keeps the baseline's answers, so that cases can be measured one by one."""
+    dtype: str = "bfloat16"
+
+    def served(self, case: str) -> Served:
+        """The server of a case."""
+        if case == "again":
+            return Served("the model again (A/A)", self.model)
+        if case == "ngram":
+            return Served("n-gram speculation", self.model, NGRAM)
+        name, _, folder = case.partition("=")
+        return Served(name, folder)
+
+
+def run_real(asked: Real) -> bool:
     """Print the table; True if the model itself is never spoilt and each copy whose name has 'spoilt' always is."""
-    return asyncio.run(_run(model, prompts, copies))
+    return asyncio.run(_run(asked))
 
 
-async def _run(model: str, prompts: Path, copies: Sequence[str]) -> bool:
-    asked = Asked(chosen(read_prompts(prompts)), Sampling(), LONGEST_ANSWER)
-    cases = [Served("the model again (A/A)", model), Served("the model again, once more", model)]
-    cases.append(Served("n-gram speculation", model, NGRAM))
-    cases += [Served(name, folder) for name, _, folder in (copy.partition("=") for copy in copies)]
-    with tempfile.TemporaryDirectory(prefix="rooftune-quality-") as folder:
-        server = await _started(Served("baseline", model), Path(folder) / "baseline")
-        try:
-            answers = await first_answers(server.url, server.model, asked)
-            baseline = await scored_twice(server.url, server.model, asked, answers)
-        finally:
-            await stop(server)
+async def _run(real: Real) -> bool:
+    asked = Asked(chosen(read_prompts(real.prompts)), Sampling(), LONGEST_ANSWER)
+    with tempfile.TemporaryDirectory(prefix="rooftune-quality-") as made:
+        folder = real.keep or Path(made)
+        baseline = await _baseline(real, asked, folder / "baseline")
         rows, good = [], True
-        for place, case in enumerate(cases):
-            found = await _differences(case, asked, baseline, Path(folder) / str(place))
-            row = _row(case.name, found)
+        for case in real.cases:
+            served = real.served(case)
+            found = await _differences(real, served, asked, baseline, folder / case.partition("=")[0])
+            row = _row(served.name, found)
             rows.append(row.cells)
-            good &= row.spoilt >= 0.95 if "spoilt" in case.name else row.spoilt <= 0.05 or "again" not in case.name
+            good &= row.spoilt >= 0.95 if "spoilt" in case else row.spoilt <= 0.05
     head = ["Server", *SHOWN, "Verdict", f"Spoilt, with {DRAWN} prompts drawn"]
     print("\n".join(table(head, rows, right=1)))
     print(f"\n{len(baseline.answers)} prompts, {baseline.scores.tokens} tokens.")
     return good
 
 
-async def _started(case: Served, folder: Path) -> ServerInfo:
-    python = vllm_python(None)
-    flags: dict[str, FlagValue] = {"max_model_len": 512, "max_num_seqs": 16, "enforce_eager": True, **case.flags}
-    target = Target(
-        engine="vllm", gpu="cpu", model=case.model, engine_version=installed(python).version, vllm_python=str(python)
-    )
-    return await start(target, EngineConfig(model=case.model).with_change(flags), TrialFolder(folder))
-
-
-async def _differences(case: Served, asked: Asked, baseline: BaselineAnswers, folder: Path) -> Differences:
-    server = await _started(case, folder)
+async def _baseline(real: Real, asked: Asked, folder: Path) -> BaselineAnswers:
+    if (folder / SCORES).is_file():
+        return BaselineAnswers.read(folder)
+    server = await _started(real, real.served("again"), folder)
     try:
-        return await differences(
-            server.url, server.model, asked, baseline, speculates="speculative_config" in case.flags
-        )
+        answers = await first_answers(server.url, server.model, asked)
+        found = await scored_twice(server.url, server.model, asked, answers)
+    finally:
+        await stop(server)
+    answers.write(folder / ANSWERS)
+    found.write(folder)
+    return found
+
+
+async def _started(real: Real, case: Served, folder: Path) -> ServerInfo:
+    python = vllm_python(None)
+    flags: dict[str, FlagValue] = {
+        "max_model_len": 512, "max_num_seqs": 8, "enforce_eager": True, "block_size": 32, "dtype": real.dtype,
+    }  # fmt: skip
+    version = installed(python).version
+    target = Target(engine="vllm", gpu="cpu", model=case.model, engine_version=version, vllm_python=str(python))
+    config = EngineConfig(model=case.model).with_change({**flags, **case.flags})
+    return await start(target, config, TrialFolder(folder))
+
+
+async def _differences(real: Real, case: Served, asked: Asked, baseline: BaselineAnswers, folder: Path) -> Differences:
+    server = await _started(real, case, folder)
+    try:
+        speculates = "speculative_config" in case.flags
+        return await differences(server.url, server.model, asked, baseline, speculates=speculates)
     finally:
         await stop(server)
 

@@ -1,0 +1,32 @@
+"""How the answers are checked, from what a user asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.inputs.parameters import QualityOptions
+from flows.inputs.quality import quality_rules
+from rooftune.errors import InputError
+from rooftune.tuning.plan import QualityRules
+
+
+def test_by_default_a_loss_is_not_accepted_and_no_command_runs() -> None:
+    assert quality_rules(QualityOptions()) == QualityRules()
+    assert quality_rules(QualityOptions(accept_quality_loss=True)).accept_loss
+
+
+def test_a_command_comes_with_the_place_of_its_value() -> None:
+    assert quality_rules(QualityOptions(False, "evaluate", "acc")) == QualityRules(command="evaluate", value="acc")
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "message"),
+    [
+        ("evaluate", None, "--quality-command needs --quality-value"),
+        (None, "acc", "--quality-value belongs to --quality-command"),
+        (" ", "acc", "--quality-command is empty"),
+    ],
+)
+def test_half_of_it_is_an_error(command: str | None, value: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        quality_rules(QualityOptions(False, command, value))
