@@ -44,7 +44,7 @@ from tasks import kept_server, run_files, run_lines, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import check_start
-from tasks.planning import expected_cost, forecast_of
+from tasks.planning import expected_cost, forecast_of, learn_from_baseline
 from tasks.quality import refuse_failed_evaluation
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
@@ -163,6 +163,10 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         with span("trial", trial_attributes(order, planned.candidates[0].config)) as recorded:
             await trial(run, order)
             refuse_failed_evaluation(folder, order)
+            if await asyncio.to_thread(learn_from_baseline, folder):
+                await plan(run)
+                planned = run_files.plan_of(folder)
+                forecast = forecast_of(planned, spec)
             verdict = verdict_of(write_decision(folder), order.candidate)
             record_trial(recorded, read_trial(folder.trial(order.candidate, order.n)), verdict)
     if state.ending:

@@ -12,7 +12,7 @@ from rooftune.search.from_space import TrialCost
 from rooftune.tuning.guided.budget import Room
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
-from tasks.run_files import facts_of, hardware_of, settings_of, target_of, workload_of
+from tasks.run_files import facts_of, hardware_of, plan_of, settings_of, target_of, workload_of
 from tasks.trial_time import START_S, real_seconds
 
 if TYPE_CHECKING:
@@ -44,6 +44,29 @@ def make_plan(run: RunFolder) -> Plan:
     plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
+
+
+def learn_from_baseline(run: RunFolder) -> bool:
+    """Replay the answers that the baseline gave to the run's prompts, once, before anything else is measured.
+
+    Returns:
+        Whether the plan has to be made again, because its search may now try proposers that draft from the text.
+    """
+    from rooftune.answers.answer import FILE, Answers
+    from rooftune.evidence.records.trial_files import floor_folder, read_trials
+    from rooftune.tuning.drafts import RunDrafts
+
+    plan, kept = plan_of(run), floor_folder(run)
+    if kept is None or not plan.target.texts or plan.search is None or not plan.search.predicts:
+        return False
+    known, answers = RunDrafts.read(run.drafts_json), kept.path / FILE
+    others = any(trial.candidate != "baseline" for trial in read_trials(run))
+    if known.learned or known.plays or others or not answers.is_file():
+        return False
+    cuda = hardware_of(run).accelerator.kind == "cuda"
+    learned = known.learned_from(Answers.read(answers), plan.target, cuda=cuda)
+    learned.write(run.drafts_json)
+    return bool(learned.drafts or known.drafts)
 
 
 def forecast_of(plan: Plan, workload: Workload) -> SimulatedForecast | None:

@@ -38,6 +38,7 @@ class RunDrafts(BaseModel):
     texts: bool = Field(description="the workload sends real texts")
     plays: bool = Field(default=False, description="the simulated engine plays the recorded answers of the prompts")
     drafts: list[KnownDraft] = Field(default_factory=list)
+    learned: bool = Field(default=False, description="they are from the baseline's own answers")
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -51,6 +52,10 @@ class RunDrafts(BaseModel):
             RooftuneError: the file is missing or broken.
         """
         return read_model(path, cls)
+
+    def learned_from(self, answers: Sequence[Recorded], target: Target, *, cuda: bool) -> RunDrafts:
+        """The same after the baseline has answered: its own answers replace those of the file."""
+        return self.model_copy(update={"drafts": drafts_from(answers, target, cuda=cuda), "learned": True})
 
     def in_target(self, target: Target, recorded: Path) -> Target:
         """The target with what is known.
