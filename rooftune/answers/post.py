@@ -16,8 +16,9 @@ from rooftune.errors import EngineError
 if TYPE_CHECKING:
     import aiohttp
 
-REFUSED = 400
-"""HTTP status of a request that is wrong by itself."""
+REFUSED, FAILED = 400, 500
+"""HTTP status of a request that is wrong by itself, and the first of those with which a server fails. What the server
+says then may quote the prompt, so it is not repeated."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -53,9 +54,11 @@ class Poster:
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             found = HttpReply(0, str(error) or type(error).__name__)
+        if found.status == REFUSED:
+            raise Rejected(f"{self.url} refuses a request (HTTP {REFUSED}); its log says why.", "rejected")
+        if found.status >= FAILED:
+            raise EngineError(f"{self.url} answers HTTP {found.status}; its log says why.", "http")
         wrong = api_error(found, self.url)
-        if wrong is not None and found.status == REFUSED:
-            raise Rejected(str(wrong), "rejected")
         if wrong is not None:
             raise wrong
         value: object = found.json()
