@@ -127,7 +127,12 @@ def test_its_artifacts(page: Any, stack: dict[str, Any]) -> None:
 
 
 def test_the_nightly_schedule(page: Any, stack: dict[str, Any]) -> None:
-    seen(page, stack, "/deployments", "deployments", "nightly", "At 02:00 AM every day", "chat-medium")
+    seen(page, stack, "/deployments", "deployments", "chat-medium")
+    page.get_by_placeholder("Search deployments").fill("nightly")  # the list shows ten deployments per page
+    for word in ("nightly", "At 02:00 AM every day"):
+        page.get_by_text(word).first.wait_for(timeout=30_000)
+    assert page.get_by_text("chat-medium").count() == 0
+    picture(page, stack, "nightly")
 
 
 def test_the_queue_of_the_machine(page: Any, stack: dict[str, Any]) -> None:
