@@ -137,7 +137,8 @@ async def _phases(folder: RunFolder, budget_s: float | None, recorded: Span) -> 
 
 async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float | None) -> None:
     """Trial after trial, until the search needs no more or the budget does not allow another."""
-    from rooftune.tuning.search import run_state
+    from rooftune.tuning.configuration import described_difference
+    from rooftune.tuning.search import RunState, run_state
 
     planned, listener = run_files.plan_of(folder), run_listener.current()
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
@@ -149,25 +150,31 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
     done: set[tuple[str, int]] = set()
     for made in _measured_before_a_retry(folder):
         await trial(run, made)
-    while True:
+    baseline = planned.candidates[0].config
+
+    async def evaluated() -> RunState:
+        """Where the run is after the trials so far."""
         left = None if budget is None else budget - time_spent_s(folder)
         expected = expected_trial_s(folder, cost.seconds)
-        results = read_trials(folder)
-        state = await asyncio.to_thread(run_state, planned, results, left, expected, forecast)
+        return await asyncio.to_thread(run_state, planned, read_trials(folder), left, expected, forecast)
+
+    state = await evaluated()
+    while True:
         listener.standing(state.standing)
         order = state.next
         if order is None or (order.candidate, order.n) in done:
             break
         done.add((order.candidate, order.n))
-        listener.trial(order, expected)
-        with span("trial", trial_attributes(order, planned.candidates[0].config)) as recorded:
+        listener.trial(order, state.standing.trial_s, described_difference(order.config, baseline))
+        with span("trial", trial_attributes(order, baseline)) as recorded:
             await trial(run, order)
             refuse_failed_evaluation(folder, order)
             if await asyncio.to_thread(learn_from_baseline, folder):
                 await plan(run)
                 planned = run_files.plan_of(folder)
                 forecast = forecast_of(planned, spec)
-            verdict = verdict_of(write_decision(folder), order.candidate)
+            state = await evaluated()
+            verdict = verdict_of(write_decision(folder, state.progress), order.candidate)
             record_trial(recorded, read_trial(folder.trial(order.candidate, order.n)), verdict)
     if state.ending:
         listener.phase("search", state.ending)

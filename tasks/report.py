@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 
@@ -18,17 +19,21 @@ from tasks.retrying import retry_unexpected
 from tasks.run_files import decision_of, hardware_of, plan_of, workload_of
 from tasks.trial_time import time_spent_s
 
+if TYPE_CHECKING:
+    from rooftune.tuning.guided.progress import Progress
 
-def write_decision(run: RunFolder, *, ended: bool = False) -> Decision:
+
+def write_decision(run: RunFolder, progress: Progress | None = None, *, ended: bool = False) -> Decision:
     """Decide from the trials so far, and write decision.json.
 
     Args:
+        progress: the state of the search after these trials, where it is known.
         ended: add what takes a simulation: how the asked rate fares on one server fewer and one more, what each knob is
             worth, and the front of capacity and TPOT.
     """
     from rooftune.tuning.search import decide
 
-    found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run))
+    found = decide(plan_of(run), read_trials(run), budget_spent_s=time_spent_s(run), progress=progress)
     if ended:
         found = _explained(run, found)
     if ended and found.replicas is not None:
@@ -182,7 +187,9 @@ async def show(run: RunFolder) -> None:
 
 
 def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
-    """One row per candidate: expected effect, measured effect, verdict and reason."""
+    """One row per candidate: what it changes, expected effect, measured effect, verdict and reason."""
+    from rooftune.tuning.configuration import describe
+
     rows = []
     for v in decision.verdicts:
         interval = v.ratios.get(v.metric)
@@ -191,6 +198,7 @@ def verdict_rows(plan: Plan, decision: Decision) -> list[dict[str, str]]:
             {
                 "phase": v.phase,
                 "candidate": v.candidate,
+                "changes": describe(plan.candidate(v.candidate).change),
                 "expected": expected.sentence if expected else "",
                 "actual": f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "",
                 "verdict": v.verdict,

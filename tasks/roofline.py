@@ -61,7 +61,7 @@ def describe(found: Roofline | None) -> str:
         return "the model's architecture is unknown, so no trial can be placed"
     decode = [p for p in found.points if p.stage == "decode"]
     if not decode:
-        return "no believed trial could be placed"
+        return "no trusted trial could be placed"
     last = decode[-1]
     bound = f"decode bound by {last.bound}, {100 * last.share:.0f} % of the ceiling"
     return f"{len(found.points)} points; {last.candidate}: {bound}"

@@ -41,6 +41,19 @@ class Interval:
         return True
 
 
+class FirstTrials:
+    """Which configurations have had no trial yet: a reader has to be shown what they change."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def of(self, candidate: str) -> bool:
+        """Whether this trial is the first that is shown of its configuration."""
+        first = candidate not in self._seen
+        self._seen.add(candidate)
+        return first
+
+
 class RunLines(RunListener):
     """Says each phase, where the search is when a trial begins, the result of the trial, and the time left."""
 
@@ -50,6 +63,7 @@ class RunLines(RunListener):
         self.where: Standing | None = None
         self.since = time.monotonic()
         self.order: TrialOrder | None = None
+        self.first = FirstTrials()
 
     def phase(self, name: str, sentence: str = "") -> None:
         super().phase(name, sentence)
@@ -61,11 +75,13 @@ class RunLines(RunListener):
     def standing(self, found: Standing) -> None:
         self.where, self.since = found, time.monotonic()
 
-    def trial(self, order: TrialOrder, expected_s: float) -> None:
+    def trial(self, order: TrialOrder, expected_s: float, changes: str = "") -> None:
         self.order = order
         self.interval.restart()
         where = f". {first_upper(self.where.words)}" if self.where is not None and self.where.words else ""
         self.say(f"trial {title(order, expected_s)}{where}")
+        if self.first.of(order.candidate) and changes:
+            self.say(f"trial {order.position + 1} changes from the baseline: {changes}")
 
     def engine(self, line: str) -> None:
         if self.interval.due():

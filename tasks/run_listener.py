@@ -19,8 +19,13 @@ class RunListener:
     def standing(self, found: Standing) -> None:
         """Where the search is, before its next trial begins."""
 
-    def trial(self, order: TrialOrder, expected_s: float) -> None:
-        """A trial begins; it is expected to take this many real seconds."""
+    def trial(self, order: TrialOrder, expected_s: float, changes: str = "") -> None:
+        """A trial begins.
+
+        Args:
+            expected_s: real seconds that it is expected to take.
+            changes: what its configuration changes from the baseline, as command-line words; empty = nothing.
+        """
 
     def engine(self, line: str) -> None:
         """A line of the log of the engine that is starting."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flows.cli import terminal
 from tasks.run_lines import (
     SLOW,
+    FirstTrials,
     Interval,
     RunLines,
     elapsed_text,
@@ -95,6 +96,7 @@ class RunBars(RunDisplay):
 
         self.where: Standing | None = None
         self.since = time.monotonic()
+        self.first = FirstTrials()
         self.bars = _headed_bars(
             self._head,
             SpinnerColumn(),
@@ -129,7 +131,9 @@ class RunBars(RunDisplay):
         """Where the search is now."""
         return "" if self.where is None else first_upper(self.where.words_after(time.monotonic() - self.since))
 
-    def trial(self, order: TrialOrder, expected_s: float) -> None:
+    def trial(self, order: TrialOrder, expected_s: float, changes: str = "") -> None:
+        if self.first.of(order.candidate) and changes:
+            self._line(f"{order.position + 1:3}  {order.candidate}", f"changes from the baseline: {changes}")
         self._begin(title(order, expected_s))
 
     def engine(self, line: str) -> None:

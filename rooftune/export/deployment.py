@@ -15,8 +15,9 @@ from rooftune.engines.price import accelerators_of
 from rooftune.errors import InputError, nearest
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.export.paths import local_paths
+from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
-from rooftune.report.scripts import evidence, measured_environment, measured_servers
+from rooftune.report.scripts import NOT_MEASURED, evidence, measured_environment, measured_servers
 from rooftune.tuning.capacity_figures import servers
 from rooftune.tuning.plan import CapacityFigures
 from rooftune.vllm_rules.config import EngineConfig
@@ -128,8 +129,8 @@ def deployment_of(run: RunData, wanted: str = RECOMMENDED) -> Deployment:
     """The deployment of a configuration.
 
     Args:
-        wanted: name of a measured configuration, ``recommended``, ``same-answers``, or a phase, for the
-            configuration after it.
+        wanted: name of a measured configuration, in the report or in full, ``recommended``, ``same-answers``, or a
+            phase, for the best configuration after it.
 
     Raises:
         InputError: the run measured an endpoint, or there is no such configuration.
@@ -182,7 +183,7 @@ def choices(run: RunData) -> list[str]:
     """Everything that ``deployment_of`` accepts."""
     search = run.decision.search
     same = [SAME_ANSWERS] if search is not None and search.same_answers else []
-    return [RECOMMENDED, *same, *run.phases, *(c.id for c in run.measured)]
+    return [RECOMMENDED, *same, *run.phases, *(names_of(run).plain(c.id) for c in run.measured)]
 
 
 def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
@@ -195,7 +196,10 @@ def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
     if wanted == SAME_ANSWERS and search is not None and search.same_answers:
         return search.same_answers, "the best configuration that leaves the answers as they are"
     if wanted in run.phases:
-        return run.incumbent_after(wanted), f"the configuration after the phase {wanted}"
+        return run.incumbent_after(wanted), f"the best configuration after the phase {wanted}"
+    by_name = {names_of(run).plain(c.id): c.id for c in run.measured}
+    if wanted in by_name:
+        return by_name[wanted], "a configuration"
     known = choices(run)
     raise InputError(
         f"{run.folder.path} has no measured configuration {wanted!r}{nearest(wanted, known)}; choose from "
@@ -222,7 +226,7 @@ def _about_version(version: str, measured: bool) -> list[str]:
 
 
 def _not_measured(trials: list[TrialResult]) -> list[str]:
-    return [] if trials else ["No trial of this configuration was measured."]
+    return [] if trials else [NOT_MEASURED]
 
 
 def _at_capacity(trials: list[TrialResult], capacity: CapacityFigures | None) -> AtCapacity | None:

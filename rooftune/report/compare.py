@@ -49,6 +49,7 @@ class PairComparison(_Frozen):
 
     a: str
     b: str
+    changes: list[str] = Field(default_factory=list, description="what the one of a changes from its baseline")
     trials: list[int]
     metrics: dict[str, MetricPair]
     verdict: str
@@ -87,7 +88,6 @@ def _same_plan(a: RunData, b: RunData) -> bool:
 
 def _side(run: RunData) -> RunSide:
     target = run.plan.target
-    changed = difference(run.config(run.decision.incumbent), run.config("baseline"))
     return RunSide(
         run=str(run.folder.path),
         workload=run.plan.workload,
@@ -97,9 +97,15 @@ def _side(run: RunData) -> RunSide:
         model=target.model,
         simulated=run.simulated,
         incumbent=run.decision.incumbent,
-        changes=[describe({flag: value}) for flag, value in changed.items()],
+        changes=_changes(run, run.decision.incumbent),
         first_sentence=run.decision.first_sentence,
     )
+
+
+def _changes(run: RunData, name: str) -> list[str]:
+    """What a configuration changes from the baseline of its run, flag by flag."""
+    changed = difference(run.config(name), run.config("baseline"))
+    return [describe({flag: value}) for flag, value in changed.items()]
 
 
 def caveats(a: RunData, b: RunData) -> list[str]:
@@ -131,8 +137,9 @@ def _pair(a: RunData, b: RunData, x: str, y: str) -> PairComparison:
     return PairComparison(
         a=x,
         b=y,
+        changes=_changes(a, x),
         trials=[len(theirs), len(ours)],
         metrics={m: pair for m, pair in metrics.items() if pair.a is not None or pair.b is not None},
         verdict=ANSWERS.get(found.verdict, found.verdict) if found else "not run",
-        reason=found.reason if found else "each side needs two believed trials",
+        reason=found.reason if found else "each side needs two trusted trials",
     )

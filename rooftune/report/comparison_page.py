@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rooftune.files import write_text
-from rooftune.formatting import number, quantity
+from rooftune.formatting import NONE, number, quantity
 from rooftune.report.compare import PairComparison, RunComparison, RunSide
-from rooftune.report.markup import code, interval_change, sentence
+from rooftune.report.markup import code, flag_code, interval_change, sentence
 from rooftune.report.page.model import (
     Block,
     Fact,
@@ -86,7 +86,7 @@ def _reason(pair: PairComparison) -> str:
 
 def _side(side: RunSide) -> str:
     """Where a run was made, and what it recommends."""
-    chosen = "the baseline" if side.incumbent == "baseline" else ", ".join(map(code, side.changes))
+    chosen = "the baseline" if side.incumbent == "baseline" else ", ".join(map(flag_code, side.changes))
     where = f"{side.model} on {side.gpu}, vLLM {side.engine_version}"
     return f"{side.workload}, {where}. Recommended: {chosen}. Run: {code(side.run)}."
 
@@ -108,8 +108,9 @@ def _others(pairs: list[PairComparison]) -> Section | None:
             continue
         values = pair.metrics[metric]
         cells = [number(values.a), number(values.b), interval_change(values.ratio)]
-        rows.append([code(pair.a), _capital(metric_name(metric)), *cells, pair.verdict, sentence(_reason(pair))])
-    head = ["Configuration", "Metric", "A", "B", "Change from A to B", "B is", "Reason"]
+        what = [code(pair.a), ", ".join(map(flag_code, pair.changes)) or NONE, _capital(metric_name(metric))]
+        rows.append([*what, *cells, pair.verdict, sentence(_reason(pair))])
+    head = ["Configuration", "Changes from the baseline", "Metric", "A", "B", "Change from A to B", "B is", "Reason"]
     found = table("Configurations that both runs measured", head, rows)
     return section(f"{quantity(len(rows), 'configuration')} measured in both runs", found, folded=True)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rooftune.evidence.history import run_to_run
 from rooftune.formatting import NONE, change, number
-from rooftune.report.markup import table
+from rooftune.report.markup import flag_code, table
+from rooftune.tuning.configuration import describe
 from rooftune.workloads.spec import CAPACITY
 
 THROUGHPUT = "output_throughput"
@@ -48,7 +50,7 @@ def history_text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 4
         lines.append([*_about(row), *cells, since, "yes" if _believed(row) else "no"])
     changed = {frozenset({CAPACITY}): "Capacity change", frozenset({THROUGHPUT}): "Throughput change"}
     words = changed.get(frozenset(decided), "Change")
-    head = ["When (UTC)", "Configuration", "Where", *columns.values(), words, "Believed"]
+    head = ["When (UTC)", "Configuration", "Where", *columns.values(), words, "Trusted"]
     kept = lines[-last:]
     note = (
         f"The newest {len(kept)} of {len(lines)} trials of {workload}."
@@ -58,7 +60,29 @@ def history_text(workload: str, rows: Sequence[Mapping[str, Any]], last: int = 4
     by_capacity = [row for row in rows if _decides(row) == CAPACITY]
     others = [row for row in rows if _decides(row) == THROUGHPUT]
     changes = [*_changes(by_capacity, CAPACITY, "Capacity"), *_changes(others, THROUGHPUT, "Output throughput")]
-    return "\n".join([note, "", *table(head, kept, right=3), *changes]) + "\n"
+    return "\n".join([note, "", *table(head, kept, right=3), *changes, *_configurations(ordered[-last:])]) + "\n"
+
+
+def _configurations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the names stand for: the flags of each configuration, once."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        words = _flags(row.get("flags"))
+        known = found.setdefault(str(row.get("candidate", NONE)), [])
+        if words and words not in known:
+            known.append(words)
+    lines = [[name, words] for name, several in found.items() for words in several]
+    if not lines:
+        return []
+    return ["", "The flags of each configuration:", "", *table(["Configuration", "Flags"], lines)]
+
+
+def _flags(stored: object) -> str:
+    """The flags of a row as command-line words; empty where it has none or an older version left them out."""
+    if not isinstance(stored, str):
+        return ""
+    flags = json.loads(stored)
+    return ", ".join(flag_code(describe({name: value})) for name, value in flags.items())
 
 
 def _decides(row: Mapping[str, Any]) -> str:

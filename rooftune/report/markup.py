@@ -54,3 +54,9 @@ def joined(items: list[str]) -> str:
 def code(name: str) -> str:
     """In code style."""
     return f"`{name}`"
+
+
+def flag_code(words: str) -> str:
+    """One change of a configuration in code style: '`--max-num-seqs 8`', 'without `--enforce-eager`'."""
+    removed = words.removeprefix("without ")
+    return f"without {code(removed)}" if removed != words else code(words)

@@ -142,7 +142,11 @@ class RunData:
         return sorted(found, key=lambda p: self.plan.phases.index(p) if p in self.plan.phases else len(found))
 
     def incumbent_after(self, phase: str) -> str:
-        """The incumbent once a phase was over."""
+        """The best configuration once a phase was over: by the search of the whole space, else the incumbent."""
+        search = self.decision.search
+        best = next((p.option for p in search.phases if p.phase == phase), None) if search is not None else None
+        if best is not None:
+            return best
         found = "baseline"
         for name in self.phases:
             for v in self.decision.verdicts:

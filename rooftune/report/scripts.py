@@ -15,6 +15,8 @@ from rooftune.report.run_data import RunData
 from rooftune.tuning.capacity_figures import interval_words
 from rooftune.tuning.decision import place_of
 
+NOT_MEASURED = "No trial of this configuration was measured."
+
 
 def write_scripts(run: RunData) -> list[Path]:
     """Write ``start_vllm.sh`` and ``start_vllm_<phase>.sh`` into the run folder; nothing for an endpoint."""
@@ -27,7 +29,7 @@ def write_scripts(run: RunData) -> list[Path]:
         path = run.folder.path / file
         environment = measured_environment(run, candidate)
         text = shell_script(
-            run.config(candidate),
+            run.config_of(candidate),
             [*comments(run, candidate, file), *environment.comments],
             engine_version=run.plan.target.engine_version,
             environment=environment.values,
@@ -53,8 +55,9 @@ def measured_environment(run: RunData, candidate: str) -> Environment:
 
 def comments(run: RunData, candidate: str, file: str) -> list[str]:
     """The header of a script: what it starts, for which workload, and on what evidence."""
-    what = "the recommended configuration" if file == "start_vllm.sh" else "the configuration after this phase"
-    return [f"{file}: {what} for {run.plan.workload} ({candidate}).", *evidence(run, candidate)]
+    what = "the recommended configuration" if file == "start_vllm.sh" else "the best configuration after this phase"
+    unmeasured = [] if run.of(candidate) else [NOT_MEASURED]
+    return [f"{file}: {what} for {run.plan.workload} ({candidate}).", *evidence(run, candidate), *unmeasured]
 
 
 def evidence(run: RunData, candidate: str) -> list[str]:

@@ -51,6 +51,12 @@ def describe(change: dict[str, FlagValue | None]) -> str:
     return ", ".join(words) or "no change"
 
 
+def described_difference(config: EngineConfig, other: EngineConfig) -> str:
+    """What ``config`` changes from ``other``, as command-line words; empty where nothing."""
+    found = difference(config, other)
+    return describe(found) if found else ""
+
+
 def command_text(config: EngineConfig) -> str:
     """The exact command line, quoted for a shell, on one line."""
     from rooftune.engines.command_line import command_line

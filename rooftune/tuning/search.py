@@ -24,6 +24,8 @@ class RunState:
     standing: Standing
     ending: str
     """Where a search of the whole space is or why it ended; empty for the ladder."""
+    progress: Progress | None = None
+    """What the search of the whole space knows; None for the ladder."""
 
 
 def run_state(
@@ -36,7 +38,7 @@ def run_state(
     """The next trial, and where the run is in words, from one evaluation of the results; see ``next_trial``."""
     if plan.search is not None:
         progress = Progress.of(plan, results, budget_left_s, trial_cost_s)
-        return RunState(progress.order(forecast), standing_of(progress), ending(progress))
+        return RunState(progress.order(forecast), standing_of(progress), ending(progress), progress)
     order = next_trial(plan, results, budget_left_s, trial_cost_s, forecast)
     return RunState(order, standing_of_ladder(plan, results, budget_left_s, trial_cost_s), "")
 
@@ -59,12 +61,18 @@ def next_trial(
     return replay(plan, results, budget_left_s, trial_cost_s, forecast=forecast).next_trial
 
 
-def decide(plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.0) -> Decision:
+def decide(
+    plan: Plan, results: list[TrialResult], *, budget_spent_s: float = 0.0, progress: Progress | None = None
+) -> Decision:
     """The verdict on each candidate, the incumbent, its command, and the answer in one sentence.
 
     Works at any time; candidates without results get the verdict 'not run'.
+
+    Args:
+        progress: the state of the search after these results, where it is known; its outlook is not computed again.
     """
     if plan.search is not None:
-        return decide_guided(plan, results, budget_spent_s)
+        found = progress if progress is not None else Progress.of(plan, results)
+        return decide_guided(found.without_budget(), budget_spent_s)
     search = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True).search
     return conclude(search, budget_spent_s)

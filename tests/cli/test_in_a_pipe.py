@@ -66,6 +66,8 @@ def test_optimize_says_each_trial_when_it_begins_and_when_it_ends(tmp_path: Path
     assert len(begun) == len(ended) == len(trials) >= 1, said
     assert [m[1] for m in begun] == [m[1] for m in ended] == [str(n + 1) for n in range(len(trials))]
     assert [(m[2], m[3]) for m in begun] == [(m[2], m[3]) for m in ended], "both lines name phase and candidate"
+    introduced = [line for line in reader.while_running if re.match(r"trial \d+ changes from the baseline: ", line)]
+    assert len(introduced) == len({m[3] for m in begun} - {"baseline"}), said
     assert all("tokens/s" in m[5] or m[5].startswith("failed: ") for m in ended), said
     assert all(m[5].endswith(" left") for m in ended), said
     assert code != 0 or json.loads(out)["trials"] == len(trials), "progress is on standard error alone"

@@ -77,6 +77,24 @@ def test_in_a_pipe_each_trial_has_a_line_with_where_the_search_is(capsys: pytest
     assert shown[3].endswith("(measured before)")
 
 
+def test_a_configuration_is_introduced_with_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader never meets a name without its flags; once is enough."""
+    order = TrialOrder(candidate="fp8-kv", n=1, position=4, config=EngineConfig(model="m"), seed=1, phase="easy-wins")
+    again = order.model_copy(update={"n": 2, "position": 5})
+    bars, said = RunBars(), list[str]()
+    lines = RunLines(said.append)
+    for display in (lines, bars):
+        display.trial(order, 10.0, "--kv-cache-dtype fp8")
+        display.trial(again, 10.0, "--kv-cache-dtype fp8")
+    assert said == [
+        "trial 5: easy-wins, fp8-kv (trial 1), about 10 s",
+        "trial 5 changes from the baseline: --kv-cache-dtype fp8",
+        "trial 6: easy-wins, fp8-kv (trial 2), about 10 s",
+    ]
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown == "5 fp8-kv changes from the baseline: --kv-cache-dtype fp8"
+
+
 def test_a_long_start_and_a_long_load_say_now_and_then_how_far_they_are() -> None:
     said: list[str] = []
     order = TrialOrder(candidate="fp8-kv", n=2, position=4, config=EngineConfig(model="m"), seed=1, phase="easy-wins")

@@ -66,7 +66,7 @@ def sentences(report: str) -> list[str]:
             continue
         parts = line.strip("|").split(" | ") if line.startswith("|") else [line.removeprefix("- ")]
         texts += [s.strip() for part in parts for s in SENTENCE.split(part.strip())]
-    return [t for t in texts if len(re.findall(r"[A-Za-z]{2,}", t)) >= 5 and not t.startswith("`--")]
+    return [t for t in texts if len(re.findall(r"[A-Za-z]{2,}", t)) >= 5 and not t.startswith(("`--", "without `--"))]
 
 
 def repeated(report: str) -> list[str]:

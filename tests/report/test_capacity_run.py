@@ -96,13 +96,13 @@ def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
     row = found["fp8-kv"]
     assert (
         row["Changes from the baseline"]
-        == "`--quantization awq_marlin`, `without --enforce-eager`, `--kv-cache-dtype fp8`"
+        == "`--quantization awq_marlin`, without `--enforce-eager`, `--kv-cache-dtype fp8`"
     )
     assert re.fullmatch(r"7\.\d+ \(7\.\d+ to 8\.\d+\)", row["Capacity (req/s)"])
     assert row["Compared with the baseline"] == "+464 %"
     assert "In all of them, TPOT is the first limit to break." in report
     assert found["cuda-graphs"]["Capacity (req/s)"] == "0"
-    assert "One request at a time breaks its TPOT limit" in found["cuda-graphs"]["Finding"]
+    assert "one request at a time breaks its TPOT limit" in found["cuda-graphs"]["Finding"]
 
 
 def test_each_step_has_what_it_gave(report: str) -> None:
@@ -154,10 +154,11 @@ def test_an_overloaded_number_of_servers_says_so(data: RunData) -> None:
 
 def test_what_changes_the_text_is_named_with_the_best_that_does_not(report: str) -> None:
     assert "`--kv-cache-dtype fp8` may change the generated text, so check its quality before use." in report
-    assert "The best with unchanged answers is `awq-marlin-graphs`: 5.90 (5.67 to 6.14) requests/s." in report
+    same = "`awq-marlin-graphs` (the recommended configuration without `--kv-cache-dtype`)"
+    assert f"The best with unchanged answers is {same}: 5.90 (5.67 to 6.14) requests/s." in report
     scenarios = {row["Scenario"]: row for row in columns(section(report, "## When to use which configuration"))}
     row = scenarios["The same with unchanged answers"]
-    assert row["Configuration"] == "`awq-marlin-graphs`"
+    assert row["Configuration"] == same
     assert "−25 % compared with the recommended" in row["Evidence"]
 
 
@@ -256,7 +257,7 @@ def test_an_incomplete_run_says_what_it_misses(tmp_path: Path) -> None:
     plan = plan.model_copy(update={"predicted": foreseen})
     folder = made_capacity_run.write_capacity_report(tmp_path, plan=plan, budget=40.0)
     text = folder.report.read_text(encoding="utf-8")
-    assert "Repeat it with a larger --budget before you deploy: the simulator expects 4 times the capacity" in text
+    assert "Repeat the run with a larger --budget before you deploy: the simulator expects 4 times the capacity" in text
     assert "from `awq-marlin`" in text.split("## What to deploy")[0]
 
 
@@ -268,7 +269,9 @@ def test_a_complete_run_that_kept_the_baseline_names_what_carried_more(data: Run
     ]
     changed = {"verdicts": verdicts, "incumbent": "baseline", "complete": True}
     opening = page(data, decision=data.decision.model_copy(update=changed)).split("## What to deploy")[0]
-    assert re.search(r"\*\*Not settled\*\*: .*before you deploy: `fp8-kv` carried 7\.\d+ requests/s", opening)
+    assert re.search(
+        r"\*\*Not settled\*\*: .*before you deploy: `fp8-kv` \(`--.*?\) carried 7\.\d+ requests/s", opening
+    )
 
 
 def test_a_better_configuration_without_a_verdict_is_named_before_the_command(data: RunData) -> None:
@@ -280,8 +283,9 @@ def test_a_better_configuration_without_a_verdict_is_named_before_the_command(da
     changed = {"verdicts": verdicts, "incumbent": "baseline", "complete": False}
     text = page(data, decision=data.decision.model_copy(update=changed))
     opening = text.split("## What to deploy")[0]
-    assert "1 candidate ran without a verdict (`awq-marlin-graphs`)" in opening
-    assert "before you deploy: `awq-marlin-graphs` carried 5.90 requests/s (95 % interval 5.67 to 6.14) in " in opening
+    named = "`awq-marlin-graphs` (`--quantization awq_marlin`, without `--enforce-eager`)"
+    assert f"1 candidate ran without a verdict: {named}." in opening
+    assert f"before you deploy: {named} carried 5.90 requests/s (95 % interval 5.67 to 6.14) in " in opening
     found = {row["Configuration"]: row for row in columns(folded(text, "configurations that were measured"))}
     assert found["awq-marlin-graphs"]["Verdict"] == "no verdict"
 

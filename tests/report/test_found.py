@@ -11,9 +11,11 @@ import pytest
 import synthetic_run as made
 from reading import columns, folded, repeated, section, sentences, visible
 
+from rooftune.export.deployment import deployment_of
 from rooftune.files import read_model, write_json
 from rooftune.hardware.named import accelerator
 from rooftune.report.page.to_terminal import summary
+from rooftune.report.run_data import read_run
 from rooftune.report.writing import summary_page, write_report
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.guided.explaining import Explained, explained
@@ -61,7 +63,42 @@ def test_every_flag_of_the_winner_has_the_gain_of_its_knob(decision: Decision, t
     assert shown["--kv-cache-dtype"]["How known"] in ("measured", "predicted")
     base = PLAN.candidates[0].config.flags()
     changed = {k for k in {**base, **decision.incumbent_flags} if base.get(k) != decision.incumbent_flags.get(k)}
-    assert set(shown) == {f"--{name.replace('_', '-')}" for name in changed}
+    assert set(shown) == {f"--{name.replace('_', '-')}" for name in changed} | {"**All together**"}
+
+
+def test_the_gain_of_the_whole_change_is_below_those_of_its_flags_and_says_how_it_was_confirmed(
+    decision: Decision, text: str
+) -> None:
+    """A reader who sees "predicted" beside each flag sees as well that the whole gain was measured."""
+    verdict = next(v for v in decision.verdicts if v.candidate == decision.incumbent)
+    *flags, whole = columns(section(text, "## What to deploy"))
+    assert whole["Flag"] == "**All together**"
+    assert whole["Gain in capacity"] == verdict.ratios["capacity"].as_change
+    trials = f"{len(verdict.trials)} trials and {len(verdict.against_trials)} of the baseline"
+    assert whole["How known"] == f"confirmed over {trials}"
+    assert f"compared with the baseline, over {trials}." in text
+    assert "predicted" in {row["How known"] for row in flags}
+    assert "Where no trial ran with everything but that flag, the gain is predicted" in text
+
+
+def test_the_script_of_a_phase_starts_the_configuration_that_the_progression_shows(
+    run: RunFolder, decision: Decision
+) -> None:
+    assert decision.search is not None
+    for best in decision.search.phases:
+        script = (run.path / f"start_vllm_{best.phase.replace('-', '_')}.sh").read_text(encoding="utf-8")
+        assert f"the best configuration after this phase for chat-medium ({best.option})." in script
+        flags = PLAN.candidate(best.option).config.flags()
+        assert f"--quantization {flags['quantization']} " in script
+        assert f"--kv-cache-dtype {flags.get('kv_cache_dtype')} " in script or "kv_cache_dtype" not in flags
+
+
+def test_a_configuration_is_exported_by_the_name_that_the_report_gives_it(run: RunFolder, text: str) -> None:
+    data = read_run(run)
+    shown = [row["Configuration"].strip("*") for row in columns(folded(text, "configurations that were measured"))]
+    found = {name: deployment_of(data, name).candidate for name in shown}
+    assert found["recommended"] == data.decision.incumbent
+    assert sorted(found.values()) == sorted(c.id for c in data.measured)
 
 
 def test_what_was_left_out_is_said_below_the_flags(run: RunFolder, decision: Decision, tmp_path: Path) -> None:
@@ -78,7 +115,7 @@ def test_what_was_left_out_is_said_below_the_flags(run: RunFolder, decision: Dec
 def test_the_best_with_unchanged_answers_is_beside_the_recommendation(text: str) -> None:
     deploy = section(text, "## What to deploy")
     assert "`--kv-cache-dtype fp8` may change the generated text" in deploy
-    assert re.search(r"The best with unchanged answers is `[a-z]+-[a-z]+-\d+`: \d\.\d+ \(", deploy)
+    assert re.search(r"The best with unchanged answers is `[a-z]+-[a-z]+-\d+` \(.*`--.*\): \d\.\d+ \(", deploy)
 
 
 def test_configurations_have_the_name_of_their_place(decision: Decision, text: str) -> None:
@@ -102,14 +139,14 @@ def test_the_front_trades_capacity_for_tpot_and_has_the_recommendation(decision:
     assert len(shown) == len(front)
     assert all("`--" in row["Changes from the baseline"] or row["Configuration"] == "baseline" for row in shown)
     assert "run on servers of the same price" in text
-    assert "A lower time per token costs capacity: `front-1` has a TPOT of" in text
+    assert re.search(r"A lower time per token costs capacity: `front-1` \(.*?`--.*?\) has a TPOT of", text)
 
 
 def test_every_rung_has_a_row_with_its_prediction(text: str) -> None:
     rungs = {row["Candidate"]: row for row in columns(folded(text, "candidates without a result"))}
     assert rungs["batch-8"]["Status"] == "predicted only"
     assert rungs["batch-8"]["Expected gain"].startswith("−")
-    assert rungs["fp8-kv"]["Reason"].startswith("Measured as a part of recommended")
+    assert rungs["fp8-kv"]["Reason"].startswith("Measured as a part of `recommended`")
 
 
 def test_every_measured_row_shows_all_that_it_changes(decision: Decision, text: str) -> None:
@@ -162,9 +199,9 @@ def test_a_run_that_ended_early_says_so_and_names_what_carried_more(tmp_path: Pa
     found = explained(decision, Explained(PLAN, LOAD, made.hardware(), results))
     write_json(folder.decision_json, found.model_dump(mode="json"))
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "The run is incomplete: the budget ended, so nothing is confirmed. **Continue it with --resume" in text
+    assert "The budget ended before a gain was confirmed. **Continue the run with --resume" in text
     assert "did not run" not in text
-    assert "It ended with the budget." in text
+    assert "It ended when the budget ran out." in text
     medium = columns(section(text, "## Progression"))[-1]
     assert "--kv-cache-dtype fp8" in medium["Changes from the baseline"]
 
@@ -174,7 +211,7 @@ def test_a_run_that_measured_the_baseline_alone_names_what_is_predicted_to_carry
     folder = made.write_run(tmp_path, world, world.search(most=1), LOAD)
     opening = write_report(folder).read_text(encoding="utf-8").split("## What to deploy")[0]
     assert re.search(
-        r"before you deploy: `[a-z0-9-]+` is predicted to carry \d\.\d times as much, and was not", opening
+        r"before you deploy: `[a-z0-9-]+` \(`--.*?\) is predicted to carry \d\.\d times as much, and was not", opening
     )
 
 
@@ -189,6 +226,6 @@ def test_a_run_that_ended_between_the_best_two_says_that_the_gain_is_confirmed(t
     ended = decision.model_copy(update={"complete": False, "search": early})
     write_json(folder.decision_json, ended.model_dump(mode="json"))
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "nothing is confirmed" not in text
-    assert "The run is incomplete: the budget ended before the comparison with " in text
     assert "The gain is confirmed: capacity +" in text
+    assert "incomplete" not in text
+    assert "The budget ended before the trials showed whether " in text

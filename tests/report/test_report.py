@@ -91,8 +91,8 @@ def test_the_first_screen_has_question_answer_certainty_and_command(report: str)
     opening, deploy = report.split("## Progression")[0].split("## What to deploy")
     assert "Which configuration of vLLM 0.15.1 has the highest output throughput of chat-medium" in opening
     assert (
-        "**One T4 serves about 5.1 of the 20 requests/s (25 %) with `awq-marlin-graphs`: output throughput 760"
-        in opening
+        "**One T4 serves about 5.1 of the 20 requests/s (25 %) with `awq-marlin-graphs` "
+        "(`--quantization awq_marlin`, without `--enforce-eager`): output throughput 760" in opening
     )
     assert "It takes about 4 such servers.**" in opening
     assert "Keep each server at or below 5.1 requests/s. Above it the queue grows" in opening
@@ -136,7 +136,7 @@ def test_a_row_shows_all_that_its_configuration_changes(report: str) -> None:
         for r in reading.columns(reading.folded(report, "configurations that were measured"))
     }
     assert rows["fp8-kv"]["Changes from the baseline"] == (
-        "`--quantization awq_marlin`, `without --enforce-eager`, `--kv-cache-dtype fp8`"
+        "`--quantization awq_marlin`, without `--enforce-eager`, `--kv-cache-dtype fp8`"
     )
     assert "+0.2 % (−1.1 to +1.6 %) compared with `awq-marlin-graphs` over 2 trials each." in rows["fp8-kv"]["Finding"]
 
@@ -284,7 +284,7 @@ def test_compare_with_one_trial_per_side_gives_no_verdict(tmp_path: Path) -> Non
     first, second = run_with(tmp_path / "a", 1.0, 0.01), run_with(tmp_path / "b", 1.0, 0.01, budget=10.0)
     pair = compare_runs(first, second).pairs[0]
     assert pair.verdict == "not run"
-    assert pair.reason == "each side needs two believed trials"
+    assert pair.reason == "each side needs two trusted trials"
     assert "The runs cannot be compared" in words_of(compare_runs(first, second))
 
 
@@ -297,7 +297,7 @@ def test_a_comparison_is_written_as_markdown_and_html(run: RunFolder, tmp_path: 
     assert "](figures/two_runs.png)" in written
     assert page.of("svg")
     assert written.count("> **Simulated.** Both runs are of rooftune's emulated engine") == 1
-    assert "Recommended: `--quantization awq_marlin`, `without --enforce-eager`." in written
+    assert "Recommended: `--quantization awq_marlin`, without `--enforce-eager`." in written
     assert re.search(r"^\*\*B is better: output throughput \+\d+ % \(.* compared with A", written, flags=re.M)
     rows = {
         row["Metric"]: row for row in reading.columns(reading.section(written, "## The recommended configurations"))
@@ -329,6 +329,17 @@ def test_history_shows_change_against_the_one_before() -> None:
     assert "+10 %" in words
     assert "(simulated)" in words
     assert "rooftune optimize" in history_text("chat-medium", [])
+
+
+def test_the_history_says_what_each_configuration_sets() -> None:
+    fp8 = ("fp8-kv", '{"kv_cache_dtype": "fp8"}')
+    trials = [("baseline", '{"enforce_eager": true}'), fp8, ("old", "{}"), fp8]
+    rows = [
+        {"started_at": 1.7e9 + n, "candidate": name, "flags": flags, "believed": True, "output_throughput": 100.0}
+        for n, (name, flags) in enumerate(trials)
+    ]
+    legend = history_text("chat-medium", rows).split("The flags of each configuration:")[1].splitlines()
+    assert legend[4:] == ["| baseline | `--enforce-eager` |", "| fp8-kv | `--kv-cache-dtype fp8` |"]
 
 
 def test_history_compares_capacities_with_capacities() -> None:

@@ -92,7 +92,9 @@ def test_next_trial_and_standing_come_from_one_posterior(monkeypatch: pytest.Mon
     for n in (0, 1, 4, 9, len(whole) - 3, len(whole)):
         counted.clear()
         state = run_state(PLAN, whole[:n], 340 - 14 * n, 14, world.forecast)
+        decision = decide(PLAN, whole[:n], progress=state.progress)
         assert counted["posterior"] == 1, n
+        assert decision == decide(PLAN, whole[:n]), "what is left of the budget does not change the decision"
         progress = Progress.of(PLAN, whole[:n], 340 - 14 * n, 14)
         assert (state.next, state.standing) == (progress.order(world.forecast), standing_of(progress))
         assert state.ending == ending(progress)

@@ -16,8 +16,8 @@ from rooftune.report.run_data import RunData
 OVERVIEW = (
     Kind(
         "front",
-        "What each configuration carries against its time per token: no other configuration has both more and a lower "
-        "TPOT than those on the line",
+        "Each dot is a configuration: what it carries against its time per token. No other configuration carries more "
+        "at a lower TPOT than those on the line",
         front,
     ),
     Kind("progression", "The best configuration after each phase, with 95 % intervals; dots are trials", progression),
@@ -51,7 +51,7 @@ DETAILS = (
     ),
     Kind(
         "roofline",
-        "Roofline: decode and prefill of each believed configuration under the ceilings of the accelerator",
+        "Roofline: decode and prefill of each trusted configuration under the ceilings of the accelerator",
         run_roofline,
     ),
     Kind("predictions", "What the simulator predicted for each configuration, and what was measured", predictions),

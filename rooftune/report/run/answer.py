@@ -11,7 +11,7 @@ from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Fact, Facts, Paragraph
 from rooftune.report.run.answer_quality import rejected
 from rooftune.report.run.evidence import doubts
-from rooftune.report.run.merit import deciding_metric, interval_from_baseline
+from rooftune.report.run.merit import deciding_metric, interval_from_baseline, trials_compared
 from rooftune.report.run.naming import Names
 from rooftune.report.run.unsettled import unsettled
 from rooftune.report.run_data import RunData
@@ -28,7 +28,7 @@ def answer(run: RunData, names: Names) -> Paragraph:
     """The one sentence that a reader takes away."""
     own = run.decision.incumbent
     if not run.of(own):
-        return Paragraph(sentence(names.shorten(run.decision.first_sentence).rstrip(".")), "answer")
+        return Paragraph(sentence(names.explain(run.decision.first_sentence).rstrip(".")), "answer")
     words = _capacity_answer(run, own) if run.by_capacity else _answer_at_the_load(run, names, own)
     return Paragraph(words, "answer")
 
@@ -83,13 +83,13 @@ def _answer_at_the_load(run: RunData, names: Names, own: str) -> str:
     if run.decision.overloaded and asked and served:
         return (
             f"{where} serves about {number(served, 2)} of the {rate(asked, 'request', 3)} "
-            f"({percent(served / asked)}) with {names.of(own)}: {level}{compared}. It takes about "
+            f"({percent(served / asked)}) with {names.explained(own)}: {level}{compared}. It takes about "
             f"{math.ceil(asked / served)} such servers."
         )
     load = f" at {rate(asked, 'request', 3)}" if asked else ""
     broken = slo_broken(run.plan.objective, run.of(own))
     slo = f", but breaks the SLO ({broken})" if broken else " within the SLO" if run.plan.objective.slo else ""
-    return f"{where} serves {run.plan.workload}{load}{slo} with {names.of(own)}: {level}{compared}."
+    return f"{where} serves {run.plan.workload}{load}{slo} with {names.explained(own)}: {level}{compared}."
 
 
 def _compared(run: RunData, own: str, metric: str) -> str:
@@ -107,7 +107,7 @@ def facts(run: RunData, names: Names) -> Facts:
     rows = [
         Fact("Load limit", _load_limit(run)),
         Fact("Cost", _cost(run)),
-        Fact("How sure", _sure(run)),
+        Fact("How sure", _sure(run, names)),
         Fact("Rejected", rejected(run, names)),
         Fact("Not settled", unsettled(run, names)),
     ]
@@ -128,7 +128,9 @@ def _load_limit(run: RunData) -> str:
             "as long as the load lasts, so no latency limit can be kept there."
         )
         if run.plan.objective.slo:
-            words.append("Whether the SLO is kept below it was not measured; tune at the rate of one server to know.")
+            words.append(
+                "Whether the SLO is kept below it was not measured; to find out, tune at the rate of one server."
+            )
     return " ".join(words)
 
 
@@ -154,7 +156,7 @@ def _cost(run: RunData) -> str:
     return " ".join(words)
 
 
-def _sure(run: RunData) -> str:
+def _sure(run: RunData, names: Names) -> str:
     """Whether the gain is confirmed, how many trials and requests are behind the figure, and their audit."""
     own = run.decision.incumbent
     trials = run.of(own)
@@ -164,7 +166,7 @@ def _sure(run: RunData) -> str:
     fresh = "each with its own start of the server" if len(trials) > 1 else "so it does not show how much starts differ"
     requests = f" with {quantity(judged, 'judged request')}" if judged else ""
     words = [_confirmed(run, own), f"The figure comes from {quantity(len(trials), 'trial')}{requests}, {fresh}."]
-    words.append(doubts(run))
+    words.append(doubts(run, names))
     return " ".join(word for word in words if word)
 
 
@@ -186,9 +188,8 @@ def _confirmed(run: RunData, own: str) -> str:
     if interval is None or verdict.verdict != "applied":
         return "The gain over the baseline is not confirmed."
     metric = metric_name(verdict.metric or deciding_metric(run))
-    ours, theirs = len(verdict.trials), len(verdict.against_trials)
-    each = f"{ours} trials each" if ours == theirs else f"{ours} trials and {theirs} of the baseline"
-    return f"The gain is confirmed: {metric} {interval.as_change} compared with the baseline, over {each}."
+    words = f"The gain is confirmed: {metric} {interval.as_change} compared with the baseline"
+    return f"{words}, over {trials_compared(verdict)}."
 
 
 def what_changes(changed: list[str]) -> str:

@@ -9,12 +9,11 @@ from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.formatting import NONE, change, number, percent, quantity
 from rooftune.report.markup import code, sentence, status
 from rooftune.report.page.model import Section, section, table, text
-from rooftune.report.run.changes import changes
+from rooftune.report.run.changes import change_words, changes
 from rooftune.report.run.merit import besides, deciding_metric, from_baseline, heading, level, merit, verdict_words
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.capacity_figures import per_million
-from rooftune.tuning.configuration import describe
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Candidate, Verdict
 from rooftune.workloads.spec import COST
@@ -80,8 +79,10 @@ def _per_million(run: RunData, id: str) -> str:
 def _legend(run: RunData, names: Names) -> str:
     words = ["Values are medians over the trials of a configuration."] if not run.by_capacity else []
     if any(BY_SEARCH.search(v.reason) for v in run.decision.verdicts):
-        words.append("Findings without a number of trials are the search's; only comparisons of the confirmation have "
-                     "error rates.")  # fmt: skip
+        words.append(
+            "A finding without a number of trials comes from the search; only comparisons of the confirmation have error "
+            "rates."
+        )
     if any(names.plain(p.id) != p.id for p in run.measured):
         words.append("`decision.json` and the folders of the trials have the full ids.")
     return " ".join(words)
@@ -127,7 +128,8 @@ def _stopped(v: Verdict) -> str:
 
 def _zero(run: RunData, id: str) -> list[str]:
     found = run.capacity_if_measured(id)
-    return [sentence(found.sentence)] if found is not None and found.estimate <= 0 else []
+    said = found is None or found.estimate > 0 or found.sentence in run.verdict(id).reason
+    return [] if said or found is None else [sentence(found.sentence)]
 
 
 def untried_section(run: RunData, names: Names) -> Section | None:
@@ -138,12 +140,11 @@ def untried_section(run: RunData, names: Names) -> Section | None:
             continue
         v = run.verdict(p.id)
         words = "predicted only" if v.predicted is not None else status(v)
-        change_words = code(describe(p.change)) if p.change else NONE
-        why = _why(p, v, complete=run.decision.complete)
-        rows.append([names.plain(p.id), p.name, change_words, words, _expected(p, v), why])
+        why = names.explain(_why(p, v, names, complete=run.decision.complete))
+        cells = [names.plain(p.id), p.name, change_words(p.change) or NONE, words, _expected(p, v)]
+        rows.append([*map(names.shorten, cells), why])
     head = ["Candidate", "What it is", "Would change", "Status", "Expected gain", "Reason"]
-    shortened = [[names.shorten(cell) for cell in row] for row in rows]
-    found = table("Candidates without a result", head, shortened)
+    found = table("Candidates without a result", head, rows)
     return section(f"{quantity(len(rows), 'candidate')} without a result", found, folded=True)
 
 
@@ -158,12 +159,13 @@ def _expected(p: Candidate, v: Verdict) -> str:
     return p.expected.sentence
 
 
-def _why(p: Candidate, v: Verdict, *, complete: bool) -> str:
+def _why(p: Candidate, v: Verdict, names: Names, *, complete: bool) -> str:
     """The rule, the failure, or what took its place."""
     words = re.sub(r"^[a-z0-9 ]+ predicted [^;]*, not measured(; )?", "", v.reason)
     words = re.sub(r"^it is predicted to keep the SLO at no rate, so it was not measured(; )?", "", words)
     traps = [f"Known trap: {sentence(g.reason)}" for g in p.gates if g.verdict == "trap"]
     words = re.sub(r"^expected: [^;]*; not measured(; )?", "", words)
+    words = re.sub(r"(?<=measured as a part of )[^\s;]+", lambda m: names.explained(m[0]), words)
     if not words:
         words = "others had more to gain" if complete else "the run ended before a trial of it"
     return " ".join([sentence(words), *traps])
@@ -181,8 +183,15 @@ def loads_section(run: RunData, names: Names) -> Section | None:
         lone = next((t.capacity.lone for t in reversed(run.of(p.id)) if t.capacity and t.capacity.lone), None)
         if lone is not None:
             found.append(["one at a time", f"{lone.requests:,}", percent(lone.attainment, 3), NONE, NONE, NONE])
-        rows += [[names.plain(p.id), *cells] for cells in found]
-    head = ["Configuration", "Load (req/s)", "Requests judged", "Within the SLO", "TTFT p50 / p99 (ms)"]
+        rows += [[names.plain(p.id), "" if i else changes(run, p.id), *cells] for i, cells in enumerate(found)]
+    head = [
+        "Configuration",
+        "Changes from the baseline",
+        "Load (req/s)",
+        "Requests judged",
+        "Within the SLO",
+        "TTFT p50 / p99 (ms)",
+    ]
     head += ["TPOT p50 / p99 (ms)", "Queue"]
     if not rows:
         return None

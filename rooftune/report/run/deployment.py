@@ -10,8 +10,8 @@ from rooftune.knobs.entry import knobs
 from rooftune.report.markup import code, sentence
 from rooftune.report.page.model import Block, Code, Paragraph, Picture, Section, Table, section, table, text
 from rooftune.report.run.answer import what_changes
-from rooftune.report.run.changes import changes, changes_of_answers, value_words
-from rooftune.report.run.merit import capacity_cell, merit
+from rooftune.report.run.changes import changes_of_answers, value_words
+from rooftune.report.run.merit import capacity_cell, interval_from_baseline, merit, trials_compared
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import difference
@@ -67,9 +67,19 @@ def _difference(run: RunData, names: Names) -> Table | Paragraph:
         shown_parts.add(part)
         was = _before(before.get(flag), effects.get(part))
         rows.append([code(f"--{flag.replace('_', '-')}"), was, value_words(changed[flag]), worth.gain, worth.source])
+    if effects and len(shown_parts) > 1:
+        rows += _all_together(run)
     metric = metric_name(run.plan.objective.metric)
     head = ["Flag", "Baseline", "Recommended", f"Gain in {metric}", "How known"]
     return table("What the recommended configuration changes from the baseline", head, rows)
+
+
+def _all_together(run: RunData) -> list[list[str]]:
+    """A row with the gain of the whole change, which trials confirmed; none where they did not."""
+    verdict, found = run.verdict(run.decision.incumbent), interval_from_baseline(run, run.decision.incumbent)
+    if found is None or verdict.verdict != "applied":
+        return []
+    return [["**All together**", "", "", found.as_change, f"confirmed over {trials_compared(verdict)}"]]
 
 
 def _order(run: RunData, flag: str, effects: dict[str, KnobEffect]) -> tuple[int, bool, str]:
@@ -125,12 +135,8 @@ def _answers(run: RunData, names: Names) -> Paragraph:
     words = _judged(run, own) or what_changes(changes_of_answers(run, own))
     knobs_note, left_out = "", ""
     if run.decision.search is not None:
-        left_out = sentence(names.shorten(run.decision.search.left_out))
-    if run.decision.search is not None and run.decision.search.knobs:
-        knobs_note = (
-            "A gain is that of the recommended configuration over itself without that knob, with a 95 % interval. "
-            "Knobs act together, so gains do not add up."
-        )
+        left_out = sentence(names.explain(run.decision.search.left_out))
+        knobs_note = _knobs_note(run.decision.search.knobs)
     return text(knobs_note, left_out, words, _same_answers(run, names) if words else "")
 
 
@@ -141,6 +147,21 @@ def _judged(run: RunData, own: str) -> str:
         return ""
     label = "Simulated answers" if found.simulated else "Answers"
     return sentence(f"{label} compared with the baseline's: {found.verdict}; {found.reason}")
+
+
+def _knobs_note(knobs: list[KnobEffect]) -> str:
+    """What the gains of the single flags mean, and why they may be predicted although the whole gain is measured."""
+    if not knobs:
+        return ""
+    words = (
+        "The gain of a flag is that of the recommended configuration over itself without it, with a 95 % interval. "
+        "Flags act together, so gains do not add up."
+    )
+    if any(k.ratio is not None and k.source == "predicted" for k in knobs):
+        words += (
+            " Where no trial ran with everything but that flag, the gain is predicted, from the model and all trials."
+        )
+    return words
 
 
 def _same_answers(run: RunData, names: Names) -> str:
@@ -159,8 +180,7 @@ def _same_answers(run: RunData, names: Names) -> str:
         how += "" if search.same_answers_measured else " (predicted)"
     else:
         how = "not measured"
-    what = "" if run.of(name) else f" ({changes(run, name)})"
-    return f"The best with unchanged answers is {names.of(name)}{what}: {how}."
+    return f"The best with unchanged answers is {names.explained(name)}: {how}."
 
 
 def same_answers(run: RunData) -> str | None:

@@ -6,7 +6,8 @@ from rooftune.evidence.records.trial import Check, TrialResult
 from rooftune.formatting import NONE, change, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence
 from rooftune.report.page.model import Paragraph, Picture, Section, Table, bullets, section, table, text
-from rooftune.report.run.naming import Names
+from rooftune.report.run.changes import changes
+from rooftune.report.run.naming import FirstMentions, Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import metric_name
 from rooftune.workloads.spec import CAPACITY
@@ -32,13 +33,14 @@ def evidence(run: RunData, names: Names, figures: list[Picture | Section]) -> Se
     )
 
 
-def doubts(run: RunData) -> str:
+def doubts(run: RunData, names: Names) -> str:
     """Which trials failed the audit, and what that means."""
-    doubted = [f"{t.candidate}/{t.n}" for t in run.trials if t.status == "measured" and not t.believed]
+    known = FirstMentions(names)
+    doubted = [f"{t.n} of {known.of(t.candidate)}" for t in run.trials if t.status == "measured" and not t.believed]
     if not doubted:
         return "Every measured trial passed the audit."
-    noun = "This trial" if len(doubted) == 1 else "These trials"
-    return f"{noun} failed the audit, and no result uses {'it' if len(doubted) == 1 else 'them'}: {joined(doubted)}."
+    noun, them = ("Trial", "it") if len(doubted) == 1 else ("Trials", "them")
+    return f"{noun} {joined(doubted)} failed the audit, and no result uses {them}."
 
 
 def _concerns(check: Check, trial: TrialResult) -> bool:
@@ -61,7 +63,7 @@ def _summary(run: RunData, counts: dict[str, dict[str, int]]) -> str:
     if not counts:
         return "No audit was recorded."
     trials = quantity(sum(1 for t in run.trials if t.checks), "trial")
-    words = f"{quantity(len(counts), 'check')} looked at {trials}."
+    words = f"{quantity(len(counts), 'check')} examined {trials}."
     for status, verb in (("fail", "failed in"), ("warn", "warned about"), ("no data", "had no data in")):
         found = [f"{code(name)} {verb} {row[status]}" for name, row in counts.items() if row[status]]
         words += f" {sentence(joined(found))}" if found else ""
@@ -70,11 +72,12 @@ def _summary(run: RunData, counts: dict[str, dict[str, int]]) -> str:
 
 def _checks(run: RunData, names: Names, counts: dict[str, dict[str, int]]) -> Table:
     warnings: dict[str, str] = {}
+    known = FirstMentions(names)
     for t in run.trials:
         for check in t.checks:
-            if _concerns(check, t) and check.status in ("warn", "fail"):
-                trial = code(f"{names.plain(t.candidate)}/{t.n}")
-                warnings.setdefault(check.id, f"{trial}: {sentence(names.shorten(check.sentence))}")
+            if _concerns(check, t) and check.status in ("warn", "fail") and check.id not in warnings:
+                trial = f"trial {t.n} of {known.of(t.candidate)}"
+                warnings[check.id] = sentence(f"{trial}: {sentence(names.shorten(check.sentence))}")
     rows = [
         [code(name), *[str(row[k]) if row[k] else NONE for k in row], warnings.get(name, "")]
         for name, row in counts.items()
@@ -93,9 +96,9 @@ def _predicted(run: RunData, names: Names) -> Table:
             ours, theirs = _level(run, p.id, metric), foreseen.get(metric)
             if ours and theirs:
                 finding = "finding" if abs(ours / theirs - 1) > LARGE_GAP else ""
-                cells = [names.plain(p.id), metric_name(metric), number(ours), number(theirs), change(ours / theirs)]
-                rows.append([*cells, finding])
-    head = ["Configuration", "Metric", "Measured", "Predicted", "Difference", "Note"]
+                what = [names.plain(p.id), changes(run, p.id), metric_name(metric)]
+                rows.append([*what, number(ours), number(theirs), change(ours / theirs), finding])
+    head = ["Configuration", "Changes from the baseline", "Metric", "Measured", "Predicted", "Difference", "Note"]
     return table("Measured and predicted values", head, rows)
 
 
@@ -124,7 +127,7 @@ def _gaps(run: RunData, predicted: Table) -> str:
 
 def surprises(run: RunData, names: Names) -> list[str]:
     """Gains over the baseline outside the range that the plan expected, and known traps that occurred."""
-    lines = []
+    lines, known = [], FirstMentions(names)
     for v in run.decision.verdicts:
         expected, found = run.plan.candidate(v.candidate).expected, v.ratios.get(v.metric)
         if found is None or v.against != "baseline":
@@ -132,13 +135,13 @@ def surprises(run: RunData, names: Names) -> list[str]:
         trap = any(g.verdict == "trap" for g in run.plan.candidate(v.candidate).gates)
         if trap:
             words = "occurred" if found.high < 1 else "did not occur" if found.low > 1 else "could not be confirmed"
-            lines.append(f"The known trap of {names.of(v.candidate)} {words} here.")
+            lines.append(f"The known trap of {known.of(v.candidate)} {words} here.")
         if expected is None or expected.ratio is None or expected.metric != v.metric:
             continue
         low, high = expected.low or expected.ratio, expected.high or expected.ratio
         if found.high < low or found.low > high:
             lines.append(
-                f"{names.of(v.candidate)} was predicted to gain {change(expected.ratio)} ({expected.source}) and "
-                f"gained {change(found.estimate)}, which its interval does not explain."
+                f"{known.of(v.candidate)} was predicted to gain {change(expected.ratio)} ({expected.source}) and "
+                f"gained {change(found.estimate)}. Its interval does not explain the difference."
             )
     return lines

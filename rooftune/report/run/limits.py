@@ -6,7 +6,7 @@ from rooftune.engines.server import EffectiveConfig
 from rooftune.formatting import number
 from rooftune.report.markup import code, sentence
 from rooftune.report.page.model import Fact, Facts, Picture, Section, bullets, section
-from rooftune.report.run.naming import Names
+from rooftune.report.run.naming import RECOMMENDED, Names
 from rooftune.report.run_data import RunData
 from rooftune.roofline.model import Stage
 
@@ -18,13 +18,20 @@ def limits(run: RunData, names: Names, figures: list[Picture | Section]) -> Sect
     """The roofline of the baseline and of the recommended configuration, and what the engine reports."""
     chosen = list(dict.fromkeys(("baseline", run.decision.incumbent)))
     rows = [
-        Fact(f"{names.plain(name)}, {stage}", sentence(point.sentence))
+        Fact(f"{_called(run, names, name)}, {stage}", sentence(point.sentence))
         for name in chosen
         for stage in STAGES
         if (point := run.roofline_point(name, stage)) is not None
     ]
     reported = section("What the engine reports", bullets(_reported(run, names, chosen)), folded=True)
     return section(HEADING, *figures, Facts(tuple(rows)), reported)
+
+
+def _called(run: RunData, names: Names, name: str) -> str:
+    """The name, and that it is the recommended one where it does not say so."""
+    plain = names.plain(name)
+    unsaid = name == run.decision.incumbent and plain not in ("baseline", RECOMMENDED)
+    return f"{plain} (recommended)" if unsaid else plain
 
 
 def _reported(run: RunData, names: Names, chosen: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from rooftune.formatting import NONE, change, number
 from rooftune.report.markup import joined, status
 from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
-from rooftune.tuning.plan import CapacityFigures, Interval
+from rooftune.tuning.plan import CapacityFigures, Interval, Verdict
 from rooftune.workloads.spec import CAPACITY, COST, ENERGY
 
 BESIDES = ("request_goodput", "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
@@ -62,6 +62,12 @@ def interval_from_baseline(run: RunData, id: str) -> Interval | None:
     if verdict.against == "baseline":
         return verdict.ratios.get(metric)
     return None if run.by_capacity else run.ratios(id, "baseline").get(metric)
+
+
+def trials_compared(verdict: Verdict) -> str:
+    """How many trials a comparison with the baseline has: '2 trials each'."""
+    ours, theirs = len(verdict.trials), len(verdict.against_trials)
+    return f"{ours} trials each" if ours == theirs else f"{ours} trials and {theirs} of the baseline"
 
 
 def from_baseline(run: RunData, id: str) -> str:

@@ -59,14 +59,19 @@ def _course(run: RunData, names: Names) -> str:
             f" The chance that a configuration without a trial is clearly better is {percent(search.chance_of_better)}."
         )
     if search.confirmation:
-        words += f" {sentence(f'Confirmation: {names.shorten(search.confirmation)}')}"
+        words += f" {sentence(_confirmation(search.confirmation, complete=run.decision.complete, names=names))}"
     return words
+
+
+def _confirmation(said: str, *, complete: bool, names: Names) -> str:
+    """What the confirmation ended with; of one that did not end, the trial that it asked for."""
+    return f"Confirmation: {names.explain(said)}" if complete else f"The next trial would be {names.explain(said)}"
 
 
 def _ending(search: SearchSummary, names: Names) -> str:
     if search.reason == "the budget ended":
-        return "It ended with the budget."
-    return f"It ended because {names.shorten(search.reason).rstrip('.')}."
+        return "It ended when the budget ran out."
+    return f"It ended because {names.explain(search.reason).rstrip('.')}."
 
 
 def _load(run: RunData, names: Names) -> list[Fact]:
@@ -77,7 +82,7 @@ def _load(run: RunData, names: Names) -> list[Fact]:
     if windows and run.by_capacity:
         lasted = sorted(w.end_s - w.start_s for w in windows)
         span = number(lasted[0]) if lasted[0] == lasted[-1] else f"{number(lasted[0])} s to {number(lasted[-1])}"
-        rows.append(Fact("Windows", f"{span} s, as the rate of each load needs; the time before is warm-up."))
+        rows.append(Fact("Windows", f"{span} s, as long as the rate of each load needs; the time before is warm-up."))
     elif windows:
         start, end = median(w.start_s for w in windows), median(w.end_s for w in windows)
         rows.append(Fact("Window", f"{number(start)} s to {number(end)} s of the load; the time before is warm-up."))
@@ -131,7 +136,7 @@ def _rules(run: RunData, names: Names) -> list[Fact]:
     return [
         Fact(
             "Order",
-            f"{_order(run, names)}. Alternatives run in palindromes around the incumbent, so a steady drift affects "
+            f"{_order(run, names)}. “Progression” lists what each of them changes. Alternatives run in palindromes around the incumbent, so a steady drift affects "
             f"all of them equally. Each trial starts its own server{but}. The trials of a pair send the same requests.",
         ),
         *_metrics(run),

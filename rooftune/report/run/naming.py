@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rooftune.report.run.changes import meaning
 from rooftune.report.run.merit import merit
 from rooftune.report.run_data import RunData
 
@@ -18,9 +19,14 @@ ID_CHARACTERS = r"[A-Za-z0-9_+-]|\.[a-z0-9]"
 
 @dataclass(frozen=True)
 class Names:
-    """Short names by id. Candidates of a playbook keep their id."""
+    """Short names by id. Candidates of a playbook keep their id.
+
+    A name alone says too little, so prose has ``explained`` names and a table has a column with the changes.
+    """
 
     by_id: Mapping[str, str]
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What each configuration is; the baseline and ``recommended`` need no entry, because the page begins with them."""
 
     def plain(self, id: str) -> str:
         """The short name."""
@@ -30,12 +36,39 @@ class Names:
         """The short name in code style."""
         return f"`{self.plain(id)}`"
 
+    def explained(self, id: str) -> str:
+        """The short name in code style, and what it is: '`medium-term-3` (`--max-num-seqs 128`)'."""
+        words = self.meanings.get(id, "")
+        return f"{self.of(id)} ({words})" if words else self.of(id)
+
     def shorten(self, text: str) -> str:
         """A text with short names instead of ids."""
+        return self._replaced(text, self.by_id)
+
+    def explain(self, text: str) -> str:
+        """A text with short names instead of ids, each with what it is."""
+        return self._replaced(text, {id: self.explained(id) for id in self.by_id})
+
+    def _replaced(self, text: str, words: Mapping[str, str]) -> str:
         ids = sorted((i for i in self.by_id if COMPOSED in i and i in text), key=len, reverse=True)
-        for id in ids:
-            text = re.sub(rf"(?<![A-Za-z0-9._+-]){re.escape(id)}(?!{ID_CHARACTERS})", self.by_id[id], text)
-        return text
+        if not ids:
+            return text
+        any_id = "|".join(map(re.escape, ids))
+        return re.sub(rf"(?<![A-Za-z0-9._+-])(?:{any_id})(?!{ID_CHARACTERS})", lambda m: words[m[0]], text)
+
+
+class FirstMentions:
+    """Names of one section: explained where they come first, short after that."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._seen: set[str] = set()
+
+    def of(self, id: str) -> str:
+        """The name for the next place in the section."""
+        first = id not in self._seen
+        self._seen.add(id)
+        return self._names.explained(id) if first else self._names.of(id)
 
 
 def names_of(run: RunData) -> Names:
@@ -52,7 +85,9 @@ def names_of(run: RunData) -> Names:
         else:
             places[candidate.phase] = places.get(candidate.phase, 0) + 1
             found[candidate.id] = f"{candidate.phase}-{places[candidate.phase]}"
-    return Names({**_unmeasured(run, found), **found})
+    by_id = {**_unmeasured(run, found), **found}
+    known = ("baseline", RECOMMENDED)
+    return Names(by_id, {id: meaning(run, id) for id, name in by_id.items() if name not in known})
 
 
 def _unmeasured(run: RunData, known: Mapping[str, str]) -> dict[str, str]:

@@ -36,8 +36,8 @@ FOLDED = {
     EVIDENCE: "trials over time and predictions",
 }
 LONG_RUN = (
-    "A load lasts a few minutes and the curve is the long run, so a dot may be above or below its curve, above all "
-    "beyond the capacity, where the queue has not yet had the time to grow."
+    "A load lasts a few minutes and the curve is the long run, so a dot may be above or below its curve, especially "
+    "beyond the capacity, where the queue has not had time to grow."
 )
 
 

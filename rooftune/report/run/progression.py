@@ -36,7 +36,7 @@ def _phases(run: RunData, names: Names, metrics: tuple[str, ...]) -> Table:
     rows, before = [], ""
     for phase in run.phases:
         best = bests.get(phase)
-        id = best.option if best is not None else run.incumbent_after(phase)
+        id = run.incumbent_after(phase)
         rows.append(_unchanged(run, names, phase, id, metrics) if id == before else
                     _row(run, names, phase, id, best, metrics))  # fmt: skip
         before = id

@@ -8,7 +8,7 @@ from rooftune.report.markup import code, joined, sentence
 from rooftune.report.page.model import Section, section, table, text
 from rooftune.report.run.deployment import same_answers
 from rooftune.report.run.merit import capacity_cell
-from rooftune.report.run.naming import Names
+from rooftune.report.run.naming import FirstMentions, Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import lower_is_better, metric_name, unit_of
 from rooftune.tuning.other_workloads import DESCRIPTIONS, OtherWorkload
@@ -20,8 +20,9 @@ SAME = 1.05
 
 def scenarios(run: RunData, names: Names) -> Section | None:
     """Scenarios that this run decides, and other workloads as the simulator predicts them."""
-    decided = _by_capacity(run, names) if run.by_capacity else _by_metric(run, names)
-    others = _other_workloads(run, names)
+    known = FirstMentions(names)
+    decided = _by_capacity(run, known) if run.by_capacity else _by_metric(run, known)
+    others = _other_workloads(run, known)
     head = ["Scenario", "Configuration", "Evidence", "How known"]
     note = ""
     if run.other_workloads is not None and any(w.rows for w in run.other_workloads.workloads):
@@ -32,7 +33,7 @@ def scenarios(run: RunData, names: Names) -> Section | None:
     return section(HEADING, table("Which configuration suits which scenario", head, [*decided, *others]), text(note))
 
 
-def _by_capacity(run: RunData, names: Names) -> list[list[str]]:
+def _by_capacity(run: RunData, names: FirstMentions) -> list[list[str]]:
     own = run.decision.incumbent
     found = run.capacity_if_measured(own)
     rows = []
@@ -61,7 +62,7 @@ def _unchanged(run: RunData, name: str) -> list[str]:
     return ["", "not measured"]
 
 
-def _by_metric(run: RunData, names: Names) -> list[list[str]]:
+def _by_metric(run: RunData, names: FirstMentions) -> list[list[str]]:
     """The best configuration by each metric that the asked load decides."""
     here = run.decision.incumbent
     rows = [["This workload", names.of(here), _values(run, here, "output_throughput", "median_tpot_ms"), "measured"]]
@@ -95,7 +96,7 @@ def _undecided(run: RunData, metric: str) -> str:
     return ""
 
 
-def _best(run: RunData, names: Names, metric: str) -> list[str]:
+def _best(run: RunData, names: FirstMentions, metric: str) -> list[str]:
     """The configuration with the best value; the recommended one if none is clearly better."""
     values = {p.id: v for p in run.measured if (v := run.value(p.id, metric)) is not None}
     own, lower = run.decision.incumbent, lower_is_better(metric)
@@ -125,7 +126,7 @@ def _values(run: RunData, name: str, *metrics: str) -> str:
     return joined([f"{metric_name(m)} {number(v)} {unit_of(m)}" for m, v in values.items()])
 
 
-def _other_workloads(run: RunData, names: Names) -> list[list[str]]:
+def _other_workloads(run: RunData, names: FirstMentions) -> list[list[str]]:
     """One row per workload that this run did not send."""
     others = {n: f"{words} ({code(n)})" for n, words in DESCRIPTIONS.items() if n != run.plan.workload}
     if run.other_workloads is None:
@@ -135,7 +136,7 @@ def _other_workloads(run: RunData, names: Names) -> list[list[str]]:
     return [[words, *_other(run, names, predicted.get(name))] for name, words in others.items()]
 
 
-def _other(run: RunData, names: Names, found: OtherWorkload | None) -> list[str]:
+def _other(run: RunData, names: FirstMentions, found: OtherWorkload | None) -> list[str]:
     if found is None or not found.rows:
         return ["–", sentence(found.refused) if found is not None and found.refused else "", "not measured"]
     best = max(found.rows, key=lambda row: row.capacity_per_s * (SAME if row.option == run.decision.incumbent else 1))

@@ -22,16 +22,16 @@ class _Count:
 
 
 def servers(run: RunData, pictures: list[Picture | Section]) -> Section | None:
-    """Head-room, price, and what breaks, by number of servers; without a rate, only how one server takes the load."""
+    """Headroom, price, and what breaks, by number of servers; without a rate, only how one server takes the load."""
     found, figures = run.decision.replicas, run.decision.capacity
     if found is None or figures is None:
         return section("How one server takes the load", *pictures)
     counts = _counts(found, figures)
-    head = ["Servers", "Load of each (req/s)", "Head-room", "Requests within the SLO", "Price per hour"]
+    head = ["Servers", "Load of each (req/s)", "Headroom", "Requests within the SLO", "Price per hour"]
     head.append("Per 1M output tokens")
     asked = rate(found.asked_rate_per_s, "request", 3)
     rows = [_row(run, count, found, figures) for count in counts]
-    note = "Head-room is the capacity of that many servers over the asked rate, with its 95 % interval."
+    note = "Headroom is the capacity of that many servers over the asked rate, with its 95 % interval."
     if any(count.simulated is not None for count in counts):
         note += " Shares of requests are simulated at the measured speed, with the load split evenly."
     return section(f"Servers for {asked}", table(f"Numbers of servers for {asked}", head, rows), text(note), *pictures)

@@ -29,9 +29,10 @@ def trade_offs(run: RunData, names: Names, figures: list[Picture | Section]) -> 
         found = better_and_worse(run.verdict(p.id))
         if p.id != "baseline" and (found.better or found.worse):
             against = names.of(run.verdict(p.id).against or "baseline")
-            rows.append([names.plain(p.id), against, joined(found.better) or NONE, joined(found.worse) or NONE])
-    head = ["Configuration", "Compared with", "Better", "Worse"]
-    note = "Only changes whose interval excludes no change are listed." if rows else ""
+            better, worse = joined(found.better) or NONE, joined(found.worse) or NONE
+            rows.append([names.plain(p.id), changes(run, p.id), against, better, worse])
+    head = ["Configuration", "Changes from the baseline", "Compared with", "Better", "Worse"]
+    note = "Only changes whose interval excludes 0 % are listed." if rows else ""
     return section(
         HEADING, table("What each configuration improved and what it cost", head, rows), text(note), *figures
     )
@@ -82,7 +83,7 @@ def _price_of_tpot(run: RunData, names: Names) -> str:
         return "One configuration has both the highest capacity and the lowest TPOT."
     picked = dict.fromkeys((0, len(front) // 2, len(front) - 1))
     words = [
-        f"{names.of(row.option)} has a TPOT of {number(row.tpot_ms)} ms at {number(row.capacity)} requests/s"
+        f"{names.explained(row.option)} has a TPOT of {number(row.tpot_ms)} ms at {number(row.capacity)} requests/s"
         for row in (front[i] for i in picked)
     ]
     return sentence(f"a lower time per token costs capacity: {joined(words)}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from rooftune.formatting import multiple, quantity
-from rooftune.report.markup import joined
+from rooftune.report.markup import joined, sentence
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.capacity_figures import interval_words
 from rooftune.workloads.spec import CAPACITY
+
+MOST_NAMED = 3
+"""Candidates that are named one by one; of more, only the number is said."""
 
 
 def unsettled(run: RunData, names: Names) -> str:
@@ -21,29 +24,44 @@ def _missing(run: RunData, names: Names) -> str:
     skipped = [v.candidate for v in run.decision.verdicts if v.verdict == "not run"]
     search = run.decision.search
     if search is not None and not run.decision.complete:
-        return f"The run is incomplete: {search.reason}{_confirmed(run, names)}."
+        return _open_search(run, names)
     if run.decision.complete or not skipped:
         return ""
     begun = [name for name in skipped if run.of(name)]
     parts = [
-        f"{quantity(len(found), 'candidate')} {words} ({', '.join(map(names.of, found))})"
+        f"{quantity(len(found), 'candidate')} {words}{_named(names, found)}"
         for found, words in (
             ([name for name in skipped if name not in begun], "did not run"),
             (begun, "ran without a verdict"),
         )
         if found
     ]
-    return f"The run is incomplete: {joined(parts)}."
+    return " ".join(map(sentence, parts))
 
 
-def _confirmed(run: RunData, names: Names) -> str:
-    """What a search that ended early has confirmed all the same."""
+def _named(names: Names, found: list[str]) -> str:
+    """Which candidates these are; a table further down lists more than a few."""
+    return f": {joined([names.explained(id) for id in found])}" if len(found) <= MOST_NAMED else ""
+
+
+def _open_search(run: RunData, names: Names) -> str:
+    """What a search that ended early leaves open: whether there is a gain, or only which of the best is the best."""
+    assert run.decision.search is not None
+    ended = run.decision.search.reason == "the budget ended"
     confirmed = {v.candidate for v in run.decision.verdicts if v.verdict == "applied"} - {"baseline"}
     if run.decision.incumbent not in confirmed:
-        return ", so nothing is confirmed"
-    close = [names.of(v.candidate) for v in run.decision.verdicts if v.verdict == "more trials needed"]
-    nearest = f" with {joined(close)}" if close else " with the best others"
-    return f" before the comparison{nearest} was clear"
+        if ended:
+            return "The budget ended before a gain was confirmed."
+        return f"No gain is confirmed yet: {names.explain(run.decision.search.reason)}."
+    start = f"The {'budget' if ended else 'run'} ended before the trials showed whether"
+    close = [v for v in run.decision.verdicts if v.verdict == "more trials needed"]
+    if not close:
+        return f"{start} another of the best configurations is better still."
+    others = joined([names.explained(v.candidate) for v in close])
+    so_far = [f.as_change for v in close if (f := v.ratios.get(v.metric)) is not None and v.against != "baseline"]
+    verb, differences = ("is", "difference is") if len(close) == 1 else ("are", "differences are")
+    differ = f" So far the {differences} {joined(so_far)}." if len(so_far) == len(close) else ""
+    return f"{start} {others} {verb} better than the recommended configuration.{differ}"
 
 
 def _ahead(run: RunData, names: Names) -> str:
@@ -64,7 +82,8 @@ def _ahead(run: RunData, names: Names) -> str:
     best = max(expected, key=lambda name: expected[name], default="")
     if base and expected.get(best, 0.0) > base:
         return (
-            f"**{more}: the simulator expects {multiple(expected[best] / base)} the capacity from {names.of(best)}.**"
+            f"**{more}: the simulator expects {multiple(expected[best] / base)} the capacity from "
+            f"{names.explained(best)}.**"
         )
     return ""
 
@@ -79,14 +98,14 @@ def _carried_more(run: RunData, names: Names) -> str:
         return ""
     best = max(better, key=lambda name: better[name].estimate)
     trials = quantity(len(run.of(best)), "trial")
-    return f"**{_more(run)}: {names.of(best)} carried {interval_words(better[best])} in {trials}.**"
+    return f"**{_more(run)}: {names.explained(best)} carried {interval_words(better[best])} in {trials}.**"
 
 
 def _more(run: RunData) -> str:
     """How to go on."""
     if run.decision.search is not None:
-        return "Continue it with --resume and a larger --budget before you deploy"
-    return "Repeat it with a larger --budget before you deploy"
+        return "Continue the run with --resume and a larger --budget before you deploy"
+    return "Repeat the run with a larger --budget before you deploy"
 
 
 def _foreseen(run: RunData, names: Names) -> str:
@@ -99,4 +118,6 @@ def _foreseen(run: RunData, names: Names) -> str:
     best = max(found, key=lambda name: found[name].low)
     if found[best].low <= 1:
         return ""
-    return f"{names.of(best)} is predicted to carry {multiple(found[best].estimate)} as much, and was not measured"
+    return (
+        f"{names.explained(best)} is predicted to carry {multiple(found[best].estimate)} as much, and was not measured"
+    )

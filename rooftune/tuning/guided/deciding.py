@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from rooftune.tuning.plan import (
     Interval,
     KnobEffect,
     PhaseBest,
-    Plan,
     SearchSummary,
     Verdict,
     VerdictName,
@@ -38,9 +36,9 @@ from rooftune.tuning.verdicts import audit_reason, verdict_on
 NO_ERROR_RATE = "by the search; only the confirmation's comparisons have error rates"
 
 
-def decide_guided(plan: Plan, results: Sequence[TrialResult], budget_spent_s: float) -> Decision:
-    """The decision of a guided search, finished or not."""
-    progress = Progress.of(plan, results)
+def decide_guided(progress: Progress, budget_spent_s: float) -> Decision:
+    """The decision of a guided search, finished or not. It does not depend on what is left of the budget."""
+    plan = progress.plan
     recommended = recommended_of(progress)
     shown = Search(plan, _figures_from(progress), -1.0, 1.0, full=True)
     shown.incumbent, shown.config = recommended, progress.config(recommended)
@@ -52,7 +50,7 @@ def decide_guided(plan: Plan, results: Sequence[TrialResult], budget_spent_s: fl
         if candidate.id not in {v.candidate for v in shown.verdicts}:
             _of_rung(progress, shown, candidate)
     shown.incumbents = ["baseline", recommended] if recommended != "baseline" else ["baseline"]
-    if not any(r.believed for r in results):
+    if not any(r.believed for r in progress.results):
         shown.stopped = _baseline_reason(progress) or "nothing has been measured yet"
     return conclude(shown, budget_spent_s).model_copy(
         update={"complete": progress.step.next is None, "search": _summary(progress, recommended)}

@@ -47,6 +47,8 @@ class Progress:
     budget_left_s: float | None = None
     trial_s: float | None = None
     """Real seconds that the next trial is expected to take."""
+    known: Outlook | None = None
+    """The outlook after these trials, where it was worked out before. It does not depend on the budget."""
 
     @classmethod
     def of(
@@ -214,9 +216,15 @@ class Progress:
         close = [i for i in same if look.measured[i] and mean[i] >= mean[best] - self.problem.rules.equal]
         return options[max(close, key=lambda i: mean[i]) if close else best].id
 
+    def without_budget(self) -> Progress:
+        """The same trials as if the budget had no end, with the same outlook."""
+        return replace(self, budget_left_s=None, trial_s=None, known=self.look)
+
     @cached_property
     def look(self) -> Outlook:
         """What predictions and the trials of the search say together."""
+        if self.known is not None:
+            return replace(self.known, problem=self.problem)
         return outlook(self.problem, of_search(self.outcomes))
 
     @property
