@@ -3,8 +3,8 @@
     python -m benchmarks.tuning.replayed_grid [--seeds N]
 
 The throughput that was measured is the truth. A trial adds noise to it, and it starts a server unless the one before can
-be lowered to its limits. Each pair of costs is tried with each noise. The search chooses as ``rooftune optimize`` does on
-a real vLLM for which nothing is predicted; the confirmation is left out.
+be lowered to its limits. Each pair of costs is tried with each noise. The search chooses and confirms as ``rooftune
+optimize`` does on a real vLLM for which nothing is predicted.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from rooftune.search.choice import chosen
 from rooftune.search.next_step import Measure, Step, next_step
 from rooftune.search.options import Outcome, Problem
 from rooftune.tuning.guided.first_on_server import with_highest_limits
+from rooftune.tuning.guided.progress import ERROR
 from rooftune.tuning.guided.search_plan import PlannedOption, SearchPlan
 
 BASELINE = Cell("float32", False, 16, 1024)
 NOISES = (0.04, 0.10)
 """Standard deviation of ln(throughput) of a trial."""
 NEAR = 0.95
-"""Share of the grid's best that every search has to reach."""
+"""Share of the grid's best that the searches of each row have to reach on average."""
 MAX_MODEL_LEN = 1024
 
 
@@ -67,12 +68,16 @@ class Server:
 
 @dataclass(frozen=True)
 class Ended:
-    """A search up to its confirmation."""
+    """A search with its confirmation."""
 
-    share: float
-    """Throughput of what it would confirm, relative to the best of the grid."""
+    chosen: float
+    """Throughput of what the search chose, relative to the best of the grid."""
+    recommended: float
+    """The same of what the confirmation recommends."""
     trials: int
+    """Of the search."""
     starts: int
+    """Servers that the search started."""
 
 
 def searched(cells: Mapping[str, Cell], truth: Mapping[str, float], cost: Cost, noise: float, seed: int) -> Ended:
@@ -85,16 +90,24 @@ def searched(cells: Mapping[str, Cell], truth: Mapping[str, float], cost: Cost, 
     while True:
         problem = _problem(plan, cells, outcomes, server, seed)
         step = next_step(problem, outcomes)
-        if step.next is None or step.next.purpose == "confirm":
+        if step.next is None:
             break
+        if step.next.purpose == "confirm":
+            value = truth[step.next.option] + noise * float(random.standard_normal())
+            seconds = cost.start_s + cost.load_s
+            outcomes.append(Outcome(step.next.option, value, ERROR, seconds, purpose="confirm", seed=step.next.seed))
+            continue
         asked = _asked(step, cells, server)
         seconds = cost.load_s
         if server is None or not server.serves(cells[asked.option]):
             server, starts, seconds = Server(cells[asked.option]), starts + 1, cost.start_s + cost.load_s
         value = truth[asked.option] + noise * float(random.standard_normal())
-        outcomes.append(Outcome(asked.option, value, noise, seconds, seed=asked.seed))
+        outcomes.append(Outcome(asked.option, value, ERROR, seconds, seed=asked.seed))
+    best = max(truth.values())
     winner = problem.options[chosen(step.outlook)].id
-    return Ended(math.exp(truth[winner] - max(truth.values())), len(outcomes), starts)
+    recommended = step.confirmation.recommended if step.confirmation is not None else problem.baseline
+    made = sum(outcome.purpose == "search" for outcome in outcomes)
+    return Ended(math.exp(truth[winner] - best), math.exp(truth[recommended] - best), made, starts)
 
 
 def _plan(cells: Mapping[str, Cell], cost: Cost) -> SearchPlan:
@@ -130,6 +143,11 @@ def _asked(step: Step, cells: Mapping[str, Cell], server: Server | None) -> Meas
     return with_highest_limits(step.next, step.outlook, lambda name: cells[name].config, MAX_MODEL_LEN)
 
 
+def _shares(found: list[float]) -> str:
+    """Mean and worst."""
+    return f"{mean(found):.1%}, {min(found):.1%}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; 1 when a search ends too far from the best."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -140,21 +158,24 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{len(cells)} configurations; the baseline reaches {grid()[BASELINE].value / best_of_grid():.0%} of the best\n"
     )
-    print("| start, s | load, s | noise of a trial | searches | share of the best: mean, worst | trials | starts |")
-    print("|---:|---:|---:|---:|---|---|---|")
-    worst = 1.0
+    print(
+        "| start, s | load, s | noise | searches | chosen, share of the best: mean, worst | recommended | trials | starts |"
+    )
+    print("|---:|---:|---:|---:|---|---|---|---|")
+    lowest = 1.0
     for noise in NOISES:
         for cost in COSTS:
             found = [searched(cells, truth, cost, noise, seed) for seed in range(given.seeds)]
-            shares, trials, starts = [f.share for f in found], [f.trials for f in found], [f.starts for f in found]
-            worst = min(worst, *shares)
+            trials, starts = [f.trials for f in found], [f.starts for f in found]
+            lowest = min(lowest, mean(f.recommended for f in found))
             print(
-                f"| {cost.start_s:.0f} | {cost.load_s:.0f} | {noise:.0%} | {len(found)} | {mean(shares):.1%}, {min(shares):.1%} "
+                f"| {cost.start_s:.0f} | {cost.load_s:.0f} | {noise:.0%} | {len(found)} "
+                f"| {_shares([f.chosen for f in found])} | {_shares([f.recommended for f in found])} "
                 f"| {min(trials)} to {max(trials)} | {min(starts)} to {max(starts)} |"
             )
     print()
-    if worst < NEAR:
-        print(f"FALLS SHORT: a search ended at {worst:.1%} of the best", file=sys.stderr)
+    if lowest < NEAR:
+        print(f"FALLS SHORT: the searches of a row reach {lowest:.1%} of the best on average", file=sys.stderr)
         return 1
     print("all goals are met")
     return 0
