@@ -2,8 +2,8 @@
 
     python -m benchmarks.tuning.replayed_grid [--seeds N]
 
-The throughput that was measured is the truth. A trial adds noise to it, and it starts a server unless the one before can
-be lowered to its limits. Each pair of costs is tried with each noise. The search chooses and confirms as ``rooftune
+The throughput that was measured is the truth. A trial adds noise to it, and it starts a server unless the one before
+can be lowered to its limits. Each pair of costs is tried with each noise. The search chooses and confirms as ``rooftune
 optimize`` does on a real vLLM for which nothing is predicted.
 """
 
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(cells)} configurations; the baseline reaches {grid()[BASELINE].value / best_of_grid():.0%} of the best\n"
     )
     print(
-        "| start, s | load, s | noise | searches | chosen, share of the best: mean, worst | recommended | trials | starts |"
+        "| start, s | load, s | noise | searches | chosen, of the best: mean, worst | recommended | trials | starts |"
     )
     print("|---:|---:|---:|---:|---|---|---|---|")
     lowest = 1.0

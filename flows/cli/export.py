@@ -25,8 +25,8 @@ def export(
         str,
         Option(
             "--candidate",
-            help="A measured configuration by its name in the report or its id; recommended; same-answers (the best one "
-            "that leaves the answers as they are); or a phase, for the best configuration after it.",
+            help="A measured configuration by its name in the report or its id; recommended; same-answers (the best "
+            "one that leaves the answers as they are); or a phase, for the best configuration after it.",
         ),
     ] = "recommended",
     output: Annotated[

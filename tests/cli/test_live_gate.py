@@ -23,8 +23,8 @@ drain_s: 20
 """
 """Four times what one sequence at a time carries, and little for a batch, so that its throughput hardly varies."""
 CLOCKS = (4, 2, 1)
-"""How much faster than real time the engine and the client run. Where other work makes trials late, a slower clock leaves
-them more time for the same requests."""
+"""How much faster than real time the engine and the client run. Where other work makes trials late, a slower clock
+leaves them more time for the same requests."""
 FIRST_TRIALS = 4
 """Trials of the first run, which has nothing to be compared with."""
 

@@ -1,4 +1,4 @@
-"""The central figures look as when a person looked at them. After an intended change: ``tests/report/regenerate.py``."""
+"""The central figures look as they did when a person looked at them; ``regenerate.py`` writes the pictures again."""
 
 from __future__ import annotations
 

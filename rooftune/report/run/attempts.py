@@ -80,8 +80,8 @@ def _legend(run: RunData, names: Names) -> str:
     words = ["Values are medians over the trials of a configuration."] if not run.by_capacity else []
     if any(BY_SEARCH.search(v.reason) for v in run.decision.verdicts):
         words.append(
-            "A finding without a number of trials comes from the search; only comparisons of the confirmation have error "
-            "rates."
+            "A finding without a number of trials comes from the search; only comparisons of the confirmation have "
+            "error rates."
         )
     if any(names.plain(p.id) != p.id for p in run.measured):
         words.append("`decision.json` and the folders of the trials have the full ids.")
