@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def searched(data: RunData, own: str) -> RunData:
 
 def changed(data: RunData, **more: object) -> RunData:
     """The run with other parts."""
-    return RunData(**{**vars(data), **more})
+    return replace(data, **more)  # type: ignore[arg-type]
 
 
 def many(data: RunData, count: int) -> RunData:

@@ -35,7 +35,9 @@ def answer_quality(run: RunData, names: Names) -> Section | None:
         return None
     if run.floor is None:
         may = "may change the answers, which was not judged"
-        return section(HEADING, text(sentence(f"{joined(list(map(names.of, ids)))} {may}: {why_not_judged(run)}")))
+        return section(
+            HEADING, text(sentence(f"{joined(list(map(names.explained, ids)))} {may}: {why_not_judged(run)}"))
+        )
     head = ["Configuration", heading(deciding_metric(run)), "Compared with the baseline", "Answers"]
     head += [*COLUMNS.values(), "Your evaluation", "Why"]
     rows = []
@@ -76,7 +78,7 @@ def rejected(run: RunData, names: Names) -> str:
     why = f": {found.reason}" if found is not None else ""
     label = " by simulated answers" if found is not None and found.simulated else ""
     return sentence(
-        f"{names.of(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen because it "
+        f"{names.explained(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen because it "
         f"spoils the answers{label}{why}"
     )
 

@@ -136,9 +136,9 @@ def _rules(run: RunData, names: Names) -> list[Fact]:
     return [
         Fact(
             "Order",
-            f"{_order(run, names)}. “Progression” lists what each of them changes. Alternatives run in "
-            f"palindromes around the incumbent, so a steady drift affects all of them equally. Each trial starts its own "
-            f"server{but}. The trials of a pair send the same requests.",
+            f"{_order(run, names)}. “Progression” lists what each of them changes. Alternatives run in palindromes "
+            "around the incumbent, so a steady drift affects all of them equally. Each trial starts its own server"
+            f"{but}. The trials of a pair send the same requests.",
         ),
         *_metrics(run),
         Fact(
