@@ -78,8 +78,8 @@ def rejected(run: RunData, names: Names) -> str:
     why = f": {found.reason}" if found is not None else ""
     label = " by simulated answers" if found is not None and found.simulated else ""
     return sentence(
-        f"{names.explained(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen because it "
-        f"spoils the answers{label}{why}"
+        f"{names.explained(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen "
+        f"because it spoils the answers{label}{why}"
     )
 
 
