@@ -36,8 +36,8 @@ RecordedAnswers = Annotated[
     Option(
         "--answers",
         metavar="FILE",
-        help="Recorded answers to play (answers.parquet): the same prompt gets the same answer, and n-gram and suffix "
-        "decoding draft from it.",
+        help="Recorded answers to play, from an answers.parquet or a file of prompts with answers: the same prompt "
+        "gets the same answer, and n-gram and suffix decoding draft from it.",
     ),
 ]
 WAIT_S = 60.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.answers.answer import Answer, Answers
+from rooftune.answers.answer import Answers
+from rooftune.answers.recorded import recorded_answers
 from rooftune.engines.prompt_lengths import encoder_for
 from rooftune.engines.target import Target
 from rooftune.files import read_model, write_json
@@ -20,10 +21,8 @@ from rooftune.vllm_rules.versions import version
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text
 from rooftune.workloads.texts.prompt_set import prompt_file
-from rooftune.workloads.texts.prompt_text import Message, PromptText
+from rooftune.workloads.texts.prompt_text import PromptText
 
-Encode = Callable[[str], Sequence[int]]
-EncodeChat = Callable[[Sequence[Message]], Sequence[int]]
 MOST_REPLAYED = 400
 """Answers that are replayed: more make intervals narrower and a plan slower."""
 DEFAULT_VOCABULARY = 32_000
@@ -102,28 +101,3 @@ def _recorded(prompts: Sequence[PromptText], target: Target, facts: ModelFacts |
         )
     encoder = encoder_for(target.model)
     return recorded_answers(prompts, encoder.text, encoder.chat, as_chat=as_chat)
-
-
-def recorded_answers(prompts: Sequence[PromptText], text: Encode, chat: EncodeChat, *, as_chat: bool) -> Answers:
-    """The answers that a file of prompts has, as token ids: of each prompt, and of each turn of a conversation.
-
-    Args:
-        text: token ids of a text.
-        chat: token ids of messages, up to where the answer begins.
-        as_chat: prompts are sent as messages.
-    """
-    return Answers(tuple(a for p in prompts for a in _answers(p, text, chat, as_chat)))
-
-
-def _answers(prompt: PromptText, text: Encode, chat: EncodeChat, as_chat: bool) -> Iterator[Answer]:
-    messages = list(prompt.as_messages())
-    asked = text(prompt.text) if prompt.text is not None and not as_chat else chat(messages)
-    answer = prompt.answer
-    for number, turn in enumerate((None, *prompt.turns)):
-        if turn is not None:
-            if not answer:
-                return  # what follows would have another history than the server's
-            messages += [turn.after or {"role": "assistant", "content": answer}, *turn.messages]
-            asked, answer = chat(messages), turn.answer
-        if answer:
-            yield Answer(f"{prompt.key}/{number}", tuple(asked), tuple(text(answer)), "stop", answer)

@@ -6,18 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from test_http_front import FLAGS, ask, events, serving
 from test_played_answers import NGRAM, Answered, answers
 
 from rooftune.answers.answer import Answer, Answers
 from rooftune.engines.metrics import parse
+from rooftune.errors import InputError
 from rooftune.simulator.engine.core import EngineCore, Noise
 from rooftune.simulator.front.__main__ import build
 from rooftune.simulator.front.played import PlayedAnswer, PlayedAnswers, played_answers
+from rooftune.simulator.front.tokens import encode
 from rooftune.speculation.acceptance import from_counters
 from rooftune.speculation.configured import proposer_of
 from rooftune.speculation.replay import replay
-from rooftune.workloads.texts.pieces import pieces
+from rooftune.workloads.texts.pieces import chat_text, pieces
 
 
 def core(**flags: Any) -> EngineCore:
@@ -101,3 +104,15 @@ def test_a_file_of_answers_is_read(tmp_path: Path) -> None:
     assert (first.pieces, first.ends) == (tuple(pieces(said)), False)
     assert (second.pieces, second.ends) == ((), True)
     assert found.of([5]) is None
+
+
+def test_a_file_of_prompts_with_answers_is_played_as_texts_and_as_messages(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": "Say it", "answer": "All of it."}))
+    found = played_answers(tmp_path / "mine.jsonl")
+    for asked in (encode("Say it"), encode(chat_text([{"role": "user", "content": "Say it"}]))):
+        answer = found.of(asked)
+        assert answer is not None
+        assert "".join(answer.pieces) == "All of it."
+    (tmp_path / "none.jsonl").write_text(json.dumps({"prompt": "Say it"}))
+    with pytest.raises(InputError, match="no recorded answers"):
+        played_answers(tmp_path / "none.jsonl")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from rooftune.answers.answer import Answers
+from rooftune.answers.recorded import recorded_answers
 from rooftune.engines.target import Target
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.front.played import played_answers
 from rooftune.simulator.front.tokens import encode
 from rooftune.speculation.known import PRIORS, KnownDraft, KnownDrafts
-from rooftune.tuning.drafts import RunDrafts, drafts_of_prompts, recorded_answers
+from rooftune.tuning.drafts import RunDrafts, drafts_of_prompts
 from rooftune.workloads.load import load_workload
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text

@@ -10,7 +10,7 @@ from rooftune.formatting import NONE, number, percent
 from rooftune.report.page.model import Section, section, table, text
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
-from rooftune.speculation.acceptance import Acceptance, from_counters
+from rooftune.speculation.acceptance import Acceptance, StepDrafts, from_counters
 from rooftune.vllm_rules.speculation import speculation as asked_for
 
 HEADING = "Speculative decoding"
@@ -27,14 +27,17 @@ def speculation(run: RunData, names: Names) -> Section | None:
             continue
         shares = [percent(share) for share in found.by_position[:SHOWN]]
         cells = [names.plain(candidate.id), spec.method, number(spec.tokens), *shares, *[NONE] * (SHOWN - len(shares))]
-        rows.append([*cells, percent(found.draft_share), number(found.tokens_per_step)])
+        foreseen = run.plan.target.known_drafts.of(run.config(candidate.id).flags())
+        tokens = number(foreseen.tokens) if isinstance(foreseen, StepDrafts) else NONE
+        rows.append([*cells, percent(found.draft_share), number(found.tokens_per_step), tokens])
     positions = [f"Up to {n}" for n in range(1, SHOWN + 1)]
-    head = ["Configuration", "Method", "Length", *positions, "Steps with a draft", "Tokens per step"]
+    head = ["Configuration", "Method", "Length", *positions, "Steps with a draft", "Tokens per step", "Foreseen"]
     return section(
         HEADING,
         text(
             "Share of the drafts whose tokens up to a position were all accepted, from the servers' counters over the "
-            "measured windows. A decode step also gives the token that the model itself adds."
+            "measured windows. A decode step also gives the token that the model itself adds. Foreseen: tokens per "
+            "step by a replay of recorded answers, or from the prior of a method that asks a model."
             if rows
             else ""
         ),

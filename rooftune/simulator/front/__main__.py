@@ -106,7 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         flags = _flags(args)
         noise = Noise(args.noise, args.drift, seed=args.seed)
-        played = played_answers(args.answers) if args.answers is not None else None
+        vocabulary = model_facts(args.model).vocab_size
+        played = played_answers(args.answers, vocabulary) if args.answers is not None else None
         core = build(
             args.gpu, args.model, args.engine_version, flags, noise, opened(_calibration(args)), _acceptance(args),
             plays_answers=played is not None,
@@ -148,7 +149,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--drift", type=float, default=0.0)
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="constants from rooftune calibrate")
     parser.add_argument("--calibration-sha256", metavar="HEX", help="hash that the file must have")
-    parser.add_argument("--answers", type=Path, metavar="FILE", help="recorded answers to play (answers.parquet)")
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="recorded answers to play: answers.parquet, or prompts that have answers",
+    )
     parser.add_argument("--accepted", metavar="SHARES", help="share of the steps that accept the 1st, 2nd, ... token")
     parser.add_argument("--drafted", type=float, metavar="TOKENS", help="mean drafted tokens per step")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")

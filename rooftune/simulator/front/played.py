@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.answers.answer import Answers
-from rooftune.simulator.front.tokens import piece_of
-from rooftune.workloads.texts.pieces import pieces
+from rooftune.answers.recorded import recorded_answers
+from rooftune.errors import InputError
+from rooftune.simulator.front.tokens import encode, piece_of
+from rooftune.workloads.texts.pieces import chat_text, pieces
+from rooftune.workloads.texts.prompt_text import Message
+from rooftune.workloads.texts.read import read_prompts
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,33 @@ class PlayedAnswers:
         return self._by_prompt.get(tuple(prompt_ids)) if self._by_prompt else None
 
 
-def played_answers(path: Path) -> PlayedAnswers:
-    """The answers of an ``answers.parquet``.
+def played_answers(path: Path, vocab_size: int = 32_000) -> PlayedAnswers:
+    """The answers of an ``answers.parquet``, or of a file of prompts that has answers.
 
     Raises:
-        RooftuneError: the file is missing, cut or has other columns.
+        RooftuneError: the file is missing, cut, has other columns, or no answers.
     """
+    found = Answers.read(path) if path.suffix == ".parquet" else _of_prompts(path, vocab_size)
+    if not len(found):
+        raise InputError(f"{path} has no recorded answers to play; give an answers.parquet, or prompts with answers.")
     return PlayedAnswers(
         PlayedAnswer(a.prompt_ids, a.output_ids, a.finish_reason == "stop", _pieces(a.text, len(a.output_ids)))
-        for a in Answers.read(path)
+        for a in found
     )
+
+
+def _of_prompts(path: Path, vocab_size: int) -> Answers:
+    """The answers of a file of prompts in the engine's stand-in tokens, whether they are sent as texts or messages."""
+    prompts = read_prompts(path)
+
+    def text(words: str) -> list[int]:
+        return encode(words, vocab_size)
+
+    def chat(messages: Sequence[Message]) -> list[int]:
+        return encode(chat_text(messages), vocab_size)
+
+    both = (recorded_answers(prompts, text, chat, as_chat=as_chat) for as_chat in (False, True))
+    return Answers(tuple(answer for answers in both for answer in answers))
 
 
 def _pieces(text: str | None, tokens: int) -> tuple[str, ...]:
