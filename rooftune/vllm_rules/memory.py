@@ -40,6 +40,12 @@ GRAPH_BYTES = 0.4 * 2**20
 GRAPHS_ARE_SUBTRACTED = Releases(since="0.21")
 """The memory of CUDA graphs is subtracted ("default since v0.21.0", as the log of 0.29 says); before, graphs came on
 top of the utilisation."""
+V2_ESTIMATES_GRAPHS = Releases(since="0.29")
+"""``profile_cudagraph_memory`` of the V2 runner returns 0 in 0.23.0 (v1/worker/gpu/model_runner.py line 660), so its
+graphs still come on top there."""
+V2_SAMPLER_BYTES = 6.0
+"""Per logit: the V2 runner profiles the sampler without top-k and top-p (0.23.0 line 616, 0.32.0 line 981 of the same
+file), so only the logits in 16 and in 32 bits are held. Two logs of an H200 (0.23, 1,024 sequences) agree."""
 NULL_BLOCK_IS_SPARE = Releases(since="0.29")
 """The first block, which is never handed out, is left out of the check of the longest request."""
 CPU_SHARE = Releases(since="0.23")
@@ -73,7 +79,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         _check_free(gpu, r, held)
     activations = 0.0 if cpu else activation_bytes(facts, r)
     graphs = 0.0 if cpu else captured_graph_bytes(facts, r)
-    subtracted = bool(GRAPHS_ARE_SUBTRACTED.has(r.version)) and not cpu
+    subtracted = graphs_are_subtracted(r) and not cpu
     inside = estimated_graph_bytes(facts, r) if subtracted else 0.0
     pool = kv_pool(facts, r)
     room = _room(gpu, r, weights + activations + inside, weights, pool.bytes_per_block)
@@ -145,7 +151,14 @@ def forward_bytes(facts: ModelFacts, r: Resolved) -> float:
 def sampler_bytes(facts: ModelFacts, r: Resolved) -> float:
     """What the sampler takes while it is warmed up with ``max_num_seqs`` requests; part of ``activation_bytes``."""
     each = OLD_SAMPLER_BYTES if OLD_SAMPLER.has(r.version) else SAMPLER_BYTES
+    each = V2_SAMPLER_BYTES if r.runner == "V2" else each
     return each * facts.vocab_size * min(r.max_num_seqs, r.max_num_batched_tokens)
+
+
+def graphs_are_subtracted(r: Resolved) -> bool:
+    """Whether the KV cache is smaller by what the graphs are expected to take."""
+    estimated = r.runner == "V1" or V2_ESTIMATES_GRAPHS.has(r.version)
+    return bool(GRAPHS_ARE_SUBTRACTED.has(r.version)) and bool(estimated)
 
 
 def captured_graph_bytes(facts: ModelFacts, r: Resolved) -> float:

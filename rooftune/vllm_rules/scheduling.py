@@ -28,6 +28,10 @@ THRESHOLD_SPARES_A_LONE_REQUEST = Releases(since="0.32")
 
 _V2_BY_ARCHITECTURE = Releases(since="0.23")
 _V2_BY_DEFAULT = Releases(since="0.29")
+_QUANTISED_AT_LOAD = ("fp8", "fp8_per_tensor", "fp8_per_block", "int8_per_channel", "bitsandbytes")
+"""Flags with which vLLM itself quantises a 16-bit checkpoint. The first releases with V2 look at the checkpoint alone
+(``is_quantized``, config/model.py of 0.23.0 line 1876), so these do not keep a model from V2; a start with
+``--quantization fp8`` on an H200 logged V2."""
 _V2_FIRST_MODELS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen3ForCausalLM")
 _V1_METHODS = {
     "ngram": Releases(until="0.29"),
@@ -75,8 +79,11 @@ def model_runner(gpu: Accelerator, facts: ModelFacts | None, config: EngineConfi
         return "V1"
     if _V2_BY_DEFAULT.has(engine):
         return "V2"
-    plain = facts is not None and facts.quantization is None and config.quantization is None
-    return "V2" if plain and facts is not None and facts.architecture in _V2_FIRST_MODELS else "V1"
+    if facts is None or facts.architecture not in _V2_FIRST_MODELS:
+        return "V1"
+    at_load = config.quantization in _QUANTISED_AT_LOAD and facts.quantization_method is None
+    plain = facts.quantization is None and config.quantization is None
+    return "V2" if at_load or plain else "V1"
 
 
 def async_scheduling(gpu: Accelerator, facts: ModelFacts | None, config: EngineConfig, engine: Version) -> Asynchronous:

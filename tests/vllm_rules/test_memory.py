@@ -52,10 +52,39 @@ def test_4090_and_3090_as_logged() -> None:
 
 
 def test_the_sampler_of_many_sequences_may_take_more_than_the_forward_pass() -> None:
-    def at(sequences: int) -> int:
-        return tokens("H100", "llama-3.1-8b", max_model_len=4096, max_num_seqs=sequences, enforce_eager=True)
+    def at(sequences: int, version: str) -> int:
+        flags: dict[str, Any] = {"max_model_len": 4096, "max_num_seqs": sequences, "enforce_eager": True}
+        return tokens("H100", "llama-3.1-8b", version=version, **flags)
 
-    assert at(16) == at(64) > at(1024)
+    assert at(16, "0.19.1") == at(64, "0.19.1") > at(1024, "0.19.1")
+    assert at(64, "0.32.0") == at(1024, "0.32.0"), "the V2 runner profiles the sampler without top-k and top-p"
+
+
+H200_NGRAM = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
+H200_GRAPHS = {"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "runner", "logged"),
+    [
+        ({}, "V2", 919_824),
+        ({"quantization": "fp8", "compilation_config": H200_GRAPHS}, "V2", 972_752),
+        ({"speculative_config": H200_NGRAM, "compilation_config": H200_GRAPHS}, "V1", 895_088),
+    ],
+)
+def test_h200_as_logged(flags: dict[str, Any], runner: str, logged: int) -> None:
+    """vLLM 0.23.0, llama-3.1-8b (tests/engines/logs): V2 subtracts no graphs there and profiles a small sampler."""
+    gpu, facts = accelerator("H200"), model_facts("llama-3.1-8b", quantization=flags.get("quantization"))
+    resolved = resolve(gpu, facts, EngineConfig(model="m").with_change({"max_model_len": 16384, **flags}), "0.23.0")
+    assert resolved.runner == runner
+    assert kv_cache_tokens(gpu, facts, resolved) == pytest.approx(logged, rel=0.005)
+
+
+def test_a_checkpoint_that_is_quantised_keeps_the_first_v2_releases_from_v2() -> None:
+    gpu, facts = accelerator("H200"), model_facts("llama-3.1-8b", quantization="fp8")
+    config = EngineConfig(model="m", max_model_len=16384)
+    assert resolve(gpu, facts, config, "0.23.0").runner == "V1"
+    assert resolve(gpu, facts, config, "0.29.0").runner == "V2"
 
 
 def test_two_gpus_hold_more_than_twice_because_weights_are_split() -> None:
@@ -66,12 +95,14 @@ def test_two_gpus_hold_more_than_twice_because_weights_are_split() -> None:
 
 def test_newer_versions_use_more_of_the_memory_and_count_graphs() -> None:
     old, new = (
-        tokens("L4", "llama-3.1-8b", max_model_len=4096, version=v, gpu_memory_utilization=0.9)
+        tokens("L4", "llama-3.1-8b", max_model_len=4096, max_num_seqs=16, version=v, gpu_memory_utilization=0.9)
         for v in ("0.15.1", "0.32.0")
     )
     assert new < old
-    eager = {"max_model_len": 4096, "enforce_eager": True, "gpu_memory_utilization": 0.9}
-    assert tokens("L4", "llama-3.1-8b", version="0.15.1", **eager) == tokens("L4", "llama-3.1-8b", **eager) > old
+    few: dict[str, Any] = {"max_model_len": 4096, "max_num_seqs": 16, "gpu_memory_utilization": 0.9}
+    eager = few | {"enforce_eager": True}
+    assert tokens("L4", "llama-3.1-8b", version="0.15.1", **eager) == tokens("L4", "llama-3.1-8b", **eager)
+    assert tokens("L4", "llama-3.1-8b", **eager) > tokens("L4", "llama-3.1-8b", **few)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.calibration.least_squares import Free, fit
-from rooftune.simulator.steptime.constants import Constants, constants_for, table
+from rooftune.simulator.steptime.constants import Constants, constants_for, of_runner, table
 from rooftune.simulator.steptime.durations import decode_seconds, prefill_seconds
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
@@ -130,7 +130,7 @@ def free_constants(resolved: Resolved, shipped: Constants) -> dict[str, Free]:
         paths |= {f"{linear}.pass_memory": NARROW, f"{linear}.pass_compute": NARROW, f"{linear}.compute": NARROW}
     else:
         paths |= {f"{linear}.memory": NARROW, f"{linear}.compute": NARROW}
-    paths |= {"host.exposed_ms": WIDE, "host.exposed_per_sequence_ms": WIDE}
+    paths |= {"host.exposed_ms": WIDE, f"host.{of_runner('exposed_per_sequence_ms', resolved.runner)}": WIDE}
     if not resolved.cuda_graphs:
         paths |= {"host.eager_per_layer_ms": NARROW}
     if resolved.attention == "cpu":

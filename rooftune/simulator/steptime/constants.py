@@ -56,6 +56,11 @@ class Constants:
         return float(place)
 
 
+def of_runner(name: str, runner: str) -> str:
+    """The name of a constant of the host that the V2 model runner, which prepares steps on the GPU, has apart."""
+    return f"v2_{name}" if runner == "V2" else name
+
+
 def generation(gpu: Accelerator) -> str:
     """The class of GPUs that share constants: a generation, data centre and graphics cards apart where they
     differ."""

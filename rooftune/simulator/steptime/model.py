@@ -18,7 +18,7 @@ from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.fastpath.loop import step_seconds
-from rooftune.simulator.steptime.constants import Constants, constants_for
+from rooftune.simulator.steptime.constants import Constants, constants_for, of_runner
 from rooftune.simulator.steptime.linear import as_it_runs, linear_seconds, matrix_seconds
 from rooftune.simulator.steptime.proposer import draft_lengths, proposer_seconds
 from rooftune.vllm_rules.config import EngineConfig
@@ -158,7 +158,7 @@ class StepTime:
             2.0 * f.embedding_parameters / n,
         )
         sampling = verified * f.vocab_size * self.host["sampler_bytes_per_logit"] / self.card.bandwidth_bytes_per_s
-        each = self.host["exposed_per_sequence_ms"]
+        each = self.host[of_runner("exposed_per_sequence_ms", self.r.runner)]
         each += 0.0 if self.r.async_scheduling else self.host["scheduler_per_sequence_ms"]
         out = np.asarray(product + sampling + rows * each / 1000)
         out = out + proposer_seconds(self.card, self.k, f, self.r, rows)
@@ -186,7 +186,8 @@ class StepTime:
             exposed += self.host["first_engine_ms"]
         if r.kv_bytes_per_value < 2 and gpu.kind == "cuda" and (gpu.compute_capability or NATIVE_FP8) < NATIVE_FP8:
             exposed += self.host["fp8_kv_per_layer_ms"] * f.layers
-        beside = self.host["mixed_per_layer_ms"] * f.layers if r.version >= SECOND_ENGINE else 0.0
+        mixed = self.host[of_runner("mixed_per_layer_ms", r.runner)] * f.layers
+        beside = mixed if r.version >= SECOND_ENGINE else 0.0
         floor, window = a.get("floor_ms", 0.0) / 1000, float(f.sliding_window or 0)
         full = [full_kv_share(f), full_arithmetic_share(f)]
         return [read, floor, window, pair, read, exposed / 1000, *full, beside / 1000]
