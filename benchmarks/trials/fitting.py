@@ -30,6 +30,7 @@ WITH_ECC = ("A40", "A10", "A10G")
 GENERAL = {
     "host.scheduler_ms": (0.7, 0.5), "host.scheduler_per_sequence_ms": (0.03, 1.0),
     "host.exposed_per_sequence_ms": (0.005, 1.0), "host.mixed_per_layer_ms": (0.1, 1.0),
+    "host.v2_exposed_per_sequence_ms": (0.0005, 1.0), "host.v2_mixed_per_layer_ms": (0.06, 1.0),
     "host.launched_per_layer_ms": (0.2, 0.5), "host.fp8_kv_per_layer_ms": (0.003, 1.0),
     "attention.flashinfer.step_ms": (0.1, 1.0), "attention.triton.step_ms": (0.2, 1.0), "attention.triton.memory": (0.6, 0.3),
     "linear.marlin.compute": (0.62, 0.05), "linear.marlin.compute_fp8": (0.5, 0.3), "linear.*.tail_waves": (0.3, 0.5), "linear.marlin.tail_waves": (0.1, 0.3),
