@@ -46,4 +46,4 @@ $(VLLM_VENV)/.installed-plots: $(VLLM_VENV)/.installed
 	@touch $@
 
 test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed-plots ## the tests that need a real vLLM (about 15 minutes)
-	@ROOFTUNE_VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(BIN)/python -m pytest -m real_vllm tests/real_vllm $(ARGS)
+	@ROOFTUNE_VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(BIN)/python -m pytest -m real_vllm tests/real_vllm --durations 15 $(ARGS)

@@ -51,12 +51,12 @@ objective: {metric: output_throughput}
 
 
 def workload_for(speed: Speed) -> str:
-    """A workload of 45 requests or so at two and a half times the rate that one request at a time can serve."""
+    """A workload of 32 requests or so at two and a half times the rate that one request at a time can serve."""
     prompt, output = 224, 72
     rate = 2.5 / speed.request_s(prompt, output)
     values = {
         "RATE": f"{rate:.4f}",
-        "DURATION": f"{min(60.0, max(15.0, 45 / rate)):.0f}",
+        "DURATION": f"{min(45.0, max(12.0, 32 / rate)):.0f}",
         "TTFT": f"{max(2000.0, 10_000 * speed.first_token_s(prompt)):.0f}",
         "TPOT": f"{max(200.0, 10_000 * speed.step_s):.0f}",
     }
