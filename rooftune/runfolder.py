@@ -123,11 +123,6 @@ class RunFolder:
         return self.path / "drafts.json"
 
     @property
-    def recorded_answers(self) -> Path:
-        """The answers that the file of prompts has, as token ids, where the simulated engine plays them."""
-        return self.path / "recorded_answers.parquet"
-
-    @property
     def prompt_lengths(self) -> Path:
         """Tokens of each prompt of a workload with texts; it holds no texts."""
         return self.path / "prompt_lengths.json"

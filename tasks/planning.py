@@ -35,7 +35,7 @@ def make_plan(run: RunFolder) -> Plan:
     if workload.prompts is not None and not run.drafts_json.is_file():
         before = target_of(run)
         cuda = hardware.accelerator.kind == "cuda"
-        found = drafts_of_prompts(workload, before, facts_of(before), cuda=cuda, recorded=run.recorded_answers)
+        found = drafts_of_prompts(workload, before, facts_of(before), cuda=cuda)
         found.write(run.drafts_json)
     target, settings = target_of(run), settings_of(run)
     playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)

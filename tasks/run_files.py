@@ -60,7 +60,7 @@ def target_of(run: RunFolder) -> Target:
     if run.drafts_json.is_file():
         from rooftune.tuning.drafts import RunDrafts
 
-        target = RunDrafts.read(run.drafts_json).in_target(target, run.recorded_answers)
+        target = RunDrafts.read(run.drafts_json).in_target(target, workload_of(run))
     if target.engine == "vllm" and target.gpu is None and run.hardware_json.is_file():
         return target.model_copy(update={"gpu": hardware_of(run).accelerator.name})
     return target

@@ -75,9 +75,8 @@ def plan(
         vllm_python=target.vllm_python,
         measure=False,
     )
-    cuda, answers = hardware.accelerator.kind == "cuda", Path(scratch.name) / "recorded_answers.parquet"
-    drafts = drafts_of_prompts(spec, chosen, facts_of(chosen), cuda=cuda, recorded=answers)
-    chosen = drafts.in_target(chosen, answers)
+    drafts = drafts_of_prompts(spec, chosen, facts_of(chosen), cuda=hardware.accelerator.kind == "cuda")
+    chosen = drafts.in_target(chosen, spec)
     playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
     playbook = with_draft_models(with_checkpoints(playbook, added.checkpoints or []), added.draft_models or [])
     able = with_capabilities(hardware)

@@ -56,24 +56,17 @@ class RunDrafts(BaseModel):
         """The same after the baseline has answered: its own answers replace those of the file."""
         return self.model_copy(update={"drafts": drafts_from(answers, target, cuda=cuda), "learned": True})
 
-    def in_target(self, target: Target, recorded: Path) -> Target:
-        """The target with what is known.
-
-        Args:
-            recorded: where the run keeps the recorded answers of its prompts.
-        """
-        played = str(recorded) if self.plays and target.simulated else None
+    def in_target(self, target: Target, workload: Workload) -> Target:
+        """The target with what is known. The simulated engine plays the user's file, so no text enters the run folder."""
+        played = workload.prompts.file if workload.prompts and self.plays and target.simulated else None
         return target.model_copy(update={"texts": self.texts, "drafts": self.drafts, "answers": played})
 
 
-def drafts_of_prompts(
-    workload: Workload, target: Target, facts: ModelFacts | None, *, cuda: bool, recorded: Path | None = None
-) -> RunDrafts:
+def drafts_of_prompts(workload: Workload, target: Target, facts: ModelFacts | None, *, cuda: bool) -> RunDrafts:
     """What the recorded answers of a workload's prompts say before any trial.
 
     Args:
         cuda: whether the n-gram proposer on the GPU is there.
-        recorded: file for the recorded answers; the simulated engine plays them from there.
 
     Raises:
         InputError: the file of prompts cannot be read.
@@ -82,9 +75,7 @@ def drafts_of_prompts(
         return RunDrafts(texts=False)
     prompts = prompt_file(workload.prompts).split.search
     found = _recorded(prompts, target, facts, workload.chat)
-    plays = target.simulated and recorded is not None and len(found) > 0
-    if plays and recorded is not None:
-        _recorded(prompt_file(workload.prompts).prompts, target, facts, workload.chat).write(recorded)
+    plays = target.simulated and len(found) > 0
     return RunDrafts(texts=True, plays=plays, drafts=drafts_from(found, target, cuda=cuda))
 
 

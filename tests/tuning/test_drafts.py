@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rooftune.answers.answer import Answers
 from rooftune.answers.recorded import recorded_answers
 from rooftune.engines.target import Target
 from rooftune.models.catalogue import model_facts
@@ -37,35 +36,36 @@ def workload(tmp_path: Path) -> Workload:
 
 
 def test_recorded_answers_give_the_acceptance_of_proposers_and_are_played(workload: Workload, tmp_path: Path) -> None:
-    file = tmp_path / "recorded.parquet"
-    found = drafts_of_prompts(workload, TARGET, FACTS, cuda=True, recorded=file)
+    file = tmp_path / "mine.jsonl"
+    found = drafts_of_prompts(workload, TARGET, FACTS, cuda=True)
     assert (found.texts, found.plays) == (True, True)
     assert {k.speculation["method"] for k in found.drafts} == {"ngram", "ngram_gpu", "suffix"}
     assert all(k.per_step.tokens > 1.5 for k in found.drafts)
     assert "recorded answers" in found.drafts[0].source
-    assert len(Answers.read(file)) == len(SENTENCES)
-    played = played_answers(file).of(encode(f"Say again: {SENTENCES[3]}", FACTS.vocab_size))
+    played = played_answers(file, FACTS.vocab_size).of(encode(f"Say again: {SENTENCES[3]}", FACTS.vocab_size))
     assert played is not None
     assert "".join(played.pieces) == f"{SENTENCES[3]} {SENTENCES[3]}"
     found.write(tmp_path / "drafts.json")
-    target = RunDrafts.read(tmp_path / "drafts.json").in_target(TARGET, file)
+    target = RunDrafts.read(tmp_path / "drafts.json").in_target(TARGET, workload)
     assert target.answers == str(file)
     assert target.known_drafts.of({"speculative_config": found.drafts[0].speculation}) == found.drafts[0].per_step
 
 
-def test_a_real_engine_plays_nothing(workload: Workload, tmp_path: Path) -> None:
+def test_a_real_engine_plays_nothing(workload: Workload) -> None:
     real = TARGET.model_copy(update={"engine": "vllm"})
-    found = drafts_of_prompts(workload, real, FACTS, cuda=True, recorded=tmp_path / "recorded.parquet")
+    found = drafts_of_prompts(workload, real, FACTS, cuda=True)
     assert (found.texts, found.plays) == (True, False)
     assert found.drafts
-    assert not (tmp_path / "recorded.parquet").exists()
-    assert found.in_target(real, tmp_path).answers is None
+    assert found.in_target(real, workload).answers is None
 
 
 def test_a_workload_without_texts_knows_nothing() -> None:
     found = drafts_of_prompts(load_workload("chat-low"), TARGET, FACTS, cuda=True)
     assert found == RunDrafts(texts=False)
-    assert found.in_target(TARGET, Path()).known_drafts.of({"speculative_config": {"method": "suffix"}}) is None
+    assert (
+        found.in_target(TARGET, load_workload("chat-low")).known_drafts.of({"speculative_config": {"method": "suffix"}})
+        is None
+    )
 
 
 def test_methods_that_ask_a_model_have_a_prior_with_texts_only() -> None:
