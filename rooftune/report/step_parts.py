@@ -65,7 +65,7 @@ def step_parts(target: Target, gpu: str, trials: Sequence[TrialResult]) -> StepP
         return None
     own = target if trial.model in ("", target.model) else target.model_copy(update={"model": trial.model})
     step_time = reference_server(own, trial.flags, gpu).engine().step_time
-    batch = max(1, round(seen.batch.value))
+    batch = max(1, min(round(seen.batch.value), step_time.r.max_num_seqs))
     context = seen.context.value or 0.0
     shape = _decode(step_time, batch, context)
     seconds, parts = step_time.seconds(shape), step_time.parts(shape)
@@ -99,9 +99,10 @@ def _prefill(step_time: StepTime, trial: TrialResult, seen: Observed, decode: St
     prompts = total / length / (steps * trial.window.seconds)
     room = max(1, step_time.r.max_num_batched_tokens - decode.decode_tokens)
     chunk = max(1, min(round(length * fresh), room))
+    sampled = min(decode.sampled + 1, step_time.r.max_num_seqs)  # in a full batch a prompt takes the place of an answer
     mixed = StepShape(
         decode_seqs=decode.decode_seqs, decode_tokens=decode.decode_tokens, decode_context=decode.decode_context,
-        prefill_seqs=1, prefill_tokens=chunk, prefill_pairs=chunk * chunk / 2, sampled=decode.sampled + 1,
+        prefill_seqs=1, prefill_tokens=chunk, prefill_pairs=chunk * chunk / 2, sampled=sampled,
     )  # fmt: skip
     more = max(step_time.seconds(mixed) - step_time.seconds(decode), 0.0)
     return prompts * more * max(1.0, length * fresh / chunk)

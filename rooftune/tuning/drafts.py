@@ -57,7 +57,7 @@ class RunDrafts(BaseModel):
         return self.model_copy(update={"drafts": drafts_from(answers, target, cuda=cuda), "learned": True})
 
     def in_target(self, target: Target, workload: Workload) -> Target:
-        """The target with what is known. The simulated engine plays the user's file, so no text enters the run folder."""
+        """The target with what is known. The simulated engine plays the user's file: no text enters the run folder."""
         played = workload.prompts.file if workload.prompts and self.plays and target.simulated else None
         return target.model_copy(update={"texts": self.texts, "drafts": self.drafts, "answers": played})
 

@@ -46,6 +46,13 @@ def test_prompts_add_to_the_mean_step_by_their_number() -> None:
     assert two.weights == one.weights
 
 
+@pytest.mark.parametrize("running", [7.6, 8.0, 8.7])
+def test_a_full_batch_has_parts_too(running: float) -> None:
+    found = parts(trial(running=running, prompts=600, max_num_seqs=8))
+    assert found.prefill > 0
+    assert found.weights == pytest.approx(parts(trial(running=8.0, max_num_seqs=8)).weights)
+
+
 def test_a_larger_batch_reads_more_of_the_kv_cache() -> None:
     assert parts(trial(running=64)).kv_cache > 1.5 * parts(trial(running=32)).kv_cache
 
