@@ -61,6 +61,8 @@ def test_old_vllm_logs_have_prompts_in_the_request_line(tmp_path: Path) -> None:
     assert [r.blocks for r in made.requests] == [(0,), (0,)], "the common system prompt, in whole blocks"
     redacted = make_workload(LOGS / "vllm-0.11.log", replace(REDACTED, assumed=Assumed(output_tokens=20)))
     assert [r.adapter for r in redacted.requests] == ["", "adapter-1"]
+    assert made.content["lora"] == [{"name": "orchard", "path": "/adapters/orchard", "share": 0.5}]
+    assert redacted.content["lora"] == [{"name": "adapter-1", "share": 0.5}]
     plan = plan_of(redacted, tmp_path)
     assert plan.adapters == ("adapter-1",)
     assert plan.adapter is not None
@@ -89,6 +91,17 @@ def test_debug_logs_of_vllm_have_prompts_answers_and_messages(tmp_path: Path) ->
     assert made.texts
     redacted = make_workload(LOGS / "vllm-0.32-debug.log", REDACTED)
     assert [r.blocks for r in redacted.requests] == [(0, 1), (0, 1)]
+
+
+def test_streamed_answers_of_a_real_vllm_have_the_lengths_of_its_usage() -> None:
+    """The first and the last answer ended by themselves: vLLM does not log the token that ends them, which has no text.
+    The second reached its limit."""
+    made = make_workload(LOGS / "vllm-0.32-streamed.log", LogOptions())
+    found = [(r.prompt_tokens, r.output_tokens, r.adapter) for r in made.requests]
+    assert found == [(12, 16, ""), (21, 40, ""), (11, 8, "manual")]
+    assert made.content["lora"] == [{"name": "manual", "path": "/adapters/manual", "share": 0.333333}]
+    assert [m["content"] for m in made.requests[0].messages] == ["What does lzma.open do?"]
+    assert made.requests[0].answer == "Open an LZMA-compressed file in binary or text mode."
 
 
 def test_a_collector_in_front_of_the_log_gives_better_times(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class LoggedRequest:
     answer: str = ""
     adapter: str = ""
     """LoRA adapter that was asked for."""
+    adapter_path: str = ""
+    """Where the server has it."""
     prefix: int = -1
     prefix_tokens: int = 0
     blocks: tuple[int, ...] = ()

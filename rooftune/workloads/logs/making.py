@@ -104,8 +104,8 @@ def make_workload(path: Path, options: LogOptions, count: TokenCounter | None = 
     kept = not options.redact and any(r.text or r.messages for r in requests)
     if options.redact:
         _hide_adapters(requests)
-    if any(r.adapter for r in requests):
-        notes.append("the log does not say where the adapters are: add lora.path before vLLM is started with them")
+    if any(r.adapter and not r.adapter_path for r in requests):
+        notes.append("where the adapters are is not known: add lora.path before vLLM is started with them")
     shape = _shape(requests, ordered.timed, options, notes)
     content = _content(path, options, requests, shape, kept)
     return MadeWorkload(
@@ -221,9 +221,12 @@ def _content(
 
 
 def _adapters(requests: Sequence[LoggedRequest]) -> list[dict[str, object]]:
-    """The adapters that requests ask for, with their shares."""
+    """The adapters that requests ask for, with their shares and, where the log has them, their paths."""
     counts = Counter(r.adapter for r in requests if r.adapter)
-    return [{"name": name, "share": _share_of(n, len(requests))} for name, n in counts.most_common()]
+    paths = {r.adapter: {"path": r.adapter_path} for r in requests if r.adapter_path}
+    return [
+        {"name": name, **paths.get(name, {}), "share": _share_of(n, len(requests))} for name, n in counts.most_common()
+    ]
 
 
 def _share_of(n: int, total: int) -> float:
@@ -237,6 +240,7 @@ def _hide_adapters(requests: Sequence[LoggedRequest]) -> None:
     for request in requests:
         if request.adapter:
             request.adapter = numbers.setdefault(request.adapter, f"adapter-{len(numbers) + 1}")
+            request.adapter_path = ""
 
 
 def _name(path: Path) -> str:

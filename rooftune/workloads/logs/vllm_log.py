@@ -39,6 +39,7 @@ _IDS = re.compile(r"prompt_token_ids: (\[[^\]]*\])")
 _OUTPUT_IDS = re.compile(r"output_token_ids: (\[[^\]]*\])")
 _LIMIT = re.compile(r"\bmax_tokens=(\d+)")
 _ADAPTER = re.compile(r"lora_request: LoRARequest\(.*?(?:lora_)?name=('[^']*'|\"[^\"]*\")")
+_ADAPTER_PATH = re.compile(r"lora_request: LoRARequest\(.*?lora_path=('[^']*'|\"[^\"]*\")")
 _STREAMED = re.compile(r"<streaming_complete: (\d+) tokens>")
 CUT_SHARE, CUT_LEAST = 0.2, 3
 """Share and number of the prompts of the greatest length from which the log seems to have cut them."""
@@ -55,10 +56,16 @@ class _Answer:
     ids: int = 0
     """Token ids seen in pieces of the answer."""
     pieces: int = 0
+    ended: bool = False
+    """The last piece has been logged. vLLM leaves it out where it has no text: then it is the token that ends."""
 
-    def length(self) -> int | None:
+    def length(self, most: int | None) -> int | None:
         """Its tokens: as counted, else by the ids or the pieces; None where only the text is there."""
-        return self.tokens if self.tokens is not None else self.ids or self.pieces or None
+        seen = self.ids or self.pieces
+        if self.tokens is not None or not seen:
+            return self.tokens
+        found = seen + (self.pieces > 0 and not self.ended)
+        return min(found, most) if most else found
 
 
 class _Reader:
@@ -112,9 +119,10 @@ class _Reader:
             entry = self.prompts.pop(name, None) or LoggedRequest(line.number)
             entry.line = line.number
             rest = _fill(entry, rest)
-            limit, adapter = _LIMIT.search(rest), _ADAPTER.search(rest)
+            limit, adapter, path = _LIMIT.search(rest), _ADAPTER.search(rest), _ADAPTER_PATH.search(rest)
             entry.max_tokens = int(limit[1]) if limit else None
             entry.adapter = str(ast.literal_eval(adapter[1])) if adapter else ""
+            entry.adapter_path = str(ast.literal_eval(path[1])) if path else ""
             entry.at = at
             self.by_id[name] = entry
             self.reading.requests.append(entry)
@@ -138,6 +146,7 @@ class _Reader:
         delta = found[2] is not None and "delta" in found[2]
         if delta:
             answer.pieces += 1
+            answer.ended = not found[4].endswith("finish_reason: None")
         if (ids := _OUTPUT_IDS.search(found[4])) is not None:
             answer.ids += _count(ids[1])
         counted = _STREAMED.fullmatch(said)
@@ -154,12 +163,18 @@ class _Reader:
                 entry.messages = [m for m in body["messages"] if isinstance(m, dict)]  # type: ignore[attr-defined]
             answer = self.answers.get(name)
             if answer is not None:
-                entry.answer, entry.output_tokens = answer.text, answer.length()
+                entry.answer, entry.output_tokens = answer.text, answer.length(entry.max_tokens)
         self._notes()
         return self.reading
 
     def _notes(self) -> None:
         entries, notes = self.reading.requests, self.reading.notes
+        pieced = sum(a.pieces > 0 for a in self.answers.values())
+        if pieced:
+            notes.append(
+                f"the lengths of {quantity(pieced, 'streamed answer')} are counted in the pieces that the log has, which "
+                "leave out tokens without text"
+            )
         if self.aborted:
             notes.append(f"clients aborted {quantity(self.aborted, 'request')}, which the workload keeps")
         if entries and not any(e.text or e.token_ids for e in entries):

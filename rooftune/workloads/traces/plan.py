@@ -51,7 +51,7 @@ def draw_trace(workload: Workload, trace: Trace, seed: int) -> RequestPlan:
         rows = _at_rate(rows, workload, trace, seed)
     _share_blocks(rows, size)
     rows = [r for r in _from_zero(rows, trace.speed) if r.arrival < workload.total_s]
-    if not rows:
+    if not rows and trace.rate_per_s is None:  # at a rate, a short load may have none
         raise InputError(
             f"the trace {path} has no request in the first {number(workload.total_s)} s; lengthen duration_s."
         )
