@@ -18,6 +18,7 @@ from rooftune.report.run.pictures import EVIDENCE, LIMITS, LOAD, PROGRESSION, TR
 from rooftune.report.run.progression import progression
 from rooftune.report.run.prompts import prompts
 from rooftune.report.run.question import question, simulated_words
+from rooftune.report.run.request_kinds import adapters, reasoning
 from rooftune.report.run.scenarios import scenarios
 from rooftune.report.run.servers import servers
 from rooftune.report.run.speculation import speculation
@@ -47,6 +48,8 @@ def page_of(run: RunData, pictures: Pictures, scripts: list[Path]) -> Page:
         answer_quality(run, names),
         scenarios(run, names),
         prompts(run, names),
+        reasoning(run, names),
+        adapters(run, names),
         hardware(run),
         limits(run, names, pictures.of(LIMITS)),
         evidence(run, names, pictures.of(EVIDENCE)),

@@ -172,8 +172,8 @@ class _Reader:
         pieced = sum(a.pieces > 0 for a in self.answers.values())
         if pieced:
             notes.append(
-                f"the lengths of {quantity(pieced, 'streamed answer')} are counted in the pieces that the log has, which "
-                "leave out tokens without text"
+                f"the lengths of {quantity(pieced, 'streamed answer')} are counted in the pieces that the log has, "
+                "which leave out tokens without text"
             )
         if self.aborted:
             notes.append(f"clients aborted {quantity(self.aborted, 'request')}, which the workload keeps")
