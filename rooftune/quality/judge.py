@@ -166,7 +166,7 @@ def value_words(name: MeasureName, value: float) -> str:
         return f"{number(round(value, 5))} nats"
     if name in ("ln perplexity ratio", "ln length ratio"):
         return percent(round(math.expm1(value), 6))
-    return f"{number(round(100 * value, 4))} points"
+    return quantity(round(100 * value, 4), "point")
 
 
 def evaluation_words(found: Evaluation) -> str:

@@ -89,6 +89,8 @@ def test_a_verdict_that_lets_it_win_is_beside_the_flags(folder: RunFolder) -> No
 def test_simulated_answers_are_labelled(folder: RunFolder) -> None:
     text = page(judged(folder, "equal", simulated=True))
     assert "By simulated answers" in section(text, HEADING)
+    assert "those of a toy distribution" in section(text, HEADING)
+    assert "KL divergence: 0.05 nats." in section(text, HEADING), "only the thresholds of what is shown"
 
 
 def test_without_texts_the_section_about_the_prompts_says_what_was_not_judged(folder: RunFolder) -> None:

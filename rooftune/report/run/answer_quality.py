@@ -117,19 +117,25 @@ def _floor(run: RunData) -> str:
         return ""
     other, kl = floor.values.get("top-1 disagreement", 0.0), floor.values.get("KL divergence", 0.0)
     differs = f"{value_words('top-1 disagreement', other)} of top tokens and by {value_words('KL divergence', kl)}"
+    toy = "The answers are those of a toy distribution, which the simulated engine plays. "
+    label = toy if floor.simulated else ""
     return (
-        f"The baseline compared with itself over {quantity(floor.prompts, 'prompt')} and {floor.tokens:,} tokens "
-        f"differs in {differs}; only what exceeds this is shown."
+        f"{label}The baseline compared with itself over {quantity(floor.prompts, 'prompt')} and "
+        f"{floor.tokens:,} tokens differs in {differs}; only what exceeds this is shown."
     )
 
 
 def _note(run: RunData) -> str:
     if run.floor is None or not run.floor.prompts:
         return ""
-    limits = ", ".join(f"{title.lower()} {value_words(name, THRESHOLDS[name])}" for name, title in COLUMNS.items())
+    checks = [found for p in run.measured if (found := run.quality(p.id)) is not None]
+    shown = [name for name in COLUMNS if any(found.measure(name) is not None for found in checks)]
+    limits = "; ".join(f"{COLUMNS[name]}: {value_words(name, THRESHOLDS[name])}" for name in shown)
     return (
-        "Values are means over prompts with intervals that hold together with 95 %. A configuration that exceeds the "
-        f"floor by more than a threshold is spoilt: {limits}."
+        "Values are means with intervals over prompts that hold together with 95 %. A configuration that exceeds the "
+        f"floor by more than a threshold is spoilt. {limits}."
+        if shown
+        else ""
     )
 
 
