@@ -46,7 +46,7 @@ class Shape:
         )
 
 
-MODEL = Shape(layers=4, width=192, steps=320)
+MODEL = Shape(layers=4, width=192, steps=400)
 DRAFT = Shape(layers=1, width=96, steps=400)
 
 

@@ -23,6 +23,7 @@ from rooftune.vllm_rules.config import EngineConfig
 from tests.measurements import pytest_configure
 from tests.real_vllm.speed import Speed, measure_speed
 from tests.real_vllm.talking_answers import TalkingAnswers, baseline_answers
+from tests.real_vllm.talking_floor import TalkingFloor, measured_floor
 from tests.real_vllm.talking_server import Serving, TalkingServers
 
 __all__ = ["pytest_configure"]
@@ -88,6 +89,17 @@ def servers(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def talked(servers: TalkingServers, talking: TalkingModels) -> TalkingAnswers:
     """What the talking model answers to its prompts."""
     return baseline_answers(servers.get(Serving.baseline(talking)), talking)
+
+
+@pytest.fixture(scope="session")
+def floor(
+    talked: TalkingAnswers,
+    servers: TalkingServers,
+    talking: TalkingModels,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TalkingFloor:
+    """How much the talking model differs from itself; ``talked`` is asked of the same server."""
+    return measured_floor(servers.get(Serving.baseline(talking)), talking, tmp_path_factory.mktemp("floor"))
 
 
 @pytest.fixture(scope="session")

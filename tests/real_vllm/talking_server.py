@@ -53,7 +53,15 @@ class Serving:
 
     @staticmethod
     def baseline(talking: TalkingModels) -> Serving:
-        """The trained model with its adapter."""
+        """The trained model."""
+        return Serving(talking.model, {})
+
+    @staticmethod
+    def with_adapter(talking: TalkingModels) -> Serving:
+        """The trained model with its adapter.
+
+        The CPU build of vLLM 0.32 with ``enable_lora`` dies of a request with ``prompt_logprobs``.
+        """
         adapter = f"{ADAPTER}={talking.adapter}"
         return Serving(talking.model, {"enable_lora": True, "max_lora_rank": 8, "lora_modules": adapter})
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
 
 @pytest.fixture(scope="module")
 def server(talking: TalkingModels, servers: TalkingServers) -> ServerInfo:
-    return servers.get(Serving.baseline(talking))
+    return servers.get(Serving.with_adapter(talking))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@ greedy answers are those of the model alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.talking_model.store import TalkingModels
@@ -10,6 +12,7 @@ from rooftune.speculation.configured import proposer_of
 from rooftune.speculation.replay import replay
 from rooftune.vllm_rules.config import EngineConfig
 from tests.real_vllm.talking_answers import TalkingAnswers
+from tests.real_vllm.talking_floor import TalkingFloor
 from tests.real_vllm.talking_server import COMMON, DRAFTED, NGRAM, Serving, TalkingServers, draft_model
 
 pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
@@ -19,7 +22,7 @@ SAME = 0.98
 
 
 def test_ngram_drafts_fare_as_the_replay_foretells(
-    talked: TalkingAnswers, servers: TalkingServers, talking: TalkingModels
+    talked: TalkingAnswers, floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels
 ) -> None:
     server = servers.get(Serving(talking.model, NGRAM))
     found = talked.drafted(server)
@@ -37,6 +40,15 @@ def test_ngram_drafts_fare_as_the_replay_foretells(
     assert abs(foreseen.draft_share - seen.draft_share) <= POINTS
     assert abs(foreseen.tokens_per_step / seen.tokens_per_step - 1) <= POINTS
     assert talked.same(found.answers) >= SAME
+
+
+def test_the_guard_passes_ngram_drafts(
+    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path
+) -> None:
+    """Speculation that should be lossless is checked to be."""
+    found = floor.checked(servers.get(Serving(talking.model, NGRAM)), tmp_path, speculates=True)
+    assert found.verdict in ("equal", "changed within the threshold"), found.words
+    assert found.measure("greedy difference") is not None
 
 
 def test_the_model_is_nearly_always_right_about_itself(

@@ -1,0 +1,40 @@
+"""The quality guard on a real vLLM: a model passes its own check, INT8 passes, a spoilt copy is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.talking_model.store import TalkingModels
+from tests.real_vllm.talking_floor import TalkingFloor
+from tests.real_vllm.talking_server import Serving, TalkingServers
+
+pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
+PASSED = ("equal", "changed within the threshold")
+
+
+def test_the_baseline_passes_its_own_check(
+    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path
+) -> None:
+    assert not floor.floor.reason
+    assert floor.floor.prompts >= 100
+    found = floor.checked(servers.get(Serving.baseline(talking)), tmp_path)
+    assert found.verdict in PASSED, found.words
+
+
+def test_weights_in_int8_pass(
+    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path
+) -> None:
+    found = floor.checked(servers.get(Serving(talking.int8, {})), tmp_path)
+    assert found.verdict in PASSED, found.words
+    divergence = found.measure("KL divergence")
+    assert divergence is not None
+    assert divergence.value > divergence.floor, "INT8 rounds, which the guard sees"
+
+
+def test_a_spoilt_copy_is_stopped(
+    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path
+) -> None:
+    found = floor.checked(servers.get(Serving(talking.spoilt, {})), tmp_path)
+    assert found.verdict == "spoilt", found.words
