@@ -90,8 +90,8 @@ def _answers(run: RunData, workload: Workload) -> str:
     most = f"max_tokens {workload.max_tokens:,}" if workload.max_tokens else "the file's max_tokens, else 1,024"
     if run.plan.target.simulated:
         return (
-            "On a real server they end by themselves. The simulated engine has no text that could end, so each had the "
-            f"length that the file records, else the workload's output_tokens, else the limit ({most})."
+            "On a real server they end by themselves. The simulated engine has no model that ends them, so each had "
+            f"the length that the file records, else the workload's output_tokens, else the limit ({most})."
         )
     return f"They ended by themselves, or at {most}."
 
