@@ -38,7 +38,7 @@ def test_a_log_becomes_a_workload_that_is_predicted_and_drawn(rooftune, log: Pat
     shown = rooftune("workload", "show", "tuesday-noon", "--figure", str(tmp_path / "shape.svg"))
     assert shown.code == 0, shown.err
     assert "81 arrivals" in shown.out
-    assert "79 requests begin as an earlier one" in shown.out
+    assert "79 requests with the prefix of an earlier one" in shown.out
     assert "█" in shown.out
     assert "<svg" in (tmp_path / "shape.svg").read_text()
 

@@ -62,7 +62,7 @@ def _sharing(shape: WorkloadShape) -> list[str]:
     if not found.requests:
         return ["Shared prefixes: none; no prompt begins as an earlier one"]
     lines = [
-        f"Shared prefixes: {quantity(found.requests, 'request')} begin as an earlier one, with "
+        f"Shared prefixes: {quantity(found.requests, 'request')} with the prefix of an earlier one, "
         f"{percent(found.tokens_share)} of all prompt tokens"
     ]
     if found.conversations:
