@@ -6,6 +6,7 @@ Read in ``config/vllm.py`` (_set_cudagraph_sizes: 0.15.1 line 1132, 0.19.1 1400,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -94,7 +95,7 @@ def _named_sizes(config: EngineConfig) -> list[int]:
     """Sizes that the flags name."""
     compilation = config.compilation_config or {}
     named = config.other_flags.get("cudagraph_capture_sizes") or compilation.get("cudagraph_capture_sizes") or []
-    words = named.replace(",", " ").split() if isinstance(named, str) else named
+    words = re.findall(r"\d+", named) if isinstance(named, str) else named
     return [int(word) for word in words] if isinstance(words, list) else []
 
 

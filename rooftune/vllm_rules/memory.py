@@ -16,7 +16,7 @@ from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import GIB
 from rooftune.vllm_rules.expert_padding import padding_bytes
-from rooftune.vllm_rules.kv_groups import REQUEST_BY_GROUPS, KvPool, kv_pool
+from rooftune.vllm_rules.kv_groups import REQUEST_BY_GROUPS, KvPool, draft_beside, kv_pool
 from rooftune.vllm_rules.refusals import StartRefused
 from rooftune.vllm_rules.reserved import Reserved, reserved
 from rooftune.vllm_rules.resolve import Resolved, resolve
@@ -72,7 +72,9 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
             graphs and warm-up run out of memory.
     """
     held = reserved(gpu, r)
+    draft = draft_beside(r)
     weights = weight_bytes(facts, r.tensor_parallel) + padding_bytes(gpu, facts, r) + OVERHEAD_BYTES
+    weights += weight_bytes(draft, r.tensor_parallel) if draft else 0.0
     _check_weights(gpu, facts, r, weights, held)
     cpu = gpu.kind == "cpu"
     if not cpu:
@@ -95,7 +97,9 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
         graphs_bytes=round(inside),
         graphs_beyond_limit_bytes=0 if subtracted else round(graphs),
         kv_cache_bytes=int(room.kv_cache),
-        kv_bytes_per_token=facts.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel),
+        kv_bytes_per_token=sum(
+            f.kv_bytes_per_token(r.kv_bytes_per_value, r.tensor_parallel) for f in (facts, draft) if f is not None
+        ),
         kv_cache_tokens=pool.logged_tokens(blocks, r.max_model_len, r),
         kv_cache_blocks=blocks,
         pool=pool,

@@ -8,9 +8,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from packaging.version import Version
 
+from rooftune.errors import InputError
+from rooftune.models.catalogue import model_facts
+from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.versions import Releases
 
@@ -130,3 +134,12 @@ def has_method(method: str, engine: Version) -> bool | None:
     """Whether that version has a method; True for names that are not listed here, None where it was not read."""
     kind = "mtp" if method.endswith("_mtp") else method
     return METHODS[kind].has(engine) if kind in METHODS else True
+
+
+@cache
+def draft_facts(model: str) -> ModelFacts | None:
+    """Facts of a draft model by its name; None where it is not known."""
+    try:
+        return model_facts(model) if model else None
+    except InputError:
+        return None

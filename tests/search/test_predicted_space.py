@@ -37,8 +37,9 @@ def test_the_best_have_slopes_with_the_speed_and_the_tied_ones_their_behaviour()
     assert found is not None
     slopes = {c.values["max_num_seqs"]: found.speed_slopes.get(i) for i, c in enumerate(found.configurations)}
     assert slopes[8] is None, "too slow to be the best, whatever the speed"
-    assert slopes[192] == pytest.approx(max(s for s in slopes.values() if s is not None))
-    assert slopes[192] > 1.2
+    known = {n: s for n, s in slopes.items() if s is not None}
+    assert max(known, key=lambda n: known[n]) >= 192
+    assert known[192] > 1.2 > known[96]
     best = max(found.objective)
     tied = [i for i, value in enumerate(found.objective) if value >= TIED * best]
     assert set(tied) <= set(found.behaviour)

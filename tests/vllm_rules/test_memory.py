@@ -61,6 +61,7 @@ def test_the_sampler_of_many_sequences_may_take_more_than_the_forward_pass() -> 
 
 
 H200_NGRAM = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
+H200_DRAFT = {"method": "draft_model", "num_speculative_tokens": 3, "model": "llama-3.2-1b"}
 H200_GRAPHS = {"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]}
 
 
@@ -70,6 +71,7 @@ H200_GRAPHS = {"cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512
         ({}, "V2", 919_824),
         ({"quantization": "fp8", "compilation_config": H200_GRAPHS}, "V2", 972_752),
         ({"speculative_config": H200_NGRAM, "compilation_config": H200_GRAPHS}, "V1", 895_088),
+        ({"speculative_config": H200_DRAFT, "compilation_config": H200_GRAPHS}, "V1", 700_816),
     ],
 )
 def test_h200_as_logged(flags: dict[str, Any], runner: str, logged: int) -> None:
@@ -78,6 +80,20 @@ def test_h200_as_logged(flags: dict[str, Any], runner: str, logged: int) -> None
     resolved = resolve(gpu, facts, EngineConfig(model="m").with_change({"max_model_len": 16384, **flags}), "0.23.0")
     assert resolved.runner == runner
     assert kv_cache_tokens(gpu, facts, resolved) == pytest.approx(logged, rel=0.005)
+
+
+def test_a_draft_model_that_is_not_known_takes_no_memory() -> None:
+    def at(model: str) -> int:
+        draft = {"method": "draft_model", "num_speculative_tokens": 3, "model": model}
+        return tokens("H200", "llama-3.1-8b", version="0.23.0", max_model_len=4096, speculative_config=draft)
+
+    assert at("llama-3.2-1b") < at("llama-3.2-1b-instruct-of-somebody")
+
+
+@pytest.mark.parametrize("named", ["1,2,4", "1 2 4", "[1, 2, 4]"])
+def test_captured_sizes_are_read_as_they_may_be_written(named: str) -> None:
+    config = EngineConfig(model="m").with_change({"max_model_len": 4096, "cudagraph_capture_sizes": named})
+    assert resolve(accelerator("H200"), model_facts("llama-3.1-8b"), config, "0.23.0").capture_sizes == (1, 2, 4)
 
 
 def test_a_checkpoint_that_is_quantised_keeps_the_first_v2_releases_from_v2() -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator
-from rooftune.models.catalogue import model_facts
 from rooftune.models.costs import lm_head_bytes
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.steptime.constants import Constants
 from rooftune.simulator.steptime.linear import linear_seconds, matrix_seconds
 from rooftune.vllm_rules.resolve import Resolved
+from rooftune.vllm_rules.speculation import draft_facts
 from rooftune.vllm_rules.versions import Releases
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +51,7 @@ def draft_lengths(r: Resolved, seqs: Ints) -> Ints:
 
 def _draft_step(card: Accelerator, k: Constants, facts: ModelFacts, r: Resolved, seqs: Ints) -> Floats:
     """One forward pass of the draft model."""
-    draft = _known(r.speculative_model or "")
+    draft = draft_facts(r.speculative_model or "")
     if draft is None:
         return UNKNOWN_DRAFT * _pass(card, k, facts, replace(r, kernel="gemm_16bit"), seqs)
     return _pass(card, k, draft, replace(r, kernel="gemm_16bit", quantization=None), seqs)
@@ -75,11 +73,3 @@ def _pass(card: Accelerator, k: Constants, facts: ModelFacts, r: Resolved, seqs:
 def _head(card: Accelerator, k: Constants, facts: ModelFacts, r: Resolved, seqs: Ints) -> Floats:
     stream, flops = lm_head_bytes(facts) / r.tensor_parallel, 2.0 * facts.embedding_parameters / r.tensor_parallel
     return matrix_seconds(card, k.linear["gemm_16bit"], r.dtype, seqs, stream, flops)
-
-
-@cache
-def _known(model: str) -> ModelFacts | None:
-    try:
-        return model_facts(model) if model else None
-    except InputError:
-        return None
