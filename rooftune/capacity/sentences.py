@@ -62,7 +62,7 @@ def replica_lines(result: CapacityResult) -> list[str]:
     if found is None:
         return []
     needed = quantity(found.at_estimate, "server")
-    asked = f"The asked rate of {rate(found.asked_rate_per_s, 'request', 3)} takes"
+    asked = f"The asked rate of {rate(found.asked_rate_per_s, 'request', 3)} needs"
     if found.asked_users is not None:
         asked = f"{quantity(found.asked_users, 'user')} {'need' if found.asked_users > 1 else 'needs'}"
     lines = [f"{asked} {needed}{_at_low(found.at_estimate, found.at_low)}."]

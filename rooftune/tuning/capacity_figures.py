@@ -114,9 +114,9 @@ def interval_words(figures: CapacityFigures) -> str:
 
 
 def server_words(found: Replicas, asked: str, usd_per_hour: float | None) -> str:
-    """'20 requests/s take 3 servers, $1.05/h'."""
+    """'20 requests/s need 3 servers, $1.05/h'."""
     count = found.at_estimate
-    verb = "take" if asked != "1 request/s" else "takes"
+    verb = "need" if asked != "1 request/s" else "needs"
     words = f"{asked} {verb} {quantity(count, 'server')}"
     if found.at_low != count:
         words += f" ({found.at_low} at the lower end of the interval)"

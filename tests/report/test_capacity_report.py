@@ -97,7 +97,7 @@ def test_the_answer_has_interval_limit_servers_and_cost(measured: CapacityResult
     tokens_per_h = 40 * 40 * 3600
     assert measured.replicas.rows[1].usd_per_million_output_tokens == pytest.approx(3 * price / tokens_per_h * 1e6)
     lines = replica_lines(measured)
-    assert lines[0] == "The asked rate of 40 requests/s takes 3 servers."
+    assert lines[0] == "The asked rate of 40 requests/s needs 3 servers."
     assert "the queue grows without end" in lines[1]
     assert measured.believed
 
@@ -107,7 +107,7 @@ def test_the_lower_end_may_need_one_more() -> None:
     found = answer(STEPS[:1], Outcome(near, "a test", True))
     assert (
         replica_lines(found)[0]
-        == "The asked rate of 40 requests/s takes 1 server, or 2 to be safe (lower end of the interval)."
+        == "The asked rate of 40 requests/s needs 1 server, or 2 to be safe (lower end of the interval)."
     )
 
 

@@ -73,7 +73,7 @@ def test_the_answer_is_first_and_once(report: str) -> None:
     opening = report.split("## What to deploy")[0]
     answer = (
         r"\*\*One T4 carries 7\.\d+ requests/s within the SLO \(95 % interval 7\.\d+ to 8\.\d+\), "
-        r"5\.\d times the baseline\. 20 requests/s take 3 servers, at \$1\.58 per hour\.\*\*"
+        r"5\.\d times the baseline\. 20 requests/s need 3 servers, at \$1\.58 per hour\.\*\*"
     )
     assert len(re.findall(rf"^{answer}$", opening, flags=re.M)) == 1
     assert report.count("> **Simulated.**") == 1
@@ -131,7 +131,7 @@ def test_servers_one_fewer_and_one_more(report: str, data: RunData) -> None:
 def test_one_server_too_few_at_the_lower_end_is_said(tmp_path: Path) -> None:
     folder = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=6.75)
     opening = folder.report.read_text(encoding="utf-8").split("## What to deploy")[0]
-    assert "20 requests/s take 3 servers, or 4 to be safe, at $1.58 or $2.10 per hour." in opening
+    assert "20 requests/s need 3 servers, or 4 to be safe, at $1.58 or $2.10 per hour." in opening
 
 
 def test_servers_without_a_simulation_have_no_shares(data: RunData) -> None:

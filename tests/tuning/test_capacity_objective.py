@@ -43,7 +43,7 @@ def test_the_highest_capacity_wins_and_the_sentence_answers_the_question() -> No
     assert " times the baseline (1.4" in decision.first_sentence
     price = decision.usd_per_hour
     assert price is not None
-    assert decision.first_sentence.endswith(f"20 requests/s take 3 servers, ${3 * price:.2f}/h.")
+    assert decision.first_sentence.endswith(f"20 requests/s need 3 servers, ${3 * price:.2f}/h.")
 
 
 def test_a_server_that_breaks_the_slo_alone_carries_nothing_and_one_trial_shows_it() -> None:

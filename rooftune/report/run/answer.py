@@ -52,7 +52,7 @@ def _capacity_answer(run: RunData, own: str) -> str:
     words += f" (95 % interval {number(found.low)} to {number(found.high)}){_times_the_baseline(run, own)}."
     replicas, asked = run.decision.replicas, run.decision.asked_rate_per_s
     if replicas is not None and asked:
-        words += f" {rate(asked, 'request', 3)} {'take' if asked != 1 else 'takes'} "
+        words += f" {rate(asked, 'request', 3)} {'need' if asked != 1 else 'needs'} "
         words += quantity(replicas.at_estimate, "server")
         words += f", or {replicas.at_low} to be safe" if replicas.at_low != replicas.at_estimate else ""
         price = run.decision.usd_per_hour
