@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from rooftune.errors import InputError
-from rooftune.workloads.spec import CAPACITY, Closed, ObjectiveMetric, Ramp, Trace, Workload
+from rooftune.workloads.draw import draw
+from rooftune.workloads.spec import CAPACITY, Closed, Empirical, ObjectiveMetric, Poisson, Ramp, Trace, Workload
+
+MOST_LENGTHS = 5_000
+"""Requests of a trace whose lengths users draw from."""
 
 
 def closed_loop(workload: Workload, users: int | None = None, think_s: float | None = None) -> Workload:
@@ -14,8 +18,10 @@ def closed_loop(workload: Workload, users: int | None = None, think_s: float | N
         think_s: mean pause from an answer to the user's next request; None = the workload's own, else none.
 
     Raises:
-        InputError: the workload's arrivals are a ramp or a trace.
+        InputError: the workload's arrivals are a ramp, or a trace with its own times.
     """
+    if isinstance(workload.arrivals, Trace) and workload.arrivals.rate_per_s is not None:
+        workload = _without_trace(workload, workload.arrivals.rate_per_s)
     arrivals, talks = workload.arrivals, workload.conversations
     if isinstance(arrivals, (Ramp, Trace)):
         raise InputError(
@@ -38,3 +44,14 @@ def closed_loop(workload: Workload, users: int | None = None, think_s: float | N
             "objective": objective,
         }
     )
+
+
+def _without_trace(workload: Workload, rate_per_s: float) -> Workload:
+    """A workload at the rate of a trace whose lengths are drawn from those of its requests, without their prefixes."""
+    update: dict[str, object] = {"arrivals": Poisson(process="poisson", rate_per_s=rate_per_s)}
+    if workload.prompts is None:
+        plan = draw(workload)
+        for name in ("prompt_tokens", "output_tokens"):
+            values = getattr(plan, name)[:MOST_LENGTHS].tolist()
+            update[name] = Empirical(distribution="empirical", values=values)
+    return workload.model_copy(update=update)

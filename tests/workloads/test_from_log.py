@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rooftune.capacity.lone import lone_workload
 from rooftune.errors import InputError
 from rooftune.workloads.draw import draw
 from rooftune.workloads.load import load_workload
@@ -333,6 +334,17 @@ def test_a_workload_at_a_rate_can_be_varied(tmp_path: Path) -> None:
     assert len(set(first)) == 1, "what prompts share stays shared when they repeat"
     last = [b[1] for b in plan.blocks or ()]
     assert len(set(last)) == len(last), "what they do not share is new text"
+
+
+def test_users_send_requests_of_the_same_lengths(tmp_path: Path) -> None:
+    """Where the SLO seems to break without load, a capacity measurement sends one request at a time."""
+    options = replace(REDACTED, arrivals="poisson", slo={"ttft_ms": 500.0})
+    made = make_workload(LOGS / "gateway.jsonl", options)
+    workload = load_workload(str(write_workload(made, tmp_path).workload))
+    plan = draw(lone_workload(workload, 1.0, seed=3))
+    assert plan.concurrency == 1
+    assert set(plan.prompt_tokens.tolist()) == {36, 38, 3}
+    assert set(plan.output_tokens.tolist()) == {4, 6, 1}
 
 
 def test_files_are_not_replaced_without_being_asked(tmp_path: Path) -> None:
