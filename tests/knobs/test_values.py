@@ -14,6 +14,7 @@ from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.entry import Knob, knobs
 from rooftune.knobs.explanation import values_here
 from rooftune.knobs.space import configurations, space
+from rooftune.speculation.candidates import DraftModel
 from rooftune.vllm_rules import capabilities
 from rooftune.vllm_rules.config import EngineConfig
 
@@ -37,6 +38,8 @@ def where_it_matters(k: Knob, monkeypatch: pytest.MonkeyPatch) -> SpaceContext:
         return context("cpu", "Qwen/Qwen2.5-0.5B-Instruct", **newest)
     if k.name == "prefix_caching":
         return context("H100", workload="chat-medium", **newest)
+    if k.name == "speculation":
+        return context("H100", has_texts=True, draft_models=(DraftModel("some/head", "eagle3"),), **newest)
     return context("H100", **newest)
 
 
