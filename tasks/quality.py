@@ -134,5 +134,7 @@ async def _guarded(run: RunFolder, server: ServerInfo) -> Guarded:
     from rooftune.quality.asked import asked_of
     from rooftune.quality.guard import Guarded
 
+    plan = plan_of(run)
     asked = await asyncio.to_thread(asked_of, workload_of(run))
-    return Guarded(server.url, server.model, asked, command_of(plan_of(run)), server.simulated)
+    adapters = not server.simulated and bool(plan.candidates[0].config.flags().get("enable_lora"))
+    return Guarded(server.url, server.model, asked, command_of(plan), server.simulated, adapters)

@@ -20,6 +20,9 @@ from rooftune.quality.judge import Ruling, judge, judge_evaluation, measured, to
 from rooftune.runfolder import TrialFolder
 
 NO_TEXTS = "the workload has no texts to compare answers on; give your prompts with --prompts"
+WITH_ADAPTERS = (
+    "vLLM with LoRA adapters can end on a request for prompt_logprobs (0.32, CPU build), so nothing was asked of it"
+)
 SIMULATED = "the simulated engine has no weights, so its answers show nothing"
 
 
@@ -33,6 +36,8 @@ class Guarded:
     """None: the workload has no texts."""
     command: UserCommand | None = None
     simulated: bool = False
+    adapters: bool = False
+    """It has LoRA adapters, and must not be asked for the probabilities of a prompt."""
 
 
 async def keep_floor(server: Guarded, folder: TrialFolder) -> Floor:
@@ -54,6 +59,8 @@ async def keep_floor(server: Guarded, folder: TrialFolder) -> Floor:
 async def _answered(server: Guarded, folder: TrialFolder) -> Floor:
     if server.asked is None:
         return Floor(reason=NO_TEXTS, simulated=server.simulated)
+    if server.adapters:
+        return Floor(reason=WITH_ADAPTERS)
     try:
         answers = await first_answers(server.url, server.model, server.asked)
         answers.write(folder.path / ANSWERS)

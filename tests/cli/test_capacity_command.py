@@ -58,7 +58,7 @@ def workloads(tmp_path: Path) -> None:
         (["small.yaml", "--slo", "share=2"], "slo.share"),
         (["small.yaml", "--budget", "long"], "'long' is not a length of time"),
         (["small.yaml", "--gpu", "L44"], "unknown GPU 'L44'"),
-        (["small.yaml", "--prompts", "pictures"], "--prompts is tokens or text"),
+        (["small.yaml", "--prompts", "pictures"], "--prompts takes a file of prompts, tokens or text"),
     ],
 )
 def test_bad_input_is_one_sentence(rooftune, words: list[str], said: str) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from rooftune.answers.answer import FILE as ANSWERS
 from rooftune.answers.answer import Answers
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.files import read_model
 from rooftune.quality.baseline import Asked, chosen
 from rooftune.quality.command import UserCommand
-from rooftune.quality.guard import SIMULATED, Guarded, check, keep_floor
+from rooftune.quality.guard import SIMULATED, WITH_ADAPTERS, Guarded, check, keep_floor
 from rooftune.runfolder import TrialFolder
 from rooftune.simulator.engine.core import Noise
 from rooftune.simulator.front.__main__ import build
@@ -202,3 +203,13 @@ def test_files_that_are_missing_are_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(RooftuneError, match="is missing"):
         BaselineAnswers.read(tmp_path)
+
+
+async def test_a_server_with_adapters_is_not_asked(toy: None, tmp_path: Path) -> None:
+    """vLLM may end on the probabilities of a prompt, and the trials after this one would have no server."""
+    baseline = TrialFolder(tmp_path / "b")
+    async with serving() as url:
+        floor = await keep_floor(Guarded(url, "m", GREEDY, adapters=True), baseline)
+        found = await check(Guarded(url, "m", GREEDY, adapters=True), TrialFolder(tmp_path / "x"), floor, baseline, "k")
+    assert floor.reason == found.reason == WITH_ADAPTERS
+    assert not (baseline.path / ANSWERS).exists()
