@@ -61,7 +61,7 @@ def twin_of(server: ServerInfo, small: Path) -> ReferenceServer:
 async def test_capacity_of_a_real_server(server: ServerInfo, small: Path, speed: Speed, tmp_path: Path) -> None:
     twin = twin_of(server, small)
     found = await measure_capacity(
-        server, workload_for(speed), twin, Precision(half=0.25, most_steps=3), tmp_path, seed=3
+        server, workload_for(speed), twin, Precision(half=0.25, most_steps=2), tmp_path, seed=3
     )
     assert found.rate_per_s
     assert found.low_per_s
