@@ -74,7 +74,7 @@ NAMES = [
     (["audit", "nothing.json"], ["nothing.json"]),
     (["load", "chat-low", "--url", "here"], ["'here' is not the URL of a server"]),
     (["load", "chat-low", "--url", "http://127.0.0.1:1", "--prompts", "emoji"], ["tokens or text"]),
-    (["plan"], ["Missing argument", "rooftune plan --help"]),
+    (["plan"], ["name a workload", "--prompts FILE"]),
     (["plan", "chat-low", "--bogus"], ["No such option", "--bogus"]),
     (["pla", "chat-low"], ["No such command", "plan"]),
     (["simulate", "--port", "99999"], ["--port", "65535"]),
