@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.saturated import ClosedLoop
 
 HIGH, LOW, USERS = 16, 4, 16
-WINDOW_CPU_S, PAIRS = 8.0, 8
+WINDOW_CPU_S, PAIRS = 10.0, 16
 DIFFERENCE, NOISE, OTHERS = 0.03, 0.06, 0.2
 """Relative difference in tokens per second that is allowed beyond the noise, the noise (three standard errors) up to
 which it is judged, and the share of the processors that others may use."""
@@ -119,6 +120,7 @@ async def test_limits_above_those_of_the_start_are_refused(pair: Pair) -> None:
         await switching.switch(pair.switchable, pair.folder, higher, "seqs17/1")
 
 
+@pytest.mark.skipif(not os.environ.get("ROOFTUNE_LONG_RUNS"), reason="needs an idle machine for three minutes")
 @pytest.mark.measurement
 async def test_a_switched_server_is_as_fast_as_one_that_was_started_with_the_limits(pair: Pair) -> None:
     """One server after the other, out and back, so that drift cancels; skips where others use the processors."""
