@@ -73,10 +73,16 @@ class SchemaTables:
         return table(["Key", "Type", "Default", "Meaning"], rows)
 
 
+ANY_JSON = "JsonValue"
+"""Pydantic's name for any JSON value, which has no table."""
+
+
 def type_of(field: Schema, elsewhere: Mapping[str, str]) -> str:
     """The type of a field in words; a model inside of it is a link to its section."""
     if "$ref" in field:
         name = str(field["$ref"]).rpartition("/")[2]
+        if name == ANY_JSON:
+            return "any JSON value"
         return f"[{name}]({elsewhere.get(name, f'#{name.lower()}')})"
     for key in ("anyOf", "oneOf", "allOf"):
         if key in field:
