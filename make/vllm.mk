@@ -45,5 +45,5 @@ $(VLLM_VENV)/.installed-plots: $(VLLM_VENV)/.installed
 	@$(VLLM_PIP) pandas matplotlib seaborn
 	@touch $@
 
-test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed-plots ## the tests that need a real vLLM (about 15 minutes)
+test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed-plots ## the tests that need a real vLLM (about 25 minutes)
 	@ROOFTUNE_VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(BIN)/python -m pytest -m real_vllm tests/real_vllm --durations 15 $(ARGS)

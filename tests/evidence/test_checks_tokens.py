@@ -52,6 +52,19 @@ def test_tokens_that_come_late_are_missing_in_the_window_alone(seconds: float, s
     assert ("came late" in checks.late(found).sentence) == (status != "pass")
 
 
+@pytest.mark.parametrize("lost", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_a_window_that_differs_by_more_than_the_bound_fails_one_of_both(lost: float, seconds: float) -> None:
+    """Whatever mixture of lost and late tokens it is."""
+    assert USUAL.window is not None
+    at, end = column("token_s"), USUAL.window.end_s
+    found = changed(token_s=np.where((at > end - seconds) & (at < end), end + 0.001, at))
+    total = USUAL.ticks["generation_tokens_total"] / (1 - lost)
+    found = replace(found, ticks={**USUAL.ticks, "generation_tokens_total": total})
+    both = {checks.count(found).status, checks.late(found).status}
+    assert ("fail" in both) == (seconds > 0 or lost > checks.COUNT_FAIL)
+
+
 def test_tokens_that_never_come_are_no_matter_of_time() -> None:
     total = USUAL.ticks["generation_tokens_total"] * 1.5
     found = replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})
