@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rooftune.engines.metrics import POSITIONS, position_column
+
 REQUESTS = {
     "index": "number of the request in the workload",
     "status": "`completed`, `failed` (error, broken stream, timeout), `refused` (HTTP 429 or 503), `cut` (in flight "
@@ -50,7 +52,7 @@ TICKS = {
     "spec_draft_tokens_total": "drafted tokens, counter",
     "spec_accepted_tokens_total": "accepted drafted tokens, counter",
     **{
-        f"spec_accepted_pos_{n}_total": f"drafts whose first {n} tokens were all accepted, counter" for n in range(1, 9)
+        position_column(n): f"drafts whose first {n} tokens were all accepted, counter" for n in range(1, POSITIONS + 1)
     },
     "ttft_sum_s": "sum of the server's TTFT histogram",
     "ttft_count": "count of that histogram",

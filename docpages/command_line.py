@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from docpages.markdown import cell, code, head, table, text_of
-from flows.cli.app import GROUPS, PANELS, command_line
+from flows.cli.app import PANELS, command_line
 
 INTRODUCTION = (
     "Written from the commands themselves: `rooftune COMMAND --help` shows the same.",
@@ -53,17 +53,12 @@ def commands() -> dict[str, Command]:
     return found
 
 
-def _words(name: str) -> list[str]:
-    """The commands of a group, or the command itself."""
-    return [f"{name} {word}" for word in GROUPS.get(name, ())] or [name]
-
-
 def page() -> str:
     """The page as Markdown."""
     known = commands()
     lines = head("Command line", *INTRODUCTION)
     for panel, names in PANELS.items():
-        lines += [f"- {panel}: {', '.join(_link(word) for name in names for word in _words(name))}"]
+        lines += [f"- {panel}: {', '.join(_link(words) for words in known if words.split()[0] in names)}"]
     lines += [""]
     for name, command in known.items():
         lines += _command(name, command)
