@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from web_app import served
 
 from rooftune.answers.ask import NoTokenIds
 from rooftune.answers.collect import collect
@@ -65,14 +66,8 @@ async def fake() -> AsyncIterator[Fake]:
     server, app = Fake(), web.Application()
     app.router.add_post("/v1/completions", server.answer)
     app.router.add_post("/v1/chat/completions", server.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    server.url = f"http://127.0.0.1:{port}"
-    yield server
-    await runner.cleanup()
+    async with served(app) as server.url:
+        yield server
 
 
 async def test_answers_have_the_order_of_the_prompts(fake: Fake) -> None:

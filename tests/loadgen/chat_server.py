@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from web_app import served
 
 AWKWARD = ["It", ' is "quoted"', ",\nbroken", " é\U0001f600", "\\", " and number "]
 """Pieces that JSON escapes."""
@@ -65,13 +66,5 @@ async def chat_server(**options: Any) -> AsyncIterator[ChatServer]:
     server = ChatServer(**options)
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", server.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    server.url = f"http://127.0.0.1:{port}"
-    try:
+    async with served(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_front import core_of, serving
 
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.loadgen.schema import REQUESTS
@@ -18,10 +18,6 @@ from rooftune.loadgen.wire import Response
 from rooftune.loadgen.wire.connection import Connection
 from rooftune.loadgen.wire.template import learn
 from rooftune.metrics.window import Window
-from rooftune.simulator.engine.core import Noise
-from rooftune.simulator.front.__main__ import build
-from rooftune.simulator.front.protocol import HttpProtocol
-from rooftune.simulator.front.server import EngineFront
 from tests.faults.server import DONE, END, HEAD, chunk, misbehaving
 from tests.loadgen.fed_connection import cut, exchanged
 from tests.loadgen.harness import load_server, workload
@@ -125,17 +121,9 @@ async def test_records_have_the_first_token_of_the_answer(tmp_path: Path) -> Non
 
 async def test_the_simulated_engine_with_a_reasoning_parser(tmp_path: Path) -> None:
     """Over real HTTP: half of each answer is reasoning, and the two times differ by the time of these tokens."""
-    flags = {"quantization": "awq", "enforce_eager": True, "max_model_len": 512, "reasoning_parser": "qwen3"}
-    front = EngineFront(build("T4", "llama-2-7b", "0.15.1", flags, Noise()), "m", 20.0)
-    listening = await asyncio.get_running_loop().create_server(lambda: HttpProtocol(front.handle), "127.0.0.1", 0)
-    running = asyncio.create_task(front.run())
-    try:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        load = workload(endpoint="chat", output_tokens={"distribution": "fixed", "value": 40}, drain_s=600)
-        records = (await load_server(load, url, tmp_path, time_scale=20.0)).records
-    finally:
-        running.cancel()
-        listening.close()
+    load = workload(endpoint="chat", output_tokens={"distribution": "fixed", "value": 40}, drain_s=600)
+    async with serving(core_of(reasoning_parser="qwen3"), time_scale=20.0) as (_, port):
+        records = (await load_server(load, f"http://127.0.0.1:{port}", tmp_path, time_scale=20.0)).records
     assert {r["status"] for r in records} == {"completed"}
     assert {r["reasoning_tokens"] for r in records} == {20}
     metrics = request_metrics(pa.Table.from_pylist(records, REQUESTS), Window(start_s=0.0, end_s=60.0)).metrics

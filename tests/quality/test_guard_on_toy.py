@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import simulated_front
 
 from rooftune.answers.answer import FILE as ANSWERS
 from rooftune.answers.answer import Answers
@@ -21,8 +21,6 @@ from rooftune.quality.guard import SIMULATED, WITH_ADAPTERS, Guarded, check, kee
 from rooftune.runfolder import TrialFolder
 from rooftune.simulator.engine.core import Noise
 from rooftune.simulator.front.__main__ import build
-from rooftune.simulator.front.protocol import HttpProtocol
-from rooftune.simulator.front.server import EngineFront
 from rooftune.simulator.front.toy_answers import VARIABLE
 from rooftune.vllm_rules.config import FlagValue
 
@@ -51,15 +49,8 @@ GREEDY = Asked(PROMPTS, Drawn(), 40)
 @asynccontextmanager
 async def serving(**flags: FlagValue) -> AsyncIterator[str]:
     core = build("T4", "llama-2-7b", "0.15.1", {"quantization": "awq", **flags}, Noise())
-    server = EngineFront(core, "m", 100.0)
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: HttpProtocol(server.handle), "127.0.0.1", 0)
-    task = asyncio.create_task(server.run())
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        task.cancel()
-        listening.close()
+    async with simulated_front.serving(core) as (_, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

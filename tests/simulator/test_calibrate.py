@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from web_app import served
 
 from rooftune.errors import InputError
 from rooftune.hardware.named import accelerator
@@ -186,16 +187,9 @@ async def test_the_sweep_times_steps_and_prompts_of_a_server() -> None:
 
     app = web.Application()
     app.router.add_post("/v1/completions", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    try:
+    async with served(app) as url:
         grid = MeasurementGrid(batches=(1, 2), contexts=(64,), prompts=(64, 1600), repeats=1, tokens=12)
-        found = await measure(f"http://127.0.0.1:{port}", "m", 1000, grid, 10_000)
-    finally:
-        await runner.cleanup()
+        found = await measure(url, "m", 1000, grid, 10_000)
     short, long, *steps = found
     assert (short.kind, long.kind, {s.kind for s in steps}) == ("prefill", "prefill", {"decode"})
     assert short.seconds >= 64 / 32e3

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from test_http_front import ask, core_of, serving
+from simulated_front import core_of, serving
+from test_http_front import ask
 
 from rooftune.evidence.metrics.by_adapter import BASE, adapter_metrics
 from rooftune.evidence.records.columns import requests_of

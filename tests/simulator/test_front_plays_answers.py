@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_http_front import FLAGS, ask, events, serving
+from simulated_front import FLAGS, serving
+from test_http_front import ask, events
 from test_played_answers import NGRAM, Answered, answers
 
 from rooftune.answers.answer import Answer, Answers

@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from simulated_front import core_of, serving
 from simulator_cases import plan_of
 
-from rooftune.simulator.engine.core import EngineCore, Noise
-from rooftune.simulator.front.__main__ import build
-from rooftune.simulator.front.protocol import HttpProtocol
-from rooftune.simulator.front.server import EngineFront
 from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.stepwise import run_stepwise
-
-FLAGS = {"quantization": "awq", "enforce_eager": True, "max_model_len": 512}
-
-
-def core_of(version: str = "0.15.1", **flags: Any) -> EngineCore:
-    return build("T4", "llama-2-7b", version, {**FLAGS, **flags}, Noise())
-
-
-@asynccontextmanager
-async def serving(core: EngineCore, time_scale: float = 100.0) -> AsyncIterator[tuple[EngineFront, int]]:
-    server = EngineFront(core, "m", time_scale)
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: HttpProtocol(server.handle), "127.0.0.1", 0)
-    task = asyncio.create_task(server.run())
-    try:
-        yield server, listening.sockets[0].getsockname()[1]
-    finally:
-        task.cancel()
-        listening.close()
 
 
 async def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from web_app import served
 
 from rooftune.engines.prompt_lengths import encoder_for, with_lengths
 from rooftune.errors import InputError
@@ -142,13 +143,8 @@ async def tokenizing() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/tokenize", tokenize)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url
 
 
 async def test_a_server_counts_with_its_template() -> None:
