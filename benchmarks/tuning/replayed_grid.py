@@ -153,11 +153,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=12, help="searches of each row")
     given = parser.parse_args(arguments)
-    cells = {cell.name: cell for cell in grid()}
-    truth = {cell.name: math.log(found.value) for cell, found in grid().items()}
-    print(
-        f"{len(cells)} configurations; the baseline reaches {grid()[BASELINE].value / best_of_grid():.0%} of the best\n"
-    )
+    measured = grid()
+    cells = {cell.name: cell for cell in measured}
+    truth = {cell.name: math.log(found.value) for cell, found in measured.items()}
+    share = measured[BASELINE].value / best_of_grid()
+    print(f"{len(cells)} configurations; the baseline reaches {share:.0%} of the best\n")
     print(
         "| start, s | load, s | noise | searches | chosen, of the best: mean, worst | recommended | trials | starts |"
     )

@@ -33,15 +33,13 @@ def judged(folder: RunFolder, verdict: str = "spoilt", *, accept: bool = False, 
     values = {"top-1 disagreement": 0.004, "KL divergence": 0.01}
     floor = Floor(prompts=60, tokens=4200, values=values, simulated=simulated)
     write_json(folder.trial("baseline", 1).floor_json, floor.model_dump(mode="json"))
+    ours = next(t for t in read_trials(folder) if t.candidate == "fp8-kv")
     quality = Quality.model_validate({
         "verdict": verdict, "reason": "KL divergence 0.4 nats above the floor", "prompts": 60, "tokens": 4200,
-        "key": answers_key(plan.candidate("fp8-kv").config), "measures": [MEASURE], "simulated": simulated,
+        "key": answers_key(plan.candidates[0].config.with_change(ours.flags)), "measures": [MEASURE],
+        "simulated": simulated,
         "evaluation": Evaluation(command="x", baseline=0.8, candidate=0.6, low=0.2, high=0.3, threshold=0.02),
     })  # fmt: skip
-    trials = read_trials(folder)
-    ours = next(t for t in trials if t.candidate == "fp8-kv")
-    key = answers_key(plan.candidates[0].config.with_change(ours.flags))
-    quality = quality.model_copy(update={"key": key})
     write_json(folder.trial("fp8-kv", ours.n).quality_json, quality.model_dump(mode="json"))
     write_json(folder.decision_json, decide(plan, read_trials(folder)).model_dump(mode="json"))
     return read_run(folder)
