@@ -32,17 +32,18 @@ class Entry:
     """What ``line`` counts: ``line`` or ``entry``."""
 
 
-def entries(path: Path, *, plain: bool | None = None) -> list[Entry]:
+def entries(data: bytes, path: Path, *, plain: bool | None = None) -> list[Entry]:
     """The entries of a file that has JSON, JSON lines, a table or lines of text.
 
     Args:
-        path: the file.
+        data: its content.
+        path: its name, for its format and for errors.
         plain: True reads each line as a prompt, False never does; None decides by the content.
 
     Raises:
-        InputError: the file is missing, empty, not text in UTF-8, or not JSON where it should be.
+        InputError: the file is empty, not text in UTF-8, or not JSON where it should be.
     """
-    text = _text(path)
+    text = _text(data, path)
     if not text.strip():
         raise InputError(f"{path} is empty; a file of prompts is {KNOWN}.")
     suffix = path.suffix.lower()
@@ -61,15 +62,23 @@ def entries(path: Path, *, plain: bool | None = None) -> list[Entry]:
     return _plain(text)
 
 
-def _text(path: Path) -> str:
+def content_of(path: Path) -> bytes:
+    """The content of a file of prompts.
+
+    Raises:
+        InputError: it is missing or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             f"the file of prompts {path} is missing; prompts.file is relative to the workload file."
         ) from None
     except OSError as error:
         raise InputError(f"the file of prompts {path} cannot be read ({error.strerror or error}).") from None
+
+
+def _text(data: bytes, path: Path) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{path} is UTF-16; save it as UTF-8 (iconv -f utf-16 -t utf-8).")
     try:

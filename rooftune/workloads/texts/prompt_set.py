@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from rooftune.errors import InputError
+from rooftune.workloads.texts.files import content_of
 from rooftune.workloads.texts.lengths import PromptLengths, estimated
 from rooftune.workloads.texts.prompt_text import PromptText, Split, split_prompts
 from rooftune.workloads.texts.prompts_file import Prompts
-from rooftune.workloads.texts.read import file_hash, read_prompts
+from rooftune.workloads.texts.read import prompts_in
 from rooftune.workloads.texts.records import PromptFormat
 
 KEPT = 4
 """Files of prompts, and of lengths, that are kept in memory: the workload is drawn hundreds of times."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PromptFile:
-    """A file of prompts as it was read."""
+    """A file of prompts as it was read. Its identity is a key of ``_estimated``, so that it is not read again."""
 
     prompts: tuple[PromptText, ...]
     sha256: str
@@ -72,8 +74,9 @@ def with_file(prompts: Prompts, path: Path) -> Prompts:
 
 @lru_cache(maxsize=KEPT)
 def _read(path: Path, format: PromptFormat, state: tuple[int, int]) -> PromptFile:
-    found = tuple(read_prompts(path, format))
-    return PromptFile(found, file_hash(path), split_prompts(found))
+    data = content_of(path)
+    found = tuple(prompts_in(data, path, format))
+    return PromptFile(found, hashlib.sha256(data).hexdigest()[:16], split_prompts(found))
 
 
 def prompt_set(prompts: Prompts, *, chat: bool) -> PromptSet:
@@ -97,7 +100,7 @@ def _lengths(prompts: Prompts, file: PromptFile, chat: bool) -> PromptLengths:
         found = _read_lengths(Path(prompts.lengths))
         if found.sha256 == file.sha256 and found.chat == chat:
             return found
-    return _estimated(Path(prompts.file), prompts.format, file.sha256, chat)
+    return _estimated(file, chat)
 
 
 @lru_cache(maxsize=KEPT)
@@ -106,5 +109,5 @@ def _read_lengths(path: Path) -> PromptLengths:
 
 
 @lru_cache(maxsize=KEPT)
-def _estimated(path: Path, format: PromptFormat, sha256: str, chat: bool) -> PromptLengths:
-    return estimated(read_prompts(path, format), chat=chat, sha256=sha256)
+def _estimated(file: PromptFile, chat: bool) -> PromptLengths:
+    return estimated(file.prompts, chat=chat, sha256=file.sha256)

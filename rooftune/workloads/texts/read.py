@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from rooftune.errors import InputError
-from rooftune.workloads.texts.files import entries
+from rooftune.workloads.texts.files import content_of, entries
 from rooftune.workloads.texts.prompt_text import PromptText
 from rooftune.workloads.texts.records import PromptFormat, read_record
 
@@ -17,9 +16,18 @@ def read_prompts(path: Path, format: PromptFormat = "auto") -> list[PromptText]:
     Raises:
         InputError: the file is missing, empty or not UTF-8, or a line has no prompt; the message has the line.
     """
+    return prompts_in(content_of(path), path, format)
+
+
+def prompts_in(data: bytes, path: Path, format: PromptFormat) -> list[PromptText]:
+    """All prompts in the content of a file.
+
+    Raises:
+        InputError: as ``read_prompts``.
+    """
     plain = {"auto": None, "text": True}.get(format, False)
     found: list[PromptText] = []
-    for entry in entries(path, plain=plain):
+    for entry in entries(data, path, plain=plain):
         try:
             found += read_record(entry.value, entry.line, format)
         except ValueError as error:
@@ -27,23 +35,3 @@ def read_prompts(path: Path, format: PromptFormat = "auto") -> list[PromptText]:
     if not found:
         raise InputError(f"{path} has no prompt: no entry of it has a text that a user wrote.")
     return found
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file's content.
-
-    Raises:
-        InputError: it is missing or cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    except FileNotFoundError:
-        raise InputError(
-            f"the file of prompts {path} is missing; prompts.file is relative to the workload file."
-        ) from None
-    except OSError as error:
-        raise InputError(f"the file of prompts {path} cannot be read ({error.strerror or error}).") from None
-    return digest.hexdigest()[:16]
