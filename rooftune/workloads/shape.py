@@ -138,21 +138,7 @@ def _arrivals(plan: RequestPlan, total_s: float) -> ArrivalShape:
 def _sharing(plan: RequestPlan, n: int) -> Sharing:
     """Tokens that each prompt has in common with earlier ones, and the beginnings that most have."""
     common = _history(plan, n)
-    beginnings: Counter[tuple[int, int]] = Counter()
-    for i in range(n):
-        if plan.conversation[i] >= 0:
-            continue
-        if plan.blocks is None and plan.prefix_tokens[i] > 0:
-            beginnings[int(plan.prefix_id[i]), int(plan.prefix_tokens[i])] += 1
-    if plan.blocks is not None:
-        beginnings = _of_blocks(plan, n, common)
-    else:
-        seen: set[tuple[int, int]] = set()
-        for i in range(n):
-            key = (int(plan.prefix_id[i]), int(plan.prefix_tokens[i]))
-            if plan.conversation[i] < 0 and key[1] > 0:
-                common[i] = key[1] if key in seen else 0
-                seen.add(key)
+    beginnings = (_of_prefixes if plan.blocks is None else _of_blocks)(plan, n, common)
     found = [SharedBeginning(count, tokens) for (_, tokens), count in beginnings.most_common() if count > 1]
     talks = plan.conversation[:n]
     several = np.unique(talks[talks >= 0])
@@ -172,6 +158,16 @@ def _history(plan: RequestPlan, n: int) -> Floats:
     later = np.flatnonzero((plan.conversation[:n] >= 0) & (plan.turn[:n] > 0))
     common[later] = plan.prompt_tokens[later - 1].astype(np.float64) + plan.output_tokens[later - 1]
     return np.minimum(common, plan.prompt_tokens[:n])
+
+
+def _of_prefixes(plan: RequestPlan, n: int, common: Floats) -> Counter[tuple[int, int]]:
+    """Fill in what each prompt has in common by its named prefix; count the prefixes."""
+    found: Counter[tuple[int, int]] = Counter()
+    for i in np.flatnonzero((plan.conversation[:n] < 0) & (plan.prefix_tokens[:n] > 0)).tolist():
+        key = (int(plan.prefix_id[i]), int(plan.prefix_tokens[i]))
+        common[i] = key[1] if key in found else 0
+        found[key] += 1
+    return found
 
 
 def _of_blocks(plan: RequestPlan, n: int, common: Floats) -> Counter[tuple[int, int]]:
