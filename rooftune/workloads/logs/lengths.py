@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,18 @@ class Assumed:
     output_tokens: int | None = None
 
 
+@dataclass(frozen=True)
+class _Side:
+    """Prompts or answers, and the fields of a request that have their length and their text."""
+
+    name: str
+    tokens: Literal["prompt_tokens", "output_tokens"]
+    text: Literal["text", "answer"]
+
+
+PROMPT, ANSWER = _Side("prompt", "prompt_tokens", "text"), _Side("answer", "output_tokens", "answer")
+
+
 def complete_lengths(reading: LogReading, assumed: Assumed, count: TokenCounter | None = None) -> None:
     """Fill in the lengths of all requests, and note where they come from.
 
@@ -39,42 +52,20 @@ def complete_lengths(reading: LogReading, assumed: Assumed, count: TokenCounter 
 
 
 def _prompts(reading: LogReading, assumed: Assumed, count: TokenCounter | None) -> None:
-    unknown, counted = [], 0
-    for request in reading.requests:
-        if request.prompt_tokens is not None:
-            continue
-        if request.text:
-            request.prompt_tokens = max(1, (count or estimated_tokens)(request.text))
-            counted += 1
-        else:
-            unknown.append(request)
-    if counted:
-        reading.notes.append(_counted(counted, "prompt", count))
-    if unknown and assumed.prompt_tokens is None:
-        raise InputError(
-            f"{_all(unknown, reading.requests, 'prompt')} neither a length nor a text in the log; "
-            f"{_way_out(reading, 'prompt_tokens')} or assume a length with --prompt-tokens."
-        )
+    unknown = _counted(reading, PROMPT, count)
+    if not unknown:
+        return
+    if assumed.prompt_tokens is None:
+        raise _unknown(reading, PROMPT, unknown)
     for request in unknown:
         request.prompt_tokens = assumed.prompt_tokens
-    if unknown:
-        reading.notes.append(
-            f"{quantity(len(unknown), 'prompt')} without a length get the assumed {assumed.prompt_tokens:,} tokens"
-        )
+    reading.notes.append(
+        f"{quantity(len(unknown), 'prompt')} without a length get the assumed {assumed.prompt_tokens:,} tokens"
+    )
 
 
 def _outputs(reading: LogReading, assumed: Assumed, count: TokenCounter | None) -> None:
-    unknown, counted = [], 0
-    for request in reading.requests:
-        if request.output_tokens is not None:
-            continue
-        if request.answer:
-            request.output_tokens = max(1, (count or estimated_tokens)(request.answer))
-            counted += 1
-        else:
-            unknown.append(request)
-    if counted:
-        reading.notes.append(_counted(counted, "answer", count))
+    unknown = _counted(reading, ANSWER, count)
     if not unknown:
         return
     known = [r.output_tokens for r in reading.requests if r.output_tokens is not None]
@@ -92,22 +83,33 @@ def _outputs(reading: LogReading, assumed: Assumed, count: TokenCounter | None) 
             request.output_tokens = request.max_tokens
         source = "get their max_tokens, which is the longest that they can be; --output-tokens assumes another length"
     else:
-        raise InputError(
-            f"{_all(unknown, reading.requests, 'answer')} neither a length nor a text in the log; "
-            f"{_way_out(reading, 'output_tokens')} or assume a length with --output-tokens."
-        )
+        raise _unknown(reading, ANSWER, unknown)
     reading.notes.append(f"{quantity(len(unknown), 'answer')} without a length {source}")
 
 
-def _counted(n: int, what: str, count: TokenCounter | None) -> str:
-    how = "are estimated from their words" if count is None else "are counted with the tokenizer"
-    return f"the lengths of {quantity(n, what)} {how}"
+def _counted(reading: LogReading, side: _Side, count: TokenCounter | None) -> list[LoggedRequest]:
+    """Count the texts whose length the log does not have; return the requests that have no text either."""
+    missing = [r for r in reading.requests if getattr(r, side.tokens) is None]
+    with_text = [r for r in missing if getattr(r, side.text)]
+    for request in with_text:
+        setattr(request, side.tokens, max(1, (count or estimated_tokens)(getattr(request, side.text))))
+    if with_text:
+        how = "are estimated from their words" if count is None else "are counted with the tokenizer"
+        reading.notes.append(f"the lengths of {quantity(len(with_text), side.name)} {how}")
+    return [r for r in missing if getattr(r, side.tokens) is None]
 
 
-def _all(unknown: Sequence[LoggedRequest], requests: Sequence[LoggedRequest], what: str) -> str:
-    if len(unknown) == len(requests):
-        return f"no {what} has"
-    return f"{quantity(len(unknown), what)} of {len(requests):,} (the first on line {unknown[0].line:,}) have"
+def _unknown(reading: LogReading, side: _Side, unknown: Sequence[LoggedRequest]) -> InputError:
+    """Why the log is refused, and the way out."""
+    total = len(reading.requests)
+    who = f"no {side.name} has"
+    if len(unknown) < total:
+        who = f"{quantity(len(unknown), side.name)} of {total:,} (the first on line {unknown[0].line:,}) have"
+    option = f"--{side.tokens.replace('_', '-')}"
+    return InputError(
+        f"{who} neither a length nor a text in the log; {_way_out(reading, side.tokens)} or assume a length with "
+        f"{option}."
+    )
 
 
 def _way_out(reading: LogReading, column: str) -> str:
