@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from rooftune.errors import InputError
+from rooftune.workloads.cells import SEPARATORS
 from rooftune.workloads.logs.entries import LogFormat
 
 GZIP = b"\x1f\x8b"
@@ -83,7 +84,7 @@ def lines(path: Path) -> Iterator[LogLine]:
             yield LogLine(number + 1, "", False)
 
 
-def kind_of(path: Path, separators: str = ",;\t") -> LogFormat:
+def kind_of(path: Path) -> LogFormat:
     """What kind of log a file is, by its content.
 
     Raises:
@@ -107,7 +108,7 @@ def kind_of(path: Path, separators: str = ",;\t") -> LogFormat:
             f"{path} is a log of vLLM without requests; start the server with --enable-log-requests and "
             "VLLM_LOGGING_LEVEL=DEBUG."
         )
-    if any(s in first for s in separators):
+    if any(s in first for s in SEPARATORS):
         return "csv"
     raise InputError(f"{path} has no requests; name {KNOWN}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rooftune.errors import InputError, nearest
+from rooftune.workloads.cells import long_cells, separator
 from rooftune.workloads.logs.entries import LoggedRequest, LogReading
 from rooftune.workloads.logs.fields import FieldMap, LogField, Record, decoded
 from rooftune.workloads.logs.files import KNOWN, lines, opened
@@ -226,26 +228,20 @@ def _read_list(path: Path, reader: RecordReader) -> LogReading:
     return reader.end()
 
 
+@long_cells(MOST_FIELD)
 def read_csv(path: Path, columns: Mapping[LogField, str], unit: TimeUnit | None) -> LogReading:
     """The requests of a table with a header.
 
     Raises:
         InputError: it has no header, or the column map names a column that it does not have.
     """
-    before = csv.field_size_limit(MOST_FIELD)
-    try:
-        return _read_csv(path, columns, unit)
-    finally:
-        csv.field_size_limit(before)
-
-
-def _read_csv(path: Path, columns: Mapping[LogField, str], unit: TimeUnit | None) -> LogReading:
-    first = next(lines(path)).text
-    separator = max(",\t;", key=first.count)
+    first = next((line.text for line in lines(path)), "")
     reader = RecordReader(LogReading("csv"), FieldMap(columns), unit)
     with opened(path) as file:
-        rows = csv.reader(file, delimiter=separator, strict=True)
-        header = [cell.strip() for cell in next(rows, [])]
+        rows = csv.reader(file, delimiter=separator(first), strict=True)
+        header = []
+        with contextlib.suppress(csv.Error, EOFError):
+            header = [cell.strip() for cell in next(rows, [])]
         if not any(header):
             raise InputError(f"{path} has no header; name {KNOWN}.")
         for row in _rows(rows, reader.reading):
@@ -279,7 +275,7 @@ def _rows(rows: _CsvRows, reading: LogReading) -> Iterator[_Row]:
     while True:
         begins = rows.line_num + 1
         try:
-            cells = rows.__next__()
+            cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:

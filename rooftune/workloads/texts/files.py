@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.errors import InputError
+from rooftune.workloads.cells import long_cells, separator
 
 KNOWN = (
     "JSONL with prompt or messages, an OpenAI batch file, ShareGPT, the custom data set of vllm bench, a file of "
@@ -50,7 +51,8 @@ def entries(data: bytes, path: Path, *, plain: bool | None = None) -> list[Entry
     if plain:
         return _plain(text)
     if suffix in TABLES:
-        return list(_rows(text, path))
+        with long_cells(LONGEST_CELL):
+            return list(_rows(text, path))
     first = text.lstrip()
     if first[0] in "[{" or suffix in JSON_LINES or suffix == ".json" or plain is False:
         found = _json(text, path)
@@ -150,9 +152,7 @@ def _json_lines(text: str, path: Path) -> Iterator[Entry]:
 
 
 def _rows(text: str, path: Path) -> Iterator[Entry]:
-    header = text.split("\n", 1)[0]
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",\t;", key=header.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator(text.split("\n", 1)[0]))
     try:
         columns = [c.strip() for c in next(reader, [])]
         begin = reader.line_num + 1

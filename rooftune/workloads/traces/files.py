@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.errors import InputError
+from rooftune.workloads.cells import separator
 
 Record = Mapping[str, object]
 KNOWN = (
@@ -86,16 +87,16 @@ def table(path: Path) -> Table:
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
-    separator = max(",\t;", key=header.count)
-    columns = [c.strip() for c in next(csv.reader([header], delimiter=separator), [])]
+    mark = separator(header)
+    columns = [c.strip() for c in next(csv.reader([header], delimiter=mark), [])]
     if not any(columns):
         raise InputError(f"{path} is empty; a trace is {KNOWN}.")
-    return Table(columns, _table_rows(path, columns, separator))
+    return Table(columns, _table_rows(path, columns, mark))
 
 
-def _table_rows(path: Path, columns: Sequence[str], separator: str) -> Iterator[Numbered]:
+def _table_rows(path: Path, columns: Sequence[str], mark: str) -> Iterator[Numbered]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator)
+        reader = csv.reader(file, delimiter=mark)
         try:
             next(reader, None)
             for cells in reader:
