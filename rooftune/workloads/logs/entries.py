@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -72,8 +71,7 @@ class LogReading:
         lines: dict[str, list[int]] = {}
         for skip in self.skipped:
             lines.setdefault(skip.reason, []).append(skip.line)
-        count = Counter({reason: len(found) for reason, found in lines.items()})
-        return [SkippedFor(reason, lines[reason]) for reason, _ in count.most_common()]
+        return [SkippedFor(*item) for item in sorted(lines.items(), key=lambda item: -len(item[1]))]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ LEAST_LOAD_S = 60.0
 FALLBACK_RATE = 1.0
 """Requests per second of a log without times."""
 FEWEST = 10
-"""Requests from which a workload says something."""
+"""With fewer requests than this, a workload says little."""
 Arrivals = Literal["replay", "poisson"]
 
 
@@ -168,9 +168,8 @@ def _share(requests: Sequence[LoggedRequest], notes: list[str]) -> int:
 class _Shape:
     """How the requests of the workload arrive."""
 
-    timed: bool
-    """The log has times."""
     replayed: bool
+    """As the log has it; otherwise at a rate."""
     per_s: float
     total_s: float
 
@@ -188,7 +187,7 @@ def _shape(requests: Sequence[LoggedRequest], timed: bool, options: LogOptions, 
         notes.append("all requests have the same time")
     replayed = timed and options.arrivals == "replay" and options.rate_per_s is None
     total = math.floor(span) + 1 if replayed else max(LEAST_LOAD_S, math.ceil(len(requests) / per_s))
-    return _Shape(timed, replayed, float(f"{per_s:.4g}"), total)
+    return _Shape(replayed, float(f"{per_s:.4g}"), total)
 
 
 def _content(
@@ -197,12 +196,11 @@ def _content(
     """The workload file."""
     name = options.name or _name(path)
     warmup = min(MOST_WARMUP_S, round(WARMUP_SHARE * shape.total_s))
-    trace = {"process": "trace", "file": f"{name}.trace.jsonl", "format": "csv", "time_unit": "s"}
-    arrivals: dict[str, object] = {**trace, "block_tokens": BLOCK_TOKENS}
-    if not shape.replayed:
-        arrivals = {**arrivals, "rate_per_s": shape.per_s}
-        if kept:
-            arrivals = {"process": "poisson", "rate_per_s": shape.per_s}
+    at_rate = {} if shape.replayed else {"rate_per_s": shape.per_s}
+    arrivals: dict[str, object] = {"process": "poisson", **at_rate}
+    if shape.replayed or not kept:
+        trace = {"process": "trace", "file": f"{name}.trace.jsonl", "format": "csv", "time_unit": "s"}
+        arrivals = {**trace, "block_tokens": BLOCK_TOKENS, **at_rate}
     content: dict[str, object] = {
         "name": name,
         "description": f"{quantity(len(requests), 'request')} of {path.name}, {rate(shape.per_s, 'request')}",

@@ -69,12 +69,10 @@ def seconds_of(value: object, name: str) -> float:
         ValueError: it is neither.
     """
     if isinstance(value, str):
-        text = value.strip().lstrip("[")
-        for read in (iso_seconds, _web_seconds, short_seconds):
-            if (found := read(text)) is not None:
-                return found
+        if (found := _date_seconds(value)) is not None:
+            return found
         try:
-            return finite(text, name)
+            return finite(value.strip().lstrip("["), name)
         except ValueError:
             raise ValueError(f"{name} is {short(value)}, neither a number nor a date and time") from None
     return finite(value, name)
@@ -82,7 +80,11 @@ def seconds_of(value: object, name: str) -> float:
 
 def is_written_date(value: object) -> bool:
     """Whether a time is written as a date, so that its unit is known."""
-    if not isinstance(value, str):
-        return False
-    text = value.strip().lstrip("[")
-    return any(read(text) is not None for read in (iso_seconds, _web_seconds, short_seconds))
+    return isinstance(value, str) and _date_seconds(value) is not None
+
+
+def _date_seconds(written: str) -> float | None:
+    """A date in any of the forms; None where it is in none."""
+    text = written.strip().lstrip("[")
+    found = (read(text) for read in (iso_seconds, _web_seconds, short_seconds))
+    return next((seconds for seconds in found if seconds is not None), None)

@@ -105,13 +105,11 @@ class _Reader:
 
     def _request(self, line: LogLine, text: str, at: float | None) -> None:
         found = _RECEIVED.match(text)
-        if found is None:
+        if found is None or "lora_request: " not in found[2]:
             self.reading.skip(line.number, "the file ends within it" if not line.ended else "not a whole request line")
             return
         name, rest = found[1], found[2]
-        if "lora_request: " not in rest:
-            self.reading.skip(line.number, "the file ends within it" if not line.ended else "not a whole request line")
-        elif "SamplingParams(" not in rest:
+        if "SamplingParams(" not in rest:
             self.reading.skip(line.number, "not a generation (embedding, beam search or tokenisation)")
         elif name in self.by_id:
             self.reading.skip(line.number, "its request id occurs before")
