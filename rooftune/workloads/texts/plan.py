@@ -68,49 +68,32 @@ def draw_prompts(
         InputError: too many turns, or an answer whose length nothing says.
     """
     texts, lengths = source.prompts, source.lengths
-    count, starts = len(texts), len(arrival)
-    order = _order(count, starts, seed)
-    chosen, passes = order.chosen, order.passes
-    table = _table(texts, lengths, limits)
-    turns = table.turns[chosen]
-    n = int(turns.sum())
-    if n > MOST_REQUESTS:
-        raise InputError(f"the prompts have {n:,} turns, and at most {MOST_REQUESTS:,} can be drawn; lower the rate.")
-    begin = np.repeat(np.cumsum(turns) - turns, turns)
-    turn = np.arange(n) - begin
-    row = np.repeat(table.start[chosen], turns) + turn
-    which = np.repeat(chosen, turns)
-    answers = _answers(table, row, limits, texts, which)
-    output = answers.planned
-    prompt = _grown(table.asked[row], output, begin)
-    if n and prompt.max() > MOST_TOKENS:
-        raise InputError(f"a conversation grows to {prompt.max():,} tokens, and a prompt has at most {MOST_TOKENS:,}.")
-    several = np.repeat(turns > 1, turns)
-    number = np.repeat(np.arange(starts), turns)
-    think = table.think_s[row]
-    think = np.where(np.isnan(think), stream(seed, "think").exponential(prompts.think_s, n), think)
-    salt = np.repeat(passes, turns) if prompts.repeats == "salted" else np.zeros(n, np.int64)
-    same = _same(texts)[which]
+    table, order = _table(texts, lengths, limits), _order(len(texts), len(arrival), seed)
+    sent = _sent(table, order)
+    n = len(sent.row)
+    answers = _answers(table, sent, limits, texts)
+    salted = prompts.repeats == "salted"
+    salt = order.passes[sent.start] if salted else np.zeros(n, np.int64)
     return RequestPlan(
-        arrival_s=np.repeat(arrival, turns),
-        prompt_tokens=prompt.astype(np.int32),
-        output_tokens=output.astype(np.int32),
+        arrival_s=arrival[sent.start],
+        prompt_tokens=_grown(table.asked[sent.row], answers.planned, sent.begin).astype(np.int32),
+        output_tokens=answers.planned.astype(np.int32),
         prefix_id=np.full(n, -1, np.int32),
         prefix_tokens=np.zeros(n, np.int32),
-        prompt_seed=prompt_seeds(seed, 1)[0] + salt * count + same,
-        conversation=np.where(several, number, -1).astype(np.int32),
-        turn=turn.astype(np.int32),
-        think_s=np.where(turn > 0, think, np.repeat(pause, turns)),
+        prompt_seed=prompt_seeds(seed, 1)[0] + salt * len(texts) + _same(texts)[sent.prompt],
+        conversation=np.where(table.turns[sent.prompt] > 1, sent.start, -1).astype(np.int32),
+        turn=sent.turn.astype(np.int32),
+        think_s=np.where(sent.turn > 0, _thinking(table, sent, prompts.think_s, seed), pause[sent.start]),
         part=np.zeros(n, np.int16),
         concurrency=None,
         seed=seed,
-        blocks=_blocks(texts, lengths, which, salt),
+        blocks=_blocks(texts, lengths, sent.prompt, salt),
         block_tokens=BLOCK,
-        notes=_notes(lengths, count, passes),
+        notes=_notes(lengths, len(texts), order.passes),
         prompts=texts,
-        prompt=which.astype(np.int32),
+        prompt=sent.prompt.astype(np.int32),
         max_tokens=answers.cap.astype(np.int32) if limits.natural else None,
-        salt=salt.astype(np.int32) if prompts.repeats == "salted" else None,
+        salt=salt.astype(np.int32) if salted else None,
         counted=lengths.source,
     )
 
@@ -122,6 +105,20 @@ class _Order:
     chosen: Ints
     passes: Ints
     """How many times all prompts were taken before it."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Every request of the plan."""
+
+    start: Ints
+    """Number of the arrival that it belongs to."""
+    begin: Ints
+    """Place in the plan of the first request of its conversation."""
+    turn: Ints
+    prompt: Ints
+    row: Ints
+    """Its row in the table."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +135,23 @@ def _order(count: int, starts: int, seed: int) -> _Order:
     rounds = -(-starts // count)
     chosen = np.concatenate([rng.permutation(count) for _ in range(rounds)]) if rounds else np.zeros(0, np.int64)
     return _Order(chosen[:starts].astype(np.int64), np.arange(starts) // count)
+
+
+def _sent(table: _Table, order: _Order) -> _Sent:
+    """The requests of the starts, turn by turn.
+
+    Raises:
+        InputError: there are too many.
+    """
+    turns = table.turns[order.chosen]
+    n = int(turns.sum())
+    if n > MOST_REQUESTS:
+        raise InputError(f"the prompts have {n:,} turns, and at most {MOST_REQUESTS:,} can be drawn; lower the rate.")
+    begin = np.repeat(np.cumsum(turns) - turns, turns)
+    turn = np.arange(n) - begin
+    start = np.repeat(np.arange(len(turns)), turns)
+    prompt = order.chosen[start]
+    return _Sent(start, begin, turn, prompt, table.start[prompt] + turn)
 
 
 def _table(texts: tuple[PromptText, ...], lengths: PromptLengths, limits: AnswerLimits) -> _Table:
@@ -161,17 +175,24 @@ def _think(request: PromptText | Turn) -> float:
     return request.think_s if isinstance(request, Turn) and request.think_s is not None else np.nan
 
 
-def _answers(table: _Table, row: Ints, limits: AnswerLimits, texts: tuple[PromptText, ...], which: Ints) -> _Answers:
+def _thinking(table: _Table, sent: _Sent, mean_s: float, seed: int) -> Floats:
+    """Pauses before later turns: as the file has them, else drawn."""
+    recorded = table.think_s[sent.row]
+    found: Floats = np.where(np.isnan(recorded), stream(seed, "think").exponential(mean_s, len(recorded)), recorded)
+    return found
+
+
+def _answers(table: _Table, sent: _Sent, limits: AnswerLimits, texts: tuple[PromptText, ...]) -> _Answers:
     """Answers have the recorded length, else a drawn one, else the most that they may have.
 
     Raises:
         InputError: nothing says how long an answer is that cannot end by itself.
     """
-    cap, recorded = table.cap[row], table.recorded[row]
+    cap, recorded = table.cap[sent.row], table.recorded[sent.row]
     if limits.drawn is not None:
-        recorded = np.where(recorded > 0, recorded, limits.drawn(len(row)))
+        recorded = np.where(recorded > 0, recorded, limits.drawn(len(sent.row)))
     elif not limits.natural and limits.max_tokens is None and (recorded == 0).any():
-        prompt = texts[int(which[np.flatnonzero(recorded == 0)[0]])]
+        prompt = texts[int(sent.prompt[np.flatnonzero(recorded == 0)[0]])]
         raise InputError(
             f"the prompt in line {prompt.line} has no recorded answer, so with ignore_eos its length is not known; set "
             "ignore_eos: false, or output_tokens or max_tokens."
@@ -180,10 +201,16 @@ def _answers(table: _Table, row: Ints, limits: AnswerLimits, texts: tuple[Prompt
 
 
 def _grown(asked: Ints, output: Ints, begin: Ints) -> Ints:
-    """Tokens of each prompt: all that was asked and answered before in its conversation, and what is asked now."""
+    """Tokens of each prompt: all that was asked and answered before in its conversation, and what is asked now.
+
+    Raises:
+        InputError: a conversation grows too long.
+    """
     so_far = np.cumsum(asked + output)
     before = so_far - asked - output
     found: Ints = before - before[begin] + asked if len(asked) else asked
+    if len(found) and found.max() > MOST_TOKENS:
+        raise InputError(f"a conversation grows to {found.max():,} tokens, and a prompt has at most {MOST_TOKENS:,}.")
     return found
 
 
