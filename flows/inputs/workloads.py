@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import get_args
 
 from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
+from rooftune.workloads.identity import name_from
 from rooftune.workloads.load import as_workload, load_workload, with_texts
 from rooftune.workloads.spec import COST, ENERGY, MetricName, Slo, Workload
 
@@ -74,12 +74,7 @@ def text_workload(name: str, file: Path) -> Workload:
         InputError: there is no such workload, or the file has no prompts.
     """
     base = load_workload(name or LOAD_OF_TEXTS)
-    return with_texts(base, file, base.name if name else _slug(file.stem))
-
-
-def _slug(stem: str) -> str:
-    """A name of a file as the name of a workload."""
-    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "prompts"
+    return with_texts(base, file, base.name if name else name_from(file.stem, "prompts"))
 
 
 def prompts_file(asked: str | None) -> str | None:

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.seeds import stream
 from rooftune.workloads.strict import Strict
+
+Places = npt.NDArray[np.int16]
+"""By request: the place of its adapter; -1 = the model itself."""
 
 
 class LoraAdapter(Strict):
@@ -44,17 +48,17 @@ def with_adapters(plan: RequestPlan, adapters: Sequence[LoraAdapter], seed: int)
     return replace(_apart(plan, adapter), adapter=adapter, adapters=names, notes=notes)
 
 
-def _drawn(plan: RequestPlan, shares: Sequence[float], seed: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+def _drawn(plan: RequestPlan, shares: Sequence[float], seed: int) -> Places:
     """An adapter by its share for each request that begins a conversation or stands alone; -1 = the model."""
     n = len(plan)
     odds = np.array([max(0.0, 1 - sum(shares)), *shares])
     drawn = stream(seed, "adapters").choice(len(odds), n, p=odds / odds.sum()).astype(np.int16) - 1
     begins = np.arange(n) - np.where(plan.conversation >= 0, plan.turn, 0)
-    found: np.ndarray[tuple[int], np.dtype[np.int16]] = drawn[begins].astype(np.int16)
+    found: Places = drawn[begins]
     return found
 
 
-def _apart(plan: RequestPlan, adapter: np.ndarray[tuple[int], np.dtype[np.int16]]) -> RequestPlan:
+def _apart(plan: RequestPlan, adapter: Places) -> RequestPlan:
     """The plan with other prefixes and blocks for each adapter."""
     place = adapter.astype(np.int64) + 1
     most = int(plan.prefix_id.max(initial=-1)) + 1

@@ -1,13 +1,19 @@
-"""What identifies a workload: a hash of everything that decides its requests and how they are judged."""
+"""What identifies a workload: its name, and a hash of what decides its requests and how they are judged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.prompts_file import Prompts
 from rooftune.workloads.texts.sampling import Sampling
+
+
+def name_from(words: str, otherwise: str) -> str:
+    """A workload's name from other words, such as the name of a file: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or otherwise
 
 
 def workload_hash(workload: Workload) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rooftune.errors import InputError
 from rooftune.formatting import number, quantity, rate
+from rooftune.workloads.identity import name_from
 from rooftune.workloads.logs.clock import Ordered, in_order
 from rooftune.workloads.logs.entries import TITLES, LogFormat, LoggedRequest, LogReading, SkippedFor
 from rooftune.workloads.logs.fields import LogField
@@ -243,5 +244,4 @@ def _hide_adapters(requests: Sequence[LoggedRequest]) -> None:
 
 def _name(path: Path) -> str:
     """A workload's name from that of the file."""
-    stem = re.sub(r"(\.(gz|log|txt|json|jsonl|ndjson|csv|tsv))+$", "", path.name.lower())
-    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "log"
+    return name_from(re.sub(r"(\.(gz|log|txt|json|jsonl|ndjson|csv|tsv))+$", "", path.name.lower()), "log")
