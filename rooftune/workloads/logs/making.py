@@ -14,6 +14,7 @@ import numpy as np
 
 from rooftune.errors import InputError
 from rooftune.formatting import number, quantity, rate
+from rooftune.workloads.blocks import BLOCK_TOKENS
 from rooftune.workloads.identity import name_from
 from rooftune.workloads.logs.clock import Ordered, in_order
 from rooftune.workloads.logs.entries import TITLES, LogFormat, LoggedRequest, LogReading, SkippedFor
@@ -21,7 +22,7 @@ from rooftune.workloads.logs.fields import LogField
 from rooftune.workloads.logs.files import kind_of
 from rooftune.workloads.logs.lengths import Assumed, TokenCounter, complete_lengths
 from rooftune.workloads.logs.records import read_csv, read_json
-from rooftune.workloads.logs.sharing import BLOCK_TOKENS, number_blocks
+from rooftune.workloads.logs.sharing import number_blocks
 from rooftune.workloads.logs.vllm_log import read_vllm_log
 from rooftune.workloads.spec import TimeUnit
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rooftune.workloads.blocks import BLOCK_TOKENS, chain
 from rooftune.workloads.logs.entries import LoggedRequest
 
-BLOCK_TOKENS = 16
-"""Tokens of a block, as vLLM caches them."""
 TEXT_STEP = 64
 """Characters after which the hash of a text is kept."""
 
@@ -25,7 +24,7 @@ def number_blocks(requests: Sequence[LoggedRequest]) -> int:
         tokens = request.prompt_tokens or 0
         blocks = tokens // BLOCK_TOKENS
         step = BLOCK_TOKENS if request.token_ids else TEXT_STEP
-        hashes = _hashes(content, step)
+        hashes = chain(content, step)
         earlier = next((known[h] for h in reversed(hashes) if h in known), None)
         common: tuple[int, ...] = ()
         if earlier is not None:
@@ -39,16 +38,6 @@ def number_blocks(requests: Sequence[LoggedRequest]) -> int:
         for value in hashes:
             known.setdefault(value, place)
     return shared
-
-
-def _hashes(content: Sequence[int] | str, step: int) -> list[int]:
-    """A hash of every beginning of a content that ends on a step."""
-    found, parent = [], hash(step)
-    for start in range(0, len(content) - step + 1, step):
-        piece = content[start : start + step]
-        parent = hash((parent, piece if isinstance(piece, str) else tuple(piece)))
-        found.append(parent)
-    return found
 
 
 def _common(one: Sequence[int] | str, other: Sequence[int] | str) -> int:

@@ -9,11 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.files import read_model, write_json
+from rooftune.workloads.blocks import chain
 from rooftune.workloads.texts.encoders import Encoder, Estimate, LengthSource
 from rooftune.workloads.texts.prompt_text import Message, PromptText
-
-BLOCK = 16
-"""Tokens of a block of a prefix cache."""
 
 
 class TextLengths(BaseModel):
@@ -99,20 +97,11 @@ def _answered(stated: int | None, answer: str | None, encoder: Encoder) -> int |
 
 def _shared_blocks(openings: dict[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     """By key: numbers of the full blocks at its beginning that some other prompt begins with too."""
-    chains = {key: _chain(ids) for key, ids in openings.items()}
-    uses = Counter(name for chain in chains.values() for name in chain)
+    chains = {key: chain(ids) for key, ids in openings.items()}
+    uses = Counter(name for names in chains.values() for name in names)
     numbers: dict[int, int] = {}
     found = {}
-    for key, chain in chains.items():
-        common = [name for name in chain if uses[name] > 1]
+    for key, names in chains.items():
+        common = [name for name in names if uses[name] > 1]
         found[key] = tuple(numbers.setdefault(name, len(numbers)) for name in common)
-    return found
-
-
-def _chain(ids: Sequence[int]) -> list[int]:
-    """Names of the full blocks, each of everything up to its end."""
-    found, before = [], 0
-    for start in range(0, len(ids) - BLOCK + 1, BLOCK):
-        before = hash((before, tuple(ids[start : start + BLOCK])))
-        found.append(before)
     return found

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rooftune.errors import InputError
+from rooftune.workloads.blocks import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.seeds import prompt_seeds, stream
 from rooftune.workloads.strict import MOST_REQUESTS, MOST_TOKENS
-from rooftune.workloads.texts.lengths import BLOCK, PromptLengths
+from rooftune.workloads.texts.lengths import PromptLengths
 from rooftune.workloads.texts.prompt_set import PromptSet
 from rooftune.workloads.texts.prompt_text import PromptText, Turn
 from rooftune.workloads.texts.prompts_file import Prompts
@@ -88,7 +89,7 @@ def draw_prompts(
         concurrency=None,
         seed=seed,
         blocks=_blocks(texts, lengths, sent.prompt, salt),
-        block_tokens=BLOCK,
+        block_tokens=BLOCK_TOKENS,
         notes=_notes(lengths, len(texts), order.passes),
         prompts=texts,
         prompt=sent.prompt.astype(np.int32),
