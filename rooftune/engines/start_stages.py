@@ -54,6 +54,8 @@ def stage_seconds(log_text: str) -> dict[str, float]:
         if reached is not None:
             found[left[reached].name] = max((stamp - begun).total_seconds(), 0.0)
             left, begun = left[reached + 1 :], stamp
+            if not left:
+                break
     return found
 
 
