@@ -14,15 +14,15 @@ from rooftune.workloads.traces.tables import NAMES
 
 Record = Mapping[str, object]
 LogField = Literal[
-    "arrival", "prompt_tokens", "output_tokens", "max_tokens", "prompt", "messages", "answer", "adapter", "id", "status",
-    "prefix_id", "prefix_tokens",
+    "arrival", "prompt_tokens", "output_tokens", "max_tokens", "prompt", "messages", "answer", "adapter", "id",
+    "status", "prefix_id", "prefix_tokens",
 ]  # fmt: skip
 FIELDS: tuple[str, ...] = get_args(LogField)
 _REQUEST = ("", "request.", "body.", "request.body.", "request_body.", "requestBody.", "input.", "kwargs.", "payload.")
 _RESPONSE = ("", "response.", "response.body.", "response_body.", "responseBody.", "output.", "result.")
 _TIMES = (
-    "arrival", "received_at", "request_time", "request_timestamp", "start_time", "startTime", "started_at", "timestamp_ms",
-    "timestamp", "@timestamp", "ts", "time", "datetime", "created_at", "date", *NAMES["arrival"],
+    "arrival", "received_at", "request_time", "request_timestamp", "start_time", "startTime", "started_at",
+    "timestamp_ms", "timestamp", "@timestamp", "ts", "time", "datetime", "created_at", "date", *NAMES["arrival"],
 )  # fmt: skip
 
 
@@ -31,7 +31,9 @@ def _under(prefixes: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
 
 
 USUAL: dict[LogField, tuple[str, ...]] = {
-    "arrival": (*dict.fromkeys(_TIMES), *_under(("request.",), ("timestamp", "time")), *_under(_RESPONSE, ("created",))),
+    "arrival": (
+        *dict.fromkeys(_TIMES), *_under(("request.",), ("timestamp", "time")), *_under(_RESPONSE, ("created",)),
+    ),
     "prompt_tokens": (
         *_under(_RESPONSE, ("usage.prompt_tokens", "usage.input_tokens", "usage.inputTokens")),
         *NAMES["prompt_tokens"], "promptTokens", "inputTokens", "ContextTokens",
@@ -44,7 +46,8 @@ USUAL: dict[LogField, tuple[str, ...]] = {
     "messages": _under(_REQUEST, ("messages", "input")),
     "prompt": (*_under(_REQUEST, ("prompt", "input")), "request", "question", "query", "text"),
     "answer": (
-        *_under(_RESPONSE, ("choices", "output_text")), *_under(_RESPONSE[1:], ("content",)), "answer", "completion", "response", "output", "generated_text",
+        *_under(_RESPONSE, ("choices", "output_text")), *_under(_RESPONSE[1:], ("content",)),
+        "answer", "completion", "response", "output", "generated_text",
     ),
     "adapter": ("adapter", "lora", "lora_name", "lora_adapter", "adapter_id", "request.lora_name"),
     "id": ("request_id", "requestId", "id", "call_id", "trace_id", "custom_id", "response.id", "databricks_request_id"),
@@ -53,8 +56,8 @@ USUAL: dict[LogField, tuple[str, ...]] = {
     "prefix_tokens": ("prefix_tokens",),
 }  # fmt: skip
 """The usual names of each field; a dot goes into an object."""
-_CONTAINERS = ("request", "response", "body", "request_body", "response_body", "requestBody", "responseBody", "messages",
-               "usage", "output", "input", "payload", "kwargs", "result")  # fmt: skip
+_CONTAINERS = ("request", "response", "body", "request_body", "response_body", "requestBody", "responseBody",
+               "messages", "usage", "output", "input", "payload", "kwargs", "result")  # fmt: skip
 """Fields whose text may be JSON, as in inference tables and CSV."""
 
 
