@@ -106,7 +106,7 @@ Constraints = Annotated[
 ]
 AcceptQualityLoss = Annotated[
     bool,
-    Option("--accept-quality-loss", help="A configuration may win although a check finds that it spoils the answers."),
+    Option("--accept-quality-loss", help="Let a configuration win even if a check finds that it spoils the answers."),
 ]
 QualityCommand = Annotated[
     str | None,

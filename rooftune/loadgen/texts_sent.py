@@ -10,15 +10,17 @@ from rooftune.workloads.request_plan import RequestPlan
 
 
 class TextsSent(BaseModel):
-    """Real texts of a load. Part of load.json; it holds no texts."""
+    """What a load sent of its real texts, without the texts. Part of load.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     available: int = Field(description="prompts of the part that was sent")
-    sent: int = Field(description="prompts that were sent; a conversation is one")
-    distinct: int = Field(description="different ones among them")
-    passes: int = Field(description="times that the load began with all of them")
-    salted: bool = Field(description="passes were kept apart in the prefix cache of vLLM")
-    shared_share: float = Field(description="of all prompt tokens, the share that an earlier request had")
+    sent: int = Field(description="prompts that were sent; a conversation counts as one")
+    distinct: int = Field(description="different prompts among those sent")
+    passes: int = Field(description="number of passes through the available prompts; the last may be a part of one")
+    salted: bool = Field(description="each pass had its own cache_salt, so that vLLM caches it apart from the others")
+    shared_share: float = Field(
+        description="share of all prompt tokens that repeat the beginning of an earlier request"
+    )
 
 
 def texts_sent(plan: RequestPlan, index: npt.NDArray[np.integer]) -> TextsSent | None:

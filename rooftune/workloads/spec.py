@@ -312,7 +312,7 @@ class Workload(Strict):
         if len(set(names)) < len(names):
             raise ValueError("two adapters have the same name")
         if sum(a.share for a in lora) > 1 + 1e-9:
-            raise ValueError(f"the shares add up to {sum(a.share for a in lora):g}, and there are no more than 1")
+            raise ValueError(f"the shares add up to {sum(a.share for a in lora):g}, which is more than 1")
         return lora
 
     @model_validator(mode="after")
@@ -344,7 +344,8 @@ class Workload(Strict):
     def has_capacity(self) -> bool:
         """Whether there is a highest rate within the SLO: it has limits, and arrivals whose rate can vary."""
         varies = isinstance(self.arrivals, (Poisson, Constant, Gamma, Burst))
-        return bool(self.slo.limits_ms()) and (varies or getattr(self.arrivals, "rate_per_s", None) is not None)
+        at_rate = isinstance(self.arrivals, Trace) and self.arrivals.rate_per_s is not None
+        return bool(self.slo.limits_ms()) and (varies or at_rate)
 
     @property
     def requests_sampling(self) -> Sampling:

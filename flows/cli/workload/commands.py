@@ -26,7 +26,7 @@ HELP = "Make a workload from a log, or look at one."
 Log = Annotated[Path, Argument(help="Log of vLLM, JSON lines, or CSV; plain or gzipped.", show_default=False)]
 Figure = Annotated[Path | None, Option("--figure", help="Also draw it into this file: .svg or .png.")]
 MOST_LINES = 3
-"""Lines that are named of those left out for one reason."""
+"""At most this many lines are named for one reason."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FromLogOptions:
         Option(
             "--column",
             metavar="FIELD=COLUMN",
-            help="Where a record has a field: arrival=ts, prompt_tokens=usage.in (a dot is an object). Repeatable.",
+            help="Where a record has a field: arrival=ts, prompt_tokens=usage.in (a dot enters an object). Repeatable.",
         ),
     ] = None
     log_format: Annotated[

@@ -4,8 +4,8 @@ vLLM imports this file in its own interpreter (``--scheduler-cls rooftune_schedu
 PYTHONPATH), so it imports nothing but the standard library. A control file, named by ``ROOFTUNE_CONTROL_FILE``, holds
 the limits. It is read at the edge of a step if it was replaced. The answer is printed and so is in the server's log.
 
-A busy step must not ask the file system. The call itself takes 1.7 µs, but it lets go of the interpreter's lock, and
-the thread that sends the answers of the last step then takes the interpreter before the next step is scheduled: with
+A busy step must not ask the file system. The call itself takes 1.7 µs, but it releases the interpreter's lock, and the
+thread that sends the answers of the last step then takes the interpreter before the next step is scheduled: with
 one ``stat`` per step, 4 sequences on a CPU decoded 9.5 % slower. So only steps that begin with no running request
 look at the file, and one busy step in ``BUSY_STEPS``.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST_PREFIXES = 3
-"""Lines that the panel of shared prefixes has room for at least."""
+"""The panel of shared prefixes has room for at least this many lines."""
 
 
 @drawn

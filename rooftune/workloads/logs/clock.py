@@ -22,7 +22,7 @@ YEAR_S = 365 * 86400.0
 SILENCE_S = 600.0
 """A pause above this is mentioned."""
 FEW_SILENCES = 3
-"""Pauses that are mentioned at most."""
+"""At most this many pauses are mentioned."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LengthSource = Literal["tokenizer", "server", "estimate"]
 MARKS = 3
-"""Tokens that a chat template adds to a message besides its role, about: marks of its ends and a line break."""
+"""About how many tokens a chat template adds to a message besides its role: the marks at its ends, a line break."""
 
 
 class Encoder(Protocol):

@@ -27,7 +27,9 @@ class Prompts(Strict):
         default=2.0, ge=0, description="mean of the exponential pause between turns, where the file has no times"
     )
     keep_texts: bool = Field(default=False, description="keep the prompts and answers of a run in its folder")
-    sha256: str | None = Field(default=None, description="begin of the hash of the file's content; set when it is read")
+    sha256: str | None = Field(
+        default=None, description="first digits of the hash of the file's content; set when it is read"
+    )
     lengths: str | None = Field(
         default=None, description="file with the tokens of each prompt; a run writes it; without it they are estimated"
     )
