@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from rooftune.errors import RooftuneError
-from rooftune.files import replacing
+from rooftune.answers.rows import Row, read_rows, write_rows
 
 FILE = "answers.parquet"
 
@@ -49,7 +48,6 @@ class Answers(Sequence[Answer]):
     def write(self, path: Path) -> None:
         """Write the answers atomically as Parquet."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         columns = {
             "key": pa.array([a.key for a in self.answers], pa.string()),
@@ -59,8 +57,7 @@ class Answers(Sequence[Answer]):
         }
         if any(a.text is not None for a in self.answers):
             columns["text"] = pa.array([a.text for a in self.answers], pa.string())
-        with replacing(path) as temporary:
-            pq.write_table(pa.table(columns), temporary)
+        write_rows(path, columns)
 
     @staticmethod
     def read(path: Path) -> Answers:
@@ -69,20 +66,11 @@ class Answers(Sequence[Answer]):
         Raises:
             RooftuneError: the file is missing, cut or has other columns.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not path.is_file():
-            raise RooftuneError(f"{path} is missing: the answers of this server have not been collected.")
-        try:
-            rows = pq.ParquetFile(path).read().to_pylist()
-            return Answers(tuple(_answer(row) for row in rows))
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-            short = str(error).split("\n")[0].rstrip(".")
-            raise RooftuneError(f"{path} is cut or has other columns ({short}); collect the answers again.") from None
+        missing, again = "the answers of this server have not been collected", "collect the answers again"
+        return Answers(read_rows(path, _answer, missing=missing, again=again))
 
 
-def _answer(row: dict[str, object]) -> Answer:
+def _answer(row: Row) -> Answer:
     text = row.get("text")
     return Answer(
         key=str(row["key"]),

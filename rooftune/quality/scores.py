@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rooftune.errors import EngineError, RooftuneError
-from rooftune.files import replacing
+from rooftune.answers.rows import Row, read_rows, write_rows
+from rooftune.errors import EngineError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -57,18 +57,16 @@ class Scores:
     def write(self, path: Path) -> None:
         """Write the scores atomically as Parquet."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        table = pa.table({
+        columns = {
             "key": pa.array([s.key for s in self.scored], pa.string()),
             "tokens": pa.array([s.tokens for s in self.scored], pa.list_(pa.int32())),
             "logprobs": pa.array([s.logprobs for s in self.scored], pa.list_(pa.float32())),
             "k": pa.array([s.top_ids.shape[1] for s in self.scored], pa.int32()),
             "top_ids": pa.array([s.top_ids.ravel() for s in self.scored], pa.list_(pa.int32())),
             "top_logprobs": pa.array([s.top_logprobs.ravel() for s in self.scored], pa.list_(pa.float32())),
-        })  # fmt: skip
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        }
+        write_rows(path, columns)
 
     @staticmethod
     def read(path: Path) -> Scores:
@@ -77,19 +75,11 @@ class Scores:
         Raises:
             RooftuneError: the file is missing, cut or has other columns.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not path.is_file():
-            raise RooftuneError(f"{path} is missing: these answers have not been scored.")
-        try:
-            return Scores(tuple(_scored(row) for row in pq.ParquetFile(path).read().to_pylist()))
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-            short = str(error).split("\n")[0].rstrip(".")
-            raise RooftuneError(f"{path} is cut or has other columns ({short}); score the answers again.") from None
+        missing, again = "these answers have not been scored", "score the answers again"
+        return Scores(read_rows(path, _scored, missing=missing, again=again))
 
 
-def _scored(row: Mapping[str, object]) -> Scored:
+def _scored(row: Row) -> Scored:
     tokens = np.array(row["tokens"], dtype=np.int64)
     shape = (len(tokens), int(str(row["k"])))
     return Scored(
@@ -126,9 +116,10 @@ def scored_of(key: str, output_ids: Sequence[int], prompt_logprobs: object, k: i
 def _entry(entry: object, url: str) -> dict[int, float]:
     """Token id -> log-probability of one position."""
     try:
-        assert isinstance(entry, dict)
+        if not isinstance(entry, dict):
+            raise TypeError
         return {int(token): max(float(value["logprob"]), LOWEST) for token, value in entry.items()}
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise EngineError(
             f"{url} returns prompt_logprobs in a form that is not vLLM's, so they cannot be read.", "prompt_logprobs"
         ) from None
