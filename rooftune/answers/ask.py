@@ -58,7 +58,7 @@ def read_answer(prompt: Prompt, reply: object, url: str, keep_texts: bool) -> An
         NoTokenIds: the reply has text, but no token ids.
         EngineError: the reply has no answer.
     """
-    choice = _first_choice(reply)
+    choice = first_choice(reply)
     if choice is None:
         raise EngineError(f"{url} answers without any choice; it is not an OpenAI-compatible server.", "reply")
     prompt_ids = _ids(choice.get("prompt_token_ids"))
@@ -80,7 +80,8 @@ def read_answer(prompt: Prompt, reply: object, url: str, keep_texts: bool) -> An
     )
 
 
-def _first_choice(reply: object) -> dict[str, object] | None:
+def first_choice(reply: object) -> dict[str, object] | None:
+    """The first choice of a reply; None where it has none."""
     choices = reply.get("choices") if isinstance(reply, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else None

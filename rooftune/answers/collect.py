@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rooftune.answers.answer import Answer, Answers
 from rooftune.answers.ask import Prompt, RequestFields, body_of, path_of, read_answer
-from rooftune.answers.post import Rejected, each, posting
+from rooftune.answers.post import each, each_accepted, posting
 from rooftune.errors import InputError
 
 AT_ONCE = 16
@@ -44,20 +44,10 @@ async def collect(
     """
     if not prompts:
         raise InputError("there are no prompts to ask; give a file with --prompts.")
-    refused: list[Rejected] = []
     async with posting(url, timeout_s) as poster:
 
-        async def one(prompt: Prompt) -> Answer | None:
-            try:
-                reply = await poster.post(path_of(prompt), body_of(prompt, model, sampling, max_tokens))
-            except Rejected as error:
-                if not skip_rejected:
-                    raise
-                refused.append(error)
-                return None
+        async def one(prompt: Prompt) -> Answer:
+            reply = await poster.post(path_of(prompt), body_of(prompt, model, sampling, max_tokens))
             return read_answer(prompt, reply, url, keep_texts)
 
-        found = [answer for answer in await each(prompts, at_once, one) if answer is not None]
-    if not found:
-        raise refused[0]
-    return Answers(tuple(found))
+        return Answers(tuple(await (each_accepted if skip_rejected else each)(prompts, at_once, one)))

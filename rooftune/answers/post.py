@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from rooftune.engines.http_client import API_KEY, HttpReply, api_error
+from rooftune.engines.http_client import HttpReply, api_error, key_headers
 from rooftune.engines.urls import is_local
 from rooftune.errors import EngineError
 
@@ -70,14 +69,34 @@ async def posting(url: str, timeout_s: float) -> AsyncIterator[Poster]:
     """A poster for one server; the API key is that of the environment."""
     import aiohttp
 
-    key = os.environ.get(API_KEY)
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         connector=aiohttp.TCPConnector(limit=0),
-        headers={"Authorization": f"Bearer {key}"} if key else {},
+        headers=key_headers(),
         trust_env=not is_local(url),
     ) as session:
         yield Poster(url.rstrip("/"), session)
+
+
+async def each_accepted(items: Sequence[Item], at_once: int, ask: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+    """As ``each``, without the items that the server refuses.
+
+    Raises:
+        Rejected: it refuses all.
+    """
+    refused: list[Rejected] = []
+
+    async def one(item: Item) -> Sequence[Result]:
+        try:
+            return [await ask(item)]
+        except Rejected as error:
+            refused.append(error)
+            return []
+
+    found = [result for results in await each(items, at_once, one) for result in results]
+    if refused and not found:
+        raise refused[0]
+    return found
 
 
 async def each(items: Sequence[Item], at_once: int, ask: Callable[[Item], Awaitable[Result]]) -> list[Result]:

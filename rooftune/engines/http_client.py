@@ -41,18 +41,22 @@ class HttpReply:
         return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
+def key_headers() -> dict[str, str]:
+    """Headers with the API key of the environment; none without a key."""
+    key = os.environ.get(API_KEY)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 async def request(url: str, path: str, *, body: dict[str, Any] | None = None, timeout_s: float = 10.0) -> HttpReply:
     """GET, or POST a JSON body, with the API key from ``OPENAI_API_KEY`` if it is set. Errors become replies."""
     import aiohttp
 
-    key = os.environ.get(API_KEY)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     limit = aiohttp.ClientTimeout(total=timeout_s)
     method = "GET" if body is None else "POST"
     try:
         async with (
             aiohttp.ClientSession(timeout=limit, trust_env=not is_local(url)) as session,
-            session.request(method, url.rstrip("/") + path, json=body, headers=headers) as reply,
+            session.request(method, url.rstrip("/") + path, json=body, headers=key_headers()) as reply,
         ):
             raw = await reply.content.read(16 * 2**20)
             return HttpReply(reply.status, raw.decode(errors="replace"), reply.content_type)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rooftune.answers.answer import Answer
+from rooftune.answers.ask import first_choice
 from rooftune.answers.collect import TIMEOUT_S
-from rooftune.answers.post import Poster, Rejected, each, posting
+from rooftune.answers.post import Poster, each_accepted, posting
 from rooftune.quality.scores import Scored, Scores, scored_of
 
 TOP = 10
@@ -36,20 +37,8 @@ async def score(
     Raises:
         EngineError: the server returns no log-probabilities of a prompt, refuses all requests, or does not answer.
     """
-    refused: list[Rejected] = []
     async with posting(url, timeout_s) as poster:
-
-        async def one(answer: Answer) -> Scored | None:
-            try:
-                return await _score_one(poster, model, answer, top)
-            except Rejected as error:
-                refused.append(error)
-                return None
-
-        found = [scored for scored in await each(answers, at_once, one) if scored is not None]
-    if refused and not found:
-        raise refused[0]
-    return Scores(tuple(found))
+        return Scores(tuple(await each_accepted(answers, at_once, lambda a: _score_one(poster, model, a, top))))
 
 
 async def _score_one(poster: Poster, model: str, answer: Answer, top: int) -> Scored:
@@ -69,7 +58,5 @@ def _prompt_logprobs(reply: object) -> object:
     """vLLM has them in the choice; older versions beside the choices."""
     if not isinstance(reply, dict):
         return None
-    choices = reply.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else {}
-    inner = first.get("prompt_logprobs") if isinstance(first, dict) else None
+    inner = (first_choice(reply) or {}).get("prompt_logprobs")
     return inner if inner is not None else reply.get("prompt_logprobs")
