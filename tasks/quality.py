@@ -12,7 +12,7 @@ from prefect import task
 from rooftune.engines.server import ServerInfo
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.quality import Floor
-from rooftune.evidence.records.trial_files import floor_folder, read_floor, read_trials
+from rooftune.evidence.records.trial_files import kept_floor, read_floor, read_trials
 from rooftune.files import read_model
 from rooftune.quality.command import UserCommand
 from rooftune.runfolder import RunFolder
@@ -67,7 +67,7 @@ async def keep_floor_of(run: RunFolder, order: TrialOrder, server: ServerInfo) -
 
     run_listener.current().waiting("asking the baseline for the answers that candidates are compared with")
     with span("answers", {"candidate": order.candidate, "trial": order.n}):
-        floor = await keep_floor(await _guarded(run, server), run.trial(order.candidate, order.n))
+        floor = await keep_floor(await _guarded(run, plan_of(run), server), run.trial(order.candidate, order.n))
     run_listener.log(f"answers of {order.candidate}: {floor_words(floor)}")
 
 
@@ -82,18 +82,18 @@ async def check_answers(run: RunFolder, order: TrialOrder, server: ServerInfo) -
     from rooftune.quality.guard import check
     from rooftune.quality.key import answers_key, speculates
 
-    baseline, floor = floor_folder(run), read_floor(run)
-    if baseline is None or floor is None:
+    kept, plan = kept_floor(run), plan_of(run)
+    if kept is None:
         return
     run_listener.current().waiting(f"comparing the answers of {order.candidate} with the baseline's")
     with span("answers", {"candidate": order.candidate, "trial": order.n}):
         found = await check(
-            await _guarded(run, server),
+            await _guarded(run, plan, server),
             run.trial(order.candidate, order.n),
-            floor,
-            baseline,
+            kept.floor,
+            kept.folder,
             answers_key(order.config),
-            speculates=speculates(order.config, plan_of(run).candidates[0].config),
+            speculates=speculates(order.config, plan.candidates[0].config),
         )
     run_listener.log(f"answers of {order.candidate}: {found.words}")
 
@@ -130,11 +130,10 @@ def command_of(plan: Plan) -> UserCommand | None:
     return UserCommand(rules.command, rules.value) if rules.command is not None and rules.value is not None else None
 
 
-async def _guarded(run: RunFolder, server: ServerInfo) -> Guarded:
+async def _guarded(run: RunFolder, plan: Plan, server: ServerInfo) -> Guarded:
     from rooftune.quality.asked import asked_of
     from rooftune.quality.guard import Guarded
 
-    plan = plan_of(run)
     asked = await asyncio.to_thread(asked_of, workload_of(run))
     adapters = not server.simulated and bool(plan.candidates[0].config.flags().get("enable_lora"))
     return Guarded(server.url, server.model, asked, command_of(plan), server.simulated, adapters)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from rooftune.quality.baseline import Asked, chosen
 from rooftune.workloads.spec import Workload
-from rooftune.workloads.texts.prompt_text import PromptText, split_prompts
-from rooftune.workloads.texts.read import read_prompts
+from rooftune.workloads.texts.prompt_set import prompt_file
+from rooftune.workloads.texts.prompt_text import PromptText
 
 MOST_TOKENS = 512
 """Longest answer of a check."""
-DEFAULT_TOKENS = 1024
 
 
 def asked_of(workload: Workload) -> Asked | None:
     """What checks of this workload ask: the prompts of the search's part. None where it has no texts.
 
     Raises:
-        InputError: the file of prompts is missing or has changed its form.
+        InputError: the file of prompts is missing, or is not the one with which the run began.
     """
     if workload.prompts is None:
         return None
-    prompts = read_prompts(Path(workload.prompts.file), workload.prompts.format)
+    prompts = prompt_file(workload.prompts).split.search
     return Asked(
-        prompts=[_sent(p, chat=workload.chat) for p in chosen(split_prompts(prompts).search)],
+        prompts=[_sent(p, chat=workload.chat) for p in chosen(prompts)],
         sampling=workload.requests_sampling,
-        max_tokens=min(workload.max_tokens or DEFAULT_TOKENS, MOST_TOKENS),
+        max_tokens=min(workload.max_tokens or MOST_TOKENS, MOST_TOKENS),
         keep_texts=workload.prompts.keep_texts,
     )
 

@@ -155,15 +155,8 @@ async def scored_twice(url: str, model: str, asked: Asked, answers: Answers) -> 
         raise EngineError("no answer fits into the context of the baseline's server", "context")
     again = await _again(url, model, asked, asked.sampling, keys)
     keys &= {a.key for a in again}
-    found = BaselineAnswers(
-        only(answers, keys),
-        only(again, keys),
-        only_scored(scores, keys),
-        only_scored(scores_again, keys),
-        only(answers, keys),
-        only(again, keys),
-        only_scored(scores, keys),
-    )
+    first, second, scored = only(answers, keys), only(again, keys), only_scored(scores, keys)
+    found = BaselineAnswers(first, second, scored, only_scored(scores_again, keys), first, second, scored)
     return found if asked.greedy else await _with_greedy(url, model, asked, found)
 
 

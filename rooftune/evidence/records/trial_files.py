@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import Model, read_model
 from rooftune.runfolder import RunFolder, TrialFolder
+
+
+class KeptFloor(NamedTuple):
+    """What checks compare with, and the trial of the baseline whose server gave it."""
+
+    folder: TrialFolder
+    floor: Floor
 
 
 def read_trial(folder: TrialFolder) -> TrialResult:
@@ -23,16 +31,22 @@ def read_trial(folder: TrialFolder) -> TrialResult:
 
 def read_floor(run: RunFolder, baseline: str = "baseline") -> Floor | None:
     """The floor that the checks of a run compare with; None where the baseline has none yet."""
-    folder = floor_folder(run, baseline)
-    return _readable(folder.floor_json, Floor) if folder is not None else None
+    kept = kept_floor(run, baseline)
+    return kept.floor if kept is not None else None
 
 
 def floor_folder(run: RunFolder, baseline: str = "baseline") -> TrialFolder | None:
     """The trial of the baseline whose server gave the floor; None before there is one without an error."""
+    kept = kept_floor(run, baseline)
+    return kept.folder if kept is not None else None
+
+
+def kept_floor(run: RunFolder, baseline: str = "baseline") -> KeptFloor | None:
+    """The floor with its folder; None before there is one without an error."""
     for folder in run.trials():
         found = _readable(folder.floor_json, Floor) if folder.candidate == baseline else None
         if found is not None and not found.evaluation_error:
-            return folder
+            return KeptFloor(folder, found)
     return None
 
 
