@@ -56,12 +56,14 @@ def learn_from_baseline(run: RunFolder) -> bool:
     from rooftune.evidence.records.trial_files import floor_folder, read_trials
     from rooftune.tuning.drafts import RunDrafts
 
-    plan, kept = plan_of(run), floor_folder(run)
-    if kept is None or not plan.target.texts or plan.search is None or not plan.search.predicts:
+    known = RunDrafts.read(run.drafts_json) if run.drafts_json.is_file() else RunDrafts(texts=False)
+    if known.learned or known.plays or not known.texts:
         return False
-    known, answers = RunDrafts.read(run.drafts_json), kept.path / FILE
-    others = any(trial.candidate != "baseline" for trial in read_trials(run))
-    if known.learned or known.plays or others or not answers.is_file():
+    plan, kept = plan_of(run), floor_folder(run)
+    if kept is None or plan.search is None or not plan.search.predicts:
+        return False
+    answers, others = kept.path / FILE, any(trial.candidate != "baseline" for trial in read_trials(run))
+    if others or not answers.is_file():
         return False
     cuda = hardware_of(run).accelerator.kind == "cuda"
     learned = known.learned_from(Answers.read(answers), plan.target, cuda=cuda)
