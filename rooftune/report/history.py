@@ -9,8 +9,7 @@ from typing import Any
 
 from rooftune.evidence.history import run_to_run
 from rooftune.formatting import NONE, change, number
-from rooftune.report.markup import flag_code, table
-from rooftune.tuning.configuration import describe
+from rooftune.report.markup import change_words, table
 from rooftune.workloads.spec import CAPACITY
 
 THROUGHPUT = "output_throughput"
@@ -81,8 +80,7 @@ def _flags(stored: object) -> str:
     """The flags of a row as command-line words; empty where it has none or an older version left them out."""
     if not isinstance(stored, str):
         return ""
-    flags = json.loads(stored)
-    return ", ".join(flag_code(describe({name: value})) for name, value in flags.items())
+    return change_words(json.loads(stored))
 
 
 def _decides(row: Mapping[str, Any]) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rooftune.formatting import MINUS, NONE
+from rooftune.tuning.configuration import describe
 from rooftune.tuning.plan import Interval, Verdict
+from rooftune.vllm_rules.config import FlagValue
 
 LOWER_CASE_NAMES = ("vLLM", "rooftune", "max_model_len")
 """Names that keep their spelling at the start of a sentence."""
@@ -60,3 +64,8 @@ def flag_code(words: str) -> str:
     """One change of a configuration in code style: '`--max-num-seqs 8`', 'without `--enforce-eager`'."""
     removed = words.removeprefix("without ")
     return f"without {code(removed)}" if removed != words else code(words)
+
+
+def change_words(change: Mapping[str, FlagValue | None]) -> str:
+    """A change as command-line words in code style: '`--max-num-seqs 8`, without `--enforce-eager`'."""
+    return ", ".join(flag_code(describe({flag: value})) for flag, value in change.items())

@@ -7,9 +7,9 @@ import re
 from rooftune.capacity.sentences import NAMES
 from rooftune.engines.price import price_of, usd_per_hour
 from rooftune.formatting import NONE, change, number, percent, quantity
-from rooftune.report.markup import code, sentence, status
+from rooftune.report.markup import change_words, code, sentence, status
 from rooftune.report.page.model import Section, section, table, text
-from rooftune.report.run.changes import change_words, changes
+from rooftune.report.run.changes import changes
 from rooftune.report.run.merit import besides, deciding_metric, from_baseline, heading, level, merit, verdict_words
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData

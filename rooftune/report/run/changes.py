@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from rooftune.formatting import NONE
-from rooftune.report.markup import code, flag_code, joined
+from rooftune.report.markup import change_words, code, flag_code, joined
 from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import describe, difference
 from rooftune.vllm_rules.config import FlagValue
@@ -17,11 +16,6 @@ def changes(run: RunData, id: str, against: str = "baseline") -> str:
     if id == against:
         return NONE
     return change_words(difference(run.config_of(id), run.config_of(against))) or "nothing"
-
-
-def change_words(change: Mapping[str, FlagValue | None]) -> str:
-    """A change as command-line words in code style: '`--max-num-seqs 8`, without `--enforce-eager`'."""
-    return ", ".join(flag_code(describe({flag: value})) for flag, value in change.items())
 
 
 def meaning(run: RunData, id: str) -> str:
