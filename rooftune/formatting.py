@@ -99,3 +99,8 @@ def flops_per_s(value: float) -> str:
         if value >= scale:
             return f"{number(value / scale)} {prefix}FLOP/s"
     return f"{number(value)} FLOP/s"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most this many characters; an ellipsis stands for what is cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"

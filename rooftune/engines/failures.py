@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rooftune.engines.failure_rules import Rule, rules, warning_rules, wrappers
 from rooftune.engines.log_lines import LogLine, LogText, log_lines, without_colours
 from rooftune.errors import EngineError
+from rooftune.formatting import shortened
 
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception)):\s+(\S.*)$")
 _BARE_EXCEPTION = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception))$")
@@ -59,7 +60,7 @@ def classify(log_text: str, exit_code: int | None) -> EngineError | None:
     cause = _cause(lines)
     if cause is not None:
         sentence = cause.rule.sentence(cause.found)
-        evidence = _shortened(_errors(lines)[cause.line].raw, 2 * _MOST)
+        evidence = shortened(_errors(lines)[cause.line].raw, 2 * _MOST)
         return EngineError(f"the engine did not start: {sentence}", cause.rule.kind, (evidence,))
     if exit_code is None:
         return None
@@ -172,11 +173,11 @@ def _last_exception(lines: Sequence[LogLine]) -> str | None:
         exception = _VALUE_ERROR.match(text) or _EXCEPTION.match(text)
         if exception and not wrappers().search(text):
             said = ": ".join(exception.groups())
-            return _shortened(f"{said} {_detail(found[i + 1 :])}" if said.endswith(":") else said, _MOST)
+            return shortened(f"{said} {_detail(found[i + 1 :])}" if said.endswith(":") else said, _MOST)
         bare = _BARE_EXCEPTION.match(text)
         if bare and i and not wrappers().search(text):
             code = next((line.text.strip() for line in found[i - 1 :: -1] if line.text.strip(" ^~")), "")
-            return _shortened(f"{bare[1]} at {code}" if code else bare[1], _MOST)
+            return shortened(f"{bare[1]} at {code}" if code else bare[1], _MOST)
     return None
 
 
@@ -187,11 +188,7 @@ def _detail(lines: Sequence[LogLine]) -> str:
 
 
 def _line(pattern: re.Pattern[str], text: str) -> str | None:
-    return next((_shortened(line.raw, 2 * _MOST) for line in log_lines(text) if pattern.search(line.raw)), None)
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return next((shortened(line.raw, 2 * _MOST) for line in log_lines(text) if pattern.search(line.raw)), None)
 
 
 def _ended(exit_code: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rooftune.engines.urls import is_local
 from rooftune.errors import EngineError, RooftuneError
+from rooftune.formatting import shortened
 
 API_KEY = "OPENAI_API_KEY"
 MAX_MESSAGE = 160
@@ -37,8 +38,7 @@ class HttpReply:
         if isinstance(body, dict):
             error = body.get("error", body)
             text = error.get("message", error) if isinstance(error, dict) else error
-        line = " ".join(str(text).split())
-        return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
+        return shortened(" ".join(str(text).split()), MAX_MESSAGE)
 
 
 def key_headers() -> dict[str, str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.quality import EvaluationRun
+from rooftune.formatting import shortened
 from rooftune.quality.json_value import FoundValue, value_in
 
 TIMEOUT_S = 3600.0
 """Seconds that an evaluation may take."""
 REPEATS = 2
 """Runs of a command that gives one number without a standard error, so that its noise is seen."""
-MOST_OUTPUT = 16 * 2**20
 LONGEST_LINE = 160
 LOWER = ":lower"
 
@@ -88,7 +88,6 @@ async def _output(asked: UserCommand, url: str, model: str, output: Path) -> str
         stderr=asyncio.subprocess.PIPE,
         env=environment,
         start_new_session=True,
-        limit=MOST_OUTPUT,
     )
     try:
         out, errors = await asyncio.wait_for(process.communicate(), asked.timeout_s)
@@ -117,5 +116,4 @@ def _last_line(errors: bytes) -> str:
     lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
     if not lines:
         return ""
-    last = lines[-1]
-    return f" ({last if len(last) <= LONGEST_LINE else last[: LONGEST_LINE - 1] + '…'})"
+    return f" ({shortened(lines[-1], LONGEST_LINE)})"
