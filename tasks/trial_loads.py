@@ -9,7 +9,7 @@ from rooftune.engines.server import ServerInfo
 from rooftune.evidence.records.sent_load import SentLoad, sent_load
 from rooftune.files import write_json
 from rooftune.runfolder import RunFolder, TrialFolder
-from rooftune.search.confirm import FRESH
+from rooftune.search.confirm import is_fresh
 from rooftune.trial_order import TrialOrder
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.prompt_text import Part
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def drawn_workload(run: RunFolder, order: TrialOrder) -> Workload:
     """The workload of the run with the seed of the order. The confirmation sends prompts that the search never does."""
     workload = workload_of(run)
-    part: Part = "confirm" if order.seed >= workload.seed + FRESH else "search"
+    part: Part = "confirm" if is_fresh(order.seed, workload.seed) else "search"
     return workload.model_copy(update={"seed": order.seed}).with_part(part)
 
 

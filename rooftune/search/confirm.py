@@ -109,6 +109,11 @@ def fresh_seed(problem: Problem, round_number: int) -> int:
     return problem.rules.seed + FRESH + round_number
 
 
+def is_fresh(seed: int, first: int) -> bool:
+    """Whether this is the seed of a round of the confirmation; ``first`` is that of the workload."""
+    return seed >= first + FRESH
+
+
 class _Replay:
     """The trials of the confirmation, taken one after another into the slots of its rounds."""
 

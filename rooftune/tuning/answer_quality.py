@@ -9,7 +9,7 @@ from typing import Literal
 from rooftune.evidence.records.quality import Quality
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.quality.key import answers_key, may_change_answers
-from rooftune.search.confirm import FRESH
+from rooftune.search.confirm import is_fresh
 from rooftune.tuning.capacity_figures import capacity_of, share_of_price
 from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import Goal, Plan
@@ -72,7 +72,7 @@ def due(
 
 def promising(plan: Plan, results: Sequence[TrialResult], trial: TrialResult, config: EngineConfig) -> bool:
     """Whether a trial is good enough for a check: one of the confirmation, or better than the baseline."""
-    if trial.seed >= plan.objective.seed + FRESH:
+    if is_fresh(trial.seed, plan.objective.seed):
         return True
     if not trial.believed:
         return False

@@ -12,7 +12,7 @@ from rooftune.report.page.model import Fact, Facts, Section, Table, section, tab
 from rooftune.report.run.merit import deciding_metric, heading
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
-from rooftune.search.confirm import FRESH
+from rooftune.search.confirm import is_fresh
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.lengths import PromptLengths, TextLengths
 from rooftune.workloads.texts.prompt_text import part_of
@@ -117,8 +117,8 @@ def _parts(run: RunData, names: Names) -> Table:
 
 
 def _of(run: RunData, id: str, *, confirm: bool) -> list[TrialResult]:
-    first = (run.workload.seed if run.workload is not None else 0) + FRESH
-    return [t for t in run.of(id) if (t.seed >= first) == confirm]
+    first = run.workload.seed if run.workload is not None else 0
+    return [t for t in run.of(id) if is_fresh(t.seed, first) == confirm]
 
 
 def _median(trials: list[TrialResult], metric: str) -> float | None:

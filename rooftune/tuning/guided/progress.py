@@ -11,7 +11,7 @@ from functools import cached_property
 from rooftune.engines.switching import lowered, supported
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import percent
-from rooftune.search.confirm import FRESH
+from rooftune.search.confirm import is_fresh
 from rooftune.search.gain import Outlook, chance_left, outlook
 from rooftune.search.next_step import Measure, Step, confirmation_s, confirms, next_step, of_search
 from rooftune.search.options import Outcome, Problem, Purpose
@@ -337,7 +337,7 @@ def ending(progress: Progress) -> str:
 
 def purpose_of(goal: Goal, seed: int) -> Purpose:
     """What a trial is for: those of the confirmation have seeds that the search never uses."""
-    return "confirm" if seed >= goal.seed + FRESH else "search"
+    return "confirm" if is_fresh(seed, goal.seed) else "search"
 
 
 def _load_bound(goal: Goal, result: TrialResult) -> bool:
