@@ -136,6 +136,11 @@ class RunData:
         return [x for x in self.plan.candidates if self.of(x.id)]
 
     @property
+    def compared(self) -> list[str]:
+        """The baseline and the recommended configuration; one of them where they are the same."""
+        return list(dict.fromkeys(("baseline", self.decision.incumbent)))
+
+    @property
     def phases(self) -> list[str]:
         """Phases that have candidates, in order."""
         found = list(dict.fromkeys(x.phase for x in self.plan.candidates))

@@ -34,10 +34,9 @@ def answer_quality(run: RunData, names: Names) -> Section | None:
     if not ids or (run.floor is None and not _has_texts(run)):
         return None
     if run.floor is None:
-        may = "may change the answers, which was not judged"
-        return section(
-            HEADING, text(sentence(f"{joined(list(map(names.explained, ids)))} {may}: {why_not_judged(run)}"))
-        )
+        shown = joined(list(map(names.explained, ids)))
+        words = f"{shown} may change the answers, but this was not judged: {why_not_judged(run)}"
+        return section(HEADING, text(sentence(words)))
     head = ["Configuration", heading(deciding_metric(run)), "Compared with the baseline", "Answers"]
     head += [*COLUMNS.values(), "Your evaluation", "Why"]
     rows = []
@@ -130,12 +129,12 @@ def _note(run: RunData) -> str:
         return ""
     checks = [found for p in run.measured if (found := run.quality(p.id)) is not None]
     shown = [name for name in COLUMNS if any(found.measure(name) is not None for found in checks)]
+    if not shown:
+        return ""
     limits = "; ".join(f"{COLUMNS[name]}: {value_words(name, THRESHOLDS[name])}" for name in shown)
     return (
-        "Values are means with intervals over prompts that hold together with 95 %. A configuration that exceeds the "
-        f"floor by more than a threshold is spoilt. {limits}."
-        if shown
-        else ""
+        "Values are means over prompts, with intervals whose level of 95 % holds for all measures of a check together. "
+        f"A configuration that exceeds the floor by more than a threshold is spoilt. {limits}."
     )
 
 

@@ -16,7 +16,7 @@ HEADING = "What limits the server"
 
 def limits(run: RunData, names: Names, figures: list[Picture | Section]) -> Section | None:
     """The roofline of the baseline and of the recommended configuration, and what the engine reports."""
-    chosen = list(dict.fromkeys(("baseline", run.decision.incumbent)))
+    chosen = run.compared
     rows = [
         Fact(f"{_called(run, names, name)}, {stage}", sentence(point.sentence))
         for name in chosen

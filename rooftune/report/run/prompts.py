@@ -15,6 +15,7 @@ from rooftune.report.run_data import RunData
 from rooftune.search.confirm import is_fresh
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.lengths import PromptLengths, TextLengths
+from rooftune.workloads.texts.plan import MOST_OUTPUT
 from rooftune.workloads.texts.prompt_text import part_of
 from rooftune.workloads.texts.prompts_file import Prompts
 
@@ -87,7 +88,9 @@ def _length_words(found: PromptLengths) -> str:
 def _answers(run: RunData, workload: Workload) -> str:
     if workload.ignore_eos:
         return "Each has the recorded length."
-    most = f"max_tokens {workload.max_tokens:,}" if workload.max_tokens else "the file's max_tokens, else 1,024"
+    most = f"the file's max_tokens, else {MOST_OUTPUT:,}"
+    if workload.max_tokens:
+        most = f"max_tokens {workload.max_tokens:,}"
     if run.plan.target.simulated:
         return (
             "On a real server they end by themselves. The simulated engine has no model that ends them, so each had "
@@ -108,7 +111,7 @@ def _parts(run: RunData, names: Names) -> Table:
     metric = deciding_metric(run)
     shown = [metric, *(m for m in FIGURES if m != metric)]
     rows = []
-    for id in dict.fromkeys(("baseline", run.decision.incumbent)):
+    for id in run.compared:
         for part, trials in (("search", _of(run, id, confirm=False)), ("confirmation", _of(run, id, confirm=True))):
             if trials:
                 rows.append([names.of(id), part, str(len(trials)), *(_value(trials, m) for m in shown)])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
-from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import NONE, number, percent
 from rooftune.report.page.model import Section, section, table, text
 from rooftune.report.run.naming import Names
@@ -29,9 +26,10 @@ SHARES = ("slo_attainment", "reasoning_share")
 def adapters(run: RunData, names: Names) -> Section | None:
     """The figures of each adapter in the last trial of the baseline and of the recommended configuration."""
     rows = []
-    for id, trial in _highlighted(run).items():
-        for name, found in trial.adapters.items():
-            rows.append([names.of(id), name, *(_cell(metric, found.get(metric)) for metric in OF_ADAPTERS)])
+    for id in run.compared:
+        for trial in run.of(id)[-1:]:
+            for name, found in trial.adapters.items():
+                rows.append([names.of(id), name, *(_cell(metric, found.get(metric)) for metric in OF_ADAPTERS)])
     if not rows:
         return None
     simulated = " Adapters cost no time and no memory in the simulated engine." if run.simulated else ""
@@ -43,11 +41,9 @@ def adapters(run: RunData, names: Names) -> Section | None:
 def reasoning(run: RunData, names: Names) -> Section | None:
     """Time to the first token, and to the first token of the answer, where the model reasons before it."""
     rows = []
-    for id in dict.fromkeys(("baseline", run.decision.incumbent)):
-        trials = [t for t in run.of(id) if "reasoning_share" in t.metrics]
-        if trials:
-            found = {m: [t.metrics[m] for t in trials if m in t.metrics] for m in OF_REASONING}
-            rows.append([names.of(id), *(_cell(m, median(v) if v else None) for m, v in found.items())])
+    for id in run.compared:
+        if run.value(id, "reasoning_share") is not None:
+            rows.append([names.of(id), *(_cell(metric, run.value(id, metric)) for metric in OF_REASONING)])
     if not rows:
         return None
     words = (
@@ -56,12 +52,6 @@ def reasoning(run: RunData, names: Names) -> Section | None:
     )
     heads = ["Configuration", *OF_REASONING.values()]
     return section("Reasoning", text(words), table("First token and first token of the answer", heads, rows))
-
-
-def _highlighted(run: RunData) -> dict[str, TrialResult]:
-    """The last trial of the baseline and of the recommended configuration, where they have one."""
-    ids = dict.fromkeys(("baseline", run.decision.incumbent))
-    return {id: trials[-1] for id in ids if (trials := list(run.of(id)))}
 
 
 def _cell(metric: str, value: float | None) -> str:
