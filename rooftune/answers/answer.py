@@ -17,7 +17,7 @@ class Answer:
     """One prompt and what the server answered, as token ids."""
 
     key: str
-    """Hash of the prompt's content, as the prompt has it."""
+    """Key of the prompt: a hash of its content."""
     prompt_ids: tuple[int, ...]
     output_ids: tuple[int, ...]
     finish_reason: str

@@ -42,7 +42,7 @@ def path_of(prompt: Prompt) -> str:
 
 
 def body_of(prompt: Prompt, model: str, sampling: RequestFields, max_tokens: int) -> dict[str, object]:
-    """The request for one answer with token ids. A prompt's own limit of tokens comes before the general one."""
+    """The request for one answer with token ids. A prompt's own limit of tokens replaces the general one."""
     fields = sampling.request_fields(prompt.extra)
     what: dict[str, object] = (
         {"messages": [dict(m) for m in prompt.messages]} if prompt.messages is not None else {"prompt": prompt.text}

@@ -29,7 +29,7 @@ async def collect(
 ) -> Answers:
     """The answers of a server as token ids, in the order of the prompts.
 
-    Answers end by themselves, or after ``max_tokens`` (a prompt's own limit comes first).
+    Answers end by themselves, or after ``max_tokens`` (or a prompt's own limit).
 
     Args:
         at_once: requests in flight.

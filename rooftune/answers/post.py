@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 REFUSED, FAILED = 400, 500
-"""HTTP status of a request that is wrong by itself, and the first of those with which a server fails. What the server
-says then may quote the prompt, so it is not repeated."""
+"""HTTP status of a request that is itself wrong, and the lowest status of a failure of the server. What the server says
+then may quote the prompt, so it is not repeated."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

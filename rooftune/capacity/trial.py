@@ -234,7 +234,8 @@ def with_capacity(files: TrialFolder, trial: TrialResult, workload: Workload) ->
     within = {name: error for name, error in trial.within.items() if name != COST}
     checks = _merged(trial.checks, audit_ladder(ladder_of(loads.records), ladder_context(workload, quoted)))
     update = {"metrics": metrics, "withheld": withheld, "capacity": found, "checks": checks,
-              "workload_hash": workload_hash(workload), "seed": workload.seed, "jackknife": blocks, "within": within}  # fmt: skip
+              "workload_hash": workload_hash(workload), "seed": workload.seed, "jackknife": blocks,
+              "within": within}  # fmt: skip
     return trial.model_copy(update=update)
 
 

@@ -20,9 +20,7 @@ from rooftune.quality.judge import Ruling, judge, judge_evaluation, measured, to
 from rooftune.runfolder import TrialFolder
 
 NO_TEXTS = "the workload has no texts to compare answers on; give your prompts with --prompts"
-WITH_ADAPTERS = (
-    "vLLM with LoRA adapters can end on a request for prompt_logprobs (0.32, CPU build), so nothing was asked of it"
-)
+WITH_ADAPTERS = "vLLM with LoRA adapters can crash on a request for prompt_logprobs (0.32, CPU build), so none was sent"
 SIMULATED = "the simulated engine has no weights, so its answers show nothing"
 
 

@@ -19,7 +19,7 @@ class FoundValue:
     """The number, or the mean of the items."""
     items: tuple[float, ...] = ()
     standard_error: float | None = None
-    """As a key beside the number states it, in the way of lm-evaluation-harness (``acc_stderr,none``)."""
+    """Of the number, from the key that lm-evaluation-harness writes beside it (``acc_stderr,none``)."""
 
 
 def value_in(text: str, path: str) -> FoundValue:
@@ -28,7 +28,7 @@ def value_in(text: str, path: str) -> FoundValue:
     Keys may contain dots. ``*`` takes all entries of a list.
 
     Raises:
-        ValueError: there is no JSON, no such path, or something else than numbers; the message says which.
+        ValueError: there is no JSON, no such path, or something other than numbers; the message says which.
     """
     holder = _json(text)
     parts = path.split(".")

@@ -13,7 +13,7 @@ from rooftune.quality.per_prompt import PerPrompt
 from rooftune.quality.scores import NO_TOKEN, Floats, Scored, Scores
 
 LEAST_REST = 1e-5
-"""Probability that the tokens outside of the shared ones have at least. Below it, rounding of the digits decides."""
+"""Least probability of all tokens together that are not shared. Below it, rounding of the digits decides."""
 
 
 def disagreement(ours: Scores, baseline: Scores) -> PerPrompt:

@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 NO_TOKEN = -1
 """Fills places of ``top_ids`` where a server named fewer tokens."""
 LOWEST = -1e4
-"""Log-probability of a token that cannot come."""
+"""Log-probability of a token that cannot occur."""
 
 
 @dataclass(frozen=True, eq=False)

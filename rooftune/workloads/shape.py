@@ -65,7 +65,7 @@ class Sharing:
     """What prompts have in common with earlier ones."""
 
     requests: int
-    """Requests whose prompt begins as an earlier one, or carries the history of its conversation."""
+    """Requests whose prompt begins like an earlier one, or carries the history of its conversation."""
     tokens_share: float
     """Share of all prompt tokens that an unlimited prefix cache would have seen before."""
     beginnings: Sequence[SharedBeginning]

@@ -60,7 +60,7 @@ def _closed(users: int) -> list[str]:
 def _sharing(shape: WorkloadShape) -> list[str]:
     found = shape.sharing
     if not found.requests:
-        return ["Shared prefixes: none; no prompt begins as an earlier one"]
+        return ["Shared prefixes: none; no prompt begins like an earlier one"]
     lines = [
         f"Shared prefixes: {quantity(found.requests, 'request')} with the prefix of an earlier one, "
         f"{percent(found.tokens_share)} of all prompt tokens"

@@ -213,7 +213,7 @@ def _text_hits(share: float, texts: TextsSent, sentence: str, figures: dict[str,
     """Hits on real texts, compared with what the texts themselves have in common."""
     name = "prefix-hits"
     figures |= {"shared_share": round(texts.shared_share, 4)}
-    words = f"{sentence}; the prompts begin with text of earlier ones for {100 * texts.shared_share:.1f} % of them"
+    words = f"{sentence}; {100 * texts.shared_share:.1f} % of all prompt tokens repeat the beginning of earlier prompts"
     more = share - texts.shared_share
     if more <= TEXT_HITS_WARN:
         return passed(name, f"{words}.", figures)

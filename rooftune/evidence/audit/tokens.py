@@ -87,7 +87,7 @@ def late(e: Evidence) -> Check:
         f", although over the whole load their counts differ by {100 * whole.gap:.1f} %: tokens or samples of the "
         "counter came late"
     )
-    remedy = "Measure again while the machine does less beside the load, or from another machine."
+    remedy = "Measure again while the machine does little else, or send the load from another machine."
     if counted.gap > COUNT_FAIL:
         return failed(name, f"{sentence}.", remedy, figures)
     return warned(name, f"{sentence}.", remedy, figures)

@@ -13,7 +13,7 @@ KEPT = (
 )
 """Metrics that are kept of each adapter."""
 BASE = "base model"
-"""How requests without an adapter are called."""
+"""What requests without an adapter are called."""
 
 
 def adapter_metrics(

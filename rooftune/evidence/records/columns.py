@@ -23,9 +23,9 @@ Bools = npt.NDArray[np.bool_]
 LEFT = ("completed", "failed", "refused")
 """Statuses of requests that ended before the client stopped waiting."""
 TEXTS = ("status", "error_class", "finish_reason", "adapter")
-NUMBERS = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s", "planned_prompt_tokens", "planned_output_tokens",
-           "prompt_tokens", "output_tokens", "cached_tokens", "streamed_tokens", "chunks", "prefix_id", "http_status",
-           "conversation", "turn", "answer_s", "reasoning_tokens")  # fmt: skip
+NUMBERS = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s", "planned_prompt_tokens",
+           "planned_output_tokens", "prompt_tokens", "output_tokens", "cached_tokens", "streamed_tokens", "chunks",
+           "prefix_id", "http_status", "conversation", "turn", "answer_s", "reasoning_tokens")  # fmt: skip
 """Columns of one value for each request."""
 
 

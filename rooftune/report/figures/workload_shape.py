@@ -75,7 +75,7 @@ def _arrivals(chart: Chart, axis: Axes, found: ArrivalShape) -> None:
 
 def _sharing(chart: Chart, axis: Axes, found: Sharing) -> None:
     if not found.beginnings:
-        said = "no prompt begins as an earlier one"
+        said = "no prompt begins like an earlier one"
         if found.conversations:
             said = (
                 f"{quantity(found.conversations, 'conversation')} of {number(found.turns, 2)} turns on average\n"
@@ -112,5 +112,5 @@ def _description(shape: WorkloadShape) -> str:
     ]
     if shape.arrivals is not None:
         parts.append(f"Arrivals: {rate(shape.arrivals.rate_per_s, 'request')} on average.")
-    parts.append(f"{percent(shape.sharing.tokens_share)} of all prompt tokens came before in another prompt.")
+    parts.append(f"{percent(shape.sharing.tokens_share)} of all prompt tokens repeat an earlier prompt.")
     return "Histograms of lengths, arrivals over time, and shared prefixes. " + " ".join(parts)
