@@ -99,7 +99,7 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     """Connect, load, aggregate."""
     from flows.cli.progress import load_display
     from rooftune.engines.launch import connect
-    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
+    from rooftune.engines.prompt_lengths import with_counted_lengths
     from rooftune.evidence.aggregate import aggregate
     from rooftune.loadgen.client import run_load
     from rooftune.loadgen.summary import LoadOptions
@@ -122,7 +122,7 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     }
     named = {name: value for name, value in client.items() if value is not None}
     load_options = LoadOptions.model_validate({**asked, **named})
-    spec = with_lengths(spec, encoder_for(server.model, server.url, simulated=server.simulated), folder / LENGTHS)
+    spec = with_counted_lengths(spec, folder / LENGTHS, server.model, server.url, simulated=server.simulated)
     plan = draw(spec)
     for note in plan.notes:
         terminal.note(f"{note}.")

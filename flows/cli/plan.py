@@ -43,7 +43,7 @@ def plan(
     from flows.inputs.durations import seconds
     from flows.inputs.targets import resolve_target, with_adapters
     from flows.inputs.workloads import changed_workload
-    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
+    from rooftune.engines.prompt_lengths import with_counted_lengths
     from rooftune.hardware.probe import probe
     from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
@@ -65,8 +65,8 @@ def plan(
     spec = changed_workload(workload, goal=goal, prompts=texts.prompts)
     chosen = with_adapters(asyncio.run(resolve_target(target)), spec)
     scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
-    encoder = encoder_for(chosen.model, chosen.url, simulated=chosen.simulated)
-    spec = with_lengths(spec.with_part("search"), encoder, Path(scratch.name) / "prompt_lengths.json")
+    lengths = Path(scratch.name) / "prompt_lengths.json"
+    spec = with_counted_lengths(spec.with_part("search"), lengths, chosen.model, chosen.url, simulated=chosen.simulated)
     budget_s = asked_s or BUDGET_S[chosen.engine]
     hardware = probe(
         engine=chosen.engine,

@@ -92,7 +92,7 @@ def predict(
     Every figure is simulated. The error that was found on similar cases is printed with it.
     """
     from flows.inputs.workloads import changed_workload
-    from rooftune.engines.prompt_lengths import encoder_for, with_lengths
+    from rooftune.engines.prompt_lengths import with_counted_lengths
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.fastpath import compilation
     from rooftune.simulator.virtual.predict import predict as predicted
@@ -100,7 +100,7 @@ def predict(
     compilation.announce = terminal.note
     load, chosen = changed_workload(workload, changes, prompts=texts.prompts), chosen_server(server)
     scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
-    load = with_lengths(load, encoder_for(chosen.model), Path(scratch.name) / "prompt_lengths.json")
+    load = with_counted_lengths(load, Path(scratch.name) / "prompt_lengths.json", chosen.model)
     drafts = _acceptance(acceptance, chosen)
     if by_streams is not None:
         from flows.cli.predict_sweep import predict_drafts

@@ -60,10 +60,23 @@ def with_lengths(workload: Workload, encoder: Encoder, path: Path) -> Workload:
     return workload.with_part(workload.prompts.part, str(path))
 
 
+def with_counted_lengths(
+    workload: Workload, path: Path, model: str, url: str | None = None, *, simulated: bool = False
+) -> Workload:
+    """``with_lengths`` by the ``encoder_for`` a server. A workload without texts reads no tokenizer and asks no server.
+
+    Raises:
+        InputError: the file of prompts cannot be read, or the tokenizer fails.
+    """
+    if workload.prompts is None:
+        return workload
+    return with_lengths(workload, encoder_for(model, url, simulated=simulated), path)
+
+
 def write_prompt_lengths(workload: Workload, target: Target, path: Path) -> None:
     """Write the lengths of a workload's texts as the server of a target counts them; nothing where it has none.
 
     Raises:
         InputError: the file of prompts cannot be read, or the tokenizer fails.
     """
-    with_lengths(workload, encoder_for(target.model, target.url, simulated=target.engine == "simulated"), path)
+    with_counted_lengths(workload, path, target.model, target.url, simulated=target.simulated)
