@@ -23,13 +23,7 @@ def make_plan(run: RunFolder) -> Plan:
     """The candidates of a run with their gates and expected effects, and what its search may measure."""
     from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
-    from rooftune.tuning.playbook import (
-        build_plan,
-        load_playbook,
-        with_candidates,
-        with_checkpoints,
-        with_draft_models,
-    )
+    from rooftune.tuning.playbook import asked_playbook, build_plan
 
     workload, hardware = workload_of(run), hardware_of(run)
     if workload.prompts is not None and not run.drafts_json.is_file():
@@ -38,8 +32,13 @@ def make_plan(run: RunFolder) -> Plan:
         found = drafts_of_prompts(workload, before, facts_of(before), cuda=cuda)
         found.write(run.drafts_json)
     target, settings = target_of(run), settings_of(run)
-    playbook = with_candidates(load_playbook(settings.playbook), settings.candidates, target.engine_version)
-    playbook = with_draft_models(with_checkpoints(playbook, settings.checkpoints), settings.draft_models)
+    playbook = asked_playbook(
+        settings.playbook,
+        target.engine_version,
+        candidates=settings.candidates,
+        checkpoints=settings.checkpoints,
+        draft_models=settings.draft_models,
+    )
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
     plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)

@@ -50,14 +50,19 @@ def check(request: OptimizeRequest) -> None:
     target = with_adapters(asyncio.run(resolve_target(request.target, request.trials.time_scale)), spec)
     from rooftune.knobs.checkpoints import checkpoints_at
     from rooftune.knobs.draft_models import draft_models
-    from rooftune.tuning.playbook import load_playbook, with_candidates
+    from rooftune.tuning.playbook import asked_playbook
     from tasks.run_files import facts_of
 
-    playbook = load_playbook(request.added.playbook)
-    playbook = with_candidates(playbook, request.added.candidates or [], target.engine_version)
-    facts = facts_of(target)
-    checkpoints_at(facts, [*playbook.checkpoints, *(request.added.checkpoints or [])])
-    draft_models(facts, target.model, [*playbook.draft_models, *(request.added.draft_models or [])])
+    added, facts = request.added, facts_of(target)
+    playbook = asked_playbook(
+        added.playbook,
+        target.engine_version,
+        candidates=added.candidates,
+        checkpoints=added.checkpoints,
+        draft_models=added.draft_models,
+    )
+    checkpoints_at(facts, playbook.checkpoints)
+    draft_models(facts, target.model, playbook.draft_models)
 
 
 class Stopped(RooftuneError):

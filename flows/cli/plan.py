@@ -48,13 +48,7 @@ def plan(
     from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.guided.explaining import Explained, capacity_front
-    from rooftune.tuning.playbook import (
-        build_plan,
-        load_playbook,
-        with_candidates,
-        with_checkpoints,
-        with_draft_models,
-    )
+    from rooftune.tuning.playbook import asked_playbook, build_plan
     from rooftune.vllm_rules.capabilities import with_capabilities
     from rooftune.workloads.spec import CAPACITY
     from tasks.planning import listed_flags, planned_cost, room_of
@@ -77,8 +71,13 @@ def plan(
     )
     drafts = drafts_of_prompts(spec, chosen, facts_of(chosen), cuda=hardware.accelerator.kind == "cuda")
     chosen = drafts.in_target(chosen, spec)
-    playbook = with_candidates(load_playbook(added.playbook), added.candidates or [], chosen.engine_version)
-    playbook = with_draft_models(with_checkpoints(playbook, added.checkpoints or []), added.draft_models or [])
+    playbook = asked_playbook(
+        added.playbook,
+        chosen.engine_version,
+        candidates=added.candidates,
+        checkpoints=added.checkpoints,
+        draft_models=added.draft_models,
+    )
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     with terminal.busy("Predicting the configurations of the space"):

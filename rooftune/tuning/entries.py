@@ -224,14 +224,21 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
     return extend(playbook, Extension(phases=["own"] if entries else [], candidates=entries))
 
 
-def with_checkpoints(playbook: Playbook, places: list[str]) -> Playbook:
-    """The playbook with the checkpoints of ``--checkpoint`` added."""
-    return extend(playbook, Extension(checkpoints=places))
+def asked_playbook(
+    path: Path | str | None,
+    engine_version: str,
+    *,
+    candidates: list[str] | None,
+    checkpoints: list[str] | None,
+    draft_models: list[str] | None,
+) -> Playbook:
+    """The playbook of ``--playbook`` with all that ``--candidate``, ``--checkpoint`` and ``--draft-model`` add.
 
-
-def with_draft_models(playbook: Playbook, places: list[str]) -> Playbook:
-    """The playbook with the models of ``--draft-model`` added."""
-    return extend(playbook, Extension(draft_models=places))
+    Raises:
+        InputError: see ``load_playbook`` and ``with_candidates``.
+    """
+    playbook = with_candidates(load_playbook(path), candidates or [], engine_version)
+    return extend(playbook, Extension(checkpoints=checkpoints or [], draft_models=draft_models or []))
 
 
 def checked(playbook: Playbook) -> Playbook:

@@ -16,11 +16,10 @@ from rooftune.tuning.entries import (
     Entry,
     Playbook,
     When,
+    asked_playbook,
     default_playbook,
     load_playbook,
     with_candidates,
-    with_checkpoints,
-    with_draft_models,
 )
 from rooftune.tuning.expectation import Predictions, effect_of, predictions
 from rooftune.tuning.goal import check_measurable, goal_of
@@ -33,15 +32,7 @@ from rooftune.vllm_rules.start.startup import Refusal
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
 
-__all__ = [
-    "Playbook",
-    "build_plan",
-    "default_playbook",
-    "load_playbook",
-    "with_candidates",
-    "with_checkpoints",
-    "with_draft_models",
-]
+__all__ = ["Playbook", "asked_playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
 
 
 def build_plan(
