@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rooftune.errors import InputError
-from rooftune.models.catalogue import model_facts
+from rooftune.models.catalogue import facts_if_known, model_facts, models_in_hub_cache
 from rooftune.models.facts import ModelFacts
 
 LABELS = {"awq": "AWQ", "gptq": "GPTQ", "fp8": "FP8", "int8": "W8A8", "nvfp4": "NVFP4", "mxfp4": "MXFP4"}
@@ -95,20 +94,15 @@ def _each_once(found: Iterable[Checkpoint]) -> tuple[Checkpoint, ...]:
 def in_folder(facts: ModelFacts, folder: Path) -> Iterator[Checkpoint]:
     """Checkpoints of a model in a folder of model folders, in order of their names."""
     for file in sorted(folder.expanduser().glob("*/config.json")):
-        found = _read(str(file.parent))
+        found = facts_if_known(str(file.parent))
         if found is not None and _surely_same(facts, found, file.parent.name):
             yield Checkpoint(str(file.parent), found.quantization or "none")
 
 
 def in_hub_cache(facts: ModelFacts) -> Iterator[Checkpoint]:
     """Checkpoints of a model in the local Hugging Face cache whose weights are there too."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    for folder in sorted(hub.glob("models--*--*")):
-        name = folder.name.removeprefix("models--").replace("--", "/", 1)
-        if not any(folder.glob("snapshots/*/*.safetensors")):
-            continue
-        found = _read(name)
+    for name in models_in_hub_cache():
+        found = facts_if_known(name)
         if found is not None and _surely_same(facts, found, name):
             yield Checkpoint(name, found.quantization or "none")
 
@@ -138,10 +132,3 @@ def _surely_same(facts: ModelFacts, found: ModelFacts, name: str) -> bool:
     """The same layers, and a name that differs only in how the weights are stored."""
     known = {stem(facts.name), *(stem(hub) for hub in facts.hub_ids.values())}
     return same_model(facts, found) and stem(name) in known
-
-
-def _read(name: str) -> ModelFacts | None:
-    try:
-        return model_facts(name)
-    except InputError:
-        return None

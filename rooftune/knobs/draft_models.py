@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rooftune.errors import InputError
-from rooftune.models.catalogue import config_file, model_facts
+from rooftune.models.catalogue import config_file, facts_if_known, models_in_hub_cache
 from rooftune.models.facts import ModelFacts
 from rooftune.speculation.candidates import DraftModel
 
@@ -24,10 +23,20 @@ def draft_models(facts: ModelFacts | None, model: str, places: Iterable[str] = (
     Raises:
         InputError: a named model does not exist or has another vocabulary, or a named folder has none that fits.
     """
-    named = [draft for place in places for draft in _at(facts, place)]
-    found = list(_in_hub_cache(facts)) if facts is not None else []
+    named = named_draft_models(facts, places)
+    cached = models_in_hub_cache() if facts is not None else ()
+    found = [draft for name in cached if (draft := _fitting(facts, name)) is not None]
     own = [DraftModel("", "mtp")] if has_mtp_layers(model) else []
     return tuple({draft.model: draft for draft in [*own, *found, *named]}.values())
+
+
+def named_draft_models(facts: ModelFacts | None, places: Iterable[str]) -> tuple[DraftModel, ...]:
+    """What a user named to draft for a model: hub ids, model folders, and folders of model folders.
+
+    Raises:
+        InputError: see ``draft_models``.
+    """
+    return tuple(draft for place in places for draft in _at(facts, place))
 
 
 def has_mtp_layers(model: str) -> bool:
@@ -53,25 +62,14 @@ def _at(facts: ModelFacts | None, place: str) -> list[DraftModel]:
     return [draft]
 
 
-def _in_hub_cache(facts: ModelFacts) -> Iterator[DraftModel]:
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    for folder in sorted(hub.glob("models--*--*")):
-        if any(folder.glob("snapshots/*/*.safetensors")):
-            found = _fitting(facts, folder.name.removeprefix("models--").replace("--", "/", 1))
-            if found is not None:
-                yield found
-
-
 def _fitting(facts: ModelFacts | None, name: str) -> DraftModel | None:
     """The model as a drafter, if its vocabulary and size fit."""
     config = _config(name)
     head = _head(config)
     if head:
         return DraftModel(name, head) if facts is None or _fits_head(config, facts) else None
-    try:
-        own = model_facts(name)
-    except InputError:
+    own = facts_if_known(name)
+    if own is None:
         return None
     if facts is None:
         return DraftModel(name, "draft_model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -48,6 +49,14 @@ def model_facts(name: str, *, quantization: str | None = None) -> ModelFacts:
     return facts.stored_as(QUANTIZATIONS[quantization])
 
 
+def facts_if_known(name: str) -> ModelFacts | None:
+    """Facts of a model by its name; None where there are none."""
+    try:
+        return model_facts(name)
+    except InputError:
+        return None
+
+
 def model_names() -> list[str]:
     """Names of the catalogue."""
     return list(_catalogue())
@@ -64,6 +73,13 @@ def config_file(name: str) -> Path | None:
     if name and beside.is_file():
         return beside
     return _in_hub_cache(name)
+
+
+def models_in_hub_cache() -> Iterator[str]:
+    """Hub ids of the models in the local Hugging Face cache whose weights are there too."""
+    for folder in sorted(_hub_cache().glob("models--*--*")):
+        if any(folder.glob("snapshots/*/*.safetensors")):
+            yield folder.name.removeprefix("models--").replace("--", "/", 1)
 
 
 def may_be_served(name: str) -> bool:
@@ -120,8 +136,7 @@ def _unknown(name: str) -> str:
 def _in_hub_cache(name: str) -> Path | None:
     if name.count("/") != 1:
         return None
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser() / f"models--{name.replace('/', '--')}"
+    hub = _hub_cache() / f"models--{name.replace('/', '--')}"
     try:
         newest = (hub / "refs" / "main").read_text(encoding="utf-8").strip()
         chosen = [hub / "snapshots" / newest / "config.json"]
@@ -129,6 +144,11 @@ def _in_hub_cache(name: str) -> Path | None:
         chosen = []
     found = [p for p in [*chosen, *sorted(hub.glob("snapshots/*/config.json"))] if p.is_file()]
     return found[0] if found else None
+
+
+def _hub_cache() -> Path:
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
 
 
 @cache

@@ -12,8 +12,7 @@ from functools import cache
 
 from packaging.version import Version
 
-from rooftune.errors import InputError
-from rooftune.models.catalogue import model_facts
+from rooftune.models.catalogue import facts_if_known
 from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.versions import Releases
@@ -139,7 +138,4 @@ def has_method(method: str, engine: Version) -> bool | None:
 @cache
 def draft_facts(model: str) -> ModelFacts | None:
     """Facts of a draft model by its name; None where it is not known."""
-    try:
-        return model_facts(model) if model else None
-    except InputError:
-        return None
+    return facts_if_known(model) if model else None
