@@ -49,7 +49,7 @@ def check(request: OptimizeRequest) -> None:
         installed(vllm_python(request.target.vllm_python))
     target = with_adapters(asyncio.run(resolve_target(request.target, request.trials.time_scale)), spec)
     from rooftune.knobs.checkpoints import checkpoints_at
-    from rooftune.knobs.draft_models import draft_models
+    from rooftune.knobs.draft_models import named_draft_models
     from rooftune.tuning.playbook import asked_playbook
     from tasks.run_files import facts_of
 
@@ -62,7 +62,7 @@ def check(request: OptimizeRequest) -> None:
         draft_models=added.draft_models,
     )
     checkpoints_at(facts, playbook.checkpoints)
-    draft_models(facts, target.model, playbook.draft_models)
+    named_draft_models(facts, playbook.draft_models)
 
 
 class Stopped(RooftuneError):

@@ -12,7 +12,7 @@ from rooftune.hardware.accelerator import Hardware
 from rooftune.knobs.checkpoints import in_catalogue, known_checkpoints
 from rooftune.knobs.configuration import Configuration, Space
 from rooftune.knobs.context import Named, SpaceContext
-from rooftune.knobs.draft_models import draft_models
+from rooftune.knobs.draft_models import draft_models, named_draft_models
 from rooftune.knobs.space import space
 from rooftune.search.from_space import TrialCost
 from rooftune.search.trial_cost import LoadTime
@@ -160,11 +160,12 @@ def _context(
         has_texts=plan.target.texts,
         drafts=plan.target.known_drafts,
     )
-    return replace(
-        context,
-        checkpoints=known_checkpoints(context.facts, playbook.checkpoints),
-        draft_models=draft_models(context.facts, plan.target.model, playbook.draft_models),
-    )
+    if plan.target.texts:
+        drafting = draft_models(context.facts, plan.target.model, playbook.draft_models)
+    else:  # only speculation uses them, and it needs texts
+        drafting = named_draft_models(context.facts, playbook.draft_models)
+    checkpoints = known_checkpoints(context.facts, playbook.checkpoints)
+    return replace(context, checkpoints=checkpoints, draft_models=drafting)
 
 
 def _rungs(plan: Plan, configurations: Sequence[Configuration], context: SpaceContext) -> dict[int, str]:
