@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rooftune.speculation.acceptance import AcceptanceLike
     from rooftune.workloads.spec import Workload
 
-ASSUMED = 0.6
-"""Probability that a drafted token is accepted, where nothing else is given."""
 LIMITS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL", "queue": "its queue"}
 
 BESIDES_METRICS = (
@@ -136,11 +134,9 @@ def predict(
 
 def _acceptance(given: str | None, server: EmulatedServer) -> AcceptanceLike:
     from flows.inputs.drafts import acceptance_of
-    from rooftune.vllm_rules.config import EngineConfig
+    from rooftune.speculation.acceptance import ASSUMED
 
-    return (
-        ASSUMED if given is None else acceptance_of(given, EngineConfig(model=server.model).with_change(server.flags))
-    )
+    return ASSUMED if given is None else acceptance_of(given, server.config)
 
 
 def _capacity(

@@ -112,7 +112,6 @@ def predict_drafts(
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.draft_gain import draft_gains, worth_up_to
     from rooftune.speculation.acceptance import words
-    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.vllm_rules.speculation import speculation
 
     with terminal.busy(f"Predicting {workload.name} with 1 to many streams"):
@@ -130,7 +129,7 @@ def predict_drafts(
         found = [{**asdict(row), "gain": row.gain} for row in rows]
         terminal.print_json({"workload": workload.name, "streams": found, **description(server)})
         return
-    spec = speculation(EngineConfig(model=server.model).with_change(server.flags))
+    spec = speculation(server.config)
     note = f" Note: {words(acceptance, spec.tokens)}." if spec is not None else ""
     print(f"{heading(workload.name, server)}Every figure is simulated.{note}\n")
     cells = [

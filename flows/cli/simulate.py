@@ -93,12 +93,10 @@ def _drafts(acceptance: str | None, server: EmulatedServer) -> list[str]:
         return []
     from flows.inputs.drafts import acceptance_of
     from rooftune.speculation.acceptance import step_drafts
-    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.vllm_rules.speculation import speculation
 
-    config = EngineConfig(model=server.model).with_change(server.flags)
-    spec = speculation(config)
-    found = step_drafts(acceptance_of(acceptance, config), spec.tokens if spec else 0)
+    spec = speculation(server.config)
+    found = step_drafts(acceptance_of(acceptance, server.config), spec.tokens if spec else 0)
     return ["--accepted", ",".join(map(str, found.accepted)), "--drafted", str(found.drafted)]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from flows.inputs.parameters import ServerOptions, TargetOptions
 from rooftune.engines.target import CalibrationFile, EngineKind, Target
 from rooftune.errors import InputError, RooftuneError, nearest
-from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 if TYPE_CHECKING:
     from rooftune.engines.server import ServerInfo
@@ -24,6 +24,12 @@ class EmulatedServer:
     engine_version: str
     flags: dict[str, FlagValue]
     calibration: CalibrationFile | None = None
+
+    @property
+    def config(self) -> EngineConfig:
+        """Its model and flags."""
+
+        return EngineConfig(model=self.model).with_change(self.flags)
 
 
 def engine_kind(name: str) -> EngineKind:
@@ -104,7 +110,6 @@ def emulated_server(asked: ServerOptions, more_flags: list[str] | None = None) -
     from flows.inputs.calibrations import chosen
     from rooftune.models.catalogue import model_facts
     from rooftune.tuning import case
-    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.vllm_rules.flags import parse_set
     from rooftune.vllm_rules.validation import validate
 
@@ -144,7 +149,6 @@ async def _endpoint(url: str, model: str | None) -> ServerInfo:
 def _checked(target: Target) -> Target:
     """The target itself, once its model and flags are known and fit together."""
     from rooftune.models.catalogue import may_be_served, model_facts
-    from rooftune.vllm_rules.config import EngineConfig
     from rooftune.vllm_rules.validation import validate
 
     if target.engine == "endpoint":

@@ -104,6 +104,8 @@ def constant(probability: float, length: int) -> StepDrafts:
 
 AcceptanceLike = float | StepDrafts
 """How drafts fare in a simulation: what a step makes of them, or one probability for every position."""
+ASSUMED = 0.6
+"""Probability that a drafted token is accepted, where nothing is known."""
 
 
 def step_drafts(given: AcceptanceLike, length: int) -> StepDrafts:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rooftune.speculation.acceptance import Acceptance, AcceptanceLike, StepDrafts, constant
+from rooftune.speculation.acceptance import ASSUMED, Acceptance, AcceptanceLike, StepDrafts, constant
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.speculation import SCHEDULE, Speculation, speculation
 
@@ -29,8 +29,6 @@ class Prior:
         return (self.low + self.high) / 2
 
 
-ASSUMED = 0.6
-"""Probability that a drafted token is accepted, where nothing is known."""
 PRIORS = {
     "draft_model": Prior(0.53, 0.75, "T5-small for T5-XXL, Leviathan et al. 2023, table 3 (arXiv 2211.17192)"),
     "eagle": Prior(0.5, 0.65, "mean acceptance lengths in vLLM pull request 16035"),

@@ -11,7 +11,7 @@ from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.scheduler import EngineRequest, Limits, NewTokens, Scheduler, Step
 from rooftune.simulator.steptime.model import StepTime
-from rooftune.speculation.acceptance import AcceptanceLike, drafted_of, step_drafts
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, drafted_of, step_drafts
 from rooftune.speculation.configured import proposer_of
 from rooftune.speculation.sessions import Recorded, Replayer, Session
 from rooftune.vllm_rules.config import EngineConfig
@@ -49,7 +49,7 @@ class EngineCore:
         config: EngineConfig,
         engine_version: str,
         noise: Noise | None = None,
-        acceptance: AcceptanceLike = 0.6,
+        acceptance: AcceptanceLike = ASSUMED,
         calibration: Calibration | None = None,
         *,
         plays_answers: bool = False,

@@ -14,7 +14,7 @@ from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath import state as layout
 from rooftune.simulator.fastpath.compilation import fast_path, is_cached, plain_path, wanted
 from rooftune.simulator.runs import ClientSettings, Floats, Ints, SimulatedRun
-from rooftune.speculation.acceptance import AcceptanceLike, step_drafts
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, step_drafts
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
@@ -36,7 +36,7 @@ def run_fast(
     limits: Limits,
     client: ClientSettings,
     *,
-    acceptance: AcceptanceLike = 0.6,
+    acceptance: AcceptanceLike = ASSUMED,
     compile: bool | None = None,
     runs: int = 1,
 ) -> SimulatedRun:

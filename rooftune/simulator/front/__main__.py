@@ -21,7 +21,7 @@ from rooftune.simulator.front import log_lines
 from rooftune.simulator.front.played import PlayedAnswers, played_answers
 from rooftune.simulator.front.protocol import HttpProtocol
 from rooftune.simulator.front.server import EngineFront
-from rooftune.speculation.acceptance import AcceptanceLike, StepDrafts
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, StepDrafts
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 FAULT = "ROOFTUNE_SIM_FAULT"
@@ -35,7 +35,7 @@ def build(
     flags: dict[str, FlagValue],
     noise: Noise,
     calibration: Calibration | None = None,
-    acceptance: AcceptanceLike = 0.6,
+    acceptance: AcceptanceLike = ASSUMED,
     *,
     plays_answers: bool = False,
 ) -> EngineCore:
@@ -171,7 +171,7 @@ def _calibration(args: argparse.Namespace) -> CalibrationFile | None:
 
 def _acceptance(args: argparse.Namespace) -> AcceptanceLike:
     if args.accepted is None:
-        return 0.6
+        return ASSUMED
     shares = tuple(float(share) for share in args.accepted.split(","))
     return StepDrafts(shares, float(len(shares)) if args.drafted is None else args.drafted)
 

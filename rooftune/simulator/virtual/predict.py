@@ -24,7 +24,7 @@ from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.run_metrics import OfferedLoad, RunMetrics, run_metrics
 from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.simulator.virtual.server_path import server_path
-from rooftune.speculation.acceptance import AcceptanceLike, drafted_of, words
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, drafted_of, words
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import Unmodelled, sentence, unmodelled
@@ -49,7 +49,7 @@ class EmulatedEngine:
     memory: MemoryBudget
     step_time: StepTime
     limits: Limits
-    acceptance: AcceptanceLike = 0.6
+    acceptance: AcceptanceLike = ASSUMED
     calibration: Calibration | None = None
     """What the step times were calibrated with; None = constants as shipped."""
     unmodelled: tuple[Unmodelled, ...] = ()
@@ -115,7 +115,7 @@ def engine_of(
     model: str,
     engine_version: str,
     flags: Mapping[str, FlagValue],
-    acceptance: AcceptanceLike = 0.6,
+    acceptance: AcceptanceLike = ASSUMED,
     calibration: Calibration | None = None,
     longest_request: int | None = None,
 ) -> EmulatedEngine:
@@ -165,7 +165,7 @@ def predict(
     engine_version: str,
     flags: Mapping[str, FlagValue] | None = None,
     seed: int | None = None,
-    acceptance: AcceptanceLike = 0.6,
+    acceptance: AcceptanceLike = ASSUMED,
     plan: RequestPlan | None = None,
     calibration: Calibration | None = None,
     runs: int = 1,

@@ -16,7 +16,7 @@ from rooftune.simulator.engine.scheduler import EngineRequest, Limits, Scheduler
 from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath.run import acceptances, accepted_at
 from rooftune.simulator.runs import ClientSettings, Floats, Ints
-from rooftune.speculation.acceptance import AcceptanceLike
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 from rooftune.workloads.request_plan import RequestPlan
 
@@ -148,7 +148,12 @@ class Notes:
 
 
 def run_stepwise(
-    plan: RequestPlan, costs: StepCosts, limits: Limits, settings: ClientSettings, *, acceptance: AcceptanceLike = 0.6
+    plan: RequestPlan,
+    costs: StepCosts,
+    limits: Limits,
+    settings: ClientSettings,
+    *,
+    acceptance: AcceptanceLike = ASSUMED,
 ) -> StepwiseRun:
     """Run the plan; the arguments are those of ``run_fast``.
 

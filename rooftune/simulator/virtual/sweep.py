@@ -10,7 +10,7 @@ from rooftune.formatting import number
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.steptime.bounds import decode_step
 from rooftune.simulator.virtual.predict import EmulatedEngine, Prediction, engine_of, predict
-from rooftune.speculation.acceptance import AcceptanceLike
+from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.vllm_rules.flags import parse_set
 from rooftune.vllm_rules.refusals import StartRefused
@@ -72,7 +72,7 @@ def sweep(
     flags: Mapping[str, FlagValue],
     asked: str,
     seed: int | None = None,
-    acceptance: AcceptanceLike = 0.6,
+    acceptance: AcceptanceLike = ASSUMED,
     calibration: Calibration | None = None,
 ) -> FlagSweep:
     """Predict the workload for every value of ``asked`` (``max_num_seqs=1:256`` or ``max_num_seqs=8,16``).
