@@ -28,7 +28,6 @@ class EmulatedServer:
     @property
     def config(self) -> EngineConfig:
         """Its model and flags."""
-
         return EngineConfig(model=self.model).with_change(self.flags)
 
 

@@ -59,6 +59,12 @@ def test_flags_without_speculation_are_refused() -> None:
         gains(0.6, streams=(0,))
 
 
+def test_a_server_for_which_every_request_is_too_long_is_refused() -> None:
+    flags = {"speculative_config": HEAD, "max_model_len": 8, "max_num_batched_tokens": 2048}
+    with pytest.raises(InputError, match="max_model_len=8"):
+        draft_gains(load_workload("chat-medium"), **L4, flags=flags, acceptance=0.6)
+
+
 def test_where_it_stops_being_worth_it() -> None:
     def row(streams: int, gain: float) -> GainAtLoad:
         return GainAtLoad(streams, StreamFigures(100.0, 10.0), StreamFigures(100.0 * gain, 10.0 / gain))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rooftune.errors import InputError
+from rooftune.knobs.entry import knob
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings, SimulatedRun
@@ -24,7 +25,6 @@ from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 
-SPECULATION = ("speculative_config", "spec_method", "spec_model", "spec_tokens")
 ROUNDS = 8
 """Answers of each stream in a run."""
 FEWEST_ANSWERS = 64
@@ -70,17 +70,18 @@ def draft_gains(
     """The gain for each number of streams, with the lengths of the workload's requests.
 
     Raises:
-        InputError: the flags ask for no speculation, or a number of streams is below 1.
+        InputError: the flags ask for no speculation, a number of streams is below 1, or no request fits.
         StartRefused: vLLM would refuse to start with or without it.
     """
-    if not any(flags.get(name) for name in SPECULATION):
+    speculative = knob("speculation").flags
+    if not any(flags.get(name) for name in speculative):
         raise InputError("the flags ask for no speculative decoding; add --set speculative_config='{...}'.")
     if min(streams, default=1) < 1:
-        raise InputError("there is at least one stream.")
+        raise InputError("each load needs at least one stream; write 1,4,40 or 1:64.")
     plan = draw(workload)
     if not len(plan):
         raise InputError(f"the workload {workload.name} has no requests; make its window longer.")
-    without = {name: value for name, value in flags.items() if name not in SPECULATION}
+    without = {name: value for name, value in flags.items() if name not in speculative}
     plain, drafting = (
         engine_of(gpu, model, engine_version, chosen, acceptance, calibration, plan.longest_request)
         for chosen in (without, flags)
@@ -100,7 +101,10 @@ def worth_up_to(gains: Sequence[GainAtLoad], least: float = 1.0) -> int | None:
 
 def _figures(engine: EmulatedEngine, plan: RequestPlan, streams: int) -> StreamFigures:
     wanted = max(FEWEST_ANSWERS, ROUNDS * streams)
-    kept = select(plan, ~too_long(plan, engine.limits.max_model_len))
+    longest = engine.limits.max_model_len
+    kept = select(plan, ~too_long(plan, longest))
+    if not len(kept):
+        raise InputError(f"max_model_len={longest} is shorter than every request of the workload; raise it.")
     load = _alone(kept, wanted)
     client = ClientSettings(users=streams)
     run = run_fast(load, engine.step_time, engine.limits, client, acceptance=engine.acceptance, runs=len(STREAMS) * 2)
@@ -111,11 +115,7 @@ def _alone(plan: RequestPlan, wanted: int) -> RequestPlan:
     """This many requests of the plan, each independent of the others."""
     rows = np.arange(wanted) % len(plan)
     return replace(
-        plan,
-        **{
-            name: getattr(plan, name)[rows]
-            for name in ("prompt_tokens", "output_tokens", "prefix_id", "prefix_tokens", "part")
-        },
+        plan.take(rows),
         arrival_s=np.zeros(wanted),
         prompt_seed=plan.prompt_seed[rows] + (np.arange(wanted) // len(plan) << 40),
         turn=np.zeros(wanted, np.int32),
