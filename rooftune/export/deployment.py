@@ -183,7 +183,13 @@ def choices(run: RunData) -> list[str]:
     """Everything that ``deployment_of`` accepts."""
     search = run.decision.search
     same = [SAME_ANSWERS] if search is not None and search.same_answers else []
-    return [RECOMMENDED, *same, *run.phases, *(names_of(run).plain(c.id) for c in run.measured)]
+    return [RECOMMENDED, *same, *run.phases, *_by_name(run)]
+
+
+def _by_name(run: RunData) -> dict[str, str]:
+    """The measured configurations by their names in the report."""
+    names = names_of(run)
+    return {names.plain(c.id): c.id for c in run.measured}
 
 
 def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
@@ -197,7 +203,7 @@ def _chosen(run: RunData, wanted: str) -> tuple[str, str]:
         return search.same_answers, "the best configuration that leaves the answers as they are"
     if wanted in run.phases:
         return run.incumbent_after(wanted), f"the best configuration after the phase {wanted}"
-    by_name = {names_of(run).plain(c.id): c.id for c in run.measured}
+    by_name = _by_name(run)
     if wanted in by_name:
         return by_name[wanted], "a configuration"
     known = choices(run)

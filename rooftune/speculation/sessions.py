@@ -52,13 +52,11 @@ class NgramSession:
     """The n-gram proposer on one answer. The places of matches do not depend on what was accepted, so they are found
     once."""
 
-    def __init__(self, proposer: NgramProposer, answer: Recorded, starts: Sequence[int] | None = None) -> None:
+    def __init__(self, proposer: NgramProposer, answer: Recorded) -> None:
         self._length = proposer.length
         self._text = [*answer.prompt_ids, *answer.output_ids]
         self._first = self._known = len(answer.prompt_ids) + 1
-        if starts is None:
-            starts = draft_starts(self._text, self._first, proposer.shortest, proposer.longest)
-        self._starts = starts
+        self._starts = draft_starts(self._text, self._first, proposer.shortest, proposer.longest)
         self._draft: Sequence[int] = ()
 
     @property

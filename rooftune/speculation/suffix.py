@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rooftune.speculation.suffix_tree import NOTHING, Path, SuffixTree, single
+from rooftune.vllm_rules.speculation import SUFFIX_DEPTH
 
 ROUNDING = 1e-6
 """Added before the length of a draft is cut to whole tokens."""
@@ -25,8 +26,8 @@ ROUNDING = 1e-6
 class SuffixProposer:
     """Drafts up to ``length`` tokens; the defaults are vLLM's."""
 
-    length: int = 24
-    depth: int = 24
+    length: int = SUFFIX_DEPTH
+    depth: int = SUFFIX_DEPTH
     """``suffix_decoding_max_tree_depth``."""
     factor: float = 1.0
     """``suffix_decoding_max_spec_factor``: drafted tokens per matched token."""

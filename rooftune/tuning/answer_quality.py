@@ -38,11 +38,14 @@ class Checks:
         """The verdict that holds for a configuration; None where no check of it was made."""
         return self.by_key.get(answers_key(config)) if self.by_key else None
 
+    @property
+    def exclude(self) -> bool:
+        """Whether some configurations cannot win, because their answers are spoilt."""
+        return not self.accept_loss and any(q.verdict == "spoilt" for q in self.by_key.values())
+
     def why_not(self, config: EngineConfig) -> str:
         """Why the configuration cannot win: its answers are spoilt. Empty where it can."""
-        if self.accept_loss or not any(q.verdict == "spoilt" for q in self.by_key.values()):
-            return ""
-        found = self.of_config(config)
+        found = self.of_config(config) if self.exclude else None
         if found is None or found.verdict != "spoilt":
             return ""
         return f"its answers are spoilt ({found.reason}); --accept-quality-loss allows it"
@@ -51,7 +54,7 @@ class Checks:
 def without_spoilt(search: SearchPlan, plan: Plan, results: Sequence[TrialResult]) -> SearchPlan:
     """The search without options whose answers are known to be spoilt. Options that have a trial stay."""
     checks, tried = Checks.of(plan, results), {r.candidate for r in results}
-    if checks.accept_loss or not any(q.verdict == "spoilt" for q in checks.by_key.values()):
+    if not checks.exclude:
         return search
     base = plan.candidates[0].config
     kept = [o for o in search.options if o.id in tried or not checks.why_not(base.with_change(o.change))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.trial_order import TrialLoad, TrialOrder
@@ -40,15 +41,16 @@ class Search:
     """Compute the ratios of all metrics, not only of the one that decides."""
     forecast: Forecast | None = None
     """Says at which rate a trial loads its server; None = the load of the workload file."""
-    checks: Checks | None = None
-    """The checks of answers; None until they are asked for."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
 
+    @cached_property
+    def checks(self) -> Checks:
+        """The checks of answers."""
+        return Checks.of(self.plan, self.results)
+
     def spoils_answers(self, candidate: str) -> str:
         """Why a candidate cannot win, as its configuration spoils the answers; empty where it can."""
-        if self.checks is None:
-            self.checks = Checks.of(self.plan, self.results)
         return self.checks.why_not(self.configs[candidate])
 
     def of(self, candidate: str) -> list[TrialResult]:
