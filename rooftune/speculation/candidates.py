@@ -44,12 +44,6 @@ class DraftModel:
     method: str
     """draft_model, eagle, eagle3 or mtp."""
 
-    @property
-    def words(self) -> str:
-        """As a report names it."""
-        names = {"draft_model": "draft model", "eagle": "EAGLE head", "eagle3": "EAGLE-3 head", "mtp": "MTP layers"}
-        return f"{names[self.method]} {self.model.rstrip('/').rsplit('/', 1)[-1]}".rstrip()
-
 
 def replayed_drafts(answers: Sequence[Recorded], engine: Version, *, cuda: bool, streams: int = 1) -> list[KnownDraft]:
     """The n-gram and suffix configurations that are best at some load, with their acceptance.

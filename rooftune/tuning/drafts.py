@@ -11,21 +11,20 @@ from rooftune.answers.answer import Answers
 from rooftune.answers.recorded import recorded_answers
 from rooftune.engines.prompt_lengths import encoder_for
 from rooftune.engines.target import Target
+from rooftune.engines.vocabulary import USUAL
 from rooftune.files import read_model, write_json
 from rooftune.models.facts import ModelFacts
-from rooftune.simulator.front.tokens import encode
+from rooftune.simulator.front.played import answers_of_prompts
 from rooftune.speculation.candidates import replayed_drafts
 from rooftune.speculation.known import KnownDraft
 from rooftune.speculation.sessions import Recorded
 from rooftune.vllm_rules.versions import version
 from rooftune.workloads.spec import Workload
-from rooftune.workloads.texts.pieces import chat_text
 from rooftune.workloads.texts.prompt_set import prompt_file
 from rooftune.workloads.texts.prompt_text import PromptText
 
 MOST_REPLAYED = 400
 """Answers that are replayed: more make intervals narrower and a plan slower."""
-DEFAULT_VOCABULARY = 32_000
 STREAMS = 8
 """Answers at a time in the replay of suffix decoding, whose answers learn from each other."""
 
@@ -86,9 +85,7 @@ def drafts_from(answers: Sequence[Recorded], target: Target, *, cuda: bool) -> l
 
 def _recorded(prompts: Sequence[PromptText], target: Target, facts: ModelFacts | None, as_chat: bool) -> Answers:
     if target.simulated:
-        words = facts.vocab_size if facts is not None else DEFAULT_VOCABULARY
-        return recorded_answers(
-            prompts, lambda text: encode(text, words), lambda m: encode(chat_text(m), words), as_chat=as_chat
-        )
+        words = facts.vocab_size if facts is not None else USUAL
+        return answers_of_prompts(prompts, words, as_chat=as_chat)
     encoder = encoder_for(target.model)
     return recorded_answers(prompts, encoder.text, encoder.chat, as_chat=as_chat)

@@ -10,9 +10,8 @@ from typing import Any
 from rooftune.simulator.engine.scheduler import EngineRequest
 from rooftune.simulator.front.played import PlayedAnswer
 from rooftune.simulator.front.protocol import HttpExchange
-from rooftune.simulator.front.tokens import WORDS, encode, piece_of, token_of
+from rooftune.simulator.front.tokens import WORDS, encode, encode_chat, piece_of, token_of
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
-from rooftune.workloads.texts.pieces import chat_text
 
 
 class BadRequest(Exception):
@@ -173,7 +172,7 @@ def _prompt_ids(fields: dict[str, Any], chat: bool, vocab_size: int) -> list[int
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a list with at least one message.")
-        return encode(chat_text([m for m in messages if isinstance(m, dict)]), vocab_size)
+        return encode_chat([m for m in messages if isinstance(m, dict)], vocab_size)
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         prompt = prompt[0]

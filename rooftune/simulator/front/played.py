@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rooftune.answers.answer import Answers
 from rooftune.answers.recorded import recorded_answers
 from rooftune.errors import InputError
-from rooftune.simulator.front.tokens import encode, piece_of
-from rooftune.workloads.texts.pieces import chat_text, pieces
-from rooftune.workloads.texts.prompt_text import Message
+from rooftune.simulator.front.tokens import encode, encode_chat, piece_of
+from rooftune.workloads.texts.pieces import pieces
+from rooftune.workloads.texts.prompt_text import PromptText
 from rooftune.workloads.texts.read import read_prompts
 
 
@@ -63,15 +64,14 @@ def played_answers(path: Path, vocab_size: int = 32_000) -> PlayedAnswers:
 def _of_prompts(path: Path, vocab_size: int) -> Answers:
     """The answers of a file of prompts in the engine's stand-in tokens, whether they are sent as texts or messages."""
     prompts = read_prompts(path)
-
-    def text(words: str) -> list[int]:
-        return encode(words, vocab_size)
-
-    def chat(messages: Sequence[Message]) -> list[int]:
-        return encode(chat_text(messages), vocab_size)
-
-    both = (recorded_answers(prompts, text, chat, as_chat=as_chat) for as_chat in (False, True))
+    both = (answers_of_prompts(prompts, vocab_size, as_chat=as_chat) for as_chat in (False, True))
     return Answers(tuple(answer for answers in both for answer in answers))
+
+
+def answers_of_prompts(prompts: Sequence[PromptText], vocab_size: int, *, as_chat: bool) -> Answers:
+    """The answers that prompts have, in the engine's stand-in tokens."""
+    text, chat = partial(encode, vocab_size=vocab_size), partial(encode_chat, vocab_size=vocab_size)
+    return recorded_answers(prompts, text, chat, as_chat=as_chat)
 
 
 def _pieces(text: str | None, tokens: int) -> tuple[str, ...]:

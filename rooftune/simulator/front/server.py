@@ -25,11 +25,10 @@ from rooftune.simulator.front.active_request import (
 from rooftune.simulator.front.metrics_text import Metrics
 from rooftune.simulator.front.played import PlayedAnswers
 from rooftune.simulator.front.protocol import HttpExchange
-from rooftune.simulator.front.tokens import encode
+from rooftune.simulator.front.tokens import encode, encode_chat
 from rooftune.simulator.front.toy_answers import toy_answers
 from rooftune.vllm_rules.adapters import adapter_names
 from rooftune.vllm_rules.log_texts import COUNTS_COMPUTED_PROMPTS
-from rooftune.workloads.texts.pieces import chat_text
 
 STATS_EVERY_S = 10.0
 
@@ -104,8 +103,8 @@ class EngineFront:
     def _tokenize(self, exchange: HttpExchange) -> None:
         try:
             fields = json.loads(exchange.body)
-            text = fields["prompt"] if fields.get("prompt") else chat_text(fields["messages"])
-            ids = encode(text, self.core.facts.vocab_size)
+            words, text = self.core.facts.vocab_size, fields.get("prompt")
+            ids = encode(text, words) if text else encode_chat(fields["messages"], words)
         except (ValueError, KeyError, TypeError, AttributeError):
             return exchange.error("There was an error parsing the body", 400, "Bad Request")
         body = {"count": len(ids), "max_model_len": self.core.resolved.max_model_len, "tokens": ids, "token_strs": None}

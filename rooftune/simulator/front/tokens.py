@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
-from rooftune.workloads.texts.pieces import pieces
+from rooftune.workloads.texts.pieces import chat_text, pieces
+from rooftune.workloads.texts.prompt_text import Message
 
 
 def encode(text: str, vocab_size: int = 32000) -> list[int]:
     """Token ids of a text: pieces of up to four characters, each with the space before it."""
     return [3 + zlib.crc32(piece.encode()) % (vocab_size - 3) for piece in pieces(text)]
+
+
+def encode_chat(messages: Sequence[Message], vocab_size: int) -> list[int]:
+    """Token ids of messages, up to where the answer begins."""
+    return encode(chat_text(messages), vocab_size)
 
 
 def piece_of(position: int) -> str:
