@@ -40,7 +40,7 @@ PRIORS = {
         "nebius/MTP-DeepSeek-V3-0324",
     ),
 }
-"""By method. The texts of users decide, so one trial replaces the prior."""
+"""By method. The texts of users decide: trials correct these predictions as they do all others."""
 
 
 class KnownDraft(BaseModel):
@@ -70,7 +70,7 @@ class KnownDrafts:
 
     entries: tuple[KnownDraft, ...] = ()
     priors: bool = False
-    """Methods that ask a model have their prior until a trial has run."""
+    """Methods that ask a model have their prior."""
 
     def of(self, flags: Mapping[str, FlagValue]) -> AcceptanceLike | None:
         """The acceptance for a configuration's flags; None without speculation, or where nothing says anything.

@@ -137,17 +137,15 @@ class EngineCore:
 
     def _propose(self, replayer: Replayer, sequence: EngineRequest, new: int) -> None:
         """The proposer sees the new tokens of a request and drafts for its next step."""
-        if sequence.finished:
-            return self._forget(sequence)
         answer, session = self._answers.get(sequence), self._sessions.get(sequence)
-        if answer is None:
-            return None
-        if session is None:
-            session = self._sessions[sequence] = replayer.session(answer)
-        else:
-            session.advance(new)
-        sequence.proposed = session.propose(self.scheduler.draft_length)
-        return None
+        if sequence.finished:
+            self._forget(sequence)
+        elif answer is not None:
+            if session is None:
+                session = self._sessions[sequence] = replayer.session(answer)
+            else:
+                session.advance(new)
+            sequence.proposed = session.propose(self.scheduler.draft_length)
 
     def _forget(self, sequence: EngineRequest) -> None:
         self._answers.pop(sequence, None)
