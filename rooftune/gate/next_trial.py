@@ -38,7 +38,7 @@ class GatePlan:
 
     sides: tuple[Side, ...]
     most_trials: int
-    """Per side; an even number."""
+    """Per side; an even number where there is a reference, since comparisons look at pairs."""
 
     @property
     def order(self) -> list[str]:
@@ -54,7 +54,7 @@ def gate_plan(
     Args:
         first_seed: of the workload. Unless the reference is measured again, its seeds come first, then fresh ones.
     """
-    most = most_trials + most_trials % 2
+    most = most_trials + most_trials % 2 if reference is not None else most_trials
     if design == "beside":
         assert reference is not None
         fresh = tuple(range(first_seed, first_seed + most))

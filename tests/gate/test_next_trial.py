@@ -86,3 +86,8 @@ def test_after_a_trial_on_a_busy_machine_the_clock_is_slower() -> None:
 
 def test_without_a_reference_the_workload_s_seeds_are_drawn() -> None:
     assert [o.seed for o in played(gate_plan(CONFIG, None, "apart", 4, 3), 99)] == [3, 4, 5, 6]
+
+
+def test_a_first_run_makes_as_many_trials_as_asked_for() -> None:
+    orders = played(gate_plan(CONFIG, None, "apart", 3, 1), 99)
+    assert [o.why for o in orders] == [f"trial {n} of at most 3" for n in (1, 2, 3)]
