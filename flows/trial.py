@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 
@@ -10,10 +11,11 @@ from prefect import flow
 from flows.aggregate import aggregate
 from flows.load import load
 from flows.provision import provision
+from rooftune.engines.server import ServerInfo
 from rooftune.errors import EngineError, RooftuneError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trial
-from rooftune.files import read_json, write_json
+from rooftune.files import read_json, read_model, write_json
 from rooftune.run_names import find_run
 from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
@@ -22,7 +24,7 @@ from tasks import kept_server, run_listener
 from tasks.aggregate import describe, record_failure
 from tasks.machine import exclusive_machine
 from tasks.provision import stop_server
-from tasks.quality import check_where_due
+from tasks.quality import check_where_due, due_after_load
 from tasks.results import TrialSummary
 from tasks.run_files import same_trial, target_of, target_of_order, workload_of
 from tasks.trial_loads import all_loaded
@@ -72,7 +74,7 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
     """Start, load, stop, aggregate; a failure of the engine becomes a failed trial."""
     began, began_at, server, answers_s = time.monotonic(), time.time(), None, 0.0
     try:
-        if not _loaded(files, order, workload_of(folder)):
+        if not await asyncio.to_thread(_complete, folder, files, order, workload_of(folder)):
             shutil.rmtree(files.path, ignore_errors=True)
             write_json(files.path / ORDER, order.model_dump(mode="json"))
             kept = kept_server.current()
@@ -95,13 +97,15 @@ async def _measure(run: str, folder: RunFolder, files: TrialFolder, order: Trial
     return read_trial(files)
 
 
-def _loaded(files: TrialFolder, order: TrialOrder, workload: Workload) -> bool:
-    """Whether the load of this order was completed, so that only its figures are missing."""
+def _complete(run: RunFolder, files: TrialFolder, order: TrialOrder, workload: Workload) -> bool:
+    """Whether this order was loaded and its answers checked where that is due, so that only its figures are missing."""
     try:
         same = TrialOrder.model_validate(read_json(files.path / ORDER)) == order
+        if not same or not all_loaded(files, workload) or files.trial_json.is_file():
+            return False
+        return due_after_load(run, order, read_model(files.server_json, ServerInfo)) is None
     except (RooftuneError, ValueError):
         return False
-    return same and all_loaded(files, workload) and not files.trial_json.is_file()
 
 
 def _ref(run: str, found: TrialResult, *, kept: bool) -> TrialSummary:

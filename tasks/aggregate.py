@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from prefect import task
 
+from rooftune.engines.target import Target
 from rooftune.evidence.records.sent_load import sent_load
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.formatting import number
-from rooftune.runfolder import RunFolder
+from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.trial_order import TrialOrder
-from rooftune.workloads.spec import CAPACITY, ENERGY
+from rooftune.workloads.spec import CAPACITY, ENERGY, Workload
 from tasks.retrying import retry_unexpected
 from tasks.run_files import target_of_order, workload_of
 from tasks.telemetry.spans import span
 from tasks.trial_loads import drawn_workload
+
+Maker = Callable[[TrialFolder, TrialOrder, Workload, Target, Callable[[TrialResult], TrialResult]], TrialResult]
+"""Makes a trial of records: ``rooftune.evidence.aggregate``."""
 
 
 @task(
@@ -38,15 +43,24 @@ def aggregated(run: RunFolder, order: TrialOrder) -> TrialResult:
     """The figures of a trial with their audit, from its records; writes trial.json and result.json."""
     from rooftune.evidence.aggregate import aggregate
 
+    return _from_records(aggregate, run, order)
+
+
+def assessed(run: RunFolder, order: TrialOrder) -> TrialResult:
+    """The figures of a trial that is not complete yet. trial.json is written once its answers are checked."""
+    from rooftune.evidence.aggregate import assessed as assess
+
+    return _from_records(assess, run, order)
+
+
+def _from_records(make: Maker, run: RunFolder, order: TrialOrder) -> TrialResult:
     files, workload = run.trial(order.candidate, order.n), drawn_workload(run, order)
-    sent = sent_load(files)
+    target, sent = target_of_order(run, order), sent_load(files)
     if sent is None:
-        return aggregate(files, order, workload, target_of_order(run, order))
+        return make(files, order, workload, target, lambda trial: trial)
     from rooftune.capacity.trial import with_capacity
 
-    return aggregate(
-        files, order, sent.workload, target_of_order(run, order), lambda t: with_capacity(files, t, workload)
-    )
+    return make(files, order, sent.workload, target, lambda trial: with_capacity(files, trial, workload))
 
 
 @task(name="record failure", task_run_name="record the failure of {order.candidate} {order.n}", persist_result=False)

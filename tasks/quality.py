@@ -12,19 +12,20 @@ from prefect import task
 from rooftune.engines.server import ServerInfo
 from rooftune.errors import RooftuneError
 from rooftune.evidence.records.quality import Floor
-from rooftune.evidence.records.trial_files import kept_floor, read_floor, read_trials
+from rooftune.evidence.records.trial_files import kept_floor, read_floor, read_quality, read_trials
 from rooftune.files import read_model
 from rooftune.quality.command import UserCommand
 from rooftune.runfolder import RunFolder
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.plan import Plan
 from tasks import run_listener
-from tasks.aggregate import aggregated
+from tasks.aggregate import assessed
 from tasks.run_files import plan_of, workload_of
 from tasks.telemetry.spans import span
 
 if TYPE_CHECKING:
     from rooftune.quality.guard import Guarded
+    from rooftune.tuning.answer_quality import Due
 
 LONGEST_S = 4 * 3600
 
@@ -32,27 +33,37 @@ LONGEST_S = 4 * 3600
 async def check_where_due(run: RunFolder, order: TrialOrder, server: ServerInfo) -> float:
     """Keep the baseline's answers, or check those of a promising candidate. Returns the real seconds that it took.
 
-    Each runs once, on a server that was started for this trial, after its load.
+    Each runs once, on a server that was started for this trial, after its load and before trial.json is written.
     """
+    began = time.monotonic()
+    what = await asyncio.to_thread(due_after_load, run, order, server)
+    if what is None:
+        return 0.0
+    if what == "floor":
+        await keep_floor_of(run, order, server)
+    else:
+        await check_answers(run, order, server)
+    return time.monotonic() - began
+
+
+def due_after_load(run: RunFolder, order: TrialOrder, server: ServerInfo) -> Due | None:
+    """What the server of a trial is still to be asked, whose load has ended; None where the trial is complete."""
     from rooftune.tuning.answer_quality import due, promising
 
     plan, workload = plan_of(run), workload_of(run)
     asks = workload.prompts is not None or plan.quality.command is not None
     if not asks or server.engine == "endpoint" or server.switched is not None:
-        return 0.0
+        return None
     floor = read_floor(run)
     if floor is not None and floor.reason and plan.quality.command is None:
-        return 0.0  # no candidate can be judged
-    began, results = time.monotonic(), read_trials(run)
+        return None  # no candidate can be judged
+    results = read_trials(run)
     what = due(plan, results, order.candidate, order.config, has_floor=floor is not None)
-    if what == "check":
-        found = await asyncio.to_thread(aggregated, run, order)
-        what = what if promising(plan, results, found, order.config) else None
-    if what == "floor":
-        await keep_floor_of(run, order, server)
-    elif what == "check":
-        await check_answers(run, order, server)
-    return time.monotonic() - began
+    if what != "check":
+        return what
+    if read_quality(run.trial(order.candidate, order.n)) is not None:
+        return None
+    return what if promising(plan, results, assessed(run, order), order.config) else None
 
 
 @task(

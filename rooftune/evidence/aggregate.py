@@ -32,13 +32,16 @@ from rooftune.trial_order import TrialOrder
 from rooftune.workloads.identity import workload_hash
 from rooftune.workloads.spec import COST, ENERGY, Closed, Workload
 
+Completed = Callable[[TrialResult], TrialResult]
+"""Adds to a trial what follows from more than one load."""
+
 
 def aggregate(
     folder: TrialFolder,
     order: TrialOrder,
     workload: Workload,
     target: Target,
-    completed: Callable[[TrialResult], TrialResult] = lambda trial: trial,
+    completed: Completed = lambda trial: trial,
 ) -> TrialResult:
     """Turn the records in ``folder`` into a trial, audit it, and write trial.json and result.json.
 
@@ -49,16 +52,42 @@ def aggregate(
     Raises:
         RooftuneError: requests.parquet or load.json is missing, empty or cut.
     """
-    load = read_model(folder.load_json, LoadSummary)
     requests = read_requests(folder.requests)
+    trial = _assessed(requests, folder, order, workload, target, completed)
+    write_json(folder.trial_json, trial.model_dump(mode="json"))
+    write_json(folder.result_json, vllm_result(trial, workload, requests))
+    return trial
+
+
+def assessed(
+    folder: TrialFolder,
+    order: TrialOrder,
+    workload: Workload,
+    target: Target,
+    completed: Completed = lambda trial: trial,
+) -> TrialResult:
+    """The same trial, before it is complete: nothing is written.
+
+    Raises:
+        RooftuneError: requests.parquet or load.json is missing, empty or cut.
+    """
+    return _assessed(read_requests(folder.requests), folder, order, workload, target, completed)
+
+
+def _assessed(
+    requests: Requests,
+    folder: TrialFolder,
+    order: TrialOrder,
+    workload: Workload,
+    target: Target,
+    completed: Completed,
+) -> TrialResult:
+    load = read_model(folder.load_json, LoadSummary)
     ticks = read_ticks(folder.ticks) if folder.ticks.is_file() else {}
     trial = measured(_planned(folder, order, workload, target), requests, ticks, load, workload)
     log = folder.server_log.read_text(errors="replace") if folder.server_log.is_file() else None
     evidence = Evidence.of_trial(requests, ticks, load, workload, trial, log)
-    trial = completed(trial.model_copy(update={"checks": audit(evidence)}))
-    write_json(folder.trial_json, trial.model_dump(mode="json"))
-    write_json(folder.result_json, vllm_result(trial, workload, requests))
-    return trial
+    return completed(trial.model_copy(update={"checks": audit(evidence)}))
 
 
 def failed_trial(

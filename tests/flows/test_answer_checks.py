@@ -34,14 +34,14 @@ CONFIRMS = 1000
 """Distance of the seeds of the confirmation, whose trials are always worth a check."""
 
 
-async def prepared(tmp_path: Path, quality: QualityRules | None = None) -> RunFolder:
+async def prepared(tmp_path: Path, quality: QualityRules | None = None, time_scale: float | None = None) -> RunFolder:
     """A run folder whose plan is made."""
     from flows.plan import plan
     from flows.probe import probe
 
     (tmp_path / "texts.txt").write_text("\n".join(f"Tell me about the number {n * n}." for n in range(40)))
     (tmp_path / "texts.yaml").write_text(WORKLOAD)
-    spec, target = load_workload(str(tmp_path / "texts.yaml")), await resolve_target(TargetOptions())
+    spec, target = load_workload(str(tmp_path / "texts.yaml")), await resolve_target(TargetOptions(), time_scale)
     settings = RunSettings(search="ladder", quality=quality or QualityRules())
     about = {
         "target": target.model_dump(mode="json"),

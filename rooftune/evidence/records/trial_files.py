@@ -26,7 +26,12 @@ def read_trial(folder: TrialFolder) -> TrialResult:
         RooftuneError: the file is missing, cut, or of another version.
     """
     found = read_model(folder.trial_json, TrialResult)
-    return found.model_copy(update={"quality": _readable(folder.quality_json, Quality)})
+    return found.model_copy(update={"quality": read_quality(folder)})
+
+
+def read_quality(folder: TrialFolder) -> Quality | None:
+    """The verdict on the answers of a trial; None where it has none that can be read."""
+    return _readable(folder.quality_json, Quality)
 
 
 def read_floor(run: RunFolder, baseline: str = "baseline") -> Floor | None:
