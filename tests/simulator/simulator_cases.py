@@ -40,7 +40,7 @@ class MadeStepTime:
         self.head = 1e-5 * np.arange(seqs + 1)
         self.host_decode = host + 1e-5 * np.arange(seqs + 1)
         self.host_mixed = host + 2e-5 * np.arange(seqs + 1)
-        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4, full, full / 2, 7e-4]
+        self.cost = [3e-6, floor, float(window), 1e-8, 2e-6, 5e-4, full, full / 2, 7e-4, 0.4]
 
     def seconds(self, s: StepShape) -> float:
         return float(

@@ -11,6 +11,7 @@ from rooftune.errors import InputError
 from rooftune.simulator.virtual.capacity import Response, capacity, sample
 from rooftune.simulator.virtual.judging import Round, Server, judge_all
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
+from rooftune.speculation.known import KnownDraft, KnownDrafts
 from rooftune.workloads.spec import Workload
 
 T4 = ("T4", "llama-2-7b", "0.15.1")
@@ -135,3 +136,15 @@ def test_processes_give_what_one_process_gives() -> None:
     one = judge_all(Server(*T4), workload(), grid, rounds=rounds, processes=1)
     two = judge_all(Server(*T4), workload(), grid, rounds=rounds, processes=2)
     assert [j.rate_per_s for j in one] == [j.rate_per_s for j in two]
+
+
+def test_heads_that_cost_the_same_and_are_accepted_differently_have_different_capacities() -> None:
+    heads = [{"method": "eagle3", "model": name, "num_speculative_tokens": 3} for name in ("good", "poor")]
+    shares = {"good": [0.9, 0.8, 0.7], "poor": [0.2, 0.05, 0.0]}
+    known = KnownDrafts(
+        tuple(KnownDraft(speculation=h, accepted=shares[h["model"]], drafted=3.0, source="a test") for h in heads)
+    )
+    flags = [{**MARLIN, "speculative_config": head} for head in heads]
+    server = Server("T4", "llama-2-7b", "0.32.0", drafts=known)
+    good, poor = judge_all(server, workload(), flags, rounds=(Round(300, 1.0),), processes=1)
+    assert good.rate_per_s > 1.3 * poor.rate_per_s

@@ -32,6 +32,12 @@ from rooftune.simulator.fastpath.state import (
 
 
 @inlined
+def verified_rows(seqs: int, tokens: int, found: float) -> int:
+    """Rows that decoding sequences compute: one each, and of their draft tokens the share that the proposer finds."""
+    return int(seqs + math.ceil((tokens - seqs) * found - 1e-9))
+
+
+@inlined
 def combined(
     linear: float, head: float, host: float, each: float, least: float, window: float, pair: float, past: float,
     exposed: float,
@@ -56,9 +62,10 @@ def seconds_of(
 ) -> float:
     """Duration of a step; ``step_seconds`` over the state's tables."""
     mixed = p_tokens > 0
-    linear = s.f[s.linear_mixed + tokens + p_tokens] if mixed else s.f[s.linear_decode + tokens]
-    host = s.f[s.host_mixed + sampled] if mixed else s.f[s.host_decode + seqs]
     k = s.cost
+    rows = verified_rows(seqs, tokens, s.f[k + 9])
+    linear = s.f[s.linear_mixed + rows + p_tokens] if mixed else s.f[s.linear_decode + rows]
+    host = s.f[s.host_mixed + sampled] if mixed else s.f[s.host_decode + seqs]
     return combined(
         linear, s.f[s.head + sampled], host, s.f[k], s.f[k + 1], s.f[k + 2], s.f[k + 3], s.f[k + 4], s.f[k + 5],
         s.f[k + 6], s.f[k + 7], s.f[k + 8], seqs, context, p_tokens, p_pairs, p_context,

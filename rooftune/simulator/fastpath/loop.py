@@ -28,6 +28,7 @@ from rooftune.simulator.fastpath.clock import (
     seconds_of,
     spread_gaps,
     steps_before,
+    verified_rows,
 )  # fmt: skip
 from rooftune.simulator.fastpath.decode import (
     decode,
@@ -89,11 +90,13 @@ def step_seconds(
 
     ``cost``: seconds per token of decode context, least attention time, sliding window, seconds per query-key pair
     and per token of prefill context, exposed host time; of the bytes and of the arithmetic of attention, the shares of
-    the layers without the window; and what a step with prefill takes more when it also decodes.
+    the layers without the window; what a step with prefill takes more when it also decodes; and the share of the
+    draft tokens that the proposer finds.
     """
     if seqs + p_tokens == 0:
         return 0.0
-    linear = linear_mixed[tokens + p_tokens] if p_tokens > 0 else linear_decode[tokens]
+    rows = verified_rows(seqs, tokens, cost[9])
+    linear = linear_mixed[rows + p_tokens] if p_tokens > 0 else linear_decode[rows]
     host = host_mixed[sampled] if p_tokens > 0 else host_decode[seqs]
     return combined(
         linear, head[sampled], host, cost[0], cost[1], cost[2], cost[3], cost[4], cost[5],

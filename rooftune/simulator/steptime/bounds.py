@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from rooftune.models.costs import decode_bytes, flops_per_token
 from rooftune.simulator.engine.shape import StepShape
 from rooftune.simulator.steptime.model import StepTime
+from rooftune.simulator.steptime.proposer import draft_lengths
 
 StepBound = Literal["memory", "compute", "overhead"]
 MUCH_LONGER = 1.5
@@ -41,7 +44,7 @@ class DecodeStep:
 
 def decode_step(step_time: StepTime, batch: int, context: float) -> DecodeStep:
     """Time and bound of a decode step."""
-    spec = 1 + step_time.r.speculative_tokens
+    spec = 1 + int(draft_lengths(step_time.r, np.asarray([batch]))[0])
     shape = StepShape(
         decode_seqs=batch, decode_tokens=batch * spec, decode_context=round(batch * context), sampled=batch
     )

@@ -17,6 +17,7 @@ from rooftune.models.costs import attention_flops, full_arithmetic_share, full_k
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.calibration.files import Calibration
 from rooftune.simulator.engine.shape import StepShape
+from rooftune.simulator.fastpath.clock import verified_rows
 from rooftune.simulator.fastpath.loop import step_seconds
 from rooftune.simulator.steptime.constants import Constants, constants_for, of_runner
 from rooftune.simulator.steptime.linear import as_it_runs, linear_seconds, matrix_seconds
@@ -65,11 +66,11 @@ class StepTime:
         self.host = self.k.host
         self.card = as_it_runs(gpu, self.k)
         r = config
-        self.drafted = drafted
+        self.found = self._found(drafted)
         self.kv_bytes = kv_read_bytes(facts, 1, 1, r.kv_bytes_per_value, r.tensor_parallel)
         rows = np.arange(r.max_num_batched_tokens + 1)
         self.linear_mixed = self._linear(rows, decode=False)
-        self.linear_decode = self._linear(_padded(self._verified(rows), list(r.capture_sizes)), decode=True)
+        self.linear_decode = self._linear(_padded(rows, list(r.capture_sizes)), decode=True)
         self.head = self._head(np.arange(max(r.max_num_seqs, 1) + 1))
         self.host_decode, self.host_mixed = self._host(np.arange(r.max_num_seqs + 1))
         self.cost = self._scalars()
@@ -99,7 +100,8 @@ class StepTime:
         """The GPU's seconds by part, and the host's: where the time of a step goes. ``all_reduce`` is a part of
         ``linear``."""
         mixed = shape.prefill_tokens > 0
-        linear = self.linear_mixed[shape.tokens] if mixed else self.linear_decode[shape.decode_tokens]
+        rows = verified_rows(shape.decode_seqs, shape.decode_tokens, self.found)
+        linear = self.linear_mixed[rows + shape.prefill_tokens] if mixed else self.linear_decode[rows]
         head = float(self.head[shape.sampled])
         host = float(self.host_mixed[shape.sampled] if mixed else self.host_decode[shape.decode_seqs])
         exposed = self.cost[5] + (self.cost[8] if mixed and shape.decode_seqs else 0.0)
@@ -107,7 +109,7 @@ class StepTime:
         bound = host > float(linear) + max(attention, 0.0) + head - 1e-12
         if bound:
             attention = min(max(attention, 0.0), self.cost[0] * shape.decode_context)
-        exchange = float(self._all_reduce(np.asarray([shape.tokens]))[0])
+        exchange = float(self._all_reduce(np.asarray([rows + shape.prefill_tokens]))[0])
         return {
             "linear": float(linear), "all_reduce": exchange, "attention": attention, "head": head, "host": host,
             "exposed": exposed,
@@ -123,15 +125,13 @@ class StepTime:
         out: Floats = seconds[back]
         return out
 
-    def _verified(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Of the tokens that a step may compute, those that it does: a method that searches the text for what to
-        propose often finds nothing."""
-        k, drafted = self.r.speculative_tokens, self.drafted
-        if drafted is None and self.r.speculative_method in SEARCH_THE_TEXT:
-            drafted = k * self.host["matched_share"]
-        if not k or drafted is None:
-            return tokens
-        return np.ceil(tokens * (1 + min(drafted, k)) / (1 + k)).astype(np.int64)
+    def _found(self, drafted: float | None) -> float:
+        """Share of the draft tokens that a step has room for and verifies: a method that searches the text for what
+        to propose often finds nothing. It is the same for every length of a schedule."""
+        k = self.r.speculative_tokens
+        if k and drafted is not None:
+            return min(drafted, k) / k
+        return self.host["matched_share"] if self.r.speculative_method in SEARCH_THE_TEXT else 1.0
 
     def _all_reduce(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Two ring all-reduces a layer: 2 (n - 1) / n of the hidden states over the link, and a latency."""
@@ -148,7 +148,7 @@ class StepTime:
     def _head(self, rows: npt.NDArray[np.int64]) -> Floats:
         """LM head (16 bits), sampling, speculation, and what else each sequence adds to a step, by sequences."""
         n, f = self.r.tensor_parallel, self.facts
-        verified = self._verified(rows * (1 + draft_lengths(self.r, rows)))
+        verified = rows + np.ceil(rows * draft_lengths(self.r, rows) * self.found - 1e-9).astype(np.int64)
         product = matrix_seconds(
             self.card,
             self.k.linear["gemm_16bit"],
@@ -190,7 +190,7 @@ class StepTime:
         beside = mixed if r.version >= SECOND_ENGINE else 0.0
         floor, window = a.get("floor_ms", 0.0) / 1000, float(f.sliding_window or 0)
         full = [full_kv_share(f), full_arithmetic_share(f)]
-        return [read, floor, window, pair, read, exposed / 1000, *full, beside / 1000]
+        return [read, floor, window, pair, read, exposed / 1000, *full, beside / 1000, self.found]
 
 
 def _padded(rows: npt.NDArray[np.int64], sizes: list[int]) -> npt.NDArray[np.int64]:

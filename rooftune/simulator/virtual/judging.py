@@ -207,7 +207,8 @@ def _engine(server: Server, flags: Flags, longest_request: int) -> EmulatedEngin
 
 
 def _behaviour(engine: EmulatedEngine, need: Need) -> bytes:
-    """Digest of the scheduler's limits and the step costs, with limits that cannot bind on these requests levelled."""
+    """Digest of the scheduler's limits, the step costs and the acceptance of drafts, with limits that cannot bind on these
+    requests levelled."""
     bounds = engine.limits
     length = max(bounds.max_model_len, need.longest_tokens) if bounds.max_model_len < need.longest_tokens else NO_LIMIT
     each = need.longest_tokens + bounds.speculative_tokens
@@ -215,6 +216,7 @@ def _behaviour(engine: EmulatedEngine, need: Need) -> bytes:
     spare = bounds.watermark * bounds.kv_blocks
     blocks = NO_LIMIT if not need.reuses_prefixes and bounds.kv_blocks - spare >= most else bounds.kv_blocks
     digest = hashlib.blake2b(repr(replace(bounds, max_model_len=length, kv_blocks=blocks)).encode(), digest_size=16)
+    digest.update(repr(engine.acceptance if bounds.speculative_tokens else None).encode())
     costs = engine.step_time
     for table in (costs.linear_mixed, costs.linear_decode, costs.head, costs.host_decode, costs.host_mixed, costs.cost):
         digest.update(np.ascontiguousarray(table, np.float64).tobytes())
