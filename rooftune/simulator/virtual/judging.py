@@ -207,8 +207,10 @@ def _engine(server: Server, flags: Flags, longest_request: int) -> EmulatedEngin
 
 
 def _behaviour(engine: EmulatedEngine, need: Need) -> bytes:
-    """Digest of the scheduler's limits, the step costs and the acceptance of drafts, with limits that cannot bind on these
-    requests levelled."""
+    """Digest of the scheduler's limits, the step costs and the acceptance of drafts.
+
+    Limits that cannot bind on these requests are levelled.
+    """
     bounds = engine.limits
     length = max(bounds.max_model_len, need.longest_tokens) if bounds.max_model_len < need.longest_tokens else NO_LIMIT
     each = need.longest_tokens + bounds.speculative_tokens
