@@ -28,6 +28,7 @@ from rooftune.loadgen.schema import REQUESTS, TICKS
 from rooftune.loadgen.summary import LoadSummary
 from rooftune.metrics.summary import STATISTICS
 from rooftune.report.curves import ReferenceCurves
+from rooftune.report.levers import Levers
 from rooftune.report.step_parts import StepBreakdown
 from rooftune.roofline.model import Roofline
 from rooftune.trial_order import TrialOrder
@@ -54,6 +55,7 @@ FILES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("roofline.json", Roofline),
     ("curves.json", ReferenceCurves),
     ("steps.json", StepBreakdown),
+    ("levers.json", Levers),
     ("upgrade.json", UpgradePath),
     ("other_workloads.json", OtherWorkloads),
     ("gate.json", GateResult),

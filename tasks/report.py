@@ -86,6 +86,7 @@ def _simulate(run: RunFolder, decision: Decision) -> None:
     _others(run, decision)
     _curves(run, decision)
     _steps(run, decision)
+    _levers(run)
 
 
 def _curves(run: RunFolder, decision: Decision) -> None:
@@ -123,6 +124,14 @@ def _steps(run: RunFolder, decision: Decision) -> None:
         except RooftuneError as error:
             run_listener.log(f"no parts of a step of {name}: {error}")
     write_json(run.path / STEPS, StepBreakdown(steps=steps).model_dump(mode="json"))
+
+
+def _levers(run: RunFolder) -> None:
+    """Write what weights, KV cache type and speculation give at several loads."""
+    from rooftune.report.lever_gains import write_levers
+
+    if run.hardware_json.is_file():
+        write_levers(run, workload_of(run))
 
 
 def _upgrade(run: RunFolder, decision: Decision) -> None:

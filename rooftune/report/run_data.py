@@ -18,6 +18,7 @@ from rooftune.evidence.records.trial_files import read_floor, read_trials
 from rooftune.files import read_model
 from rooftune.hardware.accelerator import Hardware
 from rooftune.report.curves import CURVES, ReferenceCurves
+from rooftune.report.levers import LEVERS, Lever, Levers
 from rooftune.roofline.model import Point, Roofline, Stage
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.answer_quality import Checks
@@ -46,6 +47,8 @@ class RunData:
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     """The reference's response to the rate, for the baseline and the recommended configuration."""
     other_workloads: OtherWorkloads | None = None
+    levers: list[Lever] = field(default_factory=list)
+    """What may change answers, with its gain at several loads."""
     floor: Floor | None = None
     """How much the baseline's answers differ from themselves; None where they were not collected."""
 
@@ -55,7 +58,11 @@ class RunData:
 
     def quality(self, candidate: str) -> Quality | None:
         """The verdict on a configuration's answers; None where no check was made."""
-        return self._checks.of_config(self.config_of(candidate)) if self._checks.by_key else None
+        return self.quality_of(self.config_of(candidate)) if self._checks.by_key else None
+
+    def quality_of(self, config: EngineConfig) -> Quality | None:
+        """The verdict that holds for the answers of a configuration, measured or not; None where no check was made."""
+        return self._checks.of_config(config)
 
     @property
     def by_capacity(self) -> bool:
@@ -187,7 +194,7 @@ def read_run(folder: RunFolder) -> RunData:
     about = folder.about()
     trials = read_trials(folder)
     upgrade_json, curves_json = folder.path / "upgrade.json", folder.path / CURVES
-    others_json = folder.path / OTHER_WORKLOADS
+    others_json, levers_json = folder.path / OTHER_WORKLOADS, folder.path / LEVERS
     return RunData(
         folder=folder,
         about=about,
@@ -200,6 +207,7 @@ def read_run(folder: RunFolder) -> RunData:
         upgrade=read_model(upgrade_json, UpgradePath) if upgrade_json.is_file() else None,
         curves=read_model(curves_json, ReferenceCurves).curves if curves_json.is_file() else {},
         other_workloads=read_model(others_json, OtherWorkloads) if others_json.is_file() else None,
+        levers=read_model(levers_json, Levers).levers if levers_json.is_file() else [],
         floor=read_floor(folder),
     )
 

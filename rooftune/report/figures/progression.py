@@ -23,6 +23,7 @@ from rooftune.report.figures.words import (
 )
 from rooftune.report.run.naming import names_of
 from rooftune.report.run_data import RunData
+from rooftune.tuning.configuration import described_difference
 from rooftune.workloads.spec import CAPACITY
 
 if TYPE_CHECKING:
@@ -67,9 +68,15 @@ def progression(run: RunData) -> Chart | None:
     axis.xaxis.set_major_formatter(lambda v, _: number(v))
     axis.grid(False)
     chart.description = "The best configuration after each phase. " + " ".join(
-        f"{s.phase}: {s.short} with {s.amount.words} {unit(metric)} ({s.verdict})." for s in found
+        f"{s.phase}: {_explained(run, s)} with {s.amount.words} {unit(metric)} ({s.verdict})." for s in found
     )
     return chart
+
+
+def _explained(run: RunData, stage: Stage) -> str:
+    """The short name, and what it changes from the baseline."""
+    change = described_difference(run.config_of(stage.name), run.config_of(BASELINE))
+    return f"{stage.short} ({change})" if change else stage.short
 
 
 def stages(run: RunData, metric: str) -> list[Stage]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from rooftune.formatting import NONE
 from rooftune.report.markup import change_words, code, flag_code, joined
 from rooftune.report.run_data import RunData
 from rooftune.tuning.configuration import describe, difference
-from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 def changes(run: RunData, id: str, against: str = "baseline") -> str:
@@ -51,8 +52,25 @@ def value_words(value: FlagValue | None) -> str:
     return code(str(value))
 
 
+ANSWERING = ("model", "quantization", "kv_cache_dtype", "dtype")
+"""Flags that change the generated text wherever a configuration that sets them is known to change it."""
+
+
 def changes_of_answers(run: RunData, id: str) -> list[str]:
     """The changes of a configuration that may change the generated text, each as small as the plan has it."""
     changed = [run.plan.candidate(name).change.items() for name in run.output_changes(id)]
-    small = [c for c in changed if not any(set(map(str, o)) < set(map(str, c)) for o in changed)]
-    return list(dict.fromkeys(change_words(dict(c)) for c in small))
+    small = [dict(c) for c in changed if not any(set(map(str, o)) < set(map(str, c)) for o in changed)]
+    if run.changes_answers(id):
+        base = run.config("baseline")
+        found = {k: v for k, v in difference(run.config_of(id), base).items() if k in ANSWERING}
+        apart = [{k: v} for k, v in found.items() if not any(k in c for c in small)]
+        small = [*(c for c in apart if not another_kernel(c, base)), *small]
+    return list(dict.fromkeys(change_words(c) for c in small))
+
+
+def another_kernel(change: Mapping[str, FlagValue | None], baseline: EngineConfig) -> bool:
+    """Whether a change only selects another kernel for the same quantised weights: `awq_marlin` instead of `awq`."""
+    ours, theirs = change.get("quantization"), baseline.quantization
+    if set(change) != {"quantization"} or not isinstance(ours, str) or theirs is None:
+        return False
+    return ours.partition("_")[0] == theirs.partition("_")[0]

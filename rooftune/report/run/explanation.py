@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from rooftune.formatting import multiple, number, percent, quantity
 from rooftune.report.markup import code, joined, sentence
-from rooftune.report.run.naming import COMPOSED
+from rooftune.report.page.model import Section, bullets, section, text
+from rooftune.report.run.naming import COMPOSED, Names
 from rooftune.report.run.speculation import acceptance_of
 from rooftune.report.run_data import RunData
 from rooftune.roofline.model import Bound, Point
@@ -14,6 +15,21 @@ from rooftune.tuning.plan import Candidate
 
 SAME_CEILING_SHARE = 0.03
 """Shares of the ceiling that differ by less than this are not worth a sentence."""
+
+
+def reasons_section(run: RunData, names: Names) -> Section | None:
+    """One entry per explanation. Of configurations that a search made, only the best of each phase have one."""
+    found: dict[str, list[str]] = {}
+    search = run.decision.search
+    bests = {run.decision.incumbent, *(p.option for p in (search.phases if search is not None else []))}
+    for p in run.measured:
+        if p.id != "baseline" and (p.id in bests or COMPOSED not in p.id):
+            found.setdefault(names.shorten(why(run, p)), []).append(_titled(names, p.id))
+    note = ""
+    if run.by_capacity:
+        note = "Each configuration ran near its own capacity, so figures before and after belong to different rates."
+    items = [f"{joined(ids)}: {words}" for words, ids in found.items() if words]
+    return section("Why each change helped or did not", text(note), bullets(items), folded=True) if items else None
 
 
 def why(run: RunData, p: Candidate) -> str:
@@ -164,3 +180,8 @@ def bound_words(bound: Bound) -> str:
         "unknown": "an unknown cause",
     }
     return words[bound]
+
+
+def _titled(names: Names, id: str) -> str:
+    words = names.meanings.get(id, "")
+    return f"**{names.plain(id)}**" + (f" ({words})" if words else "")

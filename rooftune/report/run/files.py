@@ -17,6 +17,7 @@ FILES = {
     "decision.json": "verdicts and recommendation",
     "curves.json": "the simulated response of baseline and recommendation to the rate",
     "steps.json": "where the time of a step goes",
+    "levers.json": "the simulated gain of weights, KV cache type and speculation by load",
     "upgrade.json": "the predicted hardware upgrade path",
     "other_workloads.json": "the predicted capacity of the best configurations on other workloads",
     "roofline.json": "ceilings and points of the roofline",

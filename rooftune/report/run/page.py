@@ -11,6 +11,7 @@ from rooftune.report.run.deployment import deployment
 from rooftune.report.run.evidence import evidence
 from rooftune.report.run.files import files
 from rooftune.report.run.hardware import hardware
+from rooftune.report.run.levers import levers
 from rooftune.report.run.limits import limits
 from rooftune.report.run.method import method
 from rooftune.report.run.naming import names_of
@@ -41,6 +42,7 @@ def page_of(run: RunData, pictures: Pictures, scripts: list[Path]) -> Page:
     opening += [known] if known.rows else []
     sections = (
         deployment(run, names, pictures.first),
+        levers(run, names),
         servers(run, pictures.of(LOAD)),
         progression(run, names, pictures.of(PROGRESSION)),
         trade_offs(run, names, pictures.of(TRADE_OFFS)),

@@ -6,9 +6,9 @@ from rooftune.formatting import number, quantity
 from rooftune.report.page.model import Picture, Section, Table, section, table, text
 from rooftune.report.run.attempts import loads_section, measured_section, untried_section
 from rooftune.report.run.changes import changes
+from rooftune.report.run.explanation import reasons_section
 from rooftune.report.run.merit import besides, deciding_metric, from_baseline, heading, level, verdict_words
 from rooftune.report.run.naming import Names
-from rooftune.report.run.reasons import reasons_section
 from rooftune.report.run_data import RunData
 from rooftune.tuning.plan import PhaseBest
 

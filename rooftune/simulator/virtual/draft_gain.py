@@ -86,7 +86,7 @@ def draft_gains(
         engine_of(gpu, model, engine_version, chosen, acceptance, calibration, plan.longest_request)
         for chosen in (without, flags)
     )
-    return [GainAtLoad(n, _figures(plain, plan, n), _figures(drafting, plan, n)) for n in streams]
+    return [GainAtLoad(n, figures_at(plain, plan, n), figures_at(drafting, plan, n)) for n in streams]
 
 
 def worth_up_to(gains: Sequence[GainAtLoad], least: float = 1.0) -> int | None:
@@ -99,7 +99,12 @@ def worth_up_to(gains: Sequence[GainAtLoad], least: float = 1.0) -> int | None:
     return found
 
 
-def _figures(engine: EmulatedEngine, plan: RequestPlan, streams: int) -> StreamFigures:
+def figures_at(engine: EmulatedEngine, plan: RequestPlan, streams: int) -> StreamFigures:
+    """What a server does with this many requests always in flight, with the lengths of the plan's requests.
+
+    Raises:
+        InputError: no request of the plan fits into the server's context.
+    """
     wanted = max(FEWEST_ANSWERS, ROUNDS * streams)
     longest = engine.limits.max_model_len
     kept = select(plan, ~too_long(plan, longest))
