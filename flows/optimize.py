@@ -23,7 +23,7 @@ from flows.inputs.parameters import (
     WorkloadOptions,
 )
 from flows.inputs.quality import quality_rules
-from flows.inputs.targets import resolve_target, with_adapters
+from flows.inputs.targets import for_workload, resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
 from flows.probe import probe
@@ -76,7 +76,7 @@ async def optimize(
     folder = _continued(root, resume, workload)
     if folder is None:
         spec = changed_workload(workload, changes, goal=goal, prompts=texts.prompts)
-        chosen = with_adapters(await resolve_target(target, trials.time_scale), spec)
+        chosen = for_workload(await resolve_target(target, trials.time_scale), spec)
         settings = RunSettings(
             budget_s=budget_s or BUDGET_S[chosen.engine],
             playbook=added.playbook,

@@ -14,7 +14,7 @@ from flows.cli.progress import RunDisplay, run_display
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import OptimizeRequest
 from flows.inputs.quality import quality_rules
-from flows.inputs.targets import engine_kind, resolve_target, with_adapters
+from flows.inputs.targets import engine_kind, for_workload, resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.service import local
 from rooftune.errors import RooftuneError
@@ -47,7 +47,7 @@ def check(request: OptimizeRequest) -> None:
         from rooftune.engines.interpreter import installed, vllm_python
 
         installed(vllm_python(request.target.vllm_python))
-    target = with_adapters(asyncio.run(resolve_target(request.target, request.trials.time_scale)), spec)
+    target = for_workload(asyncio.run(resolve_target(request.target, request.trials.time_scale)), spec)
     from rooftune.knobs.checkpoints import checkpoints_at
     from rooftune.knobs.draft_models import named_draft_models
     from rooftune.tuning.playbook import asked_playbook

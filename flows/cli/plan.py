@@ -41,7 +41,7 @@ def plan(
       rooftune plan chat-medium --gpu L4 --model llama-3.1-8b --engine-version 0.32.0 --set max_num_seqs=64
     """
     from flows.inputs.durations import seconds
-    from flows.inputs.targets import resolve_target, with_adapters
+    from flows.inputs.targets import for_workload, resolve_target
     from flows.inputs.workloads import changed_workload
     from rooftune.engines.prompt_lengths import with_counted_lengths
     from rooftune.hardware.probe import probe
@@ -57,7 +57,7 @@ def plan(
 
     asked_s = seconds(budget) if budget else None
     spec = changed_workload(workload, goal=goal, prompts=texts.prompts)
-    chosen = with_adapters(asyncio.run(resolve_target(target)), spec)
+    chosen = for_workload(asyncio.run(resolve_target(target)), spec)
     scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
     lengths = Path(scratch.name) / "prompt_lengths.json"
     spec = with_counted_lengths(spec.with_part("search"), lengths, chosen.model, chosen.url, simulated=chosen.simulated)

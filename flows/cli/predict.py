@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rooftune.speculation.acceptance import AcceptanceLike
     from rooftune.workloads.spec import Workload
 
-LIMITS = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL", "queue": "its queue"}
 
 BESIDES_METRICS = (
     "bottleneck",
@@ -183,11 +182,12 @@ def _as_json(found: PredictedCapacity | PredictedUsers | None) -> dict[str, Any]
 
 
 def _capacity_sentence(found: PredictedCapacity | PredictedUsers | None) -> list[str]:
+    from rooftune.capacity.sentences import NAMES
     from rooftune.simulator.virtual.users import PredictedUsers
 
     if found is None:
         return []
-    name = LIMITS[found.limited_by]
+    name = NAMES.get(found.limited_by, "its queue")
     if isinstance(found, PredictedUsers):
         if whole_users(found.users) < 1:
             return [f"Capacity: none, because even a lone user breaks the limit of {name} (simulated)."]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import CapacityOptions, RateOptions, TargetOptions, WorkloadOptions
-from flows.inputs.targets import resolve_target, with_adapters
+from flows.inputs.targets import for_workload, resolve_target
 from flows.inputs.workloads import changed_workload, prompts_file
 from rooftune.errors import InputError
 from rooftune.workloads.spec import Workload
@@ -73,7 +73,7 @@ async def capacity_order(
     check_measurable(workload)
     if target.url is not None and target.engine == "simulated":
         target = replace(target, engine="endpoint")
-    resolved = with_adapters(await resolve_target(target, asked.time_scale), workload)
+    resolved = for_workload(await resolve_target(target, asked.time_scale), workload)
     if resolved.simulated and asked.time_scale is None:
         resolved = resolved.model_copy(update={"time_scale": time_scale_for(resolved, workload)})
     seed = changes.seed if resolved.engine == "endpoint" else workload.seed

@@ -11,7 +11,7 @@ from typer import Option
 from flows.inputs import options
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import GoalOptions, TargetOptions, TrialOptions, WorkloadOptions
-from flows.inputs.targets import resolve_target, with_adapters
+from flows.inputs.targets import for_workload, resolve_target
 from flows.inputs.workloads import changed_workload
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
@@ -112,7 +112,7 @@ async def gate_order(request: GateRequest) -> GateOrder:
     reference_run = find_run(gate.against, Path(request.artifacts)) if gate.against else None
     order = GateOrder(
         workload=spec,
-        target=with_adapters(await resolve_target(request.target, request.trials.time_scale), spec),
+        target=for_workload(await resolve_target(request.target, request.trials.time_scale), spec),
         max_loss=parse_loss(gate.max_loss),
         design="beside" if gate.beside else "apart",
         reference_run=reference_run,

@@ -82,7 +82,8 @@ Slo = Annotated[
     Option(
         "--slo",
         metavar="LIMIT=VALUE",
-        help="A limit of the SLO: --slo ttft_ms=500, tpot_ms, e2el_ms (none removes it), share=0.95. Repeatable.",
+        help="A limit of the SLO: --slo ttft_ms=500, answer_ttft_ms, tpot_ms, e2el_ms (none removes it), share=0.95. "
+        "Repeatable.",
     ),
 ]
 Objective = Annotated[

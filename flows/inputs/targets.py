@@ -78,15 +78,23 @@ async def resolve_target(asked: TargetOptions, time_scale: float | None = None) 
     return _calibrated(_checked(target), asked.calibration)
 
 
-def with_adapters(target: Target, workload: Workload) -> Target:
-    """The target whose servers have the LoRA adapters of a workload. Flags that the user named stay as they are.
+def for_workload(target: Target, workload: Workload) -> Target:
+    """The target whose servers can serve a workload: they have its LoRA adapters. Flags that the user named stay.
 
     Raises:
-        InputError: vLLM would not find an adapter, or its version does not take the flags.
+        InputError: vLLM would not find an adapter, its version does not take the flags, or the SLO has a limit on the
+            first token of the answer and the server would not separate it from the reasoning.
     """
     from rooftune.vllm_rules.adapters import adapter_flags
 
-    if not workload.lora or target.engine == "endpoint":
+    if target.engine == "endpoint":
+        return target
+    if workload.slo.answer_ttft_ms is not None and "reasoning_parser" not in target.flags:
+        raise InputError(
+            f"the SLO of {workload.name} has answer_ttft_ms, and a server without a reasoning parser does not say where "
+            "the answer begins; add --set reasoning_parser=NAME, the parser of your model (qwen3, deepseek_r1, ...)."
+        )
+    if not workload.lora:
         return target
     without = [a.name for a in workload.lora if a.path is None]
     if without and target.engine == "vllm" and "lora_modules" not in target.flags:

@@ -14,6 +14,7 @@ from rooftune.capacity.reference import LONG_RUN
 from rooftune.capacity.result import CurvePoint
 from rooftune.capacity.units import per_of
 from rooftune.metrics.quantiles import quantile
+from rooftune.metrics.summary import ANSWER_TTFT, limited_spans
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings, Floats, SimulatedRun
 from rooftune.simulator.virtual.capacity import MANY_RUNS, SETTLING, Sample, at_speed, sample, slo_ratios
@@ -119,12 +120,10 @@ def _point(
         kept: share of the requests that the server does not refuse.
     """
     worst = np.max(np.stack([r[judged] for r in ratios.values()]), axis=0)
-    tokens = np.maximum(run.generated - 1, 1)
-    times = {
-        "ttft_ms": run.first_s - run.due_s,
-        "tpot_ms": np.where(run.generated > 1, (run.last_s - run.first_s) / tokens, np.nan),
-        "e2el_ms": run.last_s - run.due_s,
-    }
+    times = limited_spans(run.times(run.due_s))
+    times["tpot_ms"] = np.where(run.generated > 1, times["tpot_ms"], np.nan)
+    if ANSWER_TTFT not in ratios:
+        del times[ANSWER_TTFT]
     latencies = {
         f"{word}_{name}": 1000 * quantile(known[judged][np.isfinite(known[judged])] / speed, q)
         for name, known in times.items()

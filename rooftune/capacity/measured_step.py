@@ -12,19 +12,20 @@ from rooftune.capacity.steps import Floats, Step, response_of
 from rooftune.capacity.units import users_of
 from rooftune.evidence.aggregate import census
 from rooftune.evidence.metrics import concurrency, overload
-from rooftune.evidence.metrics.request_metrics import request_metrics, scheduled_in
+from rooftune.evidence.metrics.request_metrics import request_metrics, request_times, require_reasoning, scheduled_in
 from rooftune.evidence.records.columns import Requests
 from rooftune.evidence.records.parquet_files import read_request_table, read_requests
 from rooftune.evidence.records.trial import Census
 from rooftune.files import read_model
 from rooftune.loadgen.summary import LoadSummary
+from rooftune.metrics.summary import limited_spans
 from rooftune.metrics.window import Window
 from rooftune.runfolder import TrialFolder
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.spec import SLO_LIMITS, Slo, Workload
 
 STEP = "step.json"
 """Written last, so a step with this file is complete."""
-SHOWN = tuple(f"{word}_{name}" for name in ("ttft_ms", "tpot_ms", "e2el_ms") for word in ("median", "p90", "p99"))
+SHOWN = tuple(f"{word}_{name}" for name in SLO_LIMITS for word in ("median", "p90", "p99"))
 """Latencies of a step that are kept."""
 CROWD = 0.1
 """Share of the users of a closed loop who wait while a limit holds the others at one number."""
@@ -108,11 +109,13 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
 
     Raises:
         RooftuneError: requests.parquet or load.json is missing, empty or cut.
-        InputError: no request was scheduled in the window.
+        InputError: no request was scheduled in the window, or the SLO limits the first token of the answer and no
+            answer has reasoning.
     """
     load, r = read_model(folder.load_json, LoadSummary), read_requests(folder.requests)
     window = Window(start_s=load.window_start_s, end_s=load.window_end_s)
     judged = scheduled_in(r, window)
+    require_reasoning(r, workload.slo)
     ratios = slo_ratios_of(r, workload.slo)
     response = response_of(ratios, judged, len(r) / workload.total_s, workload.slo.share)
     closed = load.concurrency is not None
@@ -152,13 +155,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
 
 def slo_ratios_of(r: Requests, slo: Slo) -> dict[str, Floats]:
     """By limit: each request's time over the limit, from its scheduled send; infinite where it did not complete."""
-    tokens = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
-    streaming = r.last_s - r.first_token_s
-    spans = {
-        "ttft_ms": r.first_token_s - r.scheduled_s,
-        "tpot_ms": np.where(tokens > 1, streaming / np.maximum(tokens - 1, 1), 0.0),
-        "e2el_ms": r.last_s - r.scheduled_s,
-    }
+    spans = limited_spans(request_times(r))
     done = r.status == "completed"
     found = {}
     for name, limit in slo.limits_ms().items():

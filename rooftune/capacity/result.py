@@ -104,7 +104,7 @@ class CapacityResult(Strict):
     precise: bool = Field(description="the requested precision was reached")
     ended: str = Field(description="why no further step was made")
     stopped: bool = Field(default=False, description="ended by the user or by its budget")
-    limited_by: str = Field(default="", description="ttft_ms, tpot_ms, e2el_ms, queue, or errors")
+    limited_by: str = Field(default="", description="a limit of the SLO (such as ttft_ms), queue, or errors")
     speed: float | None = Field(default=None, description="of the server, relative to the reference")
     lone: LoneRequests | None = None
     replicas: Replicas | None = None

@@ -11,12 +11,13 @@ INTERVAL = "95 % interval"
 """Name of the interval. How often it covers the truth has not been measured."""
 LIMITS = {
     "ttft_ms": "TTFT limits it",
+    "answer_ttft_ms": "the answer TTFT limits it",
     "tpot_ms": "TPOT limits it",
     "e2el_ms": "E2EL limits it",
     "queue": "beyond it the queue grows",
     "errors": "beyond it requests fail or are refused",
 }
-NAMES = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL"}
+NAMES = {"ttft_ms": "TTFT", "answer_ttft_ms": "answer TTFT", "tpot_ms": "TPOT", "e2el_ms": "E2EL"}
 
 
 def slo_text(result: CapacityResult) -> str:

@@ -15,7 +15,7 @@ from rooftune.evidence.metrics import overload
 from rooftune.evidence.metrics.by_adapter import adapter_metrics
 from rooftune.evidence.metrics.gauges import server_metrics
 from rooftune.evidence.metrics.jackknife import jackknife, within
-from rooftune.evidence.metrics.request_metrics import request_metrics, tokens_per_chunk
+from rooftune.evidence.metrics.request_metrics import request_metrics, require_reasoning, tokens_per_chunk
 from rooftune.evidence.metrics.token_price import cost, energy, energy_jackknife
 from rooftune.evidence.records.columns import Requests, Ticks
 from rooftune.evidence.records.evidence import Evidence
@@ -146,7 +146,12 @@ def _planned(folder: TrialFolder, order: TrialOrder, workload: Workload, target:
 
 
 def measured(planned: TrialResult, r: Requests, ticks: Ticks, load: LoadSummary, workload: Workload) -> TrialResult:
-    """The trial with its window, census, metrics and server metrics."""
+    """The trial with its window, census, metrics and server metrics.
+
+    Raises:
+        InputError: the SLO limits the first token of the answer, and no answer has reasoning.
+    """
+    require_reasoning(r, workload.slo)
     window = Window(start_s=load.window_start_s, end_s=load.window_end_s)
     closed = isinstance(workload.arrivals, Closed) or load.concurrency is not None
     state = overload.assess(r, window, workload.slo, closed=closed, fixed=workload.ignore_eos)

@@ -140,6 +140,8 @@ class RequestTimes:
     scheduled_s: Floats
     first_s: Floats
     """First token."""
+    answer_s: Floats
+    """First token of the answer: the first one of all where nothing was reasoned."""
     last_s: Floats
     """Last token."""
     end_s: Floats
@@ -147,13 +149,20 @@ class RequestTimes:
     tokens: Floats
 
 
-def meets_slo(times: RequestTimes, completed: Bools, limits_ms: Mapping[str, float]) -> Bools:
-    """Which requests completed within every limit, counted from their scheduled send."""
-    spans = {
+def limited_spans(times: RequestTimes) -> dict[str, Floats]:
+    """Seconds that each limit of an SLO bounds, from the scheduled send; NaN: did not happen."""
+    per_token = (times.last_s - times.first_s) / np.maximum(times.tokens - 1, 1)
+    return {
         "ttft_ms": times.first_s - times.scheduled_s,
-        "tpot_ms": np.where(times.tokens > 1, (times.last_s - times.first_s) / np.maximum(times.tokens - 1, 1), 0.0),
+        ANSWER_TTFT: times.answer_s - times.scheduled_s,
+        "tpot_ms": np.where(times.tokens > 1, per_token, 0.0),
         "e2el_ms": times.end_s - times.scheduled_s,
     }
+
+
+def meets_slo(times: RequestTimes, completed: Bools, limits_ms: Mapping[str, float]) -> Bools:
+    """Which requests completed within every limit, counted from their scheduled send."""
+    spans = limited_spans(times)
     good = completed.copy()
     for name, limit in limits_ms.items():
         good &= spans[name] * 1000 <= limit  # false for NaN

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.metrics.summary import RequestTimes
 from rooftune.metrics.window import Window
 from rooftune.simulator.fastpath.state import GAP_STEP, LEAST_GAP
+from rooftune.simulator.reasoning import assumed_reasoning
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -129,6 +131,13 @@ class SimulatedRun:
             return self
         columns: dict[str, Any] = {name: _longer(getattr(self, name), count) for name in COLUMNS}
         return replace(self, **columns)
+
+    def times(self, scheduled_s: Floats) -> RequestTimes:
+        """The times of the requests, with tokens at an even pace from the first to the last."""
+        before, gaps = assumed_reasoning(self.generated), np.maximum(self.generated - 1, 1)
+        answer_s = self.first_s + (self.last_s - self.first_s) * (before / gaps)
+        tokens = self.generated.astype(np.float64)
+        return RequestTimes(scheduled_s, self.first_s, answer_s, self.last_s, self.last_s, tokens)
 
     def gap_quantile(self, q: float) -> float:
         """Quantile of the gaps between tokens in seconds; NaN without gaps. Exact to 0.1 %."""

@@ -235,7 +235,7 @@ class CapacityFigures(BaseModel):
     low: float
     high: float
     level: float = 0.95
-    limited_by: str = Field(default="", description="ttft_ms, tpot_ms, e2el_ms, queue, or errors")
+    limited_by: str = Field(default="", description="a limit of the SLO (such as ttft_ms), queue, or errors")
     attainment: list[AtRate] = Field(default_factory=list, description="every load of its trials, by rate")
     output_tokens: float | None = Field(default=None, description="mean output tokens that one arrival brings")
     sentence: str = Field(default="", description="where it is 0: the limit that breaks, and by how much")

@@ -22,12 +22,15 @@ def workload_hash(workload: Workload) -> str:
     Trials of one workload draw with several seeds and stay comparable; each records its seed.
     """
     content = workload.model_dump(mode="json", exclude={"description", "seed", *_UNSET_BY_DEFAULT})
+    if workload.slo.answer_ttft_ms is None:
+        del content["slo"]["answer_ttft_ms"]
     content |= {name: value for name in _UNSET_BY_DEFAULT if (value := _hashed(workload, name)) is not None}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _UNSET_BY_DEFAULT = ("prompts", "sampling", "max_tokens", "lora")
-"""Keys that are left out of the hash where they are not set, so that trials from before they existed keep theirs."""
+"""Keys that are left out of the hash where they are not set, as slo.answer_ttft_ms is, so that trials from before they
+existed keep theirs."""
 _ELSEWHERE = {"file", "part", "lengths", "keep_texts"}
 """Keys of ``prompts`` that do not identify a workload: its file does so by its content, wherever it is."""
 

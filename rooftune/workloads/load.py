@@ -164,7 +164,8 @@ def _sentence(error: ValidationError, name: str, tree: object = None) -> str:
         said = f"{where} is missing"
     else:
         given = f" (found {_short(first['input'])})" if not isinstance(first["input"], (dict, list)) else ""
-        said = f"{where}: {first['msg'].removeprefix('Value error, ')}{given}"
+        subject = "" if kind == "value_error" and not keys else f"{where}: "  # a sentence about several keys names them
+        said = f"{subject}{first['msg'].removeprefix('Value error, ')}{given}"
     place = f"{name}, line {_line(tree, keys)}" if tree is not None else name
     return f"{place}: {_first_line(said)}."
 

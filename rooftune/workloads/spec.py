@@ -192,17 +192,24 @@ class Part(Strict):
     shared_prefix: SharedPrefix | None = None
 
 
+SLO_LIMITS = ("ttft_ms", "answer_ttft_ms", "tpot_ms", "e2el_ms")
+"""Limits that an SLO may have, in the order of a request's life."""
+
+
 class Slo(Strict):
     """What a request must meet to be counted as goodput."""
 
     ttft_ms: float | None = Field(default=None, gt=0, description="longest time to the first token")
+    answer_ttft_ms: float | None = Field(
+        default=None, gt=0, description="longest time to the first token of the answer of a model that reasons first"
+    )
     tpot_ms: float | None = Field(default=None, gt=0, description="longest mean time per further token")
     e2el_ms: float | None = Field(default=None, gt=0, description="longest time to the last token")
     share: float = Field(default=0.99, gt=0, le=1, description="share of requests that must meet all of it")
 
     def limits_ms(self) -> dict[str, float]:
         """The limits that are set: {'ttft_ms': 500.0, …}."""
-        return {k: v for k in ("ttft_ms", "tpot_ms", "e2el_ms") if (v := getattr(self, k)) is not None}
+        return {k: v for k in SLO_LIMITS if (v := getattr(self, k)) is not None}
 
 
 CAPACITY = "capacity"
@@ -314,6 +321,16 @@ class Workload(Strict):
         if sum(a.share for a in lora) > 1 + 1e-9:
             raise ValueError(f"the shares add up to {sum(a.share for a in lora):g}, which is more than 1")
         return lora
+
+    @model_validator(mode="after")
+    def _reasoning_is_separate(self) -> Workload:
+        by_its_texts = self.prompts is not None and "endpoint" not in self.model_fields_set
+        if self.slo.answer_ttft_ms is not None and not self.chat and not by_its_texts:
+            raise ValueError(
+                "slo.answer_ttft_ms needs a workload file with endpoint: chat, because only the chat API separates "
+                "reasoning from the answer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Workload:

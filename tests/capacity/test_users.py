@@ -19,7 +19,7 @@ from rooftune.capacity.steps import Step
 from rooftune.capacity.units import amount, load_of, per_of
 from rooftune.capacity.users import UsersReference
 from rooftune.errors import InputError
-from rooftune.simulator.runs import ClientSettings
+from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.virtual.capacity import slo_ratios
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
 from rooftune.simulator.virtual.stepwise import run_stepwise
@@ -53,7 +53,7 @@ def share_within(found: EmulatedEngine, load: Workload) -> float:
     run = run_stepwise(plan, found.step_time, found.limits, client, acceptance=found.acceptance)
     assert np.isnan(run.sent_s[-1]), "the plan holds more than the users get to"
     ended = run.generated >= plan.output_tokens
-    shown = type("Run", (), {**run.__dict__, "ended": ended})()
+    shown = type("Run", (), {**run.__dict__, "ended": ended, "times": SimulatedRun.times})()
     worst = np.max(np.stack(list(slo_ratios(shown, load.slo).values())), axis=0)
     judged = (run.due_s >= load.warmup_s) & np.isfinite(run.sent_s)
     return float((worst[judged] <= 1).mean())

@@ -29,6 +29,13 @@ WORKLOADS = [
 ]
 
 
+def test_a_server_without_a_reasoning_parser_cannot_be_judged_by_its_answers(rooftune, tmp_path: Path) -> None:
+    path = edited(tmp_path, "endpoint: completions", "endpoint: chat")
+    ended = rooftune("optimize", path, "--slo", "answer_ttft_ms=8000")
+    assert ended.code == 2
+    assert "--set reasoning_parser=NAME" in ended.sentence()
+
+
 @pytest.mark.parametrize(("old", "new", "words"), WORKLOADS)
 @pytest.mark.parametrize("command", ["plan", "optimize"])
 def test_errors_in_a_workload_file(

@@ -6,18 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_front import core_of, serving
 
-from rooftune.evidence.metrics.request_metrics import request_metrics
+from rooftune.capacity.measured_step import slo_ratios_of
+from rooftune.errors import InputError
+from rooftune.evidence.metrics.request_metrics import request_metrics, require_reasoning
+from rooftune.evidence.records.columns import requests_of
 from rooftune.loadgen.schema import REQUESTS
 from rooftune.loadgen.wire import Response
 from rooftune.loadgen.wire.connection import Connection
 from rooftune.loadgen.wire.template import learn
 from rooftune.metrics.window import Window
+from rooftune.workloads.spec import Slo
 from tests.faults.server import DONE, END, HEAD, chunk, misbehaving
 from tests.loadgen.fed_connection import cut, exchanged
 from tests.loadgen.harness import load_server, workload
@@ -133,6 +138,22 @@ async def test_the_simulated_engine_with_a_reasoning_parser(tmp_path: Path) -> N
     assert thinking == pytest.approx(20 * metrics["mean_tpot_ms"], rel=0.2)
 
 
+async def test_an_slo_on_the_answer_judges_its_first_token(tmp_path: Path) -> None:
+    """The reasoning takes longer than the limit, and the first token of all comes well within it."""
+    load = workload(endpoint="chat", output_tokens={"distribution": "fixed", "value": 40}, drain_s=600)
+    async with serving(core_of(reasoning_parser="qwen3"), time_scale=20.0) as (_, port):
+        records = (await load_server(load, f"http://127.0.0.1:{port}", tmp_path, time_scale=20.0)).records
+    r, window = requests_of(pa.Table.from_pylist(records, REQUESTS)), Window(start_s=0.0, end_s=60.0)
+    figures = request_metrics(r, window).metrics
+    between = (figures["p99_ttft_ms"] + figures["median_answer_ttft_ms"]) / 2
+    assert request_metrics(r, window, Slo(ttft_ms=between)).metrics["slo_attainment"] == 1
+    assert request_metrics(r, window, Slo(answer_ttft_ms=between)).metrics["slo_attainment"] < 0.6
+    whole = figures["p99_answer_ttft_ms"]
+    assert request_metrics(r, window, Slo(answer_ttft_ms=1.001 * whole)).metrics["slo_attainment"] == 1
+    ratios = slo_ratios_of(r, Slo(answer_ttft_ms=whole))
+    assert np.max(ratios["answer_ttft_ms"]) == pytest.approx(1, rel=0.01)
+
+
 def row(**values: Any) -> dict[str, Any]:
     return {
         **dict.fromkeys(REQUESTS.names), "index": 0, "status": "completed", "scheduled_s": 1.0, "sent_s": 1.0,
@@ -157,3 +178,25 @@ def test_a_request_that_only_reasoned_is_a_lower_bound() -> None:
     assert found["median_answer_ttft_ms"] == pytest.approx(1000)
     assert "p99_answer_ttft_ms" not in found
     assert "mean_answer_ttft_ms" not in found
+
+
+def judged(*rows: dict[str, Any], **limits: float) -> float:
+    table, window = pa.Table.from_pylist(list(rows), REQUESTS), Window(start_s=0.0, end_s=10.0)
+    return request_metrics(table, window, Slo.model_validate(limits)).metrics["slo_attainment"]
+
+
+def test_an_answer_without_reasoning_begins_with_its_first_token() -> None:
+    """A model that may think does not always; a request that only thought has no answer."""
+    direct, thought, cut = row(), row(answer_s=2.0, reasoning_tokens=4), row(reasoning_tokens=9)
+    assert judged(direct, thought, cut, answer_ttft_ms=1100) == pytest.approx(2 / 3)
+    assert judged(direct, thought, cut, answer_ttft_ms=900) == pytest.approx(1 / 3)
+    assert judged(direct, thought, cut, ttft_ms=900) == 1
+
+
+def test_a_server_that_never_separates_reasoning_cannot_be_judged() -> None:
+    r = requests_of(pa.Table.from_pylist([row(), row()], REQUESTS))
+    require_reasoning(r, Slo(ttft_ms=500))
+    with pytest.raises(InputError, match=r"no answer of this server has reasoning .*--reasoning-parser"):
+        require_reasoning(r, Slo(answer_ttft_ms=500))
+    reasoned = pa.Table.from_pylist([row(), row(answer_s=2.0, reasoning_tokens=4)], REQUESTS)
+    require_reasoning(requests_of(reasoned), Slo(answer_ttft_ms=500))

@@ -18,9 +18,15 @@ T4 = ("T4", "llama-2-7b", "0.15.1")
 MARLIN: dict[str, Any] = {"quantization": "awq_marlin", "max_model_len": 2048, "max_num_seqs": 64}
 
 
+LIMITS: list[dict[str, float]] = [
+    {"tpot_ms": 60}, {"ttft_ms": 400}, {"answer_ttft_ms": 2000}, {"e2el_ms": 4000}, {"ttft_ms": 300, "share": 0.9},
+]  # fmt: skip
+
+
 def workload(**changes: Any) -> Workload:
     fields = {
         "name": "made",
+        "endpoint": "chat",
         "arrivals": {"process": "poisson", "rate_per_s": 4},
         "prompt_tokens": {"distribution": "lognormal", "mean": 50, "sigma": 0.5, "low": 8, "high": 200},
         "output_tokens": {"distribution": "lognormal", "mean": 40, "sigma": 0.4, "low": 2, "high": 120},
@@ -43,7 +49,7 @@ def share_within(found: EmulatedEngine, load: Workload, requests: int, rate: flo
     return float((ratios[len(ratios) // 5 :] <= 1).mean())
 
 
-@pytest.mark.parametrize("slo", [{"tpot_ms": 60}, {"ttft_ms": 400}, {"e2el_ms": 4000}, {"ttft_ms": 300, "share": 0.9}])
+@pytest.mark.parametrize("slo", LIMITS)
 def test_the_slo_holds_just_below_the_capacity_and_breaks_just_above(slo: dict[str, float]) -> None:
     load, requests = workload(slo=slo), 8000
     found = capacity(engine(), sample(load, requests))
@@ -66,6 +72,18 @@ def test_a_server_twice_as_fast_with_limits_half_as_long_carries_twice_the_rate(
     quick = Response(engine(), sample(fast, 800), speed=2.0)
     for rate in (2.0, 4.0, 6.0):
         assert quick.log_ratio(2 * rate) == pytest.approx(slow.log_ratio(rate), abs=1e-9)
+
+
+def test_the_first_half_of_an_answer_is_taken_for_reasoning() -> None:
+    """As the simulated engine streams it: the answer begins after half of the tokens, at the even pace of the rest."""
+    slo = {"ttft_ms": 1000, "answer_ttft_ms": 1000, "e2el_ms": 1000}
+    drawn = sample(workload(slo=slo, output_tokens={"distribution": "fixed", "value": 41}), 400)
+    ratios = Response(engine(), drawn).ratios(2.0)
+    first, answer, last = ratios["ttft_ms"], ratios["answer_ttft_ms"], ratios["e2el_ms"]
+    assert answer == pytest.approx((first + last) / 2)
+    one = sample(workload(slo=slo, output_tokens={"distribution": "fixed", "value": 1}), 400)
+    ratios = Response(engine(), one).ratios(2.0)
+    assert ratios["answer_ttft_ms"] == pytest.approx(ratios["ttft_ms"])
 
 
 def test_an_slo_that_a_lone_request_breaks_gives_zero_and_says_which_limit() -> None:

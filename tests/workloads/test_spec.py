@@ -128,6 +128,16 @@ def test_parts_and_lengths_exclude_each_other(tmp_path: Path) -> None:
         load(tmp_path, TEXT + part)
 
 
+def test_a_limit_on_the_answer_needs_the_api_that_separates_it(tmp_path: Path) -> None:
+    thinking = TEXT + "slo: {answer_ttft_ms: 8000}\n"
+    with pytest.raises(InputError, match=r"line 1: slo\.answer_ttft_ms needs .*endpoint: chat"):
+        load(tmp_path, thinking)
+    assert load(tmp_path, thinking + "endpoint: chat\n").slo.limits_ms() == {"answer_ttft_ms": 8000}
+    (tmp_path / "asked.jsonl").write_text('{"messages": [{"role": "user", "content": "Why?"}]}\n')
+    asked = "name: w\nprompts: {file: asked.jsonl}\nduration_s: 9\nslo: {answer_ttft_ms: 8000}\n"
+    assert load(tmp_path, asked + "arrivals: {process: poisson, rate_per_s: 2}\n").chat, "the file has messages"
+
+
 def test_own_workloads_come_first_and_shipped_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = workload_files()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rooftune.evidence.metrics.request_metrics import scheduled_in, throughput
+from rooftune.evidence.metrics.request_metrics import request_times, scheduled_in, throughput
 from rooftune.evidence.records.columns import Bools, Requests
 from rooftune.metrics.overload import Presence, growth
+from rooftune.metrics.summary import limited_spans
 from rooftune.metrics.window import Window
 from rooftune.workloads.spec import Slo
 
@@ -25,7 +26,7 @@ class LoadAssessment:
     """Growth of the requests without a first token."""
     in_flight_growth_per_s: float
     slo_breaks_after_s: float | None
-    """From when on most requests miss the TTFT or E2EL of the SLO, seconds from the start of the load."""
+    """From when on most requests miss a limit of the SLO other than TPOT, seconds from the start of the load."""
     reason: str
 
 
@@ -79,10 +80,9 @@ def _breaks(r: Requests, slo: Slo | None) -> float | None:
     limits.pop("tpot_ms", None)
     if not limits or len(r) < 10:
         return None
-    missed = np.zeros(len(r), dtype=bool)
+    missed, spans = np.zeros(len(r), dtype=bool), limited_spans(request_times(r))
     for name, limit in limits.items():
-        span = (r.first_token_s if name == "ttft_ms" else r.last_s) - r.scheduled_s
-        missed |= ~(span * 1000 <= limit)
+        missed |= ~(spans[name] * 1000 <= limit)
     order = np.argsort(r.scheduled_s, kind="stable")
     late = missed[order]
     after = np.cumsum(late[::-1])[::-1] / np.arange(len(late), 0, -1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rooftune.errors import InputError
 from rooftune.evidence.records.columns import Bools, Floats, Requests, requests_of
 from rooftune.metrics import summary
 from rooftune.metrics.summary import ANSWER_TTFT, LATENCIES, Latencies, RequestTimes, Summary, Volume
@@ -69,6 +70,20 @@ def reasons(r: Requests) -> Bools:
     return np.isfinite(r.reasoning_tokens)
 
 
+def require_reasoning(r: Requests, slo: Slo) -> None:
+    """Refuse to judge the first token of the answer where the server does not say which one it is.
+
+    Raises:
+        InputError: the SLO limits it, and none of the answers has reasoning.
+    """
+    if slo.answer_ttft_ms is None or reasons(r).any() or not (r.status == "completed").any():
+        return
+    raise InputError(
+        "the SLO has answer_ttft_ms, but no answer of this server has reasoning in a field of its own; start the server "
+        "with a reasoning parser (vllm serve --reasoning-parser NAME), or give --slo answer_ttft_ms=none and use ttft_ms."
+    )
+
+
 def reasoning(r: Requests, window: Window) -> dict[str, float]:
     """Tokens of the reasoning of answers that ended in the window, and their share; nothing without reasoning."""
     if not reasons(r).any():
@@ -108,12 +123,14 @@ def latencies(r: Requests, window: Window, name: str, *, overloaded: bool = Fals
 
 def request_tpot(r: Requests, window: Window) -> Floats:
     """Time per token of every request scheduled in the window that streamed two tokens or more."""
-    return summary.request_tpot(_times(r), scheduled_in(r, window) & np.isin(r.status, ("completed", "cut")))
+    return summary.request_tpot(request_times(r), scheduled_in(r, window) & np.isin(r.status, ("completed", "cut")))
 
 
-def _times(r: Requests) -> RequestTimes:
+def request_times(r: Requests) -> RequestTimes:
+    """The times of every request."""
     tokens = np.where(np.isfinite(r.output_tokens), r.output_tokens, r.streamed_tokens)
-    return RequestTimes(r.scheduled_s, r.first_token_s, r.last_token_s, r.last_s, tokens)
+    answer = np.where(reasons(r), r.answer_s, r.first_token_s)
+    return RequestTimes(r.scheduled_s, r.first_token_s, answer, r.last_token_s, r.last_s, tokens)
 
 
 def streaming_tpot(r: Requests, window: Window) -> Floats:
@@ -149,4 +166,4 @@ def tokens_per_chunk(r: Requests) -> float:
 
 def meets_slo(r: Requests, slo: Slo) -> Bools:
     """Which requests completed within every limit of the SLO, counted from their scheduled send."""
-    return summary.meets_slo(_times(r), r.status == "completed", slo.limits_ms())
+    return summary.meets_slo(request_times(r), r.status == "completed", slo.limits_ms())

@@ -45,7 +45,7 @@ class TrialCapacity(_Strict):
     low_per_s: float | None = None
     high_per_s: float | None = None
     half: float | None = Field(default=None, description="half width of the 95 % interval, relative")
-    limited_by: str = Field(default="", description="ttft_ms, tpot_ms, e2el_ms, queue, or errors")
+    limited_by: str = Field(default="", description="a limit of the SLO (such as ttft_ms), queue, or errors")
     reference: str = Field(default="", description="the simulated server that gives the response its shape")
     steps: list[RateStep] = Field(default_factory=list, description="in the order in which they ran")
     lone: LoneStep | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rooftune.capacity.result import CurvePoint
+from rooftune.capacity.sentences import NAMES
 from rooftune.formatting import number, percent
 from rooftune.report.figures.chart import Chart, Panels, drawn, new_chart
 from rooftune.report.figures.labels import Label, Place, along
@@ -174,7 +175,7 @@ def latencies(loads: Loads) -> Chart | None:
         axis.set_title(title)
         _quantiles(chart, axis, loads, metric)
     chart.description = f"Median and p99 of TTFT and TPOT against the {loads.axis}. " + " ".join(
-        f"The limit of the {k.removesuffix('_ms').upper()} is {number(v)} ms." for k, v in loads.limits.items()
+        f"The limit of the {NAMES[k]} is {number(v)} ms." for k, v in loads.limits.items()
     )
     return chart
 

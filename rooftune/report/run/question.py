@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rooftune.capacity.sentences import NAMES
 from rooftune.formatting import flops_per_s, gibibytes, gigabytes_per_s, number, percent, quantity, rate
 from rooftune.report.markup import joined
 from rooftune.report.run.merit import deciding_metric
@@ -63,7 +64,7 @@ def _mean_length(lengths: Lengths | None, measured: float | None) -> float | Non
 def slo_words(run: RunData) -> str:
     """The limits and the share of the requests that must meet them."""
     o = run.plan.objective
-    limits = joined([f"{k.removesuffix('_ms').upper()} ≤ {number(v)} ms" for k, v in o.slo.items()])
+    limits = joined([f"{NAMES[k]} ≤ {number(v)} ms" for k, v in o.slo.items()])
     return f"{limits} for {percent(o.slo_share, 4)} of the requests"
 
 

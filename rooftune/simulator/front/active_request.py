@@ -11,6 +11,7 @@ from rooftune.simulator.engine.scheduler import EngineRequest
 from rooftune.simulator.front.played import PlayedAnswer
 from rooftune.simulator.front.protocol import HttpExchange
 from rooftune.simulator.front.tokens import WORDS, encode, encode_chat, piece_of, token_of
+from rooftune.simulator.reasoning import assumed_reasoning
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
 
 
@@ -143,12 +144,12 @@ def read_body(body: bytes, chat: bool, served: Served) -> CompletionBody:
 
 
 def _reasoning(fields: dict[str, Any], asked: int) -> int:
-    """Tokens of reasoning: the request's budget, else half of the answer, because there is no text that decides."""
+    """Tokens of reasoning: the request's budget, else what the simulator assumes."""
     template = fields.get("chat_template_kwargs")
     if isinstance(template, dict) and template.get("enable_thinking") is False:
         return 0
     budget = fields.get("thinking_token_budget")
-    return min(budget, asked) if isinstance(budget, int) else asked // 2
+    return min(budget, asked) if isinstance(budget, int) else assumed_reasoning(asked)
 
 
 def _check_options(fields: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rooftune.errors import InputError
+from rooftune.metrics.summary import limited_spans
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings, Floats, SimulatedRun
 from rooftune.simulator.virtual.predict import EmulatedEngine, select, too_long
@@ -58,8 +59,8 @@ class PredictedCapacity:
     rate_per_s: float
     """0 = even a lone request breaks the SLO."""
     limited_by: str
-    """The limit that breaks first above that rate: ttft_ms, tpot_ms or e2el_ms; ``queue`` = the server is saturated
-    before the sample shows a broken limit, and from there on the queue grows without end."""
+    """The limit that breaks first above that rate, by its name in the SLO; ``queue`` = the server is saturated before the
+    sample shows a broken limit, and from there on the queue grows without end."""
     ratio_at_low_load: float
     """SLO ratio (``share`` quantile) at a rate at which the SLO holds; above 1 where even a lone request breaks it."""
     saturated_rate_per_s: float
@@ -111,12 +112,7 @@ def slo_ratios(run: SimulatedRun, slo: Slo, speed: float = 1.0) -> dict[str, Flo
     Args:
         speed: the server is this many times as fast as the one simulated; times shrink accordingly.
     """
-    tokens = np.maximum(run.generated - 1, 1)
-    spans = {
-        "ttft_ms": run.first_s - run.due_s,
-        "tpot_ms": np.where(run.generated > 1, (run.last_s - run.first_s) / tokens, 0.0),
-        "e2el_ms": run.last_s - run.due_s,
-    }
+    spans = limited_spans(run.times(run.due_s))
     found = {name: spans[name] * (1000 / limit / speed) for name, limit in slo.limits_ms().items()}
     return {name: np.where(run.ended & np.isfinite(r), r, NEVER) for name, r in found.items()}
 

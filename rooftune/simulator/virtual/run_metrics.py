@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rooftune.metrics import summary
 from rooftune.metrics.overload import Presence, growth
-from rooftune.metrics.summary import Latencies, RequestTimes, Summary, Volume
+from rooftune.metrics.summary import Latencies, Summary, Volume
 from rooftune.metrics.window import Window
 from rooftune.simulator.runs import SimulatedRun
 from rooftune.workloads.spec import Slo
@@ -66,7 +66,7 @@ def run_metrics(load: OfferedLoad, run: SimulatedRun, slo: Slo | None) -> RunMet
             found.add(summary.latency_summary(values, name))
     found.add(_gaps(run))
     if slo is not None and slo.limits_ms():
-        good = summary.meets_slo(_times(load, run), run.ended, slo.limits_ms())[load.in_window]
+        good = summary.meets_slo(run.times(load.scheduled_s), run.ended, slo.limits_ms())[load.in_window]
         found.add(summary.goodput(good, load.window, overloaded=overloaded))
     served = found.metrics["output_throughput"] / float(load.output_tokens.mean()) if overloaded else None
     return RunMetrics(found.metrics, found.withheld, overloaded, served)
@@ -79,10 +79,6 @@ def _volume(load: OfferedLoad, run: SimulatedRun) -> Volume:
         input_tokens=float(run.prompt_tokens[1:3].sum()),
         output_tokens=float(run.tokens[1:3].sum()),
     )
-
-
-def _times(load: OfferedLoad, run: SimulatedRun) -> RequestTimes:
-    return RequestTimes(load.scheduled_s, run.first_s, run.last_s, run.last_s, run.generated.astype(np.float64))
 
 
 def _overloaded(load: OfferedLoad, run: SimulatedRun) -> bool:
@@ -104,7 +100,7 @@ def _latencies(load: OfferedLoad, run: SimulatedRun, overloaded: bool) -> dict[s
         value = (until - load.scheduled_s)[mine]
         known = np.isfinite(value)
         out[name] = Latencies(value[known], watched[mine][~known])
-    per_token = _streaming(run) if overloaded else summary.request_tpot(_times(load, run), mine)
+    per_token = _streaming(run) if overloaded else summary.request_tpot(run.times(load.scheduled_s), mine)
     out["tpot_ms"] = Latencies(per_token)
     return out
 

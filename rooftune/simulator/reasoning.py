@@ -1,0 +1,15 @@
+"""Which part of an answer the simulator takes for reasoning, because it has no text that decides."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Count = TypeVar("Count", int, npt.NDArray[np.int64])
+
+
+def assumed_reasoning(tokens: Count) -> Count:
+    """Tokens of reasoning in answers of this many tokens: the first half."""
+    return tokens // 2
