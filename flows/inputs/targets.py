@@ -91,8 +91,8 @@ def for_workload(target: Target, workload: Workload) -> Target:
         return target
     if workload.slo.answer_ttft_ms is not None and "reasoning_parser" not in target.flags:
         raise InputError(
-            f"the SLO of {workload.name} has answer_ttft_ms, and a server without a reasoning parser does not say where "
-            "the answer begins; add --set reasoning_parser=NAME, the parser of your model (qwen3, deepseek_r1, ...)."
+            f"the SLO of {workload.name} has answer_ttft_ms, and a server without a reasoning parser does not say "
+            "where the answer begins; add --set reasoning_parser=NAME with the parser of your model, such as qwen3."
         )
     if not workload.lora:
         return target

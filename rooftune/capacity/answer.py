@@ -209,9 +209,8 @@ def ladder_context(workload: Workload, quoted: Interval) -> LadderContext:
     """What the audit of the steps compares them with."""
     limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
     unit = UNITS[per_of(workload)]
-    natural = workload.prompts is not None and not workload.ignore_eos
     return LadderContext(
-        workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit, natural
+        workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit, workload.natural_ends
     )
 
 

@@ -96,7 +96,7 @@ def confirmation(
             if not replay.take(name):
                 if replay.waiting(active):
                     continue  # later trials exist, so the budget had no room for this one
-                why = f"{name}, round {rounds + 1} of the confirmation"
+                why = f"round {rounds + 1} of the confirmation"
                 return replay.confirmation(name, fresh_seed(problem, rounds), why)
         rounds += 1
         if baseline in replay.failed or len(replay.failed) >= len(arms) - 1:

@@ -216,6 +216,8 @@ def _why(look: Outlook, best: int) -> str:
     assert look.incumbent is not None
     ahead = float(np.exp(look.posterior.mean[best] - look.posterior.mean[look.incumbent]))
     named = look.problem.options[look.incumbent].id
+    if look.measured[best] and best == look.incumbent:
+        return "another trial of the best option, because others are close"
     if look.measured[best]:
         return f"another trial, because the best options are close: {change(ahead)} compared with {named}"
     effect = percent(look.problem.rules.smallest_effect)

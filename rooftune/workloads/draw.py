@@ -131,7 +131,7 @@ def _with_texts(workload: Workload, prompts: Prompts, arrival: Floats, seed: int
         return lengths(workload.output_tokens, n, stream(seed, "output0"))
 
     closed = workload.arrivals if isinstance(workload.arrivals, spec.Closed) else None
-    limits = AnswerLimits(not workload.ignore_eos, workload.max_tokens, drawn if workload.output_tokens else None)
+    limits = AnswerLimits(workload.natural_ends, workload.max_tokens, drawn if workload.output_tokens else None)
     source = prompt_set(prompts, chat=workload.chat)
     plan = draw_prompts(prompts, source, limits, arrival, _pauses(closed, len(arrival), seed), seed)
     return replace(plan, concurrency=closed.concurrency if closed else None)

@@ -387,6 +387,11 @@ class Workload(Strict):
         return self.conversations is not None or self.prompts is not None
 
     @property
+    def natural_ends(self) -> bool:
+        """Whether answers to real texts end by themselves on a real server, so that their lengths are not set."""
+        return self.prompts is not None and not self.ignore_eos
+
+    @property
     def chat(self) -> bool:
         """Whether requests have messages."""
         return self.endpoint == "chat"

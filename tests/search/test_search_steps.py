@@ -55,6 +55,18 @@ def test_it_comes_within_5_percent_of_the_best_in_a_few_trials_although_the_mode
     assert len(searched(trials)) <= 15
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reason_for_a_trial_does_not_repeat_its_name(seed: int) -> None:
+    """Progress lines have the name in front of the reason."""
+    _, trials = run(P, World(drawn_truth(P, seed), seed=seed))
+    assert any(t.purpose == "confirm" for t in trials)
+    for count, trial in enumerate(trials[1:], 1):
+        asked = next_step(P, trials[:count]).next
+        assert asked is not None
+        assert asked.option == trial.option
+        assert asked.option not in asked.why
+
+
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.05, 0.2, 0.4]))
 @settings(max_examples=20, deadline=None)
 def test_it_never_recommends_what_is_clearly_worse_than_the_baseline(seed: int, family: float) -> None:

@@ -74,7 +74,8 @@ def test_old_vllm_logs_have_prompts_in_the_request_line(tmp_path: Path) -> None:
 
 def test_newer_vllm_logs_without_prompts_say_what_is_missing() -> None:
     with pytest.raises(
-        InputError, match=r"no prompt has neither.*VLLM_LOGGING_LEVEL=DEBUG, or assume .*--prompt-tokens"
+        InputError,
+        match=r"the prompts have neither.*VLLM_LOGGING_LEVEL=DEBUG, or assume .*--prompt-tokens",
     ):
         make_workload(LOGS / "vllm-0.32.log", REDACTED)
     made = make_workload(LOGS / "vllm-0.32.log", replace(REDACTED, assumed=Assumed(prompt_tokens=500)))
@@ -240,7 +241,8 @@ def test_without_lengths_there_is_no_workload(tmp_path: Path) -> None:
         made_of(tmp_path, text)
     text = lines_of(*({"ts": i, "prompt_tokens": 5} for i in range(5)))
     with pytest.raises(
-        InputError, match=r"no answer has neither a length nor a text in the log; name .*--column output_tokens=COLUMN"
+        InputError,
+        match=r"the answers have neither a length nor a text.*; name .*--column output_tokens=COLUMN",
     ):
         made_of(tmp_path, text)
 

@@ -179,7 +179,7 @@ def answers(e: Evidence) -> Check:
 def _natural(e: Evidence) -> bool:
     """Whether answers ended by themselves, as on a real server; the simulated one gives each its planned length."""
     simulated = e.trial is not None and e.trial.simulated
-    return e.workload is not None and e.workload.prompts is not None and not e.workload.ignore_eos and not simulated
+    return e.workload is not None and e.workload.natural_ends and not simulated
 
 
 def _natural_ends(e: Evidence, r: Requests, known: Bools, got: Floats, figures: dict[str, float]) -> Check:

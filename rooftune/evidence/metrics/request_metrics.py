@@ -79,8 +79,8 @@ def require_reasoning(r: Requests, slo: Slo) -> None:
     if slo.answer_ttft_ms is None or reasons(r).any() or not (r.status == "completed").any():
         return
     raise InputError(
-        "the SLO has answer_ttft_ms, but no answer of this server has reasoning in a separate field; start the server "
-        "with a reasoning parser (vllm serve --reasoning-parser NAME), or give --slo answer_ttft_ms=none and use ttft_ms."
+        "the SLO has answer_ttft_ms, but no answer of this server has reasoning in a separate field; start it with "
+        "a reasoning parser (vllm serve --reasoning-parser NAME), or give --slo answer_ttft_ms=none and use ttft_ms."
     )
 
 

@@ -86,7 +86,7 @@ def _length_words(found: PromptLengths) -> str:
 
 
 def _answers(run: RunData, workload: Workload) -> str:
-    if workload.ignore_eos:
+    if not workload.natural_ends:
         return "Each has the recorded length."
     most = f"the file's max_tokens, else {MOST_OUTPUT:,}"
     if workload.max_tokens:

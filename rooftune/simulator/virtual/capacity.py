@@ -59,8 +59,8 @@ class PredictedCapacity:
     rate_per_s: float
     """0 = even a lone request breaks the SLO."""
     limited_by: str
-    """The limit that breaks first above that rate, by its name in the SLO; ``queue`` = the server is saturated before the
-    sample shows a broken limit, and from there on the queue grows without end."""
+    """The limit that breaks first above that rate, by its name in the SLO; ``queue`` = the server is saturated before
+    the sample shows a broken limit, and from there on the queue grows without end."""
     ratio_at_low_load: float
     """SLO ratio (``share`` quantile) at a rate at which the SLO holds; above 1 where even a lone request breaks it."""
     saturated_rate_per_s: float

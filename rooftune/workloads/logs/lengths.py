@@ -102,9 +102,10 @@ def _counted(reading: LogReading, side: _Side, count: TokenCounter | None) -> li
 def _unknown(reading: LogReading, side: _Side, unknown: Sequence[LoggedRequest]) -> InputError:
     """Why the log is refused, and the way out."""
     total = len(reading.requests)
-    who = f"no {side.name} has"
+    who = f"the {side.name}s have"
     if len(unknown) < total:
-        who = f"{quantity(len(unknown), side.name)} of {total:,} (the first on line {unknown[0].line:,}) have"
+        have = "has" if len(unknown) == 1 else "have"
+        who = f"{quantity(len(unknown), side.name)} of {total:,} (the first on line {unknown[0].line:,}) {have}"
     option = f"--{side.tokens.replace('_', '-')}"
     return InputError(
         f"{who} neither a length nor a text in the log; {_way_out(reading, side.tokens)} or assume a length with "
