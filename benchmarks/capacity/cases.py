@@ -11,7 +11,8 @@ import numpy as np
 from rooftune.simulator.steptime.model import StepTime
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of
 from rooftune.workloads.load import load_workload
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Workload
 
 OVERALL, RELATIVE = 0.15, 0.10
 """Standard deviations of the logarithms by which the true server differs from the reference: in overall speed, and in

@@ -22,7 +22,8 @@ from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.capacity import Sample, sample
 from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Workload
 
 Floats = npt.NDArray[np.float64]
 BLOCK_S = 10.0

@@ -11,7 +11,8 @@ from typing import Literal
 from rooftune.knobs.configuration import KnobValue
 from rooftune.vllm_rules.config import FlagValue
 from rooftune.workloads.load import load_workload
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Workload
 
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 SEQUENCES = (16, 32, 64, 96, 128, 192, 256, 384, 512)

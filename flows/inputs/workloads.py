@@ -9,7 +9,8 @@ from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.identity import name_from
 from rooftune.workloads.load import as_workload, load_workload, with_texts
-from rooftune.workloads.spec import COST, ENERGY, MetricName, Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import COST, ENERGY, MetricName, Workload
 
 METRICS: tuple[str, ...] = get_args(MetricName)
 LOAD_OF_TEXTS = "chat-medium"

@@ -21,7 +21,8 @@ from rooftune.loadgen.summary import LoadSummary
 from rooftune.metrics.summary import limited_spans
 from rooftune.metrics.window import Window
 from rooftune.runfolder import TrialFolder
-from rooftune.workloads.spec import SLO_LIMITS, Slo, Workload
+from rooftune.workloads.slo import SLO_LIMITS, Slo
+from rooftune.workloads.spec import Workload
 
 STEP = "step.json"
 """Written last, so a step with this file is complete."""

@@ -17,6 +17,7 @@ from rooftune.errors import InputError, nearest
 from rooftune.shipped import WORKLOADS, shipped
 from rooftune.workloads import spec
 from rooftune.workloads.adapters import LoraAdapter
+from rooftune.workloads.slo import Slo
 from rooftune.workloads.spec import Trace, Workload
 from rooftune.workloads.strict import MOST_TOKENS
 from rooftune.workloads.texts.prompt_set import prompt_file, with_file
@@ -193,7 +194,7 @@ _TAGS: dict[str, type[BaseModel]] = {
     if field in m.model_fields
 }
 _CHILDREN: dict[str, type[BaseModel]] = {
-    "slo": spec.Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
+    "slo": Slo, "objective": spec.ObjectiveMetric, "shared_prefix": spec.SharedPrefix, "parts": spec.Part,
     "conversations": spec.Conversations, "constraints": spec.Constraint, "prompts": Prompts, "sampling": Sampling,
     "lora": LoraAdapter,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rooftune.workloads.adapters import LoraAdapter
+from rooftune.workloads.slo import Slo
 from rooftune.workloads.strict import MOST_TOKENS, Count, Strict, Tokens
 from rooftune.workloads.texts.prompts_file import Prompts
 from rooftune.workloads.texts.sampling import Sampling
@@ -190,26 +191,6 @@ class Part(Strict):
     prompt_tokens: Lengths = Field(description="length of the whole prompt, shared prefix included")
     output_tokens: Lengths = Field(description="length of the answer")
     shared_prefix: SharedPrefix | None = None
-
-
-SLO_LIMITS = ("ttft_ms", "answer_ttft_ms", "tpot_ms", "e2el_ms")
-"""Limits that an SLO may have, in the order of a request's life."""
-
-
-class Slo(Strict):
-    """What a request must meet to be counted as goodput."""
-
-    ttft_ms: float | None = Field(default=None, gt=0, description="longest time to the first token")
-    answer_ttft_ms: float | None = Field(
-        default=None, gt=0, description="longest time to the first token of the answer of a model that reasons first"
-    )
-    tpot_ms: float | None = Field(default=None, gt=0, description="longest mean time per further token")
-    e2el_ms: float | None = Field(default=None, gt=0, description="longest time to the last token")
-    share: float = Field(default=0.99, gt=0, le=1, description="share of requests that must meet all of it")
-
-    def limits_ms(self) -> dict[str, float]:
-        """The limits that are set: {'ttft_ms': 500.0, …}."""
-        return {k: v for k in SLO_LIMITS if (v := getattr(self, k)) is not None}
 
 
 CAPACITY = "capacity"

@@ -20,7 +20,7 @@ from rooftune.evidence.metrics.request_metrics import (  # fmt: skip
 )
 from rooftune.evidence.records.columns import ChunkArrivals, Requests, requests_from
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 WINDOW = Window(start_s=5.0, end_s=15.0)
 SPANS = st.lists(

@@ -22,7 +22,7 @@ from rooftune.loadgen.wire import Response
 from rooftune.loadgen.wire.connection import Connection
 from rooftune.loadgen.wire.template import learn
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 from tests.faults.server import DONE, END, HEAD, chunk, misbehaving
 from tests.loadgen.fed_connection import cut, exchanged
 from tests.loadgen.harness import load_server, workload

@@ -23,7 +23,8 @@ from rooftune.simulator.virtual.capacity import capacity, sample
 from rooftune.simulator.virtual.predict import engine_of
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.workloads.load import load_workload
-from rooftune.workloads.spec import Conversations, Fixed, Slo
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Conversations, Fixed
 
 COST = TrialCost(60.0, 120.0)
 

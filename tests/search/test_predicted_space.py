@@ -18,7 +18,7 @@ from rooftune.tuning.guided.foresight import Foresight
 from rooftune.tuning.guided.predicted_space import TIED, predicted_space
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.load import load_workload
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 
 @pytest.mark.skipif(not wanted(), reason="without numba slopes would take minutes")

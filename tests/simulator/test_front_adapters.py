@@ -14,7 +14,7 @@ from rooftune.evidence.metrics.by_adapter import BASE, adapter_metrics
 from rooftune.evidence.records.columns import requests_of
 from rooftune.loadgen.schema import REQUESTS
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 from tests.loadgen.harness import load_server, workload
 
 ADAPTERS = {"enable_lora": True, "lora_modules": "sql=org/sql chat=/a/chat"}

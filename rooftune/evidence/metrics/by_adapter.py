@@ -5,7 +5,7 @@ from __future__ import annotations
 from rooftune.evidence.metrics.request_metrics import request_metrics
 from rooftune.evidence.records.columns import Requests
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 KEPT = (
     *("completed", "failed", "request_throughput", "output_throughput", "request_goodput", "slo_attainment"),

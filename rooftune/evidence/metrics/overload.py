@@ -11,7 +11,7 @@ from rooftune.evidence.records.columns import Bools, Requests
 from rooftune.metrics.overload import Presence, growth
 from rooftune.metrics.summary import limited_spans
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rooftune.evidence.records.columns import Bools, Floats, Requests, requests_
 from rooftune.metrics import summary
 from rooftune.metrics.summary import ANSWER_TTFT, LATENCIES, Latencies, RequestTimes, Summary, Volume
 from rooftune.metrics.window import Window
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,7 +23,8 @@ from rooftune.simulator.virtual.saturation import saturated_rate
 from rooftune.workloads import spec
 from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
-from rooftune.workloads.spec import Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Workload
 
 SHORT, LONG = 1_000, 4_000
 """Requests of the short sample, which brackets the capacity, and of the long one, which settles it."""

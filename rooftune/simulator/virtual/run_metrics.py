@@ -15,7 +15,7 @@ from rooftune.metrics.overload import Presence, growth
 from rooftune.metrics.summary import Latencies, Summary, Volume
 from rooftune.metrics.window import Window
 from rooftune.simulator.runs import SimulatedRun
-from rooftune.workloads.spec import Slo
+from rooftune.workloads.slo import Slo
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

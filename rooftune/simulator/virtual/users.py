@@ -23,7 +23,8 @@ from rooftune.simulator.virtual.predict import EmulatedEngine, select, too_long
 from rooftune.workloads.arrivals import SHORTEST_ANSWER_S
 from rooftune.workloads.draw import draw
 from rooftune.workloads.request_plan import RequestPlan
-from rooftune.workloads.spec import Closed, Slo, Workload
+from rooftune.workloads.slo import Slo
+from rooftune.workloads.spec import Closed, Workload
 
 SHORT = 2_000
 """Requests of the runs that bracket the capacity."""
