@@ -15,6 +15,7 @@ from packaging.version import Version
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import BatchLimits
+from rooftune.vllm_rules.speculation import Speculation
 from rooftune.vllm_rules.versions import Releases
 
 BUDGET_IS_CAPTURED = Releases(since="0.23")
@@ -31,6 +32,14 @@ LARGER_ON_BLACKWELL = Releases(since="0.29")
 """The largest size is 1024 on compute capability 10.x."""
 
 
+FLASHINFER_VERIFIES_ON_10 = Releases(since="0.12")
+"""On compute capability 10.x, FlashInfer's TensorRT-LLM kernels verify drafts inside of a graph (pull request 28479)."""
+FLASHINFER_VERIFIES_ON_9_AND_12 = Releases(since="0.32")
+"""The same of its XQA kernel on 9.0 and 12.x (``get_cudagraph_support`` of 0.32.0, ``v1/attention/backends/flashinfer.py``
+line 1036). Of the releases between 0.23 and 0.32 it is not known."""
+WITH_XQA = (9, 12)
+
+
 @dataclass(frozen=True)
 class Graphs:
     """Whether CUDA graphs are replayed and torch.compile traced the model; ``sizes`` are the captured batch sizes."""
@@ -38,6 +47,8 @@ class Graphs:
     on: bool
     compiled: bool
     sizes: tuple[int, ...] = ()
+    full: bool = False
+    """A decode step is one graph. Else graphs run piece by piece, and the host launches attention between them."""
 
 
 def graphs(
@@ -54,7 +65,34 @@ def graphs(
     on = mode != "NONE" and (compiled or mode.startswith("FULL"))
     if not on:
         return Graphs(on=False, compiled=compiled)
-    return Graphs(on, compiled, tuple(capture_sizes(gpu, config, engine, limits, speculative_tokens)))
+    sizes = tuple(capture_sizes(gpu, config, engine, limits, speculative_tokens))
+    return Graphs(on, compiled, sizes, full=mode.startswith("FULL"))
+
+
+def verifies_in_pieces(
+    gpu: Accelerator, config: EngineConfig, engine: Version, spec: Speculation | None, runner: str, backend: str
+) -> str:
+    """Why steps that verify drafts are not one CUDA graph, although other decode steps would be; empty where they are.
+
+    ``resolve_cudagraph_mode_and_sizes`` (``config/compilation.py`` of 0.32.0, line 1441) takes PIECEWISE where the
+    attention backend captures only one token per sequence. Of the backends here that is FlashInfer with its own
+    kernels, and an FP8 KV cache selects FlashInfer on compute capability 8.x (vLLM issues 49547 and 54992). A schedule
+    of lengths takes PIECEWISE on the V1 runner (``config/vllm.py`` of 0.32.0, line 1039).
+    """
+    if spec is None:
+        return ""
+    if backend == "FLASHINFER" and not _flashinfer_verifies(gpu, engine):
+        sixteen = (config.kv_cache_dtype or "auto") in ("auto", "float16", "bfloat16", "half")
+        chosen = "" if config.attention_backend or sixteen else f"kv_cache_dtype={config.kv_cache_dtype} selects "
+        return f"{chosen}FlashInfer{', which' if chosen else ''} captures only one token per sequence on this GPU"
+    return "a schedule of lengths needs the V2 runner for that" if spec.schedule and runner == "V1" else ""
+
+
+def _flashinfer_verifies(gpu: Accelerator, engine: Version) -> bool:
+    generation = (gpu.compute_capability or (9, 0))[0]
+    if generation == 10:
+        return FLASHINFER_VERIFIES_ON_10.has(engine) is True
+    return generation in WITH_XQA and FLASHINFER_VERIFIES_ON_9_AND_12.has(engine) is True
 
 
 def capture_sizes(

@@ -15,7 +15,7 @@ from rooftune.models.facts import ModelFacts
 from rooftune.vllm_rules.attention import FAMILIES, AttentionShape, attention_backend
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
-from rooftune.vllm_rules.graphs import graphs
+from rooftune.vllm_rules.graphs import graphs, verifies_in_pieces
 from rooftune.vllm_rules.kernels import LinearKernel, linear_kernel, quantization_of
 from rooftune.vllm_rules.kv_cache import held_bytes_per_value, with_checkpoints_type
 from rooftune.vllm_rules.refusals import StartRefused
@@ -26,7 +26,7 @@ from rooftune.vllm_rules.scheduling import (
     model_runner,
 )
 from rooftune.vllm_rules.shards import check_shards
-from rooftune.vllm_rules.speculation import speculation
+from rooftune.vllm_rules.speculation import Speculation, speculation
 from rooftune.vllm_rules.versions import Releases, parse_version, unread
 
 NEEDS_BFLOAT16 = {
@@ -41,6 +41,7 @@ VOLTA_WHEELS = Releases(until="0.20", after="0.21")
 """The default wheels have kernels for compute capability 7.0 (installation guide of 0.21: 7.5 or higher)."""
 
 CHECKPOINT_NOTE = "the checkpoint asks for a KV cache in FP8, which kv_cache_dtype=auto follows"
+PIECES_NOTE = "steps that verify drafts are not one CUDA graph, so the host launches the attention of every layer"
 TRAP_NOTE = (
     "torch.compile keeps the arm of the old AWQ kernel that unpacks all weights, so every decode step pays for it "
     "(vLLM pull request 30783); enforce_eager=true or quantization=awq_marlin avoid that"
@@ -68,6 +69,8 @@ class Resolved:
     prefix_caching: bool
     async_scheduling: bool
     cuda_graphs: bool
+    full_decode_graphs: bool
+    """A decode step is one CUDA graph; False = graphs piece by piece with attention launched between them, or none."""
     capture_sizes: tuple[int, ...]
     """Batch sizes that a CUDA graph is captured for; a decode step is padded to the next. Empty without graphs."""
     awq_kernel_forced: bool
@@ -118,13 +121,16 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     captured = graphs(gpu, config, engine, limits, spec.tokens if spec else 0)
     trap = kernel.family == "awq_gemm" and captured.compiled and limits.tokens >= 256
     reserve = config.other_flags.get("scheduler_reserve_full_isl") is not False
+    runner = model_runner(gpu, facts, config, engine)
+    backend = attention_backend(gpu, config, engine, AttentionShape.of(facts))
+    pieces = verifies_in_pieces(gpu, config, engine, spec, runner, backend) if captured.full else ""
     return Resolved(
         version=engine,
-        runner=model_runner(gpu, facts, config, engine),
+        runner=runner,
         dtype=_dtype(gpu, facts, config, cc, quantization),
         quantization=quantization,
         kernel=kernel.family,
-        attention_backend=attention_backend(gpu, config, engine, AttentionShape.of(facts)),
+        attention_backend=backend,
         max_model_len=length,
         max_num_seqs=limits.sequences,
         max_num_batched_tokens=limits.tokens,
@@ -133,10 +139,11 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         prefix_caching=config.enable_prefix_caching is not False,
         async_scheduling=async_scheduling(gpu, facts, config, engine).on,
         cuda_graphs=captured.on,
+        full_decode_graphs=captured.full and not pieces,
         capture_sizes=captured.sizes,
         awq_kernel_forced=kernel.forced,
         awq_graph_trap=trap,
-        notes=_notes(kernel, trap, config is not asked, engine),
+        notes=_notes(kernel, trap, config is not asked, pieces, engine),
         gpu_memory_utilization=gpu_memory_utilization(config, engine),
         kv_bytes_per_value=held_bytes_per_value(gpu, config, engine),
         windows_are_freed=config.other_flags.get("disable_hybrid_kv_cache_manager") is not True,
@@ -144,7 +151,7 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         speculative_method=spec.method if spec else None,
         speculative_tokens=spec.tokens if spec else 0,
         speculative_model=spec.model if spec else "",
-        speculative_lengths=spec.lengths(limits.sequences) if spec else (),
+        speculative_lengths=_lengths(spec, config, limits.sequences),
         whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
         threshold_spares_a_lone_request=bool(THRESHOLD_SPARES_A_LONE_REQUEST.has(engine)),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
@@ -152,9 +159,21 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
     )
 
 
-def _notes(kernel: LinearKernel, trap: bool, checkpoint_decides: bool, engine: Version) -> tuple[str, ...]:
-    notes = (kernel.note, TRAP_NOTE if trap else "", CHECKPOINT_NOTE if checkpoint_decides else "", unread(engine))
+def _notes(kernel: LinearKernel, trap: bool, checkpoint_decides: bool, pieces: str, engine: Version) -> tuple[str, ...]:
+    notes = (
+        kernel.note,
+        TRAP_NOTE if trap else "",
+        CHECKPOINT_NOTE if checkpoint_decides else "",
+        f"{PIECES_NOTE}: {pieces}" if pieces else "",
+        unread(engine),
+    )
     return tuple(note for note in notes if note)
+
+
+def _lengths(spec: Speculation | None, config: EngineConfig, sequences: int) -> tuple[int, ...]:
+    """Lengths by batch size; data parallelism ignores a schedule (``config/vllm.py`` of 0.32.0, line 1058)."""
+    ranks = config.other_flags.get("data_parallel_size")
+    return () if spec is None or (isinstance(ranks, int) and ranks > 1) else spec.lengths(sequences)
 
 
 def _check_wheel(gpu: Accelerator, cc: tuple[int, int], engine: Version) -> None:

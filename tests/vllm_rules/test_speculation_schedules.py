@@ -9,10 +9,11 @@ import pytest
 from rooftune.errors import InputError
 from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
+from rooftune.simulator.steptime.model import StepTime
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.exclusions import refuse_contradictions
-from rooftune.vllm_rules.resolve import resolve
-from rooftune.vllm_rules.speculation import speculation
+from rooftune.vllm_rules.resolve import Resolved, resolve
+from rooftune.vllm_rules.speculation import SCHEDULE, speculation
 
 
 def config(schedule: Any = None, **more: Any) -> EngineConfig:
@@ -71,3 +72,37 @@ def test_suffix_decoding_needs_no_length() -> None:
     )
     assert deeper is not None
     assert deeper.tokens == 64
+
+
+def test_a_schedule_needs_the_second_runner_for_full_graphs_and_one_rank() -> None:
+    def found(version: str, **more: Any) -> Resolved:
+        asked = {"method": "ngram", "num_speculative_tokens": 3, SCHEDULE: [[1, 8, 3], [9, 64, 1]]}
+        config = EngineConfig(model="m", max_model_len=4096, speculative_config=asked).with_change(more)
+        return resolve(accelerator("L4"), model_facts("llama-3.1-8b"), config, version)
+
+    first, second = found("0.29.0"), found("0.32.0")
+    assert (first.runner, first.full_decode_graphs) == ("V1", False)
+    assert (second.runner, second.full_decode_graphs) == ("V2", True)
+    assert "a schedule of lengths needs the V2 runner" in " ".join(first.notes)
+    assert found("0.32.0", data_parallel_size=2).speculative_lengths == ()
+
+
+def test_an_fp8_kv_cache_with_drafts_is_noted_and_its_launches_take_time() -> None:
+    def found(**more: Any) -> StepTime:
+        head = {"method": "eagle3", "model": "head", "num_speculative_tokens": 3}
+        facts = model_facts("qwen2.5-0.5b")
+        config = EngineConfig(model="m", max_model_len=4096, speculative_config=head).with_change(more)
+        return StepTime(accelerator("L4"), facts, config, "0.32.0")
+
+    plain, fp8, triton = (
+        found(),
+        found(kv_cache_dtype="fp8"),
+        found(kv_cache_dtype="fp8", attention_backend="TRITON_ATTN"),
+    )
+    assert "kv_cache_dtype=fp8 selects FlashInfer" in " ".join(fp8.r.notes)
+    assert not any("one CUDA graph" in note for s in (plain, triton) for note in s.r.notes)
+    assert fp8.host_decode[1] == fp8.host_mixed[1] > plain.host_decode[1] == triton.host_decode[1]
+    without = StepTime(
+        accelerator("L4"), model_facts("qwen2.5-0.5b"), EngineConfig(model="m", kv_cache_dtype="fp8"), "0.32.0"
+    )
+    assert without.r.full_decode_graphs

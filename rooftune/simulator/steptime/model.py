@@ -171,7 +171,8 @@ class StepTime:
         each = "launched_per_layer_ms" if self.r.cuda_graphs else "eager_per_layer_ms"
         eager = h[each] * layers + h["per_sequence_ms"] * seqs
         graph = h["graph_step_ms"] + h["per_sequence_ms"] * seqs
-        decode = np.where(seqs <= max(self.r.capture_sizes, default=0), graph, eager)
+        one = (seqs <= max(self.r.capture_sizes, default=0)) & self.r.full_decode_graphs
+        decode = np.where(one, graph, eager)
         return decode / 1000, eager / 1000
 
     def _scalars(self) -> list[float]:
