@@ -33,10 +33,10 @@ LARGER_ON_BLACKWELL = Releases(since="0.29")
 
 
 FLASHINFER_VERIFIES_ON_10 = Releases(since="0.12")
-"""On compute capability 10.x, FlashInfer's TensorRT-LLM kernels verify drafts inside of a graph (pull request 28479)."""
+"""On compute capability 10.x, TensorRT-LLM kernels of FlashInfer verify drafts inside a graph (pull request 28479)."""
 FLASHINFER_VERIFIES_ON_9_AND_12 = Releases(since="0.32")
-"""The same of its XQA kernel on 9.0 and 12.x (``get_cudagraph_support`` of 0.32.0, ``v1/attention/backends/flashinfer.py``
-line 1036). Of the releases between 0.23 and 0.32 it is not known."""
+"""The same of its XQA kernel on 9.0 and 12.x (``v1/attention/backends/flashinfer.py`` of 0.32.0, line 1036). Of the
+releases between 0.23 and 0.32 it is not known."""
 WITH_XQA = (9, 12)
 
 
