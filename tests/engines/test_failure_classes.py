@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,17 @@ def test_an_exception_without_words_is_quoted_with_its_line_of_code() -> None:
 def test_what_follows_a_colon_is_quoted() -> None:
     log = error("EngineCore", "RuntimeError: Compilation of the moon failed:\nsome lines\nmoon.c: error: no such moon")
     assert last_exception(log) == "RuntimeError: Compilation of the moon failed: moon.c: error: no such moon"
+
+
+def test_a_long_line_is_read_in_time_that_grows_with_its_length() -> None:
+    """A pattern that begins with any characters tries each place of a word, and from each reads the word to its end."""
+
+    def seconds(characters: int) -> float:
+        took = []
+        for _ in range(3):
+            begin = time.process_time()
+            classify("x" * characters, 1)
+            took.append(time.process_time() - begin)
+        return min(took)
+
+    assert seconds(40_000) < 40 * seconds(4_000), "ten times as long, not a hundred times"
