@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,35 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("counts", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("counts")
 """No property test fails because the machine is busy."""
+TRACE_SUBPROCESSES = "COVERAGE_PROCESS_CONFIG"
+"""Environment variable with which coverage traces the processes that a test starts."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Slow tests run without coverage, which would make them three times as slow and find few more branches."""
+    if item.get_closest_marker("slow") is None:
+        return (yield)
+    with untraced():
+        return (yield)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Pause coverage in this process, and keep it out of the processes that start meanwhile."""
+    coverage = sys.modules.get("coverage")
+    tracer = coverage.Coverage.current() if coverage is not None else None
+    if tracer is None:
+        yield
+        return
+    inherited = os.environ.pop(TRACE_SUBPROCESSES, None)
+    tracer.stop()
+    try:
+        yield
+    finally:
+        tracer.start()
+        if inherited is not None:
+            os.environ[TRACE_SUBPROCESSES] = inherited
 
 
 @pytest.fixture
@@ -41,6 +72,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PREFECT_API_URL", "PREFECT_PROFILES_PATH", "PREFECT_HOME"):
             patch.delenv(name, raising=False)
+        patch.delenv(TRACE_SUBPROCESSES, raising=False)  # nothing of the domain runs in Prefect's server
         patch.setenv("ROOFTUNE_HOME", str(home))
         for name, value in local.environment().items():
             patch.setenv(name, value)
