@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -121,6 +122,18 @@ def estimate_speed(
         loaded_s: see :func:`loaded_before`; without it the server is taken as warm.
         shape: how well the reference's shape is known.
     """
+    return _estimated_speed(tuple(log_speeds), tuple(offsets), between, tuple(loaded_s), shape)
+
+
+@lru_cache(maxsize=4096)
+def _estimated_speed(
+    log_speeds: tuple[float, ...],
+    offsets: tuple[float, ...],
+    between: float,
+    loaded_s: tuple[float, ...],
+    shape: Shape,
+) -> SpeedEstimate:
+    """The estimate of :func:`estimate_speed`, which each decision of a search asks for again."""
     y, x = np.asarray(log_speeds), np.asarray(offsets)
     cold = np.exp(-np.asarray(loaded_s) / WARM_S) if len(loaded_s) else np.zeros(len(y))
     design = np.stack([np.ones(len(y)), cold, x], axis=1)

@@ -163,15 +163,20 @@ def test_compiled_equals_plain() -> None:
         assert_equal(fast, plain)
 
 
-def test_compiling_is_decided_by_the_size_of_the_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_is_decided_by_the_size_of_the_work_and_what_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(run, "wanted", lambda: True)
     monkeypatch.setattr(run, "is_cached", lambda: False)
+    monkeypatch.setattr(run, "is_loaded", lambda: False)
     for _ in range(3):  # earlier questions and runs make no difference
         assert [pays_to_compile(n) for n in (100, 5_000, 5_001)] == [False, False, True]
         assert [pays_to_compile(1_600, runs=n) for n in (1, 12, 13)] == [False, False, True]
         assert not pays_to_compile(200, runs=1_000)
     monkeypatch.setattr(run, "is_cached", lambda: True)
     assert [pays_to_compile(n) for n in (200, 201)] == [False, True]
+    monkeypatch.setattr(run, "is_loaded", lambda: True)
+    assert pays_to_compile(1), "what is loaded costs nothing more"
 
 
 def test_the_number_of_runs_changes_no_result() -> None:

@@ -79,6 +79,11 @@ def is_cached() -> bool:
     return any(cache_folder().rglob("*.nbc"))
 
 
+def is_loaded() -> bool:
+    """Whether this process has run the compiled form, so that even a short run is fastest with it."""
+    return bool(_fast_path.cache_info().currsize)
+
+
 def cache_folder() -> Path:
     """Where the machine code is kept: one folder for each state of the source."""
     root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

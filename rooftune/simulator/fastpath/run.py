@@ -12,7 +12,7 @@ from rooftune.simulator.engine.prefixes import BlockIdentities, block_identities
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath import state as layout
-from rooftune.simulator.fastpath.compilation import fast_path, is_cached, plain_path, wanted
+from rooftune.simulator.fastpath.compilation import fast_path, is_cached, is_loaded, plain_path, wanted
 from rooftune.simulator.runs import ClientSettings, Floats, Ints, SimulatedRun
 from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, step_drafts
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS
@@ -59,10 +59,12 @@ def run_fast(
 
 
 def pays_to_compile(requests: int, runs: int = 1) -> bool:
-    """Whether to use compiled code, by the size of the work alone, or because an earlier process kept the machine
-    code."""
-    if requests <= FEW or not wanted():
+    """Whether to use compiled code: by the size of the work, or because this process or an earlier one has compiled it
+    already."""
+    if not wanted():
         return False
+    if requests <= FEW:
+        return is_loaded()
     return requests > MANY or requests * runs > MANY_TOGETHER or is_cached()
 
 
