@@ -44,7 +44,7 @@ optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (defaul
 COVERAGE := $(if $(ARGS),,--cov --cov-report=term)
 
 test: $(VENV)/.installed-test ## run the tests and print their coverage (no GPU, no vLLM, no browser)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not real_vllm and not browser" $(COVERAGE) $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not real_vllm and not browser" $(COVERAGE) $(ARGS)
 
 test-wheel: $(VENV)/.installed ## build the wheel, install it outside of the checkout and tune a workload with it
 	@.ci/test-wheel
