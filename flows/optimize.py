@@ -22,7 +22,7 @@ from flows.inputs.parameters import (
     TrialOptions,
     WorkloadOptions,
 )
-from flows.inputs.quality import quality_rules
+from flows.inputs.quality import check_resumed, quality_rules
 from flows.inputs.targets import for_workload, resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.plan import plan
@@ -73,6 +73,8 @@ async def optimize(
     run_lines.follow_in_log()
     root = Path(artifacts)
     budget_s = seconds(trials.budget) if trials.budget else None
+    if resume is not None:
+        check_resumed(quality)
     folder = _continued(root, resume, workload)
     if folder is None:
         spec = changed_workload(workload, changes, goal=goal, prompts=texts.prompts)
@@ -89,6 +91,8 @@ async def optimize(
             quality=quality_rules(quality),
         )
         folder = _created(root, spec, chosen, settings)
+    elif quality.accept_quality_loss:
+        run_files.accept_quality_loss(folder)
     return await _run(folder, budget_s)
 
 

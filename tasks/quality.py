@@ -91,7 +91,7 @@ async def keep_floor_of(run: RunFolder, order: TrialOrder, server: ServerInfo) -
 async def check_answers(run: RunFolder, order: TrialOrder, server: ServerInfo) -> None:
     """Compare the answers of a candidate's server with the baseline's, and write quality.json."""
     from rooftune.quality.guard import check
-    from rooftune.quality.key import answers_key, speculates
+    from rooftune.quality.key import speculates
 
     kept, plan = kept_floor(run), plan_of(run)
     if kept is None:
@@ -103,7 +103,7 @@ async def check_answers(run: RunFolder, order: TrialOrder, server: ServerInfo) -
             run.trial(order.candidate, order.n),
             kept.floor,
             kept.folder,
-            answers_key(order.config),
+            order.config,
             speculates=speculates(order.config, plan.candidates[0].config),
         )
     run_listener.log(f"answers of {order.candidate}: {found.words}")

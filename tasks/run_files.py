@@ -11,7 +11,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import InputError, RooftuneError
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.records.trial_files import read_trials
-from rooftune.files import as_model, read_json
+from rooftune.files import as_model, read_json, write_json
 from rooftune.hardware.accelerator import Hardware
 from rooftune.models.facts import ModelFacts
 from rooftune.runfolder import RunFolder
@@ -77,6 +77,17 @@ def target_of_order(run: RunFolder, order: TrialOrder) -> Target:
 def settings_of(run: RunFolder) -> RunSettings:
     """The other settings of a run."""
     return _typed(run, run.about().get("settings") or {}, RunSettings, "settings")
+
+
+def accept_quality_loss(run: RunFolder) -> None:
+    """From now on, a configuration of this run that spoils the answers may win. run.json and plan.json record it."""
+    rules = settings_of(run).quality.model_copy(update={"accept_loss": True})
+    about = run.about()
+    settings = {**(about.get("settings") or {}), "quality": rules.model_dump(mode="json")}
+    write_json(run.run_json, {**about, "settings": settings})
+    if run.plan_json.is_file():
+        plan = plan_of(run).model_copy(update={"quality": rules})
+        write_json(run.plan_json, plan.model_dump(mode="json"))
 
 
 def hardware_of(run: RunFolder) -> Hardware:

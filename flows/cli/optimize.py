@@ -63,6 +63,8 @@ def optimize(
 
 def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     from rooftune.files import read_json
+    from rooftune.report.run.answer_quality import unchecked_answers
+    from rooftune.report.run_data import read_run
     from rooftune.report.writing import summary_page
     from rooftune.runfolder import RunFolder
 
@@ -74,6 +76,9 @@ def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     print()
     if decision["search"] and not result.complete:
         print(continue_line(run, result.workload, decision["budget_spent_s"], result.trials) + "\n")
+    unchecked = unchecked_answers(read_run(RunFolder(run)))
+    if unchecked:
+        print(unchecked + "\n")
     print(f"Report: {run / 'report.md'} (also as report.html; the start script is start_vllm.sh)")
 
 

@@ -13,7 +13,7 @@ from flows.cli import command_log
 from flows.cli.progress import RunDisplay, run_display
 from flows.inputs.durations import seconds
 from flows.inputs.parameters import OptimizeRequest
-from flows.inputs.quality import quality_rules
+from flows.inputs.quality import check_resumed, quality_rules
 from flows.inputs.targets import engine_kind, for_workload, resolve_target
 from flows.inputs.workloads import changed_workload
 from flows.service import local
@@ -35,10 +35,11 @@ def check(request: OptimizeRequest) -> None:
     """
     if request.trials.budget:
         seconds(request.trials.budget)
-    quality_rules(request.quality)
     if request.resume:
+        check_resumed(request.quality)
         find_run(request.resume, Path(request.artifacts))
         return
+    quality_rules(request.quality)
     from rooftune.tuning.goal import goal_of
 
     spec = changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts)

@@ -107,7 +107,11 @@ Constraints = Annotated[
 ]
 AcceptQualityLoss = Annotated[
     bool,
-    Option("--accept-quality-loss", help="Let a configuration win even if a check finds that it spoils the answers."),
+    Option(
+        "--accept-quality-loss",
+        help="Let a configuration win even if a check finds that it spoils the answers. Also with --resume: the trials "
+        "of the run are kept, and the search goes on.",
+    ),
 ]
 QualityCommand = Annotated[
     str | None,

@@ -7,6 +7,19 @@ from rooftune.errors import InputError
 from rooftune.tuning.plan import QualityRules
 
 
+def check_resumed(asked: QualityOptions) -> None:
+    """Refuse what a resumed run cannot take up: the baseline was evaluated when the run began, or not.
+
+    Raises:
+        InputError: an evaluation is named.
+    """
+    if asked.quality_command is not None or asked.quality_value is not None:
+        raise InputError(
+            "--quality-command and --quality-value belong to a new run, because it evaluates the baseline first; leave "
+            "them out to resume this run."
+        )
+
+
 def quality_rules(asked: QualityOptions) -> QualityRules:
     """The rules of the checks.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from rooftune.evidence.comparison.t_distribution import t_quantile
 from rooftune.evidence.records.quality import Evaluation, EvaluationRun
+from rooftune.formatting import quantity
 from rooftune.quality.command import EvaluationFailed, UserCommand
 from rooftune.quality.judge import ERROR_RATE
 from rooftune.quality.per_prompt import half_width
@@ -62,4 +63,4 @@ def _of_repeats(ours: list[float], baseline: list[float]) -> float:
 
 
 def _kind(run: EvaluationRun) -> str:
-    return f"{len(run.values)} items" if run.paired else "one number"
+    return quantity(len(run.values), "item") if run.paired else "one number"

@@ -17,7 +17,9 @@ from rooftune.quality.check import differences
 from rooftune.quality.command import EvaluationFailed, UserCommand, evaluate
 from rooftune.quality.evaluation import compared
 from rooftune.quality.judge import Ruling, judge, judge_evaluation, measured, together
+from rooftune.quality.key import answers_key, model_key
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 
 NO_TEXTS = "the workload has no texts to compare answers on; give your prompts with --prompts"
 WITH_ADAPTERS = "vLLM with LoRA adapters can crash on a request for prompt_logprobs (0.32, CPU build), so none was sent"
@@ -75,7 +77,13 @@ async def _answered(server: Guarded, folder: TrialFolder) -> Floor:
 
 
 async def check(
-    server: Guarded, folder: TrialFolder, floor: Floor, baseline: TrialFolder, key: str, *, speculates: bool = False
+    server: Guarded,
+    folder: TrialFolder,
+    floor: Floor,
+    baseline: TrialFolder,
+    config: EngineConfig,
+    *,
+    speculates: bool = False,
 ) -> Quality:
     """Compare a candidate's server with the baseline, and write quality.json into its trial folder.
 
@@ -84,7 +92,7 @@ async def check(
         folder: of the candidate's trial.
         floor: of the baseline.
         baseline: folder of the baseline's trial that has the answers.
-        key: of the candidate's configuration (``answers_key``).
+        config: of the candidate.
         speculates: greedy answers must be those of the model alone.
     """
     began = time.monotonic()
@@ -94,7 +102,8 @@ async def check(
     found = Quality(
         verdict=ruling.verdict,
         reason=ruling.reason,
-        key=key,
+        key=answers_key(config),
+        model_key=model_key(config),
         measures=answers.measures,
         prompts=answers.prompts,
         tokens=floor.tokens if answers.prompts else 0,

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rooftune.formatting import quantity
+
 MOST_NAMED = 8
 """Keys that an error lists."""
 
@@ -36,7 +38,7 @@ def value_in(text: str, path: str) -> FoundValue:
     if isinstance(found, list):
         items = tuple(_number(item, path) for item in found)
         if len(items) < 2:
-            raise ValueError(f"{path} has {len(items)} items, and a comparison needs two")
+            raise ValueError(f"{path} has {quantity(len(items), 'item')}, and a comparison needs two")
         return FoundValue(math.fsum(items) / len(items), items)
     return FoundValue(_number(found, path), (), _standard_error(parent, key))
 

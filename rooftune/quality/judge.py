@@ -28,6 +28,8 @@ RULED_OUT: dict[MeasureName, float] = {
 }
 """What intervals must exclude before answers are called equal. The other measures of a few dozen prompts vary too much
 for that; they can only show that answers are spoilt."""
+PROBABILITIES: frozenset[MeasureName] = frozenset({"top-1 disagreement", "KL divergence", "ln perplexity ratio"})
+"""Measures of what the model finds probable, which speculative decoding leaves as it is."""
 NEGLIGIBLE = 0.1
 """Part of a threshold below which a difference is treated as none, even where it exceeds the floor."""
 ERROR_RATE = 0.05
@@ -83,6 +85,11 @@ def judge(measures: Sequence[Measure], prompts: int) -> Ruling:
     if changed is not None:
         return Ruling("changed within the threshold", words(changed))
     return Ruling("equal", f"no measure exceeds the floor over {quantity(prompts, 'prompt')}")
+
+
+def spoils_probabilities(measures: Sequence[Measure], prompts: int) -> bool:
+    """Whether the model itself spoils the answers, so that it does with any way of drafting."""
+    return judge([m for m in measures if m.name in PROBABILITIES], prompts).verdict == "spoilt"
 
 
 def judge_evaluation(found: Evaluation) -> Ruling:

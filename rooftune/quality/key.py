@@ -31,6 +31,11 @@ def answers_key(config: EngineConfig) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def model_key(config: EngineConfig) -> str:
+    """The same without speculative decoding, which leaves the probabilities of the model as they are."""
+    return answers_key(config.with_change(dict.fromkeys(knob(SPECULATION).flags)))
+
+
 def may_change_answers(config: EngineConfig, baseline: EngineConfig) -> bool:
     """Whether a check of the answers is due, because more than rounding can differ."""
     return answers_key(config) != answers_key(baseline)

@@ -65,6 +65,11 @@ class RunData:
         return self._checks.of_config(config)
 
     @property
+    def accepts_loss(self) -> bool:
+        """Whether a configuration that spoils the answers may win."""
+        return self.plan.quality.accept_loss
+
+    @property
     def by_capacity(self) -> bool:
         """Whether the requests/s within the SLO decided."""
         return self.plan.objective.by_capacity

@@ -11,6 +11,7 @@ from rooftune.engines.server import ServerInfo
 from rooftune.files import read_model, write_text
 from rooftune.formatting import rate
 from rooftune.report.markup import sentence
+from rooftune.report.run.answer_quality import known_answers
 from rooftune.report.run_data import RunData
 from rooftune.tuning.capacity_figures import interval_words
 from rooftune.tuning.decision import place_of
@@ -57,7 +58,13 @@ def comments(run: RunData, candidate: str, file: str) -> list[str]:
     """The header of a script: what it starts, for which workload, and on what evidence."""
     what = "the recommended configuration" if file == "start_vllm.sh" else "the best configuration after this phase"
     unmeasured = [] if run.of(candidate) else [NOT_MEASURED]
-    return [f"{file}: {what} for {run.plan.workload} ({candidate}).", *evidence(run, candidate), *unmeasured]
+    first = f"{file}: {what} for {run.plan.workload} ({candidate})."
+    return [first, *evidence(run, candidate), *unmeasured, *_answers(run, candidate)]
+
+
+def _answers(run: RunData, candidate: str) -> list[str]:
+    words = known_answers(run, candidate)
+    return [f"Answers {words[0].lower()}{words[1:]}"] if words else []
 
 
 def evidence(run: RunData, candidate: str) -> list[str]:

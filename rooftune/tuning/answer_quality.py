@@ -8,7 +8,8 @@ from typing import Literal
 
 from rooftune.evidence.records.quality import Quality
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.quality.key import answers_key, may_change_answers
+from rooftune.quality.judge import spoils_probabilities
+from rooftune.quality.key import answers_key, may_change_answers, model_key
 from rooftune.search.confirm import is_fresh
 from rooftune.tuning.capacity_figures import capacity_of, share_of_price
 from rooftune.tuning.guided.search_plan import SearchPlan
@@ -24,19 +25,31 @@ class Checks:
 
     by_key: dict[str, Quality]
     accept_loss: bool
+    spoilt_models: dict[str, Quality]
+    """Those that hold with any speculative decoding, by what decides the probabilities of the model."""
 
     @classmethod
     def of(cls, plan: Plan, results: Sequence[TrialResult]) -> Checks:
         """The checks in the trials of a run, the first of each key."""
-        found: dict[str, Quality] = {}
+        found, models = dict[str, Quality](), dict[str, Quality]()
         for result in sorted(results, key=lambda r: r.position):
-            if result.quality is not None:
-                found.setdefault(result.quality.key, result.quality)
-        return cls(found, plan.quality.accept_loss)
+            q = result.quality
+            if q is None:
+                continue
+            found.setdefault(q.key, q)
+            if q.verdict == "spoilt" and q.model_key and spoils_probabilities(q.measures, q.prompts):
+                models.setdefault(q.model_key, q)
+        accepts = plan.quality.accept_loss
+        return cls(found, accepts, {} if accepts else models)
 
     def of_config(self, config: EngineConfig) -> Quality | None:
         """The verdict that holds for a configuration; None where no check of it was made."""
-        return self.by_key.get(answers_key(config)) if self.by_key else None
+        if not self.by_key:
+            return None
+        own = self.by_key.get(answers_key(config))
+        if own is not None and own.verdict != "not judged":
+            return own
+        return self.spoilt_models.get(model_key(config), own) if self.spoilt_models else own
 
     @property
     def exclude(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.inputs.parameters import QualityOptions
-from flows.inputs.quality import quality_rules
+from flows.inputs.quality import check_resumed, quality_rules
 from rooftune.errors import InputError
 from rooftune.tuning.plan import QualityRules
 
@@ -17,6 +17,13 @@ def test_by_default_a_loss_is_not_accepted_and_no_command_runs() -> None:
 
 def test_a_command_comes_with_the_place_of_its_value() -> None:
     assert quality_rules(QualityOptions(False, "evaluate", "acc")) == QualityRules(command="evaluate", value="acc")
+
+
+@pytest.mark.parametrize("asked", [QualityOptions(False, "evaluate", "acc"), QualityOptions(False, None, "acc")])
+def test_an_evaluation_belongs_to_a_new_run(asked: QualityOptions) -> None:
+    check_resumed(QualityOptions(accept_quality_loss=True))
+    with pytest.raises(InputError, match="belong to a new run"):
+        check_resumed(asked)
 
 
 @pytest.mark.parametrize(

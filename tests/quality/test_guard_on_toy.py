@@ -22,7 +22,7 @@ from rooftune.runfolder import TrialFolder
 from rooftune.simulator.engine.core import Noise
 from rooftune.simulator.front.__main__ import build
 from rooftune.simulator.front.toy_answers import VARIABLE
-from rooftune.vllm_rules.config import FlagValue
+from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Drawn:
 
 PROMPTS = [Said(f"{n:02}", f"tell me about number {n * n}") for n in range(30)]
 GREEDY = Asked(PROMPTS, Drawn(), 40)
+CONFIG = EngineConfig(model="m")
 
 
 @asynccontextmanager
@@ -68,7 +69,7 @@ async def checked(tmp_path: Path, asked: Asked = GREEDY, *, speculates: bool = F
     floor = await floor_in(baseline, asked)
     async with serving(**flags) as url:
         server = Guarded(url, "m", asked, None, simulated=True)
-        found = await check(server, ours, floor, baseline, "k", speculates=speculates)
+        found = await check(server, ours, floor, baseline, CONFIG, speculates=speculates)
     assert read_model(ours.quality_json, Quality) == found
     return found
 
@@ -131,14 +132,14 @@ async def test_an_engine_without_weights_is_not_judged(monkeypatch: pytest.Monke
     assert floor.reason == SIMULATED
     async with serving() as url:
         server = Guarded(url, "m", GREEDY, None, simulated=True)
-        found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), "k")
+        found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), CONFIG)
     assert (found.verdict, found.reason) == ("not judged", SIMULATED)
 
 
 async def test_a_server_that_died_is_not_judged(toy: None, tmp_path: Path) -> None:
     floor = await floor_in(TrialFolder(tmp_path / "b"))
     server = Guarded("http://127.0.0.1:9", "m", GREEDY, None, simulated=True)
-    found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), "k")
+    found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), CONFIG)
     assert found.verdict == "not judged"
     assert "does not answer" in found.reason
 
@@ -148,7 +149,7 @@ async def test_cut_files_of_the_baseline_are_a_reason(toy: None, tmp_path: Path)
     (tmp_path / "b" / "scores.parquet").write_bytes(b"junk")
     async with serving() as url:
         server = Guarded(url, "m", GREEDY, None, simulated=True)
-        found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), "k")
+        found = await check(server, TrialFolder(tmp_path / "x"), floor, TrialFolder(tmp_path / "b"), CONFIG)
     assert found.verdict == "not judged"
     assert "score the answers again" in found.reason
 
@@ -161,7 +162,7 @@ async def test_the_users_own_evaluation_judges_where_there_are_no_texts(tmp_path
     server = Guarded("http://127.0.0.1:9", "m", None, command)
     floor = await keep_floor(server, baseline)
     assert floor.evaluation is not None
-    found = await check(server, ours, floor, baseline, "k")
+    found = await check(server, ours, floor, baseline, CONFIG)
     assert found.verdict == "spoilt"
     assert found.reason.startswith("your evaluation gives 0.675 and 0.975 for the baseline, a loss of 31 %")
 
@@ -201,6 +202,8 @@ async def test_a_server_with_adapters_is_not_asked(toy: None, tmp_path: Path) ->
     baseline = TrialFolder(tmp_path / "b")
     async with serving() as url:
         floor = await keep_floor(Guarded(url, "m", GREEDY, adapters=True), baseline)
-        found = await check(Guarded(url, "m", GREEDY, adapters=True), TrialFolder(tmp_path / "x"), floor, baseline, "k")
+        found = await check(
+            Guarded(url, "m", GREEDY, adapters=True), TrialFolder(tmp_path / "x"), floor, baseline, CONFIG
+        )
     assert floor.reason == found.reason == WITH_ADAPTERS
     assert not (baseline.path / ANSWERS).exists()

@@ -55,7 +55,7 @@ def test_json_may_be_the_last_line_of_other_output() -> None:
         ('{"a": {"b": 1}}', "a.c", "a.c is missing at 'c'; there is b"),
         ('{"a": 1}', "a.b", "a.b is missing at 'b'"),
         ('{"a": 1}', "*.a", "takes entries of a list"),
-        ('{"a": [1]}', "a", "a has 1 items"),
+        ('{"a": [1]}', "a", "a has 1 item,"),
         ('{"a": [1, "x"]}', "a", "not a number"),
     ],
 )

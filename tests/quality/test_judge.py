@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rooftune.evidence.records.quality import Evaluation, Measure, MeasureName
-from rooftune.quality.judge import THRESHOLDS, Ruling, judge, judge_evaluation, measured, together
+from rooftune.quality.judge import THRESHOLDS, Ruling, judge, judge_evaluation, measured, spoils_probabilities, together
 from rooftune.quality.per_prompt import AboveFloor, PerPrompt
 
 
@@ -53,6 +53,12 @@ def test_shorter_and_longer_answers_are_both_worse() -> None:
 def test_free_answers_that_vary_much_prevent_no_verdict() -> None:
     assert judge([made(KL, 0.0, 0.001), made("lost ends", 0.0, 0.3)], 40).verdict == "equal"
     assert judge([made(KL, 0.0, 0.001), made("lost ends", 0.4, 0.3)], 40).verdict == "spoilt"
+
+
+def test_only_probabilities_show_that_the_model_itself_is_spoilt() -> None:
+    assert spoils_probabilities([made(KL, 0.3, 0.05), made("not greedy", 0.0, 0.001)], 40)
+    assert not spoils_probabilities([made(KL, 0.0, 0.001), made("not greedy", 0.2, 0.05)], 40)
+    assert not spoils_probabilities([made("lost ends", 0.4, 0.3)], 40)
 
 
 def test_a_few_prompts_judge_nothing() -> None:

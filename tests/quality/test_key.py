@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooftune.quality.key import answers_key, may_change_answers, speculates
+from rooftune.quality.key import answers_key, may_change_answers, model_key, speculates
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 
 BASE = EngineConfig(model="m", max_num_seqs=64)
@@ -36,6 +36,12 @@ def test_weights_types_and_what_nobody_knows_may_change_them() -> None:
 def test_a_verdict_is_shared_by_what_schedules_differently() -> None:
     assert answers_key(changed(quantization="fp8", max_num_seqs=8)) == answers_key(changed(quantization="fp8"))
     assert answers_key(changed(quantization="fp8")) != answers_key(changed(quantization="fp8", kv_cache_dtype="fp8"))
+
+
+def test_drafts_leave_the_probabilities_of_a_model_as_they_are() -> None:
+    drafts: dict[str, FlagValue] = {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}
+    assert model_key(changed(quantization="fp8", **drafts)) == answers_key(changed(quantization="fp8"))
+    assert model_key(changed(quantization="fp8", **drafts)) != model_key(changed(quantization="awq", **drafts))
 
 
 def test_speculation_is_what_the_baseline_does_not_do() -> None:

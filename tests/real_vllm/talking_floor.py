@@ -12,6 +12,7 @@ from rooftune.evidence.records.quality import Floor, Quality
 from rooftune.quality.baseline import Asked
 from rooftune.quality.guard import Guarded, check, keep_floor
 from rooftune.runfolder import TrialFolder
+from rooftune.vllm_rules.config import EngineConfig
 from rooftune.workloads.texts.read import read_prompts
 from rooftune.workloads.texts.sampling import Sampling
 from tests.real_vllm.talking_answers import MAX_TOKENS
@@ -27,9 +28,9 @@ class TalkingFloor:
 
     def checked(self, server: ServerInfo, place: Path, *, speculates: bool = False) -> Quality:
         """The guard's verdict on a server."""
-        candidate = Guarded(server.url, server.model, self.asked)
+        candidate, config = Guarded(server.url, server.model, self.asked), EngineConfig(model=server.model)
         found = asyncio.run(
-            check(candidate, TrialFolder(place), self.floor, self.folder, place.name, speculates=speculates)
+            check(candidate, TrialFolder(place), self.floor, self.folder, config, speculates=speculates)
         )
         print("\n".join([found.words, *(f"{m.name}: {m.value:.5f}, floor {m.floor:.5f}" for m in found.measures)]))
         return found

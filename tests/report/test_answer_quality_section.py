@@ -14,12 +14,15 @@ from rooftune.files import read_model, write_json
 from rooftune.quality.key import answers_key
 from rooftune.report.page.to_markdown import markdown
 from rooftune.report.page.to_terminal import summary
+from rooftune.report.run.answer_quality import known_answers, unchecked_answers
 from rooftune.report.run.page import page_of
 from rooftune.report.run.pictures import Pictures
 from rooftune.report.run_data import RunData, read_run
+from rooftune.report.scripts import comments
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.plan import Plan, QualityRules
 from rooftune.tuning.search import decide
+from tasks.run_files import accept_quality_loss, settings_of
 
 HEADING = "## What happens to the answers"
 MEASURE = Measure(name="KL divergence", value=0.41, floor=0.01, low=0.3, high=0.5, threshold=0.05)
@@ -84,8 +87,33 @@ def test_a_verdict_that_lets_it_win_is_beside_the_flags(folder: RunFolder) -> No
     assert "changed within the threshold" in section(page(data), "## What to deploy")
 
 
+def test_a_loss_can_be_accepted_after_the_run(folder: RunFolder) -> None:
+    before = judged(folder)
+    assert "To let it win, resume the run with --accept-quality-loss" in page(before)
+    accept_quality_loss(folder)
+    assert settings_of(folder).quality.accept_loss
+    plan = read_model(folder.plan_json, Plan)
+    assert decide(plan, read_trials(folder)).incumbent == "fp8-kv"
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_an_answer_that_nobody_checked_is_stated_wherever_the_winner_is(folder: RunFolder, checked: bool) -> None:
+    data = judged(folder, "equal" if checked else "not judged")
+    assert data.decision.incumbent == "fp8-kv"
+    words = "equal: KL divergence" if checked else "not checked: KL divergence 0.4 nats above the floor. Compare"
+    text = page(data)
+    assert f"**Answers**: {words[0].upper()}{words[1:]}" in text[: text.index("## ")]
+    assert any(line.startswith(f"Answers {words}") for line in comments(data, "fp8-kv", "start_vllm.sh"))
+    assert unchecked_answers(data).startswith(
+        "" if checked else f"The answers of the recommended configuration are {words}"
+    )
+    assert bool(unchecked_answers(data)) != checked
+    assert not known_answers(data, "baseline")
+
+
 def test_simulated_answers_are_labelled(folder: RunFolder) -> None:
     text = page(judged(folder, "equal", simulated=True))
+    assert "**Answers**: Equal (simulated): " in text
     assert "By simulated answers" in section(text, HEADING)
     assert "those of a toy distribution" in section(text, HEADING)
     assert "KL divergence: 0.05 nats." in section(text, HEADING), "only the thresholds of what is shown"

@@ -9,9 +9,9 @@ import capacity_world
 import guided_world as made
 import pytest
 
-from rooftune.evidence.records.quality import Quality
+from rooftune.evidence.records.quality import Measure, MeasureName, Quality
 from rooftune.evidence.records.trial import TrialResult
-from rooftune.quality.key import answers_key
+from rooftune.quality.key import answers_key, model_key
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.answer_quality import Checks, due, promising
 from rooftune.tuning.guided.progress import Progress
@@ -155,6 +155,27 @@ def test_only_promising_trials_are_checked() -> None:
                 assert promising(PLAN, baseline, r, PLAN.candidate(r.candidate).config) == better
     fresh = next(r for r in results if r.seed >= PLAN.objective.seed + 1000)
     assert promising(PLAN, baseline, fresh, PLAN.candidate(fresh.candidate).config)
+
+
+def drafting(tokens: int) -> EngineConfig:
+    """FP8 KV with n-gram drafts of this length."""
+    drafts = {"method": "ngram", "num_speculative_tokens": tokens, "prompt_lookup_max": 4}
+    return PLAN.candidates[0].config.with_change({"kv_cache_dtype": "fp8", "speculative_config": drafts})
+
+
+@pytest.mark.parametrize(("name", "others"), [("KL divergence", True), ("not greedy", False)])
+def test_a_model_that_spoils_the_answers_does_so_with_any_drafts(name: MeasureName, others: bool) -> None:
+    measure = Measure(name=name, value=0.4, floor=0.01, low=0.3, high=0.5, threshold=0.05)
+    config, trial = drafting(3), made.GuidedWorld(PLAN).search(budget=60, cost=14)[0]
+    found = verdict(config, True).model_copy(update={"model_key": model_key(config), "measures": [measure]})
+    results = [trial.model_copy(update={"quality": found})]
+    checks = Checks.of(PLAN, results)
+    for config in (drafting(5), PLAN.candidates[0].config.with_change({"kv_cache_dtype": "fp8"})):
+        assert bool(checks.why_not(config)) == others
+        assert due(PLAN, results, "x", config, has_floor=True) == (None if others else "check")
+    assert not checks.why_not(PLAN.candidates[0].config)
+    accepted = PLAN.model_copy(update={"quality": QualityRules(accept_loss=True)})
+    assert due(accepted, results, "x", drafting(5), has_floor=True) == "check", "what may win is checked"
 
 
 def test_the_first_verdict_of_a_key_holds() -> None:

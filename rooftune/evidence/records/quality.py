@@ -84,6 +84,9 @@ class Quality(_Strict):
     verdict: QualityName
     reason: str
     key: str = Field(description="configurations with equal keys give the same answers, so they share the verdict")
+    model_key: str = Field(
+        default="", description="the key without speculative decoding: the model gives the same probabilities"
+    )
     measures: list[Measure] = Field(default_factory=list)
     prompts: int = 0
     tokens: int = 0

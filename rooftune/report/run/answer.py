@@ -9,7 +9,7 @@ from rooftune.engines.price import GIVEN
 from rooftune.formatting import change, multiple, number, percent, quantity, rate
 from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Fact, Facts, Paragraph
-from rooftune.report.run.answer_quality import rejected
+from rooftune.report.run.answer_quality import known_answers, rejected
 from rooftune.report.run.evidence import doubts
 from rooftune.report.run.merit import deciding_metric, interval_from_baseline, trials_compared
 from rooftune.report.run.naming import Names
@@ -108,6 +108,7 @@ def facts(run: RunData, names: Names) -> Facts:
         Fact("Load limit", _load_limit(run)),
         Fact("Cost", _cost(run)),
         Fact("How sure", _sure(run, names)),
+        Fact("Answers", known_answers(run, run.decision.incumbent)),
         Fact("Rejected", rejected(run, names)),
         Fact("Not settled", unsettled(run, names)),
     ]

@@ -6,6 +6,7 @@ from rooftune.evidence.records.quality import MeasureName, Quality
 from rooftune.formatting import NONE, number, percent, quantity
 from rooftune.quality.guard import NO_TEXTS
 from rooftune.quality.judge import THRESHOLDS, value_words
+from rooftune.quality.key import may_change_answers
 from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Section, section, table, text
 from rooftune.report.run.merit import deciding_metric, from_baseline, heading, level, merit
@@ -22,6 +23,7 @@ COLUMNS: dict[MeasureName, str] = {
     "not greedy": "Not greedy",
     "greedy difference": "Greedy answers differ",
 }
+BY_HAND = "Compare its answers with the baseline's before you deploy it."
 NO_CHECK = "its answers were not checked, because no trial that started its server looked promising"
 
 
@@ -51,6 +53,31 @@ def answer_quality(run: RunData, names: Names) -> Section | None:
     return section(HEADING, text(_headline(run), _floor(run)), table("Speed and answers", head, rows), text(_note(run)))
 
 
+def known_answers(run: RunData, id: str) -> str:
+    """What is known about a configuration's answers, in sentences; empty where they are the baseline's up to rounding.
+
+    It is beside every recommendation: on the first screen, at the end of the command, and in the start script.
+    """
+    found = run.quality(id)
+    if found is None and not may_change_answers(run.config_of(id), run.config_of("baseline")):
+        return ""
+    if found is None or found.verdict == "not judged":
+        return sentence(f"not checked: {found.reason if found is not None else why_not_judged(run)}") + f" {BY_HAND}"
+    accepted = "; --accept-quality-loss allowed it to win" if found.verdict == "spoilt" and run.accepts_loss else ""
+    return sentence(f"{found.verdict}{' (simulated)' if found.simulated else ''}: {found.reason}{accepted}")
+
+
+def unchecked_answers(run: RunData) -> str:
+    """A warning where the answers of the recommended configuration may differ and were not checked; else empty."""
+    own = run.decision.incumbent
+    words = known_answers(run, own) if run.of(own) else ""
+    found = run.quality(own)
+    judged = found is not None and found.verdict != "not judged"
+    return (
+        "" if judged or not words else f"The answers of the recommended configuration are {words[0].lower()}{words[1:]}"
+    )
+
+
 def checked_or_due(run: RunData) -> list[str]:
     """Measured configurations that may change the answers, or that a check judged."""
     ids = [p.id for p in run.measured if p.id != "baseline"]
@@ -75,11 +102,12 @@ def rejected(run: RunData, names: Names) -> str:
     best = max(better, key=lambda id: merit(run, id))
     found = run.quality(best)
     why = f": {found.reason}" if found is not None else ""
-    label = " by simulated answers" if found is not None and found.simulated else ""
-    return sentence(
+    label = " (simulated)" if found is not None and found.simulated else ""
+    words = sentence(
         f"{names.explained(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen "
         f"because it spoils the answers{label}{why}"
     )
+    return f"{words} To let it win, resume the run with --accept-quality-loss; its trials are kept."
 
 
 def why_not_judged(run: RunData) -> str:
