@@ -8,7 +8,7 @@ import sys
 
 import psutil
 
-from tests.real_vllm.other_work import OtherWork
+from benchmarks.other_work import OtherWork
 
 SPIN = "import time\nend = time.process_time() + 2\nwhile time.process_time() < end: pass"
 LEFT_ALONE = """

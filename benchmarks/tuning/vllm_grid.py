@@ -1,4 +1,4 @@
-"""A grid of 80 configurations of a real vLLM, measured once by hand; ``data/vllm_grid.csv`` says how."""
+"""A grid of 80 configurations of a real vLLM. ``measure_grid`` measures one; ``data/vllm_grid.csv`` says how this one was."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Measured:
     """Standard error of ln(value / the best of the grid)."""
 
 
-def grid() -> dict[Cell, Measured]:
-    """Every configuration of the grid."""
-    lines = [line for line in GRID.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+def grid(path: Path = GRID) -> dict[Cell, Measured]:
+    """Every configuration of a grid."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     found = {}
     for row in csv.DictReader(lines):
         cell = Cell(

@@ -1,6 +1,6 @@
 """The guided search on a real vLLM finds what a grid of the whole space found, with few starts.
 
-The grid was measured once by hand (``benchmarks/tuning/data/vllm_grid.csv``). The run is ended where its confirmation
+The grid is a measured table (``benchmarks/tuning/data/vllm_grid.csv``). The run is ended where its confirmation
 begins: what it would confirm is known then, and the confirmation starts four servers more.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.other_work import OtherWork
 from benchmarks.tuning.vllm_grid import Cell, best_of_grid, grid
 from rooftune.engines.interpreter import Installed
 from rooftune.engines.server import ServerInfo
@@ -26,7 +27,6 @@ from rooftune.search.choice import chosen
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Plan
-from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.test_optimize import begin
 
 MOST_STARTS = 8

@@ -13,6 +13,7 @@ from statistics import mean, stdev
 
 import pytest
 
+from benchmarks.other_work import OtherWork
 from rooftune.engines import metrics, switching
 from rooftune.engines.http_client import request
 from rooftune.engines.launch import start, stop
@@ -22,7 +23,6 @@ from rooftune.errors import EngineError
 from rooftune.files import write_json
 from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
-from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.saturated import ClosedLoop
 
 HIGH, LOW, USERS = 16, 4, 16

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.other_work import OtherWork
 from rooftune.capacity.closed_loop import closed_loop
 from rooftune.capacity.estimate import estimate
 from rooftune.capacity.measure import measure_capacity
@@ -20,7 +21,6 @@ from rooftune.capacity.search import Precision
 from rooftune.engines.server import ServerInfo
 from rooftune.files import read_model
 from rooftune.workloads.spec import Workload
-from tests.real_vllm.other_work import OtherWork
 from tests.real_vllm.speed import Speed
 
 PROMPT, OUTPUT = 64, 16

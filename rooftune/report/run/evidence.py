@@ -35,12 +35,20 @@ def evidence(run: RunData, names: Names, figures: list[Picture | Section]) -> Se
 
 def doubts(run: RunData, names: Names) -> str:
     """Which trials failed the audit, and what that means."""
-    known = FirstMentions(names)
-    doubted = [f"{t.n} of {known.of(t.candidate)}" for t in run.trials if t.status == "measured" and not t.believed]
+    measured = [t for t in run.trials if t.status == "measured"]
+    doubted = [t for t in measured if not t.believed]
     if not doubted:
         return "Every measured trial passed the audit."
-    noun, them = ("Trial", "it") if len(doubted) == 1 else ("Trials", "them")
-    return f"{noun} {joined(doubted)} failed the audit, and no result uses {them}."
+    known, places = FirstMentions(names), dict[str, list[str]]()
+    for t in doubted:
+        places.setdefault(t.candidate, []).append(str(t.n))
+    shown = [f"{'trial' if len(n) == 1 else 'trials'} {joined(n)} of {known.of(id)}" for id, n in places.items()]
+    checks = dict.fromkeys(code(c.id) for t in doubted for c in t.checks if c.status == "fail")
+    because = f" ({joined(list(checks))})" if checks else ""
+    return (
+        f"{len(doubted)} of {quantity(len(measured), 'trial')} failed the audit{because}, so no result uses "
+        f"{'it' if len(doubted) == 1 else 'them'}: {joined(shown)}."
+    )
 
 
 def _concerns(check: Check, trial: TrialResult) -> bool:

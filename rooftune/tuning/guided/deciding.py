@@ -247,7 +247,7 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
         same_answers_measured=_has_value(progress, same),
         left_out=_left_out(progress, recommended),
         knobs=[knob_effect(worth) for worth in knobs_worth(progress.look, recommended)],
-        phases=_phases(progress, recommended) if known else [],
+        phases=phase_bests(progress, recommended) if known else [],
     )
 
 
@@ -274,7 +274,7 @@ def _left_out(progress: Progress, recommended: str) -> str:
     return found.simpler.words
 
 
-def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
+def phase_bests(progress: Progress, recommended: str) -> list[PhaseBest]:
     """The best option that each phase reaches, or one as good that has a trial or is simpler. The recommended option
     stands for its own phase."""
     look, problem, baseline = progress.look, progress.problem, progress.problem.baseline
@@ -285,11 +285,13 @@ def _phases(progress: Progress, recommended: str) -> list[PhaseBest]:
         among = np.array([phase_of[o.id] in allowed for o in problem.options]) & (look.starts > 0.5)
         if phase not in phase_of.values() or not among.any():
             continue
-        among = _with_trials(look, among)
-        top = int(np.argmax(np.where(among, look.posterior.mean, -np.inf)))
         confirmed = recommended != baseline or _winner(progress) == baseline
-        ours = confirmed and among[problem.at(recommended)]
-        best = recommended if ours else problem.options[simplest(look, top, among)].id
+        if confirmed and among[problem.at(recommended)]:
+            best = recommended
+        else:
+            among = _with_trials(look, among)
+            top = int(np.argmax(np.where(among, look.posterior.mean, -np.inf)))
+            best = problem.options[simplest(look, top, among)].id
         ratio = _interval(compared(look, best, baseline))
         found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=_has_value(progress, best)))
     return found

@@ -1,4 +1,4 @@
-"""How much of this machine's processors programs use that are not part of a test."""
+"""How much of this machine's processors programs use that are not part of a measurement."""
 
 from __future__ import annotations
 
