@@ -31,7 +31,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Surface:
-    """ln(tokens/s) of each cell, cubic in log2 of the sequences, quadratic in log2 of the tokens, with pairs of knobs."""
+    """ln(tokens/s) by cell: cubic in log2 of the sequences, quadratic in log2 of the tokens, with pairs of knobs."""
 
     cells: tuple[Cell, ...]
     logs: npt.NDArray[np.float64]

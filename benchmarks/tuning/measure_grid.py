@@ -167,14 +167,15 @@ def read_windows(record: Path) -> list[Window]:
 def described(target: Target, asked: Measurement, surface: Surface) -> str:
     """The comment at the head of the table."""
     what = f"simulated, {target.model} on {target.gpu}" if target.simulated else "a model of 82 million parameters"
-    return (
-        f"# Output tokens per second, measured by python -m benchmarks.tuning.measure_grid: vLLM {target.engine_version}, "
-        f"{what}, eager mode,\n"
-        f"# {asked.users} users in a closed loop, prompts of 160 to 224 tokens of which the first 96 are the same in all, "
-        f"outputs of 20 to 28 tokens.\n# Others used at most {asked.quiet:.0%} of the processors in each window. smoothed "
-        f"is a least-squares fit; a window differs from it by {surface.scatter:.0%}\n# (standard deviation). error is "
-        "the standard error of ln(smoothed / the best smoothed).\n"
+    lines = (
+        "Output tokens per second, measured by python -m benchmarks.tuning.measure_grid:",
+        f"vLLM {target.engine_version}, {what}, eager mode, {asked.users} users in a closed loop,",
+        "prompts of 160 to 224 tokens of which the first 96 are the same in all, outputs of 20 to 28 tokens.",
+        f"Others used at most {asked.quiet:.0%} of the processors in each window. smoothed is a least-squares fit;",
+        f"a window differs from it by {surface.scatter:.0%} (standard deviation).",
+        "error is the standard error of ln(smoothed / the best smoothed).",
     )
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def write_grid(folder: Path, target: Target, asked: Measurement, windows: list[Window]) -> Path:

@@ -1,4 +1,4 @@
-"""A grid of 80 configurations of a real vLLM. ``measure_grid`` measures one; ``data/vllm_grid.csv`` says how this one was."""
+"""A measured grid of 80 configurations of a real vLLM. ``data/vllm_grid.csv`` says how; ``measure_grid`` measures one."""
 
 from __future__ import annotations
 
