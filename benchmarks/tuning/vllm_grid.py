@@ -1,4 +1,4 @@
-"""A measured grid of 80 configurations of a real vLLM. ``data/vllm_grid.csv`` says how; ``measure_grid`` measures one."""
+"""A measured grid of 80 configurations of a real vLLM: ``data/vllm_grid.csv``, whose first lines say how."""
 
 from __future__ import annotations
 
