@@ -44,7 +44,7 @@ from tasks import kept_server, run_files, run_lines, run_listener
 from tasks.labels import label_run
 from tasks.machine import exclusive_machine
 from tasks.plan import check_start
-from tasks.planning import expected_cost, forecast_of, learn_from_baseline
+from tasks.planning import expected_cost, forecast_of, learn_from_baseline, learn_from_drafts
 from tasks.quality import refuse_failed_evaluation
 from tasks.report import show, write_decision
 from tasks.results import OptimizeResult
@@ -144,6 +144,7 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
     from rooftune.tuning.configuration import described_difference
     from rooftune.tuning.search import RunState, run_state
 
+    await asyncio.to_thread(learn_from_drafts, folder)  # a killed run may have ended between a trial and this
     planned, listener = run_files.plan_of(folder), run_listener.current()
     budget = budget_s if budget_s is not None else run_files.settings_of(folder).budget_s
     forecast = forecast_of(planned, spec)
@@ -173,8 +174,10 @@ async def _search(folder: RunFolder, run: str, spec: Workload, budget_s: float |
         with span("trial", trial_attributes(order, baseline)) as recorded:
             await trial(run, order)
             refuse_failed_evaluation(folder, order)
-            if await asyncio.to_thread(learn_from_baseline, folder):
+            again = await asyncio.to_thread(learn_from_baseline, folder)
+            if again:
                 await plan(run)
+            if again or await asyncio.to_thread(learn_from_drafts, folder):
                 planned = run_files.plan_of(folder)
                 forecast = forecast_of(planned, spec)
             state = await evaluated()

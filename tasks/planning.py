@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
+from rooftune.files import write_json
 from rooftune.runfolder import RunFolder
 from rooftune.search.from_space import TrialCost
 from rooftune.tuning.guided.budget import Room
@@ -68,6 +69,31 @@ def learn_from_baseline(run: RunFolder) -> bool:
     learned = known.learned_from(Answers.read(answers), plan.target, cuda=cuda)
     learned.write(run.drafts_json)
     return bool(learned.drafts or known.drafts)
+
+
+def learn_from_drafts(run: RunFolder) -> bool:
+    """Correct the predictions by the acceptance that the trials so far have shown.
+
+    On the simulated engine the acceptance is what rooftune gave it, so there is nothing to learn.
+
+    Returns:
+        Whether plan.json has changed.
+    """
+    from rooftune.evidence.records.trial_files import read_trials
+    from rooftune.tuning.drafts import RunDrafts, measured_drafts
+    from rooftune.tuning.guided.redrafted import with_measured_drafts
+
+    plan = plan_of(run)
+    if plan.target.simulated or plan.search is None or not plan.search.predicts:
+        return False
+    measured = measured_drafts(read_trials(run))
+    corrected = with_measured_drafts(plan, workload_of(run), measured)
+    if corrected is plan:
+        return False
+    known = RunDrafts.read(run.drafts_json) if run.drafts_json.is_file() else RunDrafts(texts=False)
+    known.model_copy(update={"measured": measured}).write(run.drafts_json)
+    write_json(run.plan_json, corrected.model_dump(mode="json"))
+    return True
 
 
 def forecast_of(plan: Plan, workload: Workload) -> SimulatedForecast | None:

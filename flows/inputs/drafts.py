@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rooftune.vllm_rules.config import EngineConfig
 
 WAYS = (
-    "give one probability (0.6), shares by position (0.8,0.6,0.4), an answers.parquet, or the folder of a trial that "
-    "ran with speculative decoding"
+    "give one probability (0.6), shares by position (0.8,0.6,0.4), an answers.parquet, or the folder of a trial or run "
+    "with speculative decoding"
 )
 
 
@@ -31,6 +31,8 @@ def acceptance_of(given: str, config: EngineConfig) -> AcceptanceLike:
     path = Path(given).expanduser()
     if path.suffix == ".parquet":
         return _replayed(path, config, spec.method)
+    if (path / "run.json").is_file():
+        return _of_run(path, config)
     if path.is_dir() or path.name == "trial.json":
         return _of_trial(path.parent if path.name == "trial.json" else path)
     return _numbers(given, spec.kind, spec.tokens)
@@ -76,3 +78,21 @@ def _of_trial(folder: Path) -> StepDrafts:
     if found is None:
         raise InputError(f"the server of {folder} drafted no tokens; give a trial that ran with speculative decoding.")
     return found.per_step
+
+
+def _of_run(folder: Path, config: EngineConfig) -> AcceptanceLike:
+    """What the trials of a run showed of the same proposer, with drafts of the same length or another one."""
+    from rooftune.evidence.records.trial_files import read_trials
+    from rooftune.runfolder import RunFolder
+    from rooftune.speculation.known import KnownDrafts
+    from rooftune.tuning.drafts import measured_drafts
+
+    measured = measured_drafts(read_trials(RunFolder.open(folder.resolve())))
+    found = KnownDrafts(measured=tuple(measured)).of(config.flags())
+    if found is None:
+        have = "; ".join(str(known.speculation) for known in measured) or "none with speculative decoding"
+        raise InputError(
+            f"no trial of {folder} drafted with this method and model (it has {have}); name one of them in "
+            "--set speculative_config, or give the acceptance as numbers."
+        )
+    return found

@@ -56,6 +56,10 @@ class Target(BaseModel):
         default_factory=list, description="how drafts of speculative decoding fare on the workload's texts"
     )
 
+    measured_drafts: list[KnownDraft] = Field(
+        default_factory=list, description="the same from the counters of this run's trials; they replace the others"
+    )
+
     @property
     def simulated(self) -> bool:
         return self.engine == "simulated"
@@ -63,7 +67,7 @@ class Target(BaseModel):
     @property
     def known_drafts(self) -> KnownDrafts:
         """How drafts fare, by configuration."""
-        return KnownDrafts(tuple(self.drafts), priors=self.texts)
+        return KnownDrafts(tuple(self.drafts), priors=self.texts, measured=tuple(self.measured_drafts))
 
     def serving(self, model: str, baseline: str) -> Target:
         """The target of a configuration that serves another checkpoint than the baseline's.

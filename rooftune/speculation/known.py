@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from rooftune.speculation.acceptance import ASSUMED, Acceptance, AcceptanceLike, StepDrafts, constant
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.speculation import SCHEDULE, Speculation, speculation
+
+LENGTH = "num_speculative_tokens"
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,35 @@ class KnownDraft(BaseModel):
     @classmethod
     def of(cls, asked: Mapping[str, object], found: Acceptance, source: str) -> KnownDraft:
         """From a replay, or from a trial's counters."""
-        step = found.per_step
-        return cls(speculation=dict(asked), accepted=list(step.accepted), drafted=step.drafted, source=source)
+        step, length = found.per_step, asked.get(LENGTH)
+        accepted = step.accepted[:length] if isinstance(length, int) else step.accepted
+        return cls(speculation=dict(asked), accepted=list(accepted), drafted=step.drafted, source=source)
+
+    def of_length(self, tokens: int) -> StepDrafts:
+        """The same proposer with drafts of this length.
+
+        Shorter drafts lose their last positions. Of longer ones, each further token is accepted as often after those
+        before it as the last known one.
+        """
+        known = len(self.accepted)
+        if tokens <= known or not known:
+            return self.per_step.up_to(tokens)
+        before = self.accepted[-2] if known > 1 else self.drafted / known
+        ratio = self.accepted[-1] / before if before > 0 else 0.0
+        more = [self.accepted[-1] * min(ratio, 1.0) ** i for i in range(1, tokens - known + 1)]
+        return StepDrafts((*self.accepted, *more), self.drafted * tokens / known)
 
 
 @dataclass(frozen=True)
 class KnownDrafts:
-    """Everything that is known, by configuration."""
+    """Everything that is known, by configuration: what trials showed, what a replay says, and priors."""
 
     entries: tuple[KnownDraft, ...] = ()
+    """From a replay of recorded answers."""
     priors: bool = False
     """Methods that ask a model have their prior."""
+    measured: tuple[KnownDraft, ...] = ()
+    """From the counters of trials. They also hold for other lengths of the same proposer, unless those are replayed."""
 
     def of(self, flags: Mapping[str, FlagValue]) -> AcceptanceLike | None:
         """The acceptance for a configuration's flags; None without speculation, or where nothing says anything.
@@ -81,21 +101,20 @@ class KnownDrafts:
         if spec is None:
             return None
         asked = flags.get("speculative_config")
-        key = _key(asked) if isinstance(asked, Mapping) else ""
-        known = next((entry for entry in self.entries if _key(entry.speculation) == key), None)
-        if known is not None:
-            return known.per_step
+        if isinstance(asked, Mapping):
+            key, proposer = _key(asked), proposer_key(asked)
+            for entry in (*self.measured, *self.entries):
+                if _key(entry.speculation) == key:
+                    return entry.per_step
+            same = [entry for entry in self.measured if proposer_key(entry.speculation) == proposer]
+            if same:
+                return max(same, key=lambda entry: len(entry.accepted)).of_length(spec.tokens)
         return prior_of(spec) if self.priors else None
 
     def acceptance(self, flags: Mapping[str, FlagValue]) -> AcceptanceLike:
         """The same for a prediction, which assumes something where nothing is known."""
         found = self.of(flags)
         return ASSUMED if found is None else found
-
-    def with_measured(self, more: Iterable[KnownDraft]) -> KnownDrafts:
-        """What trials showed replaces what was known before."""
-        found = {_key(entry.speculation): entry for entry in (*self.entries, *more)}
-        return KnownDrafts(tuple(found.values()), self.priors)
 
 
 NOTHING_KNOWN = KnownDrafts()
@@ -105,6 +124,11 @@ def prior_of(spec: Speculation) -> StepDrafts | None:
     """The middle of the prior of a method; None where there is none."""
     prior = PRIORS.get(spec.kind)
     return constant(prior.middle, spec.tokens) if prior is not None else None
+
+
+def proposer_key(asked: Mapping[str, object]) -> str:
+    """The same for all lengths of one proposer: method, model and lookup."""
+    return _key({k: v for k, v in asked.items() if k != LENGTH})
 
 
 def _key(asked: Mapping[str, object]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,12 +14,16 @@ from rooftune.answers.recorded import recorded_answers
 from rooftune.engines.prompt_lengths import encoder_for
 from rooftune.engines.target import Target
 from rooftune.engines.vocabulary import USUAL
+from rooftune.evidence.records.trial import TrialResult
 from rooftune.files import read_model, write_json
+from rooftune.formatting import quantity
 from rooftune.models.facts import ModelFacts
 from rooftune.simulator.front.played import answers_of_prompts
+from rooftune.speculation.acceptance import from_counters
 from rooftune.speculation.candidates import replayed_drafts
 from rooftune.speculation.known import KnownDraft
 from rooftune.speculation.sessions import Recorded
+from rooftune.vllm_rules.speculation import SCHEDULE
 from rooftune.vllm_rules.versions import version
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.prompt_set import prompt_file
@@ -37,6 +43,7 @@ class RunDrafts(BaseModel):
     plays: bool = Field(default=False, description="the simulated engine plays the recorded answers of the prompts")
     drafts: list[KnownDraft] = Field(default_factory=list)
     learned: bool = Field(default=False, description="they are from the baseline's own answers")
+    measured: list[KnownDraft] = Field(default_factory=list, description="from the counters of the run's trials")
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -58,7 +65,8 @@ class RunDrafts(BaseModel):
     def in_target(self, target: Target, workload: Workload) -> Target:
         """The target with what is known. The simulated engine plays the user's file: no text enters the run folder."""
         played = workload.prompts.file if workload.prompts and self.plays and target.simulated else None
-        return target.model_copy(update={"texts": self.texts, "drafts": self.drafts, "answers": played})
+        known = {"texts": self.texts, "drafts": self.drafts, "measured_drafts": self.measured, "answers": played}
+        return target.model_copy(update=known)
 
 
 def drafts_of_prompts(workload: Workload, target: Target, facts: ModelFacts | None, *, cuda: bool) -> RunDrafts:
@@ -76,6 +84,30 @@ def drafts_of_prompts(workload: Workload, target: Target, facts: ModelFacts | No
     found = _recorded(prompts, target, facts, workload.chat)
     plays = target.simulated and len(found) > 0
     return RunDrafts(texts=True, plays=plays, drafts=drafts_from(found, target, cuda=cuda))
+
+
+def measured_drafts(trials: Iterable[TrialResult]) -> list[KnownDraft]:
+    """What the counters of trials show, by configuration of the drafts.
+
+    Trials with a schedule of lengths are left out: how often a position was drafted at all depends on their load.
+    """
+    counters: dict[str, Counter[str]] = {}
+    asked: dict[str, Mapping[str, object]] = {}
+    number: Counter[str] = Counter()
+    for trial in trials:
+        drafting = trial.flags.get("speculative_config")
+        if not trial.believed or not isinstance(drafting, Mapping) or SCHEDULE in drafting:
+            continue
+        key = json.dumps(drafting, sort_keys=True)
+        asked[key] = drafting
+        counters.setdefault(key, Counter()).update(trial.server)  # the keys that are read are all counts
+        number[key] += 1
+    found = {key: from_counters(total) for key, total in counters.items()}
+    return [
+        KnownDraft.of(asked[key], acceptance, f"counters of {quantity(number[key], 'trial')}")
+        for key, acceptance in found.items()
+        if acceptance is not None
+    ]
 
 
 def drafts_from(answers: Sequence[Recorded], target: Target, *, cuda: bool) -> list[KnownDraft]:

@@ -9,6 +9,8 @@ import pytest
 
 from rooftune.answers.answer import Answer, Answers
 from rooftune.evidence.records.trial import Census, TrialResult
+from rooftune.runfolder import RunFolder
+from tests.tuning.drafted_trial import drafted
 
 SERVER = (
     "chat-medium",
@@ -71,6 +73,23 @@ def test_the_counters_of_a_trial_are_taken(rooftune, tmp_path: Path) -> None:
     assert any("2.5 tokens" in note for note in found["notes"])
     (tmp_path / "trial.json").write_text(json.dumps({**json.loads(trial.model_dump_json()), "server": {}}))
     assert "drafted no tokens" in rooftune("predict", *SERVER, *HEAD, "--acceptance", "trial.json").sentence()
+
+
+def test_the_trials_of_a_run_hold_for_other_lengths_of_the_proposer(rooftune, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "artifacts", "mine", {})
+    asked = {"method": "eagle3", "model": "head", "num_speculative_tokens": 3}
+    folder = run.trial("head", 1)
+    folder.path.mkdir(parents=True)
+    folder.trial_json.write_text(drafted(asked, 100, 80, 50, 20).model_dump_json())
+    for length, tokens in ((3, "2.5"), (1, "1.8")):
+        speculation = json.dumps({**asked, "num_speculative_tokens": length})
+        found = rooftune(
+            "predict", *SERVER, "--set", f"speculative_config={speculation}", "--acceptance", str(run.path), "--json"
+        ).json
+        assert any(f"gives {tokens} tokens" in note for note in found["notes"])
+    refused = rooftune("predict", *SERVER, *NGRAM, "--acceptance", str(run.path))
+    assert refused.code == 2
+    assert "drafted with this method and model" in refused.sentence()
 
 
 @pytest.mark.parametrize(

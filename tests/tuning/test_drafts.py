@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,14 @@ from rooftune.engines.target import Target
 from rooftune.models.catalogue import model_facts
 from rooftune.simulator.front.played import played_answers
 from rooftune.simulator.front.tokens import encode
+from rooftune.speculation.acceptance import StepDrafts
 from rooftune.speculation.known import PRIORS, KnownDraft, KnownDrafts
-from rooftune.tuning.drafts import RunDrafts, drafts_of_prompts
+from rooftune.tuning.drafts import RunDrafts, drafts_of_prompts, measured_drafts
 from rooftune.workloads.load import load_workload
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text
 from rooftune.workloads.texts.read import read_prompts
+from tests.tuning.drafted_trial import drafted
 
 TARGET = Target(engine="simulated", gpu="L4", model="llama-3.1-8b", engine_version="0.32.0")
 FACTS = model_facts("llama-3.1-8b")
@@ -76,7 +79,43 @@ def test_methods_that_ask_a_model_have_a_prior_with_texts_only() -> None:
     assert found.accepted == pytest.approx((middle, middle**2))  # type: ignore[union-attr]
     assert KnownDrafts().of(asked) is None
     measured = KnownDraft(speculation=asked["speculative_config"], accepted=[0.9, 0.8], drafted=2.0, source="a trial")
-    assert KnownDrafts(priors=True).with_measured([measured]).of(asked) == measured.per_step
+    assert KnownDrafts(priors=True, measured=(measured,)).of(asked) == measured.per_step
+
+
+def test_one_trial_holds_for_all_lengths_of_its_proposer() -> None:
+    head = {"method": "eagle3", "model": "head", "num_speculative_tokens": 2}
+    trial = KnownDraft(speculation=head, accepted=[0.8, 0.6], drafted=2.0, source="a trial")
+    known = KnownDrafts(priors=True, measured=(trial,))
+
+    def of(**changed: Any) -> Any:
+        return known.of({"speculative_config": {**head, **changed}})
+
+    assert of(num_speculative_tokens=1) == StepDrafts((0.8,), 1.0)
+    longer = of(num_speculative_tokens=4)  # each further token is accepted as often as the second: 0.6 / 0.8
+    assert longer.accepted == pytest.approx((0.8, 0.6, 0.45, 0.3375))
+    assert longer.drafted == 4.0
+    middle = PRIORS["eagle3"].middle
+    assert of(model="another").accepted == pytest.approx((middle, middle**2))
+
+
+def test_a_replay_of_the_length_itself_goes_before_a_trial_of_another_one() -> None:
+    asked = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+    replayed = KnownDraft(speculation=asked, accepted=[0.5, 0.4, 0.3], drafted=1.5, source="a replay")
+    trial = KnownDraft(speculation={**asked, "num_speculative_tokens": 5}, accepted=[0.1] * 5, drafted=1.0, source="")
+    known = KnownDrafts((replayed,), measured=(trial,))
+    assert known.of({"speculative_config": asked}) == replayed.per_step
+    assert known.of({"speculative_config": {**asked, "num_speculative_tokens": 2}}) == StepDrafts((0.1, 0.1), 0.4)
+
+
+def test_the_counters_of_trials_are_pooled_and_those_of_schedules_and_doubted_trials_left_out() -> None:
+    head = {"method": "eagle3", "model": "head", "num_speculative_tokens": 2}
+    falling = {**head, "num_speculative_tokens_per_batch_size": [[1, 8, 2], [9, 64, 1]]}
+    believed = [drafted(head, 100, 90, 60), drafted(head, 300, 150, 60)]
+    failed = drafted(head, 100, 1, 1).model_copy(update={"status": "failed"})
+    (found,) = measured_drafts([*believed, failed, drafted(falling, 100, 100, 100), drafted(None, 0, 0, 0)])
+    assert found.accepted == pytest.approx([0.6, 0.3])
+    assert (found.drafted, found.source) == (2.0, "counters of 2 trials")
+    assert found.speculation == head
 
 
 def test_a_schedule_has_the_acceptance_of_its_longest_drafts() -> None:
