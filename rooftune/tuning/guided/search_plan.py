@@ -1,7 +1,7 @@
 """The problem of a search as plan.json keeps it: every configuration that may be measured, with its prediction.
 
-It is made once. Trials that drafted correct the predictions of options with that proposer (``redrafted.py``). The state of
-the search follows from it and from the trials.
+It is made once. Trials that drafted correct the predictions of options with that proposer (``redrafted.py``). The state
+of the search follows from it and from the trials.
 """
 
 from __future__ import annotations
