@@ -25,6 +25,7 @@ SHORT = {
 }
 
 
+@pytest.mark.slow
 async def test_a_server_that_refuses_from_some_rate_on_gets_a_bracket(tmp_path: Path) -> None:
     with LimitedServer(most=4, token_s=0.005, time_scale=20.0).running() as server:
         found = await measure_capacity(
@@ -85,6 +86,7 @@ async def test_a_server_that_breaks_the_slo_without_load_says_by_how_much(tmp_pa
     assert found.lone.attainment < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_limit_that_nobody_named_is_learned_from_an_overloaded_step(tmp_path: Path) -> None:
     which, heard = target(8.0, max_num_seqs=4), Heard()

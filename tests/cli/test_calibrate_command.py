@@ -70,6 +70,7 @@ def test_trials_of_the_history_are_fitted_to_and_the_file_is_used(rooftune, tmp_
     assert plainly["calibration"] is None
 
 
+@pytest.mark.slow
 def test_the_default_calibration_is_the_newest_for_the_accelerator_and_is_named(rooftune) -> None:
     _trials(Path("artifacts/history"))
     file = rooftune("calibrate", "--from", "history", "--json").json["file"]

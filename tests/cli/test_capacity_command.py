@@ -87,6 +87,7 @@ def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
     assert path.is_file(), running.communicate(timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     ended = subprocess.run(
@@ -113,6 +114,7 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
         assert (here / "steps" / str(place) / "step.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_users_of_a_closed_loop_are_counted_without_being_asked_for(tmp_path: Path) -> None:
     ended = subprocess.run(
@@ -132,6 +134,7 @@ def test_the_users_of_a_closed_loop_are_counted_without_being_asked_for(tmp_path
     assert "one server carries" in (tmp_path / "here" / "capacity.md").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_what_is_known_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ("capacity", "small.yaml", *CARD, "--precision", "1%", "--time-scale", "8", "--save", "here")
     running = start(tmp_path, "", *words)

@@ -40,7 +40,13 @@ def test_probe_of_this_machine_without_measuring(rooftune) -> None:
 
 
 @pytest.mark.parametrize(
-    "workload", ["chat-low", "chat-medium", "chat-high", "rag-medium", "code-medium", "mixed", "burst"]
+    "workload",
+    [
+        "chat-low",
+        "chat-medium",
+        "chat-high",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rag-medium", "code-medium", "mixed", "burst")),
+    ],
 )
 def test_plan_of_every_workload(rooftune, workload: str) -> None:
     found = rooftune("plan", workload, "--search", "ladder", "--json").json
@@ -105,6 +111,7 @@ def qwen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return ("plan", "chat-low", *case, "--playbook", "pinned.yaml", "--search", "guided")
 
 
+@pytest.mark.slow
 def test_plan_takes_checkpoints_of_the_model_from_a_folder(rooftune, qwen: tuple[str, ...]) -> None:
     found = rooftune(*qwen, "--json").json["search"]
     options = {o["id"]: o for o in found["options"]}
@@ -118,6 +125,7 @@ def test_plan_takes_checkpoints_of_the_model_from_a_folder(rooftune, qwen: tuple
     assert "no step time is known for nvfp4 weights" in left_out["NVFP4 checkpoint Qwen2.5-0.5B-Instruct-NVFP4"]
 
 
+@pytest.mark.slow
 def test_plan_shows_the_front_what_the_budget_suffices_for_and_the_first_trials(
     rooftune, qwen: tuple[str, ...]
 ) -> None:
@@ -168,6 +176,7 @@ def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...
     assert "no folder in models has a config.json of llama-3.1-8b" in ended.sentence()
 
 
+@pytest.mark.slow
 def test_plan_reads_as_a_table(rooftune) -> None:
     ended = rooftune("plan", "chat-medium")
     busy = "Predicting the configurations of the space, "
@@ -181,6 +190,7 @@ def test_plan_reads_as_a_table(rooftune) -> None:
     assert "\x1b" not in ended.out, "no colours in a pipe"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["data_parallel_size", "pipeline_parallel_size"])
 def test_a_flag_that_is_not_modelled_is_named_and_no_error_is_claimed(rooftune, flag: str) -> None:
     server = ("--gpu", "L4", "--model", "llama-3.1-8b", "--set", "max_model_len=4096", "--set", f"{flag}=2")

@@ -61,6 +61,7 @@ def test_values_that_do_not_start_are_explained_once_below_the_table(rooftune) -
     assert [row.get("rule") for row in rows] == [None, "longest-request"]
 
 
+@pytest.mark.slow
 def test_a_plan_says_once_that_its_baseline_would_not_start(rooftune) -> None:
     ended = rooftune("plan", "chat-low", *FP8)
     assert ended.code == 0

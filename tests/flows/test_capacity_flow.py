@@ -20,6 +20,7 @@ slo: {ttft_ms: 3000, tpot_ms: 60, share: 0.9}
 """
 
 
+@pytest.mark.slow
 async def test_the_flow_measures_and_shows_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey

@@ -22,7 +22,7 @@ from rooftune.tuning.search import decide
 from rooftune.tuning.trial_load import BY_CHANCE
 from tasks import run_files
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = """\
 name: small
 arrivals: {process: poisson, rate_per_s: 100}

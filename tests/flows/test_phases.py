@@ -23,6 +23,7 @@ async def fresh(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "artifacts", spec.name, about)
 
 
+@pytest.mark.slow
 async def test_probe_then_plan_then_plan_again(fresh: RunFolder) -> None:
     from flows.plan import plan
     from flows.probe import probe

@@ -21,6 +21,7 @@ from rooftune.workloads.load import load_workload
 from rooftune.workloads.slo import Slo
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not wanted(), reason="without numba slopes would take minutes")
 def test_the_best_have_slopes_with_the_speed_and_the_tied_ones_their_behaviour() -> None:
     """An A100 at a TPOT of 30 ms: 32 sequences keep it with room to spare, 192 do not."""

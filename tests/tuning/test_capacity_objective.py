@@ -92,6 +92,7 @@ def test_a_candidate_that_has_lost_by_far_gets_no_second_trial(capacity: float) 
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.85, 1.6), st.integers(0, 20))
+@pytest.mark.slow
 def test_a_candidate_that_may_be_close_gets_its_way_back(ratio: float, seed: int) -> None:
     world = made.CapacityWorld(PLAN, {"batch-8": 1.4 * ratio}, seed=seed)
     assert sum(r.candidate == "batch-8" for r in world.search(most=8)) >= 2
@@ -108,6 +109,7 @@ def test_a_load_never_runs_far_below_the_incumbents_capacity() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.5, 2.0), st.integers(0, 100))
+@pytest.mark.slow
 def test_the_rate_is_the_forecast_corrected_by_what_was_measured(factor: float, seed: int) -> None:
     """Only the first load of a run depends on how wrong the forecast is."""
     world = made.CapacityWorld(PLAN, noise=0.01, seed=seed, factor=factor)
@@ -143,6 +145,7 @@ def test_both_sides_of_a_pair_have_the_same_seeds() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 30), st.integers(0, 3), st.floats(0.6, 1.6))
+@pytest.mark.slow
 def test_a_killed_run_orders_the_same_trial_at_the_same_rate(cut: int, seed: int, factor: float) -> None:
     world = made.CapacityWorld(PLAN, seed=seed, factor=factor)
     whole = world.search()

@@ -147,6 +147,7 @@ def test_nothing_measured_still_gives_a_decision() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 5))
+@pytest.mark.slow
 def test_the_budget_is_kept_and_skipped_candidates_are_reported(trials: int, seed: int) -> None:
     results = made.World(PLAN, seed=seed).search(budget=trials * 10.0)
     assert len(results) <= trials
@@ -206,6 +207,7 @@ def test_a_candidate_with_the_flags_of_the_incumbent_is_already_on() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 3), st.floats(0.002, 0.03))
+@pytest.mark.slow
 def test_a_killed_run_resumes_where_it_stopped(cut: int, seed: int, noise: float) -> None:
     whole = made.World(PLAN, seed=seed, noise=noise).search()
     order = next_trial(PLAN, list(reversed(whole[:cut])), None, 10.0)
