@@ -88,6 +88,7 @@ def predict(
 
     Every figure is simulated. The error that was found on similar cases is printed with it.
     """
+    from flows.inputs.targets import emulated_for
     from flows.inputs.workloads import changed_workload
     from rooftune.engines.prompt_lengths import with_counted_lengths
     from rooftune.simulator.calibration.files import opened
@@ -95,7 +96,8 @@ def predict(
     from rooftune.simulator.virtual.predict import predict as predicted
 
     compilation.announce = terminal.note
-    load, chosen = changed_workload(workload, changes, prompts=texts.prompts), chosen_server(server)
+    load = changed_workload(workload, changes, prompts=texts.prompts)
+    chosen = emulated_for(chosen_server(server), load)
     scratch = tempfile.TemporaryDirectory(prefix="rooftune-")
     load = with_counted_lengths(load, Path(scratch.name) / "prompt_lengths.json", chosen.model)
     drafts = _acceptance(acceptance, chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 from flows.inputs.parameters import ServerOptions, TargetOptions
@@ -103,6 +103,13 @@ def for_workload(target: Target, workload: Workload) -> Target:
             "all adapters with --set lora_modules=NAME=PATH."
         )
     return _checked(target.model_copy(update={"flags": {**adapter_flags(workload.lora), **target.flags}}))
+
+
+def emulated_for(server: EmulatedServer, workload: Workload) -> EmulatedServer:
+    """The emulated server with the LoRA adapters of a workload. Flags that the user named stay as they are."""
+    from rooftune.vllm_rules.adapters import adapter_flags
+
+    return replace(server, flags={**adapter_flags(workload.lora), **server.flags})
 
 
 def emulated_server(asked: ServerOptions, more_flags: list[str] | None = None) -> EmulatedServer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.costs import weight_bytes
 from rooftune.models.facts import ModelFacts
+from rooftune.vllm_rules.adapter_memory import adapter_bytes
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import GIB
@@ -75,6 +76,7 @@ def memory_budget(gpu: Accelerator, facts: ModelFacts, r: Resolved) -> MemoryBud
     draft = draft_beside(r)
     weights = weight_bytes(facts, r.tensor_parallel) + padding_bytes(gpu, facts, r) + OVERHEAD_BYTES
     weights += weight_bytes(draft, r.tensor_parallel) if draft else 0.0
+    weights += adapter_bytes(facts, r.adapter_slots, r.adapter_rank, r.tensor_parallel)
     _check_weights(gpu, facts, r, weights, held)
     cpu = gpu.kind == "cpu"
     if not cpu:

@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.facts import ModelFacts
+from rooftune.vllm_rules.adapters import DEFAULT_RANK
 from rooftune.vllm_rules.attention import FAMILIES, AttentionShape, attention_backend
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import batch_limits, block_size, gpu_memory_utilization
@@ -93,6 +94,10 @@ class Resolved:
     notes: tuple[str, ...] = ()
     kv_cache_memory_bytes: int | None = None
     kv_blocks_override: int | None = None
+    adapter_slots: int = 0
+    """LoRA adapters that one batch may have; 0: adapters are off."""
+    adapter_rank: int = 0
+    """Highest rank of an adapter."""
 
     @property
     def attention(self) -> str:
@@ -155,7 +160,9 @@ def resolve(gpu: Accelerator, facts: ModelFacts, config: EngineConfig, engine_ve
         whole_prompt_must_fit=bool(WHOLE_SEQUENCE.has(engine)) and reserve,
         threshold_spares_a_lone_request=bool(THRESHOLD_SPARES_A_LONE_REQUEST.has(engine)),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
-        kv_blocks_override=_blocks_override(config),
+        kv_blocks_override=_whole(config, "num_gpu_blocks_override"),
+        adapter_slots=(_whole(config, "max_loras") or 1) if config.other_flags.get("enable_lora") is True else 0,
+        adapter_rank=_whole(config, "max_lora_rank") or DEFAULT_RANK,
     )
 
 
@@ -235,6 +242,7 @@ def _check_budget(budget: int, seqs: int, length: int, chunked: bool) -> None:
         )
 
 
-def _blocks_override(config: EngineConfig) -> int | None:
-    value = config.other_flags.get("num_gpu_blocks_override")
+def _whole(config: EngineConfig, name: str) -> int | None:
+    """The whole number that a flag without a field has; None where it is not set."""
+    value = config.other_flags.get(name)
     return value if isinstance(value, int) else None

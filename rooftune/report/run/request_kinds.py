@@ -32,7 +32,7 @@ def adapters(run: RunData, names: Names) -> Section | None:
                 rows.append([names.of(id), name, *(_cell(metric, found.get(metric)) for metric in OF_ADAPTERS)])
     if not rows:
         return None
-    simulated = " Adapters cost no time and no memory in the simulated engine." if run.simulated else ""
+    simulated = " In the simulated engine, adapters hold memory and cost no time." if run.simulated else ""
     words = f"Requests by the LoRA adapter that they asked for, in the last trial of each configuration.{simulated}"
     heads = ["Configuration", "Adapter", *OF_ADAPTERS.values()]
     return section("LoRA adapters", text(words), table("Figures of each adapter", heads, rows))
