@@ -19,6 +19,7 @@ from rooftune.formatting import number, rate
 if TYPE_CHECKING:
     from rooftune.engines.target import Target
     from rooftune.evidence.records.trial import TrialResult
+    from rooftune.runfolder import TrialFolder
     from rooftune.workloads.spec import Workload
 
 Url = Annotated[str, Option("--url", help="Address of the server, for example http://127.0.0.1:8000.")]
@@ -60,6 +61,8 @@ def load(
     """
     from flows.inputs.workloads import changed_workload, prompts_file
     from rooftune.errors import InputError
+    from rooftune.evidence.records.parquet_files import first_error
+    from rooftune.runfolder import TrialFolder
 
     file = prompts_file(prompts)
     spec = changed_workload(workload, changes, drain_s=drain, prompts=file)
@@ -69,21 +72,24 @@ def load(
     if save is not None and (save / "trial.json").exists():
         raise InputError(f"{save} already holds a trial; name another folder with --save.")
     with tempfile.TemporaryDirectory(prefix="rooftune-") as scratch:
-        trial = asyncio.run(_measure(spec, _target(url, model, gpu), save or Path(scratch), client))
+        folder = TrialFolder(save or Path(scratch))
+        trial = asyncio.run(_measure(spec, _target(url, model, gpu), folder, client))
+        error = first_error(folder.requests)
     if as_json:
         terminal.print_json(flat(trial))
     else:
         _show(trial, spec, url, save)
-    _judge(trial, url)
+    _judge(trial, url, error)
 
 
-def _judge(trial: TrialResult, url: str) -> None:
+def _judge(trial: TrialResult, url: str, first_error: str) -> None:
     """Fail when nothing was answered; warn when the figures are not to be trusted."""
     from rooftune.errors import RooftuneError
 
     census = trial.census
     if census is not None and census.completed == 0 and not (census.cut and trial.metrics.get("output_throughput")):
-        raise RooftuneError(f"no request to {url} was answered in full; {_why(trial)}.")
+        said = f": {first_error.rstrip('.')}" if first_error else ""
+        raise RooftuneError(f"no request to {url} was answered in full; {_why(trial)}{said}.")
     if not trial.believed:
         failed = "; ".join(c.sentence.rstrip(".") for c in trial.checks if c.status == "fail")
         terminal.note(f"rooftune: do not trust these figures: {failed}.")
@@ -95,7 +101,7 @@ def _target(url: str, model: str | None, gpu: str | None) -> Target:
     return Target(engine="endpoint", model=model or "", engine_version="unknown", url=url, gpu=gpu)
 
 
-async def _measure(spec: Workload, target: Target, folder: Path, client: dict[str, Any]) -> TrialResult:
+async def _measure(spec: Workload, target: Target, trial: TrialFolder, client: dict[str, Any]) -> TrialResult:
     """Connect, load, aggregate."""
     from flows.cli.progress import load_display
     from rooftune.engines.launch import connect
@@ -103,12 +109,10 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     from rooftune.evidence.aggregate import aggregate
     from rooftune.loadgen.client import run_load
     from rooftune.loadgen.summary import LoadOptions
-    from rooftune.runfolder import TrialFolder
     from rooftune.trial_order import TrialOrder
     from rooftune.vllm_rules.config import EngineConfig
     from rooftune.workloads.draw import draw
 
-    trial = TrialFolder(folder)
     server = await connect(target, trial)
     version = server.effective.engine_version or "unknown"
     target = target.model_copy(update={"model": server.model, "engine_version": version})
@@ -122,7 +126,7 @@ async def _measure(spec: Workload, target: Target, folder: Path, client: dict[st
     }
     named = {name: value for name, value in client.items() if value is not None}
     load_options = LoadOptions.model_validate({**asked, **named})
-    spec = with_counted_lengths(spec, folder / LENGTHS, server.model, server.url, simulated=server.simulated)
+    spec = with_counted_lengths(spec, trial.path / LENGTHS, server.model, server.url, simulated=server.simulated)
     plan = draw(spec)
     for note in plan.notes:
         terminal.note(f"{note}.")

@@ -14,7 +14,7 @@ from rooftune.evidence.aggregate import census
 from rooftune.evidence.metrics import concurrency, overload
 from rooftune.evidence.metrics.request_metrics import request_metrics, request_times, require_reasoning, scheduled_in
 from rooftune.evidence.records.columns import Requests
-from rooftune.evidence.records.parquet_files import read_request_table, read_requests
+from rooftune.evidence.records.parquet_files import first_error, read_requests
 from rooftune.evidence.records.trial import Census
 from rooftune.files import read_model
 from rooftune.loadgen.summary import LoadSummary
@@ -146,7 +146,7 @@ def read_step(folder: TrialFolder, workload: Workload, number: int, reason: str,
         latencies={name: metrics[name] for name in SHOWN if name in metrics},
         census=census(r, load),
         errors=int(wrong.sum()),
-        first_error=_first_error(folder.requests),
+        first_error=first_error(folder.requests),
         output_tokens=float(r.output_tokens[answered].mean()) if answered.any() else None,
         planned_output_tokens=float(r.planned_output_tokens[answered].mean()) if answered.any() else None,
         send_lag_p99_ms=load.send_lag_p99_ms,
@@ -182,10 +182,3 @@ def _quantile(values: Floats, level: float) -> float:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _first_error(path: Path) -> str:
-    """Text of the first request that failed or was refused; empty without one."""
-    table = read_request_table(path, ("status", "error")).to_pydict()
-    pairs = zip(table["status"], table["error"], strict=True)
-    return next((str(error) for status, error in pairs if status in ("failed", "refused") and error), "")

@@ -126,21 +126,22 @@ def test_down(rooftune) -> None:
 
 
 UNDER_LOAD = [
-    ("429 under load", plain(429, '{"error": {"message": "slow down"}}')),
-    ("503 under load", plain(503, '{"error": {"message": "busy"}}')),
-    ("HTML under load", plain(200, "<html>bad gateway</html>", "text/html")),
-    ("broken stream", broken_off),
-    ("stalls", stalled),
+    ("429 under load", plain(429, '{"error": {"message": "slow down"}}'), "slow down"),
+    ("503 under load", plain(503, '{"error": {"message": "busy"}}'), "busy"),
+    ("HTML under load", plain(200, "<html>bad gateway</html>", "text/html"), ""),
+    ("broken stream", broken_off, ""),
+    ("stalls", stalled, ""),
 ]
 
 
-@pytest.mark.parametrize(("name", "answer"), UNDER_LOAD, ids=[n for n, _ in UNDER_LOAD])
-def test_failing_under_load(rooftune, serve, tmp_path: Path, name: str, answer: Answer) -> None:
+@pytest.mark.parametrize(("name", "answer", "error"), UNDER_LOAD, ids=[name for name, *_ in UNDER_LOAD])
+def test_failing_under_load(rooftune, serve, tmp_path: Path, name: str, answer: Answer, error: str) -> None:
     workload = live_run.write_tiny(tmp_path)
     words = ["--duration", "2", "--warmup", "0", "--drain", "1", "--save", tmp_path / "kept"]
     ended = rooftune("load", workload, "--url", serve(answer), *words, "--json")
     assert ended.code == 1, ended
     assert ended.json["believed"] is False or ended.json["census"]["completed"] == 0
     assert "no request to" in ended.sentence()
+    assert error in ended.sentence(), "the first error says what to change"
     assert (tmp_path / "kept" / "requests.parquet").is_file(), "what was measured is kept"
     assert ended.json["census"]["scheduled"] > 0

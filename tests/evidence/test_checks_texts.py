@@ -76,6 +76,16 @@ def test_hits_are_compared_with_what_the_texts_share(hits: float, status: str) -
     assert server.prefix_hits(texts(hits=hits)).status == status
 
 
+@pytest.mark.parametrize(("block", "hits", "said"), [(128, 0.0, True), (128, 0.25, False), (16, 0.0, False)])
+def test_missing_hits_are_explained_by_long_blocks(block: int, hits: float, said: bool) -> None:
+    """A CPU has blocks of 128 tokens, so short conversations never hit."""
+    found = texts(hits=hits)
+    assert found.trial is not None
+    effective = found.trial.effective.model_copy(update={"block_size": block})
+    found = replace(found, trial=found.trial.model_copy(update={"effective": effective}))
+    assert (f"whole blocks of {block} tokens" in server.prefix_hits(found).sentence) is said
+
+
 @pytest.mark.parametrize(("cut", "status"), [(0.0, "pass"), (0.1, "pass"), (0.5, "warn")])
 def test_answers_that_the_limit_cut_are_counted(cut: float, status: str) -> None:
     found = tokens.answers(texts(**finish(cut=cut)))

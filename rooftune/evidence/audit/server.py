@@ -14,6 +14,7 @@ from rooftune.formatting import number
 from rooftune.loadgen.texts_sent import TextsSent
 from rooftune.metrics.queues import inside
 from rooftune.metrics.window import Window
+from rooftune.workloads.blocks import BLOCK_TOKENS
 
 TEXT_HITS_WARN, TEXT_HITS_FAIL = 0.10, 0.30
 """Share of the prompt tokens found in the prefix cache beyond what real texts have in common."""
@@ -193,9 +194,9 @@ def prefix_hits(e: Evidence) -> Check:
     sentence = f"{100 * share:.1f} % of the prompt tokens were found in the prefix cache"
     texts = e.load.texts if e.load is not None else None
     if texts is not None:
-        return _text_hits(share, texts, sentence, figures)
+        return _text_hits(share, texts, sentence, figures, _whole_blocks(e))
     if asked:
-        return passed(name, f"{sentence}; the workload shares prefixes.", figures)
+        return passed(name, f"{sentence}; the workload shares prefixes{_whole_blocks(e)}.", figures)
     remedy = (
         "The prompts repeat something (a template, or a seed used twice on a warm server): "
         "restart the server or use another seed."
@@ -209,14 +210,26 @@ def prefix_hits(e: Evidence) -> Check:
     )
 
 
-def _text_hits(share: float, texts: TextsSent, sentence: str, figures: dict[str, float]) -> Check:
-    """Hits on real texts, compared with what the texts themselves have in common."""
+def _whole_blocks(e: Evidence) -> str:
+    """What to know where the server's blocks are longer than those by which shared beginnings are counted."""
+    block = e.trial.effective.block_size if e.trial else None
+    if block is None or block <= BLOCK_TOKENS:
+        return ""
+    return f"; this server caches whole blocks of {block} tokens, so a shorter beginning never hits"
+
+
+def _text_hits(share: float, texts: TextsSent, sentence: str, figures: dict[str, float], blocks: str) -> Check:
+    """Hits on real texts, compared with what the texts themselves have in common.
+
+    Args:
+        blocks: a clause about the server's blocks; empty where there is nothing to say.
+    """
     name = "prefix-hits"
     figures |= {"shared_share": round(texts.shared_share, 4)}
     words = f"{sentence}; {100 * texts.shared_share:.1f} % of all prompt tokens repeat the beginning of earlier prompts"
     more = share - texts.shared_share
     if more <= TEXT_HITS_WARN:
-        return passed(name, f"{words}.", figures)
+        return passed(name, f"{words}{blocks if more < 0 else ''}.", figures)
     remedy = (
         "The server had these prompts before, or does not know cache_salt: restart it, give more prompts than the load "
         "needs, or use another seed."

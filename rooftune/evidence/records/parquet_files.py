@@ -38,6 +38,17 @@ def read_request_table(path: Path, columns: Sequence[str]) -> pa.Table:
         return table.select(list(columns))
 
 
+def first_error(path: Path) -> str:
+    """Text of the first request in requests.parquet that failed or was refused; empty without one.
+
+    Raises:
+        RooftuneError: the file is missing, empty, cut or has other columns.
+    """
+    table = read_request_table(path, ("status", "error")).to_pydict()
+    pairs = zip(table["status"], table["error"], strict=True)
+    return next((str(error) for status, error in pairs if status in ("failed", "refused") and error), "")
+
+
 def read_ticks(path: Path) -> dict[str, Floats]:
     """Read ticks.parquet as columns of numbers.
 
