@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.costs import weight_bytes
 from rooftune.models.facts import ModelFacts
-from rooftune.vllm_rules.adapter_memory import adapter_bytes
+from rooftune.vllm_rules.adapters import adapter_bytes
 from rooftune.vllm_rules.budget import MemoryBudget
 from rooftune.vllm_rules.config import EngineConfig
 from rooftune.vllm_rules.defaults import GIB

@@ -40,7 +40,7 @@ def test_each_adapter_of_the_baseline_and_of_the_recommendation(folder: RunFolde
     assert [row[1] for row in table if row[1] in ("base model", "sql")] == ["base model", "sql"] * 2
     (base, *_) = [row for row in table if row[1] == "base model"]
     assert base[2:] == ["30", "120", "80", "99.3 %"], "a column without values is left out"
-    assert "in the simulated engine" in found
+    assert "In the simulated engine, adapters hold memory" in found
 
 
 def test_both_first_tokens_where_the_model_reasons(folder: RunFolder) -> None:

@@ -8,7 +8,7 @@ from rooftune.hardware.named import accelerator
 from rooftune.models.catalogue import model_facts
 from rooftune.models.facts import ModelFacts
 from rooftune.models.layers import AttentionLayers, MlpLayers
-from rooftune.vllm_rules.adapter_memory import adapter_bytes
+from rooftune.vllm_rules.adapters import adapter_bytes
 from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.vllm_rules.effects import unmodelled
 from rooftune.vllm_rules.memory import kv_cache_tokens, memory_budget
