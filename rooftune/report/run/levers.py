@@ -49,7 +49,7 @@ def _value(run: RunData, lever: Lever) -> str:
 def _gain(run: RunData, names: Names, lever: Lever) -> str:
     """The gain in what decides, and how it is known."""
     if lever.candidate != run.decision.incumbent:
-        return f"not chosen: {_compared_with_the_recommended(run, lever.candidate)}"
+        return _compared_with_the_recommended(run, lever.candidate)
     search = run.decision.search
     effect = next((k for k in search.knobs if k.knob == lever.name), None) if search is not None else None
     if effect is not None and effect.ratio is not None:
@@ -64,13 +64,22 @@ def _gain(run: RunData, names: Names, lever: Lever) -> str:
 def _compared_with_the_recommended(run: RunData, id: str) -> str:
     """How far a configuration is from the recommended one, by trials or by the predictions before them."""
     own, search = run.decision.incumbent, run.plan.search
-    if run.of(id) and run.of(own) and merit(run, own) > 0:
-        return f"{change(merit(run, id) / merit(run, own))} compared with the recommended, measured"
+    against = f"compared with the {'baseline' if own == 'baseline' else 'recommended'}"
+    if run.of(id):
+        ratio = _ratio(run, id, own)
+        return f"not chosen: {change(ratio)} {against}" if ratio is not None else "not chosen"
     planned = [search.option(i) for i in (id, own)] if search is not None else []
     ours, best = ([o.predicted if o is not None else None for o in planned] or [None, None])[:2]
-    if not ours or not best:
-        return "not measured"
-    return f"{change(ours / best)} compared with the recommended, predicted"
+    return f"not measured; predicted {change(ours / best)} {against}" if ours and best else "not measured"
+
+
+def _ratio(run: RunData, id: str, own: str) -> float | None:
+    """What decides, in one configuration over another; None where it is not known of both."""
+    if run.by_capacity:
+        ours, best = merit(run, id), merit(run, own)
+        return ours / best if best > 0 else None
+    values = [run.value(name, deciding_metric(run)) for name in (id, own)]
+    return values[0] / values[1] if values[0] and values[1] else None
 
 
 def _step(run: RunData, lever: Lever) -> Verdict | None:
@@ -104,7 +113,7 @@ def _loads(run: RunData, metric: str) -> str:
     steps, running = run.rate_steps(own), run.gauge(own, "running")
     if run.by_capacity and steps and running:
         words.append(
-            f"The gain in {metric} belongs to the load near the capacity: the recommended configuration ran "
+            f"The gain in {metric} belongs to the load near the capacity: the {_own_words(run)} ran "
             f"{quantity(round(running), 'request')} at once there, at {rate(steps[-1].rate_per_s, 'request', 3)}."
         )
     elif run.of(own) and level(run, own) != NONE:
@@ -112,9 +121,15 @@ def _loads(run: RunData, metric: str) -> str:
     return " ".join(words)
 
 
+def _own_words(run: RunData) -> str:
+    return "baseline" if run.decision.incumbent == "baseline" else "recommended configuration"
+
+
 def _reasons(run: RunData) -> list[str]:
     """Why a lever has no gain by load, and why answers were not judged."""
     refused = dict.fromkeys(sentence(f"{TITLES[x.name]}: {x.refused}") for x in run.levers if x.refused)
     if all(_answers(run, lever) != NOT_JUDGED for lever in run.levers):
         return list(refused)
-    return [*refused, sentence(f"{NOT_JUDGED}: {why_not_judged(run)}")]
+    collected = run.floor is not None and not run.floor.reason
+    why = "no trial with the lever looked promising enough for a check" if collected else why_not_judged(run)
+    return [*refused, sentence(f"{NOT_JUDGED}: {why}")]
