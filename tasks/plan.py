@@ -6,12 +6,10 @@ from prefect import task
 
 from rooftune.errors import EngineError
 from rooftune.files import write_json
-from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
-from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import Plan
 from tasks.apart import apart
-from tasks.planning import make_plan
+from tasks.planning import make_plan, search_words
 from tasks.retrying import retry_unexpected
 
 SLOW = "predicting takes some minutes, because numba is not installed (pip install 'rooftune[fast]')"
@@ -62,9 +60,3 @@ def describe(plan: Plan) -> str:
     if plan.search is not None:
         return f"{search_words(plan.search)}{context}{fitted}"
     return f"{len(plan.candidates)} candidates in {len(plan.phases)} phases: {counts}{context}{fitted}"
-
-
-def search_words(search: SearchPlan) -> str:
-    """The space and the method in one line."""
-    words = f"{search.method} search over {quantity(search.space, 'configuration')}"
-    return words + (f", {len(search.options):,} of them predicted" if search.predicts else "")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from rooftune.engines.target import Target
 from rooftune.errors import InputError
 from rooftune.files import write_json
+from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
 from rooftune.search.from_space import TrialCost
 from rooftune.tuning.guided.budget import Room
+from rooftune.tuning.guided.search_plan import SearchPlan
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
 from tasks.run_files import facts_of, hardware_of, plan_of, settings_of, target_of, workload_of
@@ -145,3 +147,9 @@ def listed_flags(target: Target) -> frozenset[str] | None:
         return engine_flags(vllm_python(target.vllm_python))
     except InputError:
         return None
+
+
+def search_words(search: SearchPlan) -> str:
+    """The space and the method in one line."""
+    words = f"{search.method} search over {quantity(search.space, 'configuration')}"
+    return words + (f", {len(search.options):,} of them predicted" if search.predicts else "")

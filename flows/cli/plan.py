@@ -131,7 +131,7 @@ def show_search(found: Plan, search: SearchPlan) -> None:
     """Print the space: its size, what is left out, the best of it as predicted, and what is measured first."""
     from rooftune.formatting import change, number
     from rooftune.tuning.guided.progress import first_trials
-    from tasks.plan import search_words
+    from tasks.planning import search_words
 
     print(f"\n{search_words(search)[:1].upper()}{search_words(search)[1:]}.")
     print(

@@ -8,6 +8,7 @@ says so and is exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from packaging.version import InvalidVersion, Version
 
@@ -17,6 +18,7 @@ READ = ("0.11", "0.15", "0.19", "0.23", "0.29", "0.32", "0.33")
 """Releases whose sources were read: 0.11.0, 0.15.1, 0.19.1, 0.23.0, 0.29.0, 0.32.0 and 0.33.0."""
 
 
+@cache
 def version(text: str) -> Version:
     """An engine version as a comparable value; a text that is not a version is treated as the newest."""
     try:
@@ -25,6 +27,7 @@ def version(text: str) -> Version:
         return Version("9999")
 
 
+@cache
 def parse_version(text: str) -> Version:
     """An engine version that a user named. Raises InputError when the text is not one."""
     try:
@@ -96,5 +99,6 @@ class Releases:
         return self.after or (READ[at] if at < len(READ) else None)
 
 
+@cache
 def _pair(release: str) -> tuple[int, ...]:
     return Version(release).release[:2]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from live_run import environment
 from qwen_config import QWEN
 
 CLOSED = """\
@@ -58,6 +61,7 @@ def test_plan_of_every_workload(rooftune, workload: str) -> None:
         assert candidate["command"].startswith("python -m vllm")
 
 
+@pytest.mark.slow
 def test_plan_on_another_gpu_changes_what_is_possible(rooftune) -> None:
     def states(gpu: str) -> dict[str, bool]:
         found = rooftune(
@@ -68,6 +72,7 @@ def test_plan_on_another_gpu_changes_what_is_possible(rooftune) -> None:
     assert states("H100")["fp8-kv"] != states("T4")["fp8-kv"]
 
 
+@pytest.mark.slow
 def test_plan_takes_your_own_candidate(rooftune) -> None:
     found = rooftune(
         "plan", "chat-low", "--candidate", "tiny=max_num_seqs=2,enforce_eager=true", "--search", "ladder", "--json"
@@ -259,3 +264,16 @@ def test_a_plan_for_the_cost_expects_the_price_over_the_capacity(rooftune) -> No
     (expected,) = [c["expected"] for c in found["candidates"] if c["id"] == "awq-marlin"]
     assert expected["metric"] == cost
     assert expected["ratio"] < 1
+
+
+def test_a_plan_loads_no_prefect(qwen: tuple[str, ...], tmp_path: Path) -> None:
+    """Importing it takes about a second, and no flow runs."""
+    script = (
+        "import sys\nfrom flows.cli.app import run\nassert run(sys.argv[1:]) == 0\nassert 'prefect' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *qwen], cwd=tmp_path, env=environment(tmp_path, ""), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Guided search over " in done.stdout

@@ -60,7 +60,8 @@ def test_importing_any_module_stays_light() -> None:
 
 def test_the_command_line_starts_without_prefect() -> None:
     script = (
-        "import sys, flows.cli.app\nassert not [m for m in ('prefect', 'pandas', 'matplotlib') if m in sys.modules]\n"
+        "import sys, flows.cli.app, flows.cli.plan, tasks.planning, tasks.run_files, tasks.trial_time\n"
+        "assert not [m for m in ('prefect', 'pandas', 'matplotlib') if m in sys.modules]\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
