@@ -110,6 +110,7 @@ def files_of(folder: Path) -> Iterator[Path]:
     return (p for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_text_leaves_the_file_of_the_user(tmp_path: Path, prefect: str) -> None:
     """Run folder, history, Prefect's files, database, logs and artifacts, and the output of the command."""

@@ -70,6 +70,7 @@ def answered(run: RunFolder) -> None:
     write_json(trial.floor_json, Floor(prompts=20, tokens=1140).model_dump(mode="json"))
 
 
+@pytest.mark.slow
 async def test_its_answers_add_proposers_to_the_search_once(run: RunFolder) -> None:
     assert target_of(run).texts
     assert not target_of(run).drafts

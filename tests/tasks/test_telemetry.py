@@ -177,6 +177,7 @@ def test_without_the_extra_one_sentence_says_how_to_install_it() -> None:
 MANY = OPEN + "for n in range(3000):\n    with span('run') if n == 0 else span('trial', {'trial': n}):\n        pass\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["refuses", "answers 500", "hangs"])
 def test_a_collector_that_fails_does_not_hold_up_the_run(manner: str) -> None:
     if manner == "refuses":

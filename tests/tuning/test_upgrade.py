@@ -124,6 +124,7 @@ def test_advice_wants_the_whole_rate_and_the_slo(rows: list[UpgradeRow], said: s
     assert said in found.blocks[0].text
 
 
+@pytest.mark.slow
 def test_where_the_capacity_decides_the_path_predicts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade, "PATH", ("T4", "L4"))
     load = made.workload(objective={"metric": "capacity"})
