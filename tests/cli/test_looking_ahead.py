@@ -266,6 +266,7 @@ def test_a_plan_for_the_cost_expects_the_price_over_the_capacity(rooftune) -> No
     assert expected["ratio"] < 1
 
 
+@pytest.mark.slow
 def test_a_plan_loads_no_prefect(qwen: tuple[str, ...], tmp_path: Path) -> None:
     """Importing it takes about a second, and no flow runs."""
     script = (
