@@ -88,8 +88,9 @@ def with_texts(workload: Workload, file: Path, name: str) -> Workload:
         InputError: the file has no prompts.
     """
     own = {"prompt_tokens", "shared_prefix", "conversations", "parts", "endpoint", "ignore_eos", "prompts", "name"}
-    content = workload.model_dump(exclude=own)
-    changed = as_workload({**content, "name": name, "prompts": {"file": str(file.absolute())}}, name)
+    content = workload.model_dump(exclude={*own, "description"})
+    content |= {"name": name, "description": f"Prompts of {file.name}, arrivals and SLO of {workload.name}"}
+    changed = as_workload({**content, "prompts": {"file": str(file.absolute())}}, name)
     assert changed.prompts is not None
     return changed.model_copy(update=_texts(changed, changed.prompts, Path()))
 

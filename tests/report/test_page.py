@@ -232,3 +232,14 @@ def test_the_style_has_light_dark_paper_and_narrow() -> None:
         assert words in sheet
     assert sheet.count("{") == sheet.count("}")
     assert "url(" not in sheet
+
+
+def test_a_table_that_is_too_wide_breaks_its_head_and_no_word_of_its_cells() -> None:
+    head = ("Phase", "Best configuration", "Changes from the baseline", "Goodput (requests/s)")
+    costs = ("Cost per million output tokens (USD)", "Median E2EL (ms)", "Verdict")
+    rows = (
+        ("medium-term", "recommended", "as before", "1.98", "0.680", "11,118", "3 candidates measured, none better"),
+    )
+    words = summary(Page("p", (Table((*head, *costs), rows, "t"),), ()), 110)
+    assert max(map(len, words.splitlines())) <= 110
+    assert {"medium-term", "recommended", "candidates", "configuration", "Verdict"} <= set(words.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
@@ -18,6 +19,12 @@ from rooftune.report.page.model import Block, Bullets, Code, Fact, Facts, Page, 
 
 STYLES = {"plain": "", "answer": "bold", "warning": "yellow"}
 PIPE_WIDTH = 160
+HEAD_WIDTH = 12
+"""The least width of a head that is wrapped, in a table that is wider than the terminal."""
+LONGEST_WORD = 24
+"""Words of a cell up to this length are not broken there."""
+ANY_WIDTH = 10_000
+"""More than any table needs."""
 
 
 def summary(page: Page, width: int | None = None, *, colours: bool = False) -> str:
@@ -81,7 +88,9 @@ def _print_table(console: Console, block: Table) -> None:
     found = long_columns(block)
     long = [i for i, is_long in enumerate(found) if is_long]
     kept = [i for i, is_long in enumerate(found) if not is_long]
-    console.print(_grid(_columns(block, kept)))
+    grid = _grid(_columns(block, kept))
+    width = console.measure(grid, options=console.options.update(width=ANY_WIDTH)).maximum
+    console.print(grid if width <= console.width else _grid(_columns(block, kept), wrapped=True))
     for i in long:
         console.print()
         console.print(Text(f"{as_text(block.head[i])}:"))
@@ -94,10 +103,22 @@ def _columns(block: Table, kept: list[int]) -> Table:
     return Table(tuple(block.head[i] for i in kept), rows, block.label)
 
 
-def _grid(block: Table) -> Grid:
+def _grid(block: Table, *, wrapped: bool = False) -> Grid:
+    """The table; ``wrapped`` breaks heads, and cells between words only."""
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head, right in zip(block.head, right_columns(block), strict=True):
-        grid.add_column(Text(as_text(head)), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for i, (head, right) in enumerate(zip(block.head, right_columns(block), strict=True)):
+        cells, words = [as_text(row[i]) for row in block.rows], as_text(head)
+        longest = max((len(word) for cell in (words, *cells) for word in cell.split()), default=0)
+        if wrapped:
+            width = max(HEAD_WIDTH, *map(len, cells)) if right else HEAD_WIDTH
+            words = textwrap.fill(words, width, break_long_words=False)
+        grid.add_column(
+            Text(words),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
+            min_width=min(longest, LONGEST_WORD) if wrapped and not right else None,
+        )
     for row in block.rows:
         grid.add_row(*[Text(as_text(cell)) for cell in row])
     return grid

@@ -34,11 +34,16 @@ def _phase(script: str) -> str:
     return script.removeprefix("start_vllm_").removesuffix(".sh").replace("_", "-")
 
 
+def _started(phase: str) -> str:
+    """What the start script of a phase starts."""
+    return "starts the baseline" if phase == "baseline" else f"starts the best configuration after {phase}"
+
+
 def files(run: RunData, scripts: list[Path]) -> Section | None:
     """What is in the run folder. ``scripts`` were written with the report."""
     made = [path.name for path in scripts] + ["report.html"]
     present = [*made, *(name for name in FILES if name not in made and (run.folder.path / name).is_file())]
-    rows = [[code(name), FILES.get(name) or f"starts the best configuration after {_phase(name)}"] for name in present]
+    rows = [[code(name), FILES.get(name) or _started(_phase(name))] for name in present]
     records = "server.json, server.log, requests.parquet, ticks.parquet, trial.json, result.json"
     rows.append([code("trials/<candidate>/<n>/"), records])
     export = EXPORT if run.plan.target.engine != "endpoint" else ""

@@ -16,7 +16,7 @@ from rooftune.loadgen.texts_sent import texts_sent
 from rooftune.simulator.front.tokens import encode
 from rooftune.workloads.draw import draw
 from rooftune.workloads.identity import workload_hash
-from rooftune.workloads.load import as_workload, load_workload
+from rooftune.workloads.load import as_workload, load_workload, with_texts
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text
@@ -57,6 +57,11 @@ def texts_of(plan: RequestPlan) -> list[str]:
 def test_answers_to_texts_end_by_themselves_unless_the_file_says_otherwise(tmp_path: Path) -> None:
     assert not workload(tmp_path, numbered(3)).ignore_eos
     assert workload(tmp_path, numbered(3), "prompts: {file: mine.jsonl}\nignore_eos: true\n").ignore_eos
+
+
+def test_prompts_in_place_of_drawn_ones_do_not_keep_the_description_of_those(tmp_path: Path) -> None:
+    found = with_texts(load_workload("chat-medium"), write(tmp_path, numbered(3)), "mine")
+    assert found.description == "Prompts of mine.jsonl, arrivals and SLO of chat-medium"
 
 
 def test_messages_go_to_the_chat_api(tmp_path: Path) -> None:
