@@ -130,8 +130,11 @@ def _levers(run: RunFolder) -> None:
     """Write what weights, KV cache type and speculation give at several loads."""
     from rooftune.report.lever_gains import write_levers
 
-    if run.hardware_json.is_file():
-        write_levers(run, workload_of(run))
+    try:
+        if run.hardware_json.is_file():
+            write_levers(run, workload_of(run))
+    except RooftuneError as error:
+        run_listener.log(f"no gains of weights, KV cache type and speculation by load: {error}")
 
 
 def _upgrade(run: RunFolder, decision: Decision) -> None:
