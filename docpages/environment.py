@@ -14,7 +14,7 @@ OWN = {
     "ROOFTUNE_DEBUG": "`1` shows the traceback of an unexpected error",
     "ROOFTUNE_HOME": "folder of state: Prefect's database, calibrations, logs; `.rooftune` by default",
     "ROOFTUNE_LOCKS": "folder of the locks that keep two runs off one GPU; by default one that all users share",
-    "ROOFTUNE_NO_NUMBA": "`1` switches off the compilation of the simulator's fast path",
+    "ROOFTUNE_NO_NUMBA": "`1` switches off the compilation of the simulator and of the replay of suffix decoding",
     "ROOFTUNE_VLLM_PYTHON": "interpreter that has vLLM, as `--vllm-python`",
 }
 INTERNAL = {

@@ -17,7 +17,7 @@ SLOW = "predicting takes some minutes, because numba is not installed (pip insta
 
 def slow_predictions() -> bool:
     """Whether the plan's predictions run as plain Python."""
-    from rooftune.simulator.fastpath.compilation import wanted
+    from rooftune.machine_code import wanted
 
     return not wanted()
 

@@ -111,6 +111,7 @@ def predict_drafts(
     """Predict each number of streams without and with speculation, and say up to where it gains."""
     from rooftune.simulator.calibration.files import opened
     from rooftune.simulator.virtual.draft_gain import draft_gains, worth_up_to
+    from rooftune.simulator.virtual.predict import start_of
     from rooftune.speculation.acceptance import words
     from rooftune.vllm_rules.speculation import speculation
 
@@ -125,13 +126,16 @@ def predict_drafts(
             streams=streams_of(asked),
             calibration=opened(server.calibration),
         )
+    resolved = start_of(server.gpu, server.model, server.engine_version, server.flags).resolved
+    notes = list(resolved.notes) if resolved is not None else []
+    spec = speculation(server.config)
+    notes += [words(acceptance, spec.tokens)] if spec is not None else []
     if as_json:
         found = [{**asdict(row), "gain": row.gain} for row in rows]
-        terminal.print_json({"workload": workload.name, "streams": found, **description(server)})
+        terminal.print_json({"workload": workload.name, "streams": found, "notes": notes, **description(server)})
         return
-    spec = speculation(server.config)
-    note = f" Note: {words(acceptance, spec.tokens)}." if spec is not None else ""
-    print(f"{heading(workload.name, server)}Every figure is simulated.{note}\n")
+    noted = "".join(f" Note: {note}." for note in notes)
+    print(f"{heading(workload.name, server)}Every figure is simulated.{noted}\n")
     cells = [
         [
             str(row.streams), number(row.plain.tokens_per_s), number(row.drafting.tokens_per_s), change(row.gain),

@@ -73,8 +73,15 @@ def _of_trial(folder: Path) -> StepDrafts:
     from rooftune.evidence.records.trial_files import read_trial
     from rooftune.runfolder import TrialFolder
     from rooftune.speculation.acceptance import from_counters
+    from rooftune.vllm_rules.speculation import SCHEDULE
 
-    found = from_counters(read_trial(TrialFolder(folder)).server)
+    trial = read_trial(TrialFolder(folder))
+    if SCHEDULE in (trial.flags.get("speculative_config") or {}):
+        raise InputError(
+            f"the drafts of {folder} had lengths by batch size, so its counters do not say how often a position is "
+            "accepted; give a trial without a schedule."
+        )
+    found = from_counters(trial.server)
     if found is None:
         raise InputError(f"the server of {folder} drafted no tokens; give a trial that ran with speculative decoding.")
     return found.per_step

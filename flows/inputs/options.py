@@ -48,7 +48,8 @@ Acceptance = Annotated[
         "--acceptance",
         metavar="SHARES|FILE",
         help="How drafts of speculative decoding fare: the chance of each token (0.6, the default), the share of the "
-        "drafts accepted up to each position (0.8,0.6,0.4), an answers.parquet to replay, or a trial's folder.",
+        "drafts accepted up to each position (0.8,0.6,0.4), an answers.parquet to replay, or the folder of "
+        "a trial or run.",
     ),
 ]
 Engine = Annotated[

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rooftune.capacity.steps import LEVELS, Step, StepResponse, StepShape, judged_requests, response_of
-from rooftune.simulator.fastpath.compilation import wanted
+from rooftune.machine_code import wanted
 from rooftune.simulator.fastpath.run import run_fast
 from rooftune.simulator.runs import ClientSettings
 from rooftune.simulator.virtual.capacity import MANY_RUNS, NEVER, Sample, at_speed, capacity, sample, slo_ratios

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -67,7 +68,12 @@ class Target(BaseModel):
     @property
     def known_drafts(self) -> KnownDrafts:
         """How drafts fare, by configuration."""
-        return KnownDrafts(tuple(self.drafts), priors=self.texts, measured=tuple(self.measured_drafts))
+        return replace(self.foreseen_drafts, measured=tuple(self.measured_drafts))
+
+    @property
+    def foreseen_drafts(self) -> KnownDrafts:
+        """What was known before any trial."""
+        return KnownDrafts(tuple(self.drafts), priors=self.texts)
 
     def serving(self, model: str, baseline: str) -> Target:
         """The target of a configuration that serves another checkpoint than the baseline's.

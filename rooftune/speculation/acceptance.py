@@ -124,7 +124,8 @@ def words(given: AcceptanceLike, length: int) -> str:
     if isinstance(given, StepDrafts):
         shares = ", ".join(percent(share) for share in found.accepted)
         return (
-            f"a decode step gives {number(found.tokens)} tokens: it drafts {number(found.drafted)} on average, and "
+            f"a decode step gives {number(found.tokens)} tokens: it drafts {number(min(given.drafted, length))} on "
+            "average, and "
             f"{shares} of the steps accept the draft up to its first, second, ... token"
         )
     return (

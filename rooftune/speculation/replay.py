@@ -18,9 +18,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.speculation import suffix_compiled
 from rooftune.speculation.acceptance import Acceptance, Interval
 from rooftune.speculation.ngram import NO_MATCH, NgramProposer, draft_starts
 from rooftune.speculation.sessions import Outcome, Proposer, Recorded, Replayer, Session, compare
+from rooftune.speculation.suffix import SuffixProposer
 
 Floats = npt.NDArray[np.float64]
 FEWEST_REQUESTS = 4
@@ -87,10 +89,26 @@ def replay_all(
                 _ngram_tally(answer, starts, proposer.length, max_model_len)
                 for answer, starts in zip(answers, shared[lookup], strict=True)
             ]
+        elif suffix_compiled.pays(answers):
+            tallies = _compiled(answers, proposer, streams, max_model_len)
         else:
             tallies = _side_by_side(answers, proposer, streams, max_model_len)
         found.append(_acceptance(tallies, proposer.length))
     return found
+
+
+def replay_readable(
+    answers: Sequence[Recorded], proposer: Proposer, *, streams: int = 1, max_model_len: int | None = None
+) -> Acceptance:
+    """The same as ``replay`` without compiled code, which is compared with it."""
+    return _acceptance(_side_by_side(answers, proposer, streams, max_model_len), proposer.length)
+
+
+def replay_compiled(
+    answers: Sequence[Recorded], proposer: SuffixProposer, *, streams: int = 1, max_model_len: int | None = None
+) -> Acceptance:
+    """The same as ``replay`` by compiled code, which needs numba."""
+    return _acceptance(_compiled(answers, proposer, streams, max_model_len), proposer.length)
 
 
 def _starts(answers: Sequence[Recorded], proposer: NgramProposer) -> list[list[int]]:
@@ -115,6 +133,21 @@ def _ngram_tally(answer: Recorded, starts: Sequence[int], length: int, max_model
         tally.note(outcome)
         known += outcome.accepted + 1
     return tally
+
+
+def _compiled(
+    answers: Sequence[Recorded], proposer: SuffixProposer, streams: int, max_model_len: int | None
+) -> list[_Tally]:
+    """What ``_side_by_side`` gives, from compiled code."""
+    found = suffix_compiled.compiled_replay(answers, proposer, streams=streams, max_model_len=max_model_len)
+    tallies = []
+    for i in range(len(answers)):
+        tally = _Tally(proposer.length)
+        tally.judged, tally.kept = found.judged[i].tolist(), found.kept[i].tolist()
+        tally.steps, tally.drafts = int(found.steps[i]), int(found.drafts[i])
+        tally.drafted, tally.accepted = int(found.drafted[i]), int(found.accepted[i])
+        tallies.append(tally)
+    return tallies
 
 
 def _side_by_side(

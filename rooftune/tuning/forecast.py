@@ -16,7 +16,7 @@ from rooftune.capacity.trial import load_of
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.hardware.host import cores
-from rooftune.simulator.fastpath.compilation import wanted
+from rooftune.machine_code import wanted
 from rooftune.simulator.virtual.capacity import LONG
 from rooftune.trial_order import TrialLoad
 from rooftune.vllm_rules.config import EngineConfig

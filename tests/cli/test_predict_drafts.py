@@ -49,6 +49,13 @@ def test_acceptance_changes_the_prediction_and_its_note(rooftune) -> None:
     assert any("3.4 tokens" in note for note in high["notes"])
 
 
+def test_the_gain_against_load_says_where_drafts_are_out_of_the_full_graph(rooftune) -> None:
+    words = ("predict", *SERVER, *HEAD, "--acceptance", "0.6", "--by-streams", "1", "--json")
+    plain, fp8 = rooftune(*words).json, rooftune(*words, "--set", "kv_cache_dtype=fp8").json
+    assert not any("one CUDA graph" in note for note in plain["notes"])
+    assert any("kv_cache_dtype=fp8 selects FlashInfer" in note for note in fp8["notes"])
+
+
 def test_recorded_answers_are_replayed(rooftune, tmp_path: Path) -> None:
     copied = tuple(range(3, 60))
     Answers(tuple(Answer(str(i), copied, copied, "stop") for i in range(4))).write(tmp_path / "answers.parquet")
@@ -73,6 +80,9 @@ def test_the_counters_of_a_trial_are_taken(rooftune, tmp_path: Path) -> None:
     assert any("2.5 tokens" in note for note in found["notes"])
     (tmp_path / "trial.json").write_text(json.dumps({**json.loads(trial.model_dump_json()), "server": {}}))
     assert "drafted no tokens" in rooftune("predict", *SERVER, *HEAD, "--acceptance", "trial.json").sentence()
+    falling = {"speculative_config": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 1]]}}
+    (tmp_path / "trial.json").write_text(trial.model_copy(update={"flags": falling}).model_dump_json())
+    assert "lengths by batch size" in rooftune("predict", *SERVER, *HEAD, "--acceptance", "trial.json").sentence()
 
 
 def test_the_trials_of_a_run_hold_for_other_lengths_of_the_proposer(rooftune, tmp_path: Path) -> None:

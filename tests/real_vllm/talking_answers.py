@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.talking_model.store import TalkingModels
 from rooftune.answers.answer import Answers
-from rooftune.answers.collect import collect
+from rooftune.answers.collect import AT_ONCE, collect
 from rooftune.engines.server import ServerInfo
 from rooftune.speculation.acceptance import Acceptance, from_counters
 from rooftune.workloads.texts.prompt_text import PromptText
@@ -34,10 +34,10 @@ class TalkingAnswers:
     prompts: Sequence[PromptText]
     answers: Answers
 
-    def drafted(self, server: ServerInfo) -> Drafted:
+    def drafted(self, server: ServerInfo, at_once: int = AT_ONCE) -> Drafted:
         """The answers of a server that speculates, to the same prompts."""
         before = counters(server)
-        answers = _collect(server, self.prompts)
+        answers = _collect(server, self.prompts, at_once)
         moved = {name.removesuffix("_total"): value for name, value in gained(server, before).items()}
         found = from_counters({**moved, "first_tokens": float(len(answers))})
         assert found is not None, "the server drafted nothing"
@@ -55,5 +55,5 @@ def baseline_answers(server: ServerInfo, talking: TalkingModels) -> TalkingAnswe
     return TalkingAnswers(prompts, _collect(server, prompts))
 
 
-def _collect(server: ServerInfo, prompts: Sequence[PromptText]) -> Answers:
-    return asyncio.run(collect(server.url, server.model, prompts, Sampling(), MAX_TOKENS))
+def _collect(server: ServerInfo, prompts: Sequence[PromptText], at_once: int = AT_ONCE) -> Answers:
+    return asyncio.run(collect(server.url, server.model, prompts, Sampling(), MAX_TOKENS, at_once=at_once))

@@ -37,6 +37,7 @@ NGRAM: dict[str, FlagValue] = {
         "prompt_lookup_max": 4,
     }
 }
+SUFFIX: dict[str, FlagValue] = {"speculative_config": {"method": "suffix", "num_speculative_tokens": 8}}
 
 
 def draft_model(folder: Path) -> dict[str, FlagValue]:

@@ -3,17 +3,19 @@ greedy answers are those of the model alone."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from benchmarks.talking_model.store import TalkingModels
+from rooftune.engines.interpreter import Installed
 from rooftune.speculation.configured import proposer_of
 from rooftune.speculation.replay import replay
 from rooftune.vllm_rules.config import EngineConfig
 from tests.real_vllm.talking_answers import TalkingAnswers
 from tests.real_vllm.talking_floor import TalkingFloor
-from tests.real_vllm.talking_server import COMMON, DRAFTED, NGRAM, Serving, TalkingServers, draft_model
+from tests.real_vllm.talking_server import COMMON, DRAFTED, NGRAM, SUFFIX, Serving, TalkingServers, draft_model
 
 pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
 POINTS = 0.02
@@ -39,6 +41,27 @@ def test_ngram_drafts_fare_as_the_replay_foretells(
     assert abs(foreseen.token_share - seen.token_share) <= POINTS
     assert abs(foreseen.draft_share - seen.draft_share) <= POINTS
     assert abs(foreseen.tokens_per_step / seen.tokens_per_step - 1) <= POINTS
+    assert talked.same(found.answers) >= SAME
+
+
+def test_suffix_drafts_fare_as_the_replay_of_the_same_requests_foretells(
+    talked: TalkingAnswers, servers: TalkingServers, talking: TalkingModels, vllm: Installed
+) -> None:
+    """One request at a time, because what the shared tree holds depends on the order of the requests."""
+    probe = [vllm.python, "-c", "import arctic_inference.suffix_decoding"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("needs arctic-inference 0.1.1 in vLLM's environment or in PYTHONPATH (docs/speculation.md)")
+    server = servers.get(Serving(talking.model, SUFFIX))
+    found = talked.drafted(server, at_once=1)
+    seen, proposer = found.acceptance, proposer_of(EngineConfig(model=server.model).with_change(SUFFIX))
+    assert proposer is not None
+    foreseen = replay(found.answers, proposer, max_model_len=int(str(COMMON["max_model_len"])))
+    print(f"counters {seen}\nreplay {foreseen}")
+    assert seen.drafts > 100, "the prompts ask for texts that repeat"
+    for ours, theirs in zip(foreseen.by_position, seen.by_position, strict=False):
+        assert abs(ours - theirs) <= POINTS
+    assert abs(foreseen.token_share - seen.token_share) <= POINTS
+    assert abs(foreseen.draft_share - seen.draft_share) <= POINTS
     assert talked.same(found.answers) >= SAME
 
 

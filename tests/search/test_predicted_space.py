@@ -11,7 +11,7 @@ from rooftune.hardware.named import accelerator
 from rooftune.knobs.configuration import Configuration, KnobValue
 from rooftune.knobs.context import SpaceContext
 from rooftune.knobs.space import configurations
-from rooftune.simulator.fastpath.compilation import wanted
+from rooftune.machine_code import wanted
 from rooftune.simulator.virtual.capacity import PredictedCapacity
 from rooftune.simulator.virtual.judging import Judged, Round
 from rooftune.tuning.guided.foresight import Foresight

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from naive import NaiveTree, naive_ngram
 from recorded_answers import Answered, spoken, texts
 
+from rooftune.speculation import suffix_compiled
 from rooftune.speculation.acceptance import Acceptance
 from rooftune.speculation.ngram import NgramProposer
-from rooftune.speculation.replay import replay, replay_all
+from rooftune.speculation.replay import replay, replay_all, replay_compiled, replay_readable
 from rooftune.speculation.sessions import NgramSession, Replayer, SuffixReplay
 from rooftune.speculation.suffix import SuffixCache, SuffixProposer
 
@@ -169,3 +170,43 @@ def test_the_interval_over_requests_holds_the_acceptance_of_many_more() -> None:
     assert (held < runs).any()  # an interval that always holds would say nothing
     few = replay(spoken(3, seed=1), proposer)
     assert (few.position_intervals, few.tokens_per_step_interval) == ((), None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(texts(words=3), min_size=1, max_size=6),
+    st.integers(1, 6), st.integers(2, 9), st.sampled_from([1.0, 2.0, 0.5]), st.sampled_from([0.1, 0.4]), st.booleans(),
+    st.integers(1, 4), st.sampled_from([None, 30]),
+)  # fmt: skip
+def test_compiled_suffix_decoding_counts_what_the_readable_one_counts(
+    answers: list[Answered], length: int, depth: int, factor: float, least: float, remembers: bool, streams: int,
+    context: int | None,
+) -> None:  # fmt: skip
+    pytest.importorskip("numba")
+    proposer = SuffixProposer(length, depth, factor, least, remembers)
+    same_as_readable(answers, proposer, streams, context)
+
+
+def test_compiled_suffix_decoding_of_long_answers_needs_more_room_than_it_begins_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("numba")
+    answers = spoken(12, seed=3, words=5, prompt=80, output=200)
+    monkeypatch.setattr(suffix_compiled, "NODES_PER_TOKEN", 1)
+    for length in (4, 24):
+        same_as_readable(answers, SuffixProposer(length), 8, None)
+
+
+def same_as_readable(answers: list[Answered], proposer: SuffixProposer, streams: int, context: int | None) -> None:
+    readable, compiled = (
+        form(answers, proposer, streams=streams, max_model_len=context) for form in (replay_readable, replay_compiled)
+    )
+    assert compiled == readable
+
+
+def test_many_answers_are_replayed_by_compiled_code_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    few, many = spoken(3, seed=1), [Answered(tuple(range(100)), tuple(range(400)))] * 100
+    assert (suffix_compiled.pays(few), suffix_compiled.pays(many)) == (False, True)
+    monkeypatch.setenv("ROOFTUNE_NO_NUMBA", "1")
+    assert not suffix_compiled.pays(many)

@@ -145,6 +145,9 @@ async def test_one_trial_corrects_the_predictions_of_all_lengths(
     assert plan_of(run).search.options[0].predicted == baseline  # type: ignore[union-attr]
     assert target_of(run).known_drafts.of({"speculative_config": {**HEAD, "num_speculative_tokens": 3}})
     assert plan_of(run).target.measured_drafts == target_of(run).measured_drafts
+    assert {o.foreseen for o in plan_of(run).search.options[1:]} == {2.0}  # type: ignore[union-attr]
+    known = {"speculative_config": {**HEAD, "num_speculative_tokens": 3}}
+    assert target_of(run).foreseen_drafts.of(known) != target_of(run).known_drafts.of(known)
     tried(run, 2, *accepted)
     assert not planning.learn_from_drafts(run)  # the same acceptance again is no news
     assert predicted(run) == after

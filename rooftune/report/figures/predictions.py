@@ -94,7 +94,7 @@ def pairs_of(run: RunData, metric: str) -> list[Pair]:
 def _predicted(run: RunData, name: str, metric: str) -> float | None:
     option = run.plan.search.option(name) if run.plan.search is not None else None
     if option is not None and metric == run.plan.objective.metric:
-        return option.predicted
+        return option.foreseen
     return run.plan.predicted.get(name, {}).get(metric)
 
 

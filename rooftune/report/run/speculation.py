@@ -27,7 +27,7 @@ def speculation(run: RunData, names: Names) -> Section | None:
             continue
         shares = [percent(share) for share in found.by_position[:SHOWN]]
         cells = [names.plain(candidate.id), spec.method, number(spec.tokens), *shares, *[NONE] * (SHOWN - len(shares))]
-        foreseen = run.plan.target.known_drafts.of(run.config(candidate.id).flags())
+        foreseen = run.plan.target.foreseen_drafts.of(run.config(candidate.id).flags())
         tokens = number(foreseen.tokens) if isinstance(foreseen, StepDrafts) else NONE
         rows.append([*cells, percent(found.draft_share), number(found.tokens_per_step), tokens])
     positions = [f"Up to {n}" for n in range(1, SHOWN + 1)]

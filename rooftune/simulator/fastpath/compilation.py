@@ -22,13 +22,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from rooftune.machine_code import wanted
 from rooftune.simulator.fastpath import loop
 from rooftune.simulator.fastpath.decorators import compiling
 from rooftune.simulator.fastpath.state import State
 
 _LOADING = threading.Lock()
-OFF = "ROOFTUNE_NO_NUMBA"
-"""Environment variable: set to 1, the fast path runs as plain Python."""
 PARTS = ("state", "blocks", "group", "clock", "client", "schedule", "decode", "loop")
 """Modules of the fast path, each after those that it imports."""
 PACKAGE = "rooftune.simulator.fastpath"
@@ -44,11 +43,6 @@ class FastPath:
     """Runs a state to its end."""
     compiled: bool
     """Whether the columns of a state are arrays (compiled) or lists (plain Python)."""
-
-
-def wanted() -> bool:
-    """Whether numba is installed and not switched off."""
-    return os.environ.get(OFF) != "1" and importlib.util.find_spec("numba") is not None
 
 
 def plain_path() -> FastPath:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rooftune.machine_code import wanted
 from rooftune.simulator.engine.prefixes import BlockIdentities, block_identities, next_turns, openings
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.engine.shape import StepCosts
 from rooftune.simulator.fastpath import state as layout
-from rooftune.simulator.fastpath.compilation import fast_path, is_cached, is_loaded, plain_path, wanted
+from rooftune.simulator.fastpath.compilation import fast_path, is_cached, is_loaded, plain_path
 from rooftune.simulator.runs import ClientSettings, Floats, Ints, SimulatedRun
 from rooftune.speculation.acceptance import ASSUMED, AcceptanceLike, step_drafts
 from rooftune.vllm_rules.kv_cache import BLOCK_TOKENS

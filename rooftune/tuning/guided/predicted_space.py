@@ -9,11 +9,11 @@ from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
 from rooftune.knobs.configuration import Configuration
 from rooftune.knobs.space import SpaceContext, neighbours, undone
+from rooftune.machine_code import wanted
 from rooftune.search.beyond import behaviour_at, beyond_capacity
 from rooftune.search.options import Beyond
 from rooftune.search.sensitivity import speed_slope
 from rooftune.simulator.calibration.files import opened
-from rooftune.simulator.fastpath.compilation import wanted
 from rooftune.simulator.virtual.capacity import SHORT, Sample, sample
 from rooftune.simulator.virtual.judging import Judged, Round, Server, judge_all
 from rooftune.simulator.virtual.predict import EmulatedEngine, engine_of

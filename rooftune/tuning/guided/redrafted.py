@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from rooftune.engines.target import Target
 from rooftune.errors import RooftuneError
-from rooftune.simulator.fastpath.compilation import wanted
+from rooftune.machine_code import wanted
 from rooftune.simulator.virtual.judging import Judged, Round, judge_all
 from rooftune.speculation.acceptance import AcceptanceLike, step_drafts
 from rooftune.speculation.known import KnownDraft
@@ -53,7 +53,9 @@ def with_measured_drafts(plan: Plan, workload: Workload, measured: Sequence[Know
     if not factors:
         return plan
     corrected = [
-        o.model_copy(update={"predicted": (o.predicted or 0.0) * factors[o.id]}) if o.id in factors else o
+        o.model_copy(update={"predicted": (o.predicted or 0.0) * factors[o.id], "before_trials": o.foreseen})
+        if o.id in factors
+        else o
         for o in plan.search.options
     ]
     search = plan.search.model_copy(update={"options": corrected})

@@ -38,6 +38,9 @@ class PlannedOption(_Strict):
     knobs: dict[str, KnobValue]
     families: list[str] = Field(default_factory=list, description="what shares a part of the model's error")
     predicted: float | None = Field(default=None, description="the objective; 0 = it keeps the SLO at no rate")
+    before_trials: float | None = Field(
+        default=None, description="the same before trials showed how its drafts fare; None = they have not"
+    )
     tpot_ms: float | None = Field(default=None, description="predicted median TPOT at its capacity")
     beyond_tpot_ms: float | None = Field(default=None, description="the same in a minute at 1.5 times its capacity")
     beyond_goodput_per_s: float | None = None
@@ -45,6 +48,11 @@ class PlannedOption(_Strict):
     load_factor: float = Field(default=1.0, description="time of its load, relative to that of the best prediction")
     changes_outputs: bool = False
     predictable: bool = True
+
+    @property
+    def foreseen(self) -> float | None:
+        """The objective as it was predicted before any trial."""
+        return self.predicted if self.before_trials is None else self.before_trials
 
     def option(self, log: float, start_s: float, load_s: float) -> Option:
         """The option as the search takes it."""
