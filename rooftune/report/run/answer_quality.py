@@ -9,9 +9,11 @@ from rooftune.quality.judge import THRESHOLDS, value_words
 from rooftune.quality.key import may_change_answers
 from rooftune.report.markup import joined, sentence
 from rooftune.report.page.model import Section, section, table, text
+from rooftune.report.run.changes import another_kernel
 from rooftune.report.run.merit import deciding_metric, from_baseline, heading, level, merit
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
+from rooftune.tuning.metrics import metric_name, unit_of
 
 HEADING = "What happens to the answers"
 COLUMNS: dict[MeasureName, str] = {
@@ -24,7 +26,7 @@ COLUMNS: dict[MeasureName, str] = {
     "greedy difference": "Greedy answers differ",
 }
 BY_HAND = "Compare its answers with the baseline's before you deploy it."
-NO_CHECK = "its answers were not checked, because no trial that started its server looked promising"
+NO_CHECK = "no trial that started its server looked promising"
 
 
 def answer_quality(run: RunData, names: Names) -> Section | None:
@@ -59,12 +61,20 @@ def known_answers(run: RunData, id: str) -> str:
     It is beside every recommendation: on the first screen, at the end of the command, and in the start script.
     """
     found = run.quality(id)
-    if found is None and not may_change_answers(run.config_of(id), run.config_of("baseline")):
+    if found is None and not _may_differ(run, id):
         return ""
     if found is None or found.verdict == "not judged":
         return sentence(f"not checked: {found.reason if found is not None else why_not_judged(run)}") + f" {BY_HAND}"
     accepted = "; --accept-quality-loss allowed it to win" if found.verdict == "spoilt" and run.accepts_loss else ""
     return sentence(f"{found.verdict}{' (simulated)' if found.simulated else ''}: {found.reason}{accepted}")
+
+
+def _may_differ(run: RunData, id: str) -> bool:
+    """Whether a configuration's answers can differ from the baseline's by more than rounding."""
+    config, base = run.config_of(id), run.config_of("baseline")
+    if another_kernel({"quantization": config.quantization}, base):
+        config = config.with_change({"quantization": base.quantization})
+    return may_change_answers(config, base)
 
 
 def unchecked_answers(run: RunData) -> str:
@@ -74,7 +84,9 @@ def unchecked_answers(run: RunData) -> str:
     found = run.quality(own)
     judged = found is not None and found.verdict != "not judged"
     return (
-        "" if judged or not words else f"The answers of the recommended configuration are {words[0].lower()}{words[1:]}"
+        ""
+        if judged or not words
+        else f"The answers of the recommended configuration were {words[0].lower()}{words[1:]}"
     )
 
 
@@ -103,8 +115,9 @@ def rejected(run: RunData, names: Names) -> str:
     found = run.quality(best)
     why = f": {found.reason}" if found is not None else ""
     label = " (simulated)" if found is not None and found.simulated else ""
+    metric = deciding_metric(run)
     words = sentence(
-        f"{names.explained(best)} reaches {level(run, best)} ({heading(deciding_metric(run))}), but was not chosen "
+        f"{names.explained(best)} has {metric_name(metric)} {level(run, best)} {unit_of(metric)}, but was not chosen "
         f"because it spoils the answers{label}{why}"
     )
     return f"{words} To let it win, resume the run with --accept-quality-loss; its trials are kept."

@@ -167,7 +167,7 @@ def _knobs_note(knobs: list[KnobEffect]) -> str:
 def _same_answers(run: RunData, names: Names) -> str:
     """The best configuration with unchanged answers."""
     name = same_answers(run)
-    if name is None:
+    if name is None or name == run.decision.incumbent:
         return ""
     if name == "baseline":
         return "Nothing that leaves the answers unchanged is better than the baseline."

@@ -90,9 +90,9 @@ def _step(run: RunData, lever: Lever) -> Verdict | None:
 
 def _answers(run: RunData, lever: Lever) -> str:
     """What a check found: of the lever alone where there is one, else of the whole configuration."""
-    if another_kernel(lever.change, run.config("baseline")):
-        return "the same, by another kernel"
     alone = run.quality_of(run.config("baseline").with_change(lever.change))
+    if another_kernel(lever.change, run.config("baseline")) and (alone is None or alone.verdict != "spoilt"):
+        return "the same, by another kernel"
     found = alone or run.quality(lever.candidate)
     if found is None:
         return NOT_JUDGED
