@@ -22,7 +22,10 @@ from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
 
 NO_TEXTS = "the workload has no texts to compare answers on; give your prompts with --prompts"
-WITH_ADAPTERS = "vLLM with LoRA adapters can crash on a request for prompt_logprobs (0.32, CPU build), so none was sent"
+WITH_ADAPTERS = (
+    "a server with LoRA adapters is not asked for prompt_logprobs, on which vLLM can exit (0.32, CPU build); judge it "
+    "with --quality-command"
+)
 SIMULATED = "the simulated engine has no weights, so its answers show nothing"
 
 

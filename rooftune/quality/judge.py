@@ -69,6 +69,7 @@ def judge(measures: Sequence[Measure], prompts: int) -> Ruling:
     Answers are spoilt where a measure exceeds the floor by more than its threshold and its interval excludes the floor.
     So the baseline itself is called spoilt with at most half the error rate, whatever the thresholds are.
     """
+    measures = _telling(measures)
     worst = _worst(measures, _spoilt)
     if worst is not None and prompts >= LEAST_PROMPTS:
         return Ruling("spoilt", f"{words(worst)}, more than {value_words(worst.name, worst.threshold)}")
@@ -85,6 +86,16 @@ def judge(measures: Sequence[Measure], prompts: int) -> Ruling:
     if changed is not None:
         return Ruling("changed within the threshold", words(changed))
     return Ruling("equal", f"no measure exceeds the floor over {quantity(prompts, 'prompt')}")
+
+
+def _telling(measures: Sequence[Measure]) -> list[Measure]:
+    """The measures that a verdict follows from.
+
+    Greedy answers differ after one rounding. Where each of their tokens is the one that the model itself finds most
+    probable, that shows no fault.
+    """
+    faultless = any(m.name == "not greedy" and m.low <= 0 for m in measures)
+    return [m for m in measures if not (faultless and m.name == "greedy difference")]
 
 
 def spoils_probabilities(measures: Sequence[Measure], prompts: int) -> bool:

@@ -55,6 +55,12 @@ def test_free_answers_that_vary_much_prevent_no_verdict() -> None:
     assert judge([made(KL, 0.0, 0.001), made("lost ends", 0.4, 0.3)], 40).verdict == "spoilt"
 
 
+@pytest.mark.parametrize(("wrong", "verdict"), [(0.0, "equal"), (0.005, "spoilt")])
+def test_greedy_answers_may_diverge_where_each_token_is_the_models_own(wrong: float, verdict: str) -> None:
+    found = [made(KL, 0.0, 0.001), made("not greedy", wrong, 0.002), made("greedy difference", 0.4, 0.1)]
+    assert judge(found, 40).verdict == verdict
+
+
 def test_only_probabilities_show_that_the_model_itself_is_spoilt() -> None:
     assert spoils_probabilities([made(KL, 0.3, 0.05), made("not greedy", 0.0, 0.001)], 40)
     assert not spoils_probabilities([made(KL, 0.0, 0.001), made("not greedy", 0.2, 0.05)], 40)
