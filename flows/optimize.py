@@ -88,7 +88,7 @@ async def optimize(
             search=added.search,
             client_processes=trials.client_processes,
             ready_timeout_s=trials.ready_timeout_s,
-            quality=quality_rules(quality),
+            quality=quality_rules(quality, chosen.engine),
         )
         folder = _created(root, spec, chosen, settings)
     elif quality.accept_quality_loss:

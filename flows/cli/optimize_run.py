@@ -39,7 +39,7 @@ def check(request: OptimizeRequest) -> None:
         check_resumed(request.quality)
         find_run(request.resume, Path(request.artifacts))
         return
-    quality_rules(request.quality)
+    quality_rules(request.quality, request.target.engine)
     from rooftune.tuning.goal import goal_of
 
     spec = changed_workload(request.workload, request.changes, goal=request.goal, prompts=request.texts.prompts)

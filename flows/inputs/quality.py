@@ -20,12 +20,20 @@ def check_resumed(asked: QualityOptions) -> None:
         )
 
 
-def quality_rules(asked: QualityOptions) -> QualityRules:
+def quality_rules(asked: QualityOptions, engine: str) -> QualityRules:
     """The rules of the checks.
 
+    Args:
+        engine: as ``--engine`` names it.
+
     Raises:
-        InputError: a command without the place of its value, or the reverse.
+        InputError: a command without the place of its value, or the reverse, or a command for an endpoint.
     """
+    if asked.quality_command is not None and engine == "endpoint":
+        raise InputError(
+            "--quality-command compares configurations, and rooftune cannot change those of an endpoint; use "
+            "--engine vllm, or run the evaluation on each endpoint yourself."
+        )
     if asked.quality_command is not None and not asked.quality_command.strip():
         raise InputError("--quality-command is empty; give the command that evaluates a server.")
     if asked.quality_command is not None and not asked.quality_value:

@@ -11,12 +11,18 @@ from rooftune.tuning.plan import QualityRules
 
 
 def test_by_default_a_loss_is_not_accepted_and_no_command_runs() -> None:
-    assert quality_rules(QualityOptions()) == QualityRules()
-    assert quality_rules(QualityOptions(accept_quality_loss=True)).accept_loss
+    assert quality_rules(QualityOptions(), "vllm") == QualityRules()
+    assert quality_rules(QualityOptions(accept_quality_loss=True), "endpoint").accept_loss
 
 
 def test_a_command_comes_with_the_place_of_its_value() -> None:
-    assert quality_rules(QualityOptions(False, "evaluate", "acc")) == QualityRules(command="evaluate", value="acc")
+    found = quality_rules(QualityOptions(False, "evaluate", "acc"), "simulated")
+    assert found == QualityRules(command="evaluate", value="acc")
+
+
+def test_a_command_compares_nothing_on_an_endpoint() -> None:
+    with pytest.raises(InputError, match="cannot change those of an endpoint; use --engine vllm"):
+        quality_rules(QualityOptions(False, "evaluate", "acc"), "endpoint")
 
 
 @pytest.mark.parametrize("asked", [QualityOptions(False, "evaluate", "acc"), QualityOptions(False, None, "acc")])
@@ -36,4 +42,4 @@ def test_an_evaluation_belongs_to_a_new_run(asked: QualityOptions) -> None:
 )
 def test_half_of_it_is_an_error(command: str | None, value: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        quality_rules(QualityOptions(False, command, value))
+        quality_rules(QualityOptions(False, command, value), "vllm")
