@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -66,11 +67,13 @@ async def exclusive_machine(target: Target, holder: str) -> AsyncIterator[None]:
 
 
 async def _queue(stack: contextlib.AsyncExitStack, names: list[str]) -> None:
-    """Take a slot of each limit that the server has; without limits there is no queue."""
+    """Take a slot of each limit that the server has. Outside of a flow run and without limits there is no queue."""
+    if not os.environ.get("PREFECT_API_URL") or os.environ.get("ROOFTUNE_OWN_SERVER") or "prefect" not in sys.modules:
+        return
     from prefect.concurrency.asyncio import concurrency
     from prefect.context import FlowRunContext
 
-    if FlowRunContext.get() is None or not os.environ.get("PREFECT_API_URL") or os.environ.get("ROOFTUNE_OWN_SERVER"):
+    if FlowRunContext.get() is None:
         return
     known = [limit_name(n) for n in names if await _known(limit_name(n))]
     if not known:

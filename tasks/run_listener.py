@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.loadgen.progress import Progress
@@ -56,11 +58,15 @@ def current() -> RunListener:
 
 
 def log(sentence: str) -> None:
-    """Write a line to the log of the Prefect run, or to the ordinary log outside of one."""
-    from prefect.exceptions import MissingContextError
-    from prefect.logging import get_run_logger
+    """Write a line to the log of the Prefect run, or to the ordinary log outside of one.
 
-    try:
-        get_run_logger().info(sentence)
-    except MissingContextError:
-        logging.getLogger("rooftune").info(sentence)
+    Commands without a flow never import Prefect, which takes seconds.
+    """
+    if "prefect" in sys.modules:
+        from prefect.exceptions import MissingContextError
+        from prefect.logging import get_run_logger
+
+        with contextlib.suppress(MissingContextError):
+            get_run_logger().info(sentence)
+            return
+    logging.getLogger("rooftune").info(sentence)

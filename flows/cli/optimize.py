@@ -52,7 +52,7 @@ def optimize(
       rooftune optimize --prompts mine.jsonl --rate 4
       rooftune optimize chat-medium --resume chat-medium/latest
 
-    Nothing has to be running: a Prefect server is started for the run, on the same history as `make up`.
+    Nothing has to be running: the command starts a Prefect server for the run, with the same history as `make up`.
     """
     from flows.cli.optimize_run import run_optimize
 

@@ -32,7 +32,7 @@ def plan(
     budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what would be tried, and why. Quick: no server is started.
+    """Show what would be tried, and why. No server is started.
 
     [bold]Examples[/bold]
 

@@ -74,7 +74,7 @@ def predict(
     by_streams: ByStreams = None,
     as_json: options.Json = False,
 ) -> None:
-    """Predict the metrics of a workload in virtual time, in well under a second.
+    """Predict the metrics of a workload in virtual time, without a server.
 
     [bold]Examples[/bold]
 
@@ -129,7 +129,7 @@ def predict(
         return
     print(heading(load.name, chosen))
     terminal.table(["Metric", "Predicted", ""], metric_rows(found.metrics), right=(1,))
-    for line in [*_capacity_sentence(carries), *_sentences(found)]:
+    for line in [*_capacity_sentence(carries), *_assumption(load), *_sentences(found)]:
         print(line)
 
 
@@ -181,6 +181,12 @@ def _as_json(found: PredictedCapacity | PredictedUsers | None) -> dict[str, Any]
     if "users" in values:
         return {"per": "users", **values, "users": whole_users(values["users"])}
     return {"per": "rate", **values}
+
+
+def _assumption(load: Workload) -> list[str]:
+    from rooftune.simulator.reasoning import ASSUMPTION
+
+    return [ASSUMPTION] if load.slo.answer_ttft_ms is not None else []
 
 
 def _capacity_sentence(found: PredictedCapacity | PredictedUsers | None) -> list[str]:

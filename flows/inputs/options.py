@@ -83,8 +83,8 @@ Slo = Annotated[
     Option(
         "--slo",
         metavar="LIMIT=VALUE",
-        help="A limit of the SLO: --slo ttft_ms=500, answer_ttft_ms, tpot_ms, e2el_ms (none removes it), share=0.95. "
-        "Repeatable.",
+        help="A limit of the SLO: ttft_ms=500; also answer_ttft_ms, tpot_ms, e2el_ms (ttft_ms=none removes it), and "
+        "share=0.95. Repeatable.",
     ),
 ]
 Objective = Annotated[
@@ -103,7 +103,7 @@ Constraints = Annotated[
     Option(
         "--constraint",
         metavar="METRIC<=VALUE",
-        help="A configuration outside of it cannot win: --constraint 'p99_ttft_ms<=800' (or >=). Repeatable.",
+        help="A bound that a winning configuration must keep: --constraint 'p99_ttft_ms<=800' (or >=). Repeatable.",
     ),
 ]
 AcceptQualityLoss = Annotated[
@@ -129,7 +129,7 @@ QualityValue = Annotated[
         "--quality-value",
         metavar="PATH",
         help="Where that JSON has the value, such as results.gsm8k.exact_match, or items: samples.*.score. "
-        "Higher is better; :lower after it says the opposite.",
+        "Higher is better; append :lower where lower is better.",
     ),
 ]
 Drain = Annotated[float | None, Option("--drain", help="Longest wait for answers after the last arrival, in seconds.")]
@@ -141,8 +141,8 @@ Search = Annotated[
     SearchMethod | None,
     Option(
         "--search",
-        help="guided (a model leads through the whole space), ladder (the playbook, phase by phase), tpe, random or "
-        "grid. Default: guided where the simulator predicts the objective, else ladder.",
+        help="guided (a model chooses each trial from the whole space), ladder (the playbook, phase by phase), tpe, "
+        "random or grid. Default: guided where the simulator predicts the objective, else ladder.",
     ),
 ]
 Candidates = Annotated[

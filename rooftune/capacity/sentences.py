@@ -6,6 +6,7 @@ from rooftune.capacity.result import CapacityResult, LoneRequests, ReplicaRow
 from rooftune.capacity.units import amount, bare
 from rooftune.evidence.records.trial import Check
 from rooftune.formatting import number, percent, quantity, rate
+from rooftune.simulator.reasoning import ASSUMPTION
 
 INTERVAL = "95 % interval"
 """Name of the interval. How often it covers the truth has not been measured."""
@@ -117,6 +118,8 @@ def method_lines(result: CapacityResult) -> list[str]:
     if expected and result.capacity:
         predicted = f"; it predicted {amount(expected, result.per)}"
     lines.append(f"Reference: {result.reference.words}{predicted}.")
+    if result.workload.slo.answer_ttft_ms is not None:
+        lines.append(ASSUMPTION)
     lines += [f"{'Do not trust this' if c.status == 'fail' else 'Note'}: {c.sentence}" for c in _notable(result)]
     return lines
 

@@ -122,7 +122,7 @@ def _search(problem: Problem, searched: Sequence[Outcome], look: Outlook) -> Mea
     baseline = problem.option(problem.baseline)
     tries = sum(outcome.option == baseline.id for outcome in searched)
     if not look.measured[problem.at(baseline.id)] and tries < BASELINE_TRIES:
-        return Measure(baseline.id, "search", problem.rules.seed, "baseline")
+        return Measure(baseline.id, "search", problem.rules.seed, "starting point")
     if not look.open.any():
         return "every option was measured"
     at_bound = _at_load_bound(searched)

@@ -7,6 +7,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+ASSUMPTION = "The first half of each answer is taken for reasoning."
+"""What a prediction of the first token of the answer rests on."""
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
 

@@ -82,7 +82,7 @@ def _baseline(search: Search) -> TrialOrder | None:
             break
         again = search.take("baseline")
         if again is None and (found is None or search.affords(1)):
-            return search.order("baseline", 0, "baseline", None)
+            return search.order("baseline", 0, "starting point", None)
         if again is None:
             break  # the budget has no room for a second try, and the first one shows what is wrong
         found = again

@@ -69,7 +69,7 @@ class Empirical(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Empirical:
         if bool(self.values) == (self.file is not None):
-            raise ValueError("give either values or a file, and at least one value")
+            raise ValueError("give either values, at least one, or a file")
         return self
 
 
@@ -222,7 +222,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 class Constraint(Strict):
-    """A bound on a metric; a configuration outside of it cannot win."""
+    """A bound on a metric, which a winning configuration must keep."""
 
     metric: MetricName
     at_most: float | None = Field(default=None, gt=0, description="upper bound; either this or at_least")
@@ -328,7 +328,7 @@ class Workload(Strict):
         if not own and not self.parts and not isinstance(self.arrivals, Trace):
             raise ValueError("prompt_tokens and output_tokens are missing (or parts, or a trace that has lengths)")
         if self.conversations and (self.parts or isinstance(self.arrivals, Trace)):
-            raise ValueError("conversations need arrivals that are not a trace, and one kind of lengths")
+            raise ValueError("conversations cannot be combined with a trace or with parts")
         return self
 
     def _check_texts(self) -> None:

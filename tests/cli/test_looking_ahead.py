@@ -139,7 +139,7 @@ def test_plan_shows_the_front_what_the_budget_suffices_for_and_the_first_trials(
     assert "--budget " in shown.split("baseline: python")[0]
     front = shown.split("The front as predicted")[1]
     assert "qwen2.5-0.5b-instruct-" in front
-    assert "trial 1: baseline (baseline)" in shown
+    assert "trial 1: baseline (starting point)" in shown
 
 
 def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> None:
@@ -278,3 +278,22 @@ def test_a_plan_loads_no_prefect(qwen: tuple[str, ...], tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Guided search over " in done.stdout
+
+
+THINKING = """name: thinking
+endpoint: chat
+arrivals: {process: poisson, rate_per_s: 1}
+prompt_tokens: {distribution: fixed, value: 200}
+output_tokens: {distribution: fixed, value: 300}
+duration_s: 30
+"""
+
+
+def test_a_limit_on_the_answer_is_predicted_with_its_assumption(rooftune, tmp_path: Path) -> None:
+    file = tmp_path / "thinking.yaml"
+    file.write_text(THINKING)
+    where = ("--gpu", "L4", "--model", "qwen2.5-7b")
+    fits, tight = (rooftune("predict", file, *where, "--slo", f"answer_ttft_ms={ms}") for ms in (20_000, 8_000))
+    assert "The first half of each answer is taken for reasoning." in fits.out
+    assert "Capacity: it carries about" in fits.out
+    assert "limit of answer TTFT" in tight.out, "151 tokens alone take longer than that"

@@ -28,9 +28,9 @@ def test_a_log_becomes_a_workload_that_is_predicted_and_drawn(rooftune, log: Pat
     assert "log of requests in JSON: 81 requests" in ended.out
     assert "arrival from ts" in ended.out
     assert "Left out: line 4: status 500." in ended.out
-    assert "Left out: line 83: not whole: the file ends within it." in ended.out
+    assert "Left out: line 83: incomplete: the file ends within it." in ended.out
     assert "the lengths of 81 prompts are estimated from their words" in ended.out
-    assert "98 % of the requests begin as an earlier one" in ended.out
+    assert "98 % of the requests begin like an earlier one" in ended.out
     file = tmp_path / "workloads" / "tuesday-noon.yaml"
     assert file.is_file()
     predicted = rooftune("predict", "tuesday-noon", "--gpu", "L4", "--model", "qwen2.5-7b", "--json")
@@ -43,12 +43,18 @@ def test_a_log_becomes_a_workload_that_is_predicted_and_drawn(rooftune, log: Pat
     assert "<svg" in (tmp_path / "shape.svg").read_text()
 
 
+def test_a_limit_on_the_answer_makes_a_workload_for_the_chat_api(rooftune, log: Path, tmp_path: Path) -> None:
+    ended = rooftune("workload", "from-log", str(log), "--redact", "--name", "noon", "--slo", "answer_ttft_ms=9000")
+    assert ended.code == 0, ended.err
+    assert rooftune("workload", "show", "noon").code == 0
+
+
 def test_the_same_as_json(rooftune, log: Path) -> None:
     found = rooftune("workload", "from-log", str(log), "--redact", "--name", "noon", "--out", "here", "--json").json
     assert found["files"] == ["here/noon.yaml", "here/noon.trace.jsonl"]
     assert found["skipped"] == [
         {"reason": "status 500", "lines": [4], "count": 1},
-        {"reason": "not whole: the file ends within it", "lines": [83], "count": 1},
+        {"reason": "incomplete: the file ends within it", "lines": [83], "count": 1},
     ]
     shape = rooftune("workload", "show", "here/noon.yaml", "--json").json
     assert shape["arrivals"]["requests"] == 81

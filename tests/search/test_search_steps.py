@@ -60,7 +60,7 @@ def test_the_reason_for_a_trial_does_not_repeat_its_name(seed: int) -> None:
     """Progress lines have the name in front of the reason."""
     _, trials = run(P, World(drawn_truth(P, seed), seed=seed))
     assert any(t.purpose == "confirm" for t in trials)
-    for count, trial in enumerate(trials[1:], 1):
+    for count, trial in enumerate(trials):
         asked = next_step(P, trials[:count]).next
         assert asked is not None
         assert asked.option == trial.option

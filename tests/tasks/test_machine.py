@@ -15,6 +15,32 @@ from rooftune.engines.target import Target
 from tasks import machine
 
 TARGET = Target(gpu="T4", model="llama-2-7b", engine_version="0.15.1")
+WITHOUT_PREFECT = textwrap.dedent(
+    """
+    import asyncio, importlib, os, sys
+
+    class Refuses:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            assert name.partition(".")[0] != "prefect", "Prefect is imported"
+
+    sys.meta_path.insert(0, Refuses)
+    os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    for name in (
+        "flows.cli.capacity", "flows.cli.capacity_progress", "flows.inputs.capacity", "tasks.capacity_run",
+        "rooftune.capacity.measure_target", "rooftune.report.capacity_report",
+    ):
+        importlib.import_module(name)
+    from rooftune.engines.target import Target
+    from tasks import machine, run_listener
+
+    async def main():
+        async with machine.exclusive_machine(Target(gpu="T4", model="llama-2-7b", engine_version="0.15.1"), "me"):
+            run_listener.log("measured")
+
+    asyncio.run(main())
+    """
+)
 HOLDER = textwrap.dedent(
     """
     import asyncio, sys
@@ -81,6 +107,12 @@ def test_a_waiting_run_names_the_holder_and_a_killed_holder_frees_the_machine(tm
     assert waiter.stdout.readline() == "in\n"
     assert waiter.wait(150) == 0
     assert machine.busy() is None
+
+
+def test_a_capacity_needs_no_prefect() -> None:
+    """The command, its display, the measurement and the machine's lock work where Prefect cannot be imported."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PREFECT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_a_failed_block_gives_the_machine_back() -> None:

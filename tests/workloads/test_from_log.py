@@ -126,7 +126,7 @@ def test_logs_of_requests_and_answers(tmp_path: Path) -> None:
         "status 429": [2],
         "a copy of line 3": [4],
         "not JSON": [5],
-        "not whole: the file ends within it": [7],
+        "incomplete: the file ends within it": [7],
     }
     plan = plan_of(made, tmp_path)
     assert plan.prefix_tokens.tolist() == [0, 32, 0], "106 of 124 characters are 32 of 38 tokens: two blocks"
@@ -237,7 +237,7 @@ def test_without_times_the_arrivals_are_poisson(tmp_path: Path) -> None:
 
 def test_without_lengths_there_is_no_workload(tmp_path: Path) -> None:
     text = lines_of(*({"ts": i, "user": "a"} for i in range(5)))
-    with pytest.raises(InputError, match=r"no request: line 1: neither a length nor a text of the prompt.*--column"):
+    with pytest.raises(InputError, match=r"no request: line 1: the prompt has neither a length nor a text.*--column"):
         made_of(tmp_path, text)
     text = lines_of(*({"ts": i, "prompt_tokens": 5} for i in range(5)))
     with pytest.raises(
@@ -298,7 +298,7 @@ def test_ways_to_write_times(tmp_path: Path, written: list[object], seconds: flo
         (b"\x00\x01\x02", "is not a text file"),
         (b"hello world\n", "has no requests"),
         (b"INFO [x] vLLM API server version 0.32.0\nINFO done\n", "start the server with --enable-log-requests"),
-        (b'[{"a": 1},\n', "is a JSON list that is not whole"),
+        (b'[{"a": 1},\n', "is an incomplete JSON list"),
         (b'a,b\n"x,1\n2,3\n', "a quote that does not end"),
     ],
 )

@@ -322,7 +322,7 @@ def test_the_size_of_blocks_is_what_fits_the_prompts(tmp_path: Path) -> None:
     ):
         plan_of(of_64, block_tokens=512)
     odd = written(tmp_path, "odd.jsonl", *[mooncake(1000 * i, prompt=640, hashes=7) for i in range(6)])
-    with pytest.raises(InputError, match="fit no usual block size"):
+    with pytest.raises(InputError, match="do not fit a usual block size"):
         plan_of(odd)
     assert plan_of(odd, block_tokens=96).prefix_tokens.tolist() == [0, 96, 96, 96, 96, 96]
 
@@ -345,7 +345,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 
 
 def test_what_a_file_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="it has no conversation and no prompt"):
+    with pytest.raises(InputError, match="it has neither a conversation nor a prompt"):
         plan_of(DATA / "bailian.jsonl", format="sharegpt", rate_per_s=1)
     with pytest.raises(InputError, match=r"has no column prompt_tokens.*it has messages"):
         plan_of(DATA / "messages.json", format="mooncake")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rooftune.workloads.shape import WorkloadShape
     from rooftune.workloads.spec import Workload
 
-HELP = "Make a workload from a log, or look at one."
+HELP = "Make a workload from a log, or draw one."
 Log = Annotated[Path, Argument(help="Log of vLLM, JSON lines, or CSV; plain or gzipped.", show_default=False)]
 Figure = Annotated[Path | None, Option("--figure", help="Also draw it into this file: .svg or .png.")]
 MOST_LINES = 3
@@ -65,10 +65,10 @@ class FromLogOptions:
     ] = None
     slo: options.Slo = None
     prompt_tokens: Annotated[
-        int | None, Option("--prompt-tokens", min=1, help="Length of prompts without a length or a text in the log.")
+        int | None, Option("--prompt-tokens", min=1, help="Length of prompts that have neither a length nor a text in the log.")
     ] = None
     output_tokens: Annotated[
-        int | None, Option("--output-tokens", min=1, help="Length of answers without a length or a text in the log.")
+        int | None, Option("--output-tokens", min=1, help="Length of answers that have neither a length nor a text in the log.")
     ] = None
     force: Annotated[bool, Option("--force", help="Replace files that exist.")] = False
 
@@ -83,7 +83,7 @@ def from_log(file: Log, asked: FromLogOptions, as_json: options.Json = False) ->
       rooftune workload from-log requests.jsonl --name support --slo ttft_ms=1000 --arrivals poisson
       rooftune workload from-log usage.csv --column arrival=ts --column prompt_tokens=in --column output_tokens=out
 
-    It prints what it found, what it left out with line and reason, and what the log does not say.
+    It prints what it found, each line that it left out with the reason, and what the log does not say.
     """
     from rooftune.workloads.logs.making import make_workload
     from rooftune.workloads.logs.written import write_workload
@@ -165,7 +165,7 @@ def _print(made: MadeWorkload, files: WrittenFiles) -> None:
     for words, values in (("Prompts", [r.prompt_tokens or 0 for r in made.requests]),
                           ("Answers", [r.output_tokens or 0 for r in made.requests])):  # fmt: skip
         print(f"{words}: {_quantiles(values)} tokens.")
-    print(f"Prefixes: {percent(made.shared / len(made.requests))} of the requests begin as an earlier one.")
+    print(f"Prefixes: {percent(made.shared / len(made.requests))} of the requests begin like an earlier one.")
     for skipped in made.skipped:
         lines = ", ".join(f"{line:,}" for line in skipped.lines[:MOST_LINES])
         more = f" and {len(skipped.lines) - MOST_LINES:,} more" if len(skipped.lines) > MOST_LINES else ""

@@ -45,7 +45,9 @@ class Standing:
             words.append(f"chance of something clearly better {percent(self.chance)}")
         if self.left_s is not None:
             left = max(self.left_s - elapsed_s, 0.0)
-            words.append(f"{time_words(left)} left, about {quantity(int(left / self.trial_s), 'trial')}")
+            trials = int(left / self.trial_s)
+            room = f"about {quantity(trials, 'trial')}" if trials else "less than a trial takes"
+            words.append(f"{time_words(left)} left, {room}")
         return "; ".join(words)
 
 

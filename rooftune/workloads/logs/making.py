@@ -75,7 +75,7 @@ class MadeWorkload:
     notes: Sequence[str]
     fields: Mapping[str, str]
     shared: int
-    """Requests that begin as an earlier one."""
+    """Requests that begin like an earlier one."""
 
     @property
     def name(self) -> str:
@@ -203,10 +203,11 @@ def _content(
     if shape.replayed or not kept:
         trace = {"process": "trace", "file": f"{name}.trace.jsonl", "format": "csv", "time_unit": "s"}
         arrivals = {**trace, "block_tokens": BLOCK_TOKENS, **at_rate}
+    chat = options.slo.get("answer_ttft_ms") is not None or (kept and any(r.messages for r in requests))
     content: dict[str, object] = {
         "name": name,
         "description": f"{quantity(len(requests), 'request')} of {path.name}, {rate(shape.per_s, 'request')}",
-        "endpoint": "chat" if kept and any(r.messages for r in requests) else "completions",
+        "endpoint": "chat" if chat else "completions",
         "arrivals": arrivals,
         **({"prompts": {"file": f"{name}.prompts.jsonl"}} if kept else {}),
         "duration_s": shape.total_s - warmup,

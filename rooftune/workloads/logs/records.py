@@ -79,7 +79,7 @@ class RecordReader:
             entry.prefix = whole(prefix, f.name("prefix_id"), -1, 2**31 - 1)
             entry.prefix_tokens = f.tokens(record, "prefix_tokens") or 0
         if not (entry.prompt_tokens or entry.text or entry.token_ids):
-            raise ValueError("neither a length nor a text of the prompt")
+            raise ValueError("the prompt has neither a length nor a text")
         return entry
 
     def _prompt(self, entry: LoggedRequest, prompt: object) -> None:
@@ -189,7 +189,7 @@ def read_json(path: Path, columns: Mapping[LogField, str], unit: TimeUnit | None
     """The requests of JSON lines, or of a JSON list.
 
     Raises:
-        InputError: no line is JSON, or a list is not whole.
+        InputError: no line is JSON, or a list is incomplete.
     """
     reader = RecordReader(LogReading("openai"), FieldMap(columns), unit)
     first = True
@@ -205,7 +205,7 @@ def read_json(path: Path, columns: Mapping[LogField, str], unit: TimeUnit | None
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):
-            reader.reading.skip(line.number, "not JSON" if line.ended else "not whole: the file ends within it")
+            reader.reading.skip(line.number, "not JSON" if line.ended else "incomplete: the file ends within it")
             continue
         if isinstance(record, dict):
             reader.take(line.number, record)
@@ -219,7 +219,7 @@ def _read_list(path: Path, reader: RecordReader) -> LogReading:
         try:
             value = json.load(file)
         except (ValueError, RecursionError, EOFError) as error:
-            raise InputError(f"{path} is a JSON list that is not whole ({error}); name {KNOWN}.") from None
+            raise InputError(f"{path} is an incomplete JSON list ({error}); name {KNOWN}.") from None
     for number, record in enumerate(value, 1):
         if isinstance(record, dict):
             reader.take(number, record)

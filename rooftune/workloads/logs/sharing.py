@@ -12,7 +12,7 @@ TEXT_STEP = 64
 
 
 def number_blocks(requests: Sequence[LoggedRequest]) -> int:
-    """Give the blocks of each prompt their numbers; return how many requests begin as an earlier one.
+    """Give the blocks of each prompt their numbers; return how many requests begin like an earlier one.
 
     A prompt of n tokens has n // 16 blocks. Those that an earlier prompt has too get that prompt's numbers. Token ids
     are compared exactly. Of texts, the common characters are turned into tokens by the ratio of that prompt.

@@ -33,5 +33,5 @@ def prompts_in(data: bytes, path: Path, format: PromptFormat) -> list[PromptText
         except ValueError as error:
             raise InputError(f"{path}, {entry.unit} {entry.line}: {error}.") from None
     if not found:
-        raise InputError(f"{path} has no prompt: no entry of it has a text that a user wrote.")
+        raise InputError(f"{path} has no prompt: none of its entries has a text from a user.")
     return found

@@ -67,7 +67,7 @@ def read_record(value: object, line: int, wanted: PromptFormat) -> list[PromptTe
         raise ValueError(f"this is {fitting[0].name}, not {wanted}; set prompts.format: auto")
     if found is None:
         keys = ", ".join(map(str, list(value)[:8])) or "no keys"
-        raise ValueError(f"it has no prompt and no messages (its keys: {keys}); a file of prompts is {KNOWN}")
+        raise ValueError(f"it has neither a prompt nor messages (its keys: {keys}); a file of prompts is {KNOWN}")
     return [_finished(draft, line) for draft in found.read(value)]
 
 

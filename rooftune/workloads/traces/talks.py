@@ -93,7 +93,7 @@ def _exchanges(record: Record) -> Iterator[Exchange]:
         return
     question = next((_text(record[k]) for k in PROMPT_KEYS if k in record), None)
     if question is None:
-        raise ValueError("it has no conversation and no prompt")
+        raise ValueError("it has neither a conversation nor a prompt")
     extra = _text(record.get("input")) if "instruction" in record else ""
     answer = next((_text(record[k]) for k in ANSWER_KEYS if isinstance(record.get(k), str)), "")
     yield Exchange(f"{question}\n{extra}".strip(), answer, _length(record))
@@ -139,7 +139,7 @@ def _request(body: Record) -> Exchange:
         return Exchange(said[-1].text, "", _length(body), before)
     prompt = body.get("prompt") if "prompt" in body else body.get("input")
     if prompt is None:
-        raise ValueError("it has no messages and no prompt")
+        raise ValueError("it has neither messages nor a prompt")
     return Exchange(_text(prompt), "", _length(body))
 
 

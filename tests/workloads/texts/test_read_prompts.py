@@ -124,7 +124,7 @@ def test_entries_of_several_shapes_may_be_in_one_file() -> None:
     ("name", "content", "words"),
     [
         ("a.jsonl", '{"prompt": "a"}\n{"prompt": "b"', "a.jsonl, line 2: not JSON"),
-        ("a.jsonl", '{"prompt": "a"}\n\n{"foo": 1}\n', "line 3: it has no prompt and no messages (its keys: foo)"),
+        ("a.jsonl", '{"prompt": "a"}\n\n{"foo": 1}\n', "line 3: it has neither a prompt nor messages (its keys: foo)"),
         ("a.jsonl", '{"prompt": [1, 2, 3]}', "line 1: the prompt has token ids; give the text instead"),
         ("a.jsonl", '{"prompt": "  "}', "line 1: the prompt is empty"),
         ("a.jsonl", '{"prompt": "a", "max_tokens": 0}', "max_tokens is 0, and it must be a whole number from 1"),
@@ -141,7 +141,7 @@ def test_entries_of_several_shapes_may_be_in_one_file() -> None:
         ("a.txt", " \n \n", "is empty"),
         ("a.txt", '{"prompt": "a"\nb', "read each line as a prompt with prompts.format: text"),
         ("a.csv", "question_id,n\n1,2\n", "line 2: it has no prompt"),
-        ("a.jsonl", "[]", "has no prompt: no entry of it"),
+        ("a.jsonl", "[]", "has no prompt: none of its entries"),
     ],
 )
 def test_an_error_names_the_line_and_the_way_out(tmp_path: Path, name: str, content: str, words: str) -> None:
