@@ -65,10 +65,12 @@ class FromLogOptions:
     ] = None
     slo: options.Slo = None
     prompt_tokens: Annotated[
-        int | None, Option("--prompt-tokens", min=1, help="Length of prompts that have neither a length nor a text in the log.")
+        int | None,
+        Option("--prompt-tokens", min=1, help="Length of prompts that have neither a length nor a text in the log."),
     ] = None
     output_tokens: Annotated[
-        int | None, Option("--output-tokens", min=1, help="Length of answers that have neither a length nor a text in the log.")
+        int | None,
+        Option("--output-tokens", min=1, help="Length of answers that have neither a length nor a text in the log."),
     ] = None
     force: Annotated[bool, Option("--force", help="Replace files that exist.")] = False
 

@@ -136,11 +136,11 @@ def test_entries_of_several_shapes_may_be_in_one_file() -> None:
         ("a.jsonl", "17", "a number is not a prompt"),
         ("a.jsonl", '{"url": "/v1/embeddings", "body": {"input": "a"}}', "has no answer to measure"),
         ("a.json", '[{"prompt": "a"},\n {"prompt": }]', "a.json, line 2: not JSON"),
-        ("a.json", '[{"prompt": "a"}, {"prompt": null}]', "entry 2: it has no prompt"),
+        ("a.json", '[{"prompt": "a"}, {"prompt": null}]', "entry 2: it has neither a prompt"),
         ("a.txt", "", "is empty; a file of prompts is JSONL"),
         ("a.txt", " \n \n", "is empty"),
         ("a.txt", '{"prompt": "a"\nb', "read each line as a prompt with prompts.format: text"),
-        ("a.csv", "question_id,n\n1,2\n", "line 2: it has no prompt"),
+        ("a.csv", "question_id,n\n1,2\n", "line 2: it has neither a prompt"),
         ("a.jsonl", "[]", "has no prompt: none of its entries"),
     ],
 )
