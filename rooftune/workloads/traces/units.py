@@ -119,8 +119,8 @@ def block_size(rows: Sequence[TraceRow], meaning: Meaning, stated: int | None, p
         raise InputError(f"the hash_ids of {path} fit blocks of {sizes} tokens; set arrivals.block_tokens.")
     row = next(r for r in hashed if not _fits(r, default))
     raise InputError(
-        f"{path}, line {row.line}: {len(row.blocks):,} hash_ids for a prompt of {row.prompt:,} tokens do not fit a usual "
-        f"block size ({default} in this format); set arrivals.block_tokens."
+        f"{path}, line {row.line}: {len(row.blocks):,} hash_ids for a prompt of {row.prompt:,} tokens do not fit a "
+        f"usual block size ({default} in this format); set arrivals.block_tokens."
     )
 
 
