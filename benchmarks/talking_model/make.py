@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.talking_model.corpus import Entry, entries
 
+DEEP_LAYERS = 32
+"""With which a step on the CPU takes about 10 ms, so that speculation, which saves steps, is worth its work."""
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
@@ -33,7 +35,7 @@ def make(known: list[Entry], folder: Path) -> None:
     from benchmarks.talking_model.prompts import write_prompts
     from benchmarks.talking_model.text_tokenizer import learn_tokenizer
     from benchmarks.talking_model.training import DRAFT, MODEL, epochs, train, untrained
-    from benchmarks.talking_model.variants import FP8, INT8, quantise, spoil
+    from benchmarks.talking_model.variants import FP8, INT8, deepen, quantise, spoil
 
     began = time.monotonic()
     tokenizer = learn_tokenizer(m["content"] for entry in known for m in entry.asked())
@@ -45,6 +47,7 @@ def make(known: list[Entry], folder: Path) -> None:
         each.to(torch.bfloat16).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     spoil(folder / "model", folder / "spoilt")
+    deepen(folder / "model", folder / "deep", DEEP_LAYERS)
     quantise(folder / "model", folder / "int8", INT8)
     quantise(folder / "model", folder / "fp8", FP8)
     made["adapter_loss"] = make_adapter(model.float(), tokenizer, known, folder / "adapter")

@@ -42,6 +42,11 @@ class TalkingModels:
         return self.folder / "spoilt"
 
     @property
+    def deep(self) -> Path:
+        """The trained model with layers that change nothing, whose steps take longer."""
+        return self.folder / "deep"
+
+    @property
     def int8(self) -> Path:
         """The trained model with weights and activations in INT8."""
         return self.folder / "int8"

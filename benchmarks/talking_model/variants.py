@@ -1,4 +1,5 @@
-"""Copies of a trained model: spoilt by noise, and with weights in INT8 or FP8 in the format compressed-tensors."""
+"""Copies of a trained model: spoilt by noise, with more layers that change nothing, and with weights in INT8 or FP8 in
+the format compressed-tensors."""
 
 from __future__ import annotations
 
@@ -40,6 +41,28 @@ def spoil(model: Path, folder: Path, seed: int = 1) -> None:
             noise = torch.randn(weight.shape, generator=chance) * weight.float().std() * NOISE
             weights[name] = (weight.float() + noise).to(weight.dtype)
     _copy(model, folder, weights)
+
+
+def deepen(model: Path, folder: Path, layers: int) -> None:
+    """Copy a model and add layers that add nothing to its states: the answers stay, and a step takes longer.
+
+    Args:
+        layers: of the copy. The added ones repeat the last, with zeros in the two matrices that write its result.
+    """
+    weights = load_file(model / WEIGHTS)
+    config = json.loads((model / CONFIG).read_text(encoding="utf-8"))
+    known = config["num_hidden_layers"]
+    last = {name: weight for name, weight in weights.items() if f".layers.{known - 1}." in name}
+    for layer in range(known, layers):
+        for name, weight in last.items():
+            adds_nothing = name.endswith(("o_proj.weight", "down_proj.weight"))
+            copied = torch.zeros_like(weight) if adds_nothing else weight.clone()
+            weights[name.replace(f".layers.{known - 1}.", f".layers.{layer}.")] = copied
+    _copy(model, folder, weights)
+    if "layer_types" in config:
+        config["layer_types"] = config["layer_types"][:1] * layers
+    config["num_hidden_layers"] = layers
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def quantise(model: Path, folder: Path, kind: Eight) -> None:

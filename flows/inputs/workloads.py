@@ -8,7 +8,7 @@ from typing import get_args
 from flows.inputs.parameters import GoalOptions, WorkloadOptions
 from rooftune.errors import InputError, nearest
 from rooftune.workloads.identity import name_from
-from rooftune.workloads.load import as_workload, load_workload, with_texts
+from rooftune.workloads.load import as_workload, load_workload
 from rooftune.workloads.slo import Slo
 from rooftune.workloads.spec import COST, ENERGY, MetricName, Workload
 
@@ -74,8 +74,8 @@ def text_workload(name: str, file: Path) -> Workload:
     Raises:
         InputError: there is no such workload, or the file has no prompts.
     """
-    base = load_workload(name or LOAD_OF_TEXTS)
-    return with_texts(base, file, base.name if name else name_from(file.stem, "prompts"))
+    found = load_workload(name or LOAD_OF_TEXTS, file)
+    return found if name else found.model_copy(update={"name": name_from(file.stem, "prompts")})
 
 
 def prompts_file(asked: str | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -25,6 +25,8 @@ from rooftune.workloads.texts.prompts_file import Prompts
 from rooftune.workloads.texts.sampling import Sampling
 
 FOLDER = WORKLOADS
+_DRAWN = ("prompt_tokens", "shared_prefix", "conversations", "parts", "endpoint", "ignore_eos", "prompts")
+"""Keys about drawn prompts. ``output_tokens`` are the expected lengths of answers, which a file may not have."""
 
 
 def own_workload_files() -> dict[str, Path]:
@@ -41,11 +43,15 @@ def _yaml_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_workload(name_or_path: str) -> Workload:
+def load_workload(name_or_path: str, texts: Path | None = None) -> Workload:
     """Load a workload by name or by path.
+
+    Args:
+        texts: a file of prompts that takes the place of the workload's own prompts, which then may be missing.
 
     Raises:
         InputError: no such workload, not YAML, unknown key (with the nearest), wrong type or value; with file and line.
+            The file of prompts has none.
     """
     files = workload_files()
     path = files.get(name_or_path) or Path(name_or_path)
@@ -60,8 +66,13 @@ def load_workload(name_or_path: str) -> Workload:
         raise InputError(
             f"{path} is empty or not a mapping; see {shipped(FOLDER) / 'chat-medium.yaml'} for an example."
         )
+    content = _plain(tree)
+    if texts is not None:
+        kept = _plain({key: value for key, value in tree.items() if key not in _DRAWN})
+        about = f"Prompts of {texts.name}, arrivals and SLO of {tree.get('name', path.stem)}"
+        content = {**kept, "description": about, "prompts": {"file": str(texts.absolute())}}
     try:
-        workload = Workload.model_validate(_plain(tree))
+        workload = Workload.model_validate(content)
     except ValidationError as error:
         raise InputError(_sentence(error, str(path), tree)) from None
     return _beside(workload, path)
@@ -77,22 +88,6 @@ def as_workload(value: object, name: str) -> Workload:
         return Workload.model_validate(value)
     except ValidationError as error:
         raise InputError(_sentence(error, name)) from None
-
-
-def with_texts(workload: Workload, file: Path, name: str) -> Workload:
-    """The workload with the texts of a file in place of drawn prompts.
-
-    Its ``output_tokens`` stay: they are the expected lengths of answers that the file does not have.
-
-    Raises:
-        InputError: the file has no prompts.
-    """
-    own = {"prompt_tokens", "shared_prefix", "conversations", "parts", "endpoint", "ignore_eos", "prompts", "name"}
-    content = workload.model_dump(exclude={*own, "description"})
-    content |= {"name": name, "description": f"Prompts of {file.name}, arrivals and SLO of {workload.name}"}
-    changed = as_workload({**content, "prompts": {"file": str(file.absolute())}}, name)
-    assert changed.prompts is not None
-    return changed.model_copy(update=_texts(changed, changed.prompts, Path()))
 
 
 class _DatesAsText(RoundTripConstructor):
@@ -131,7 +126,7 @@ def _first_line(message: object) -> str:
     return " ".join(str(message).split("\n")[0].split())
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Built-in types in place of ruamel.yaml's."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}

@@ -123,9 +123,10 @@ def test_children_of_a_server_that_crashed_end_too(tmp_path: Path, mark: str) ->
 
 OWNER = textwrap.dedent(
     """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from rooftune.engines.process import spawn
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background ignores interrupts
     process = spawn([sys.executable, "-c", sys.argv[3], sys.argv[1]], Path(sys.argv[2]) / "server.log", {}, grace_s=0.5)
     if sys.argv[4:] == ["fork"]:
         import os

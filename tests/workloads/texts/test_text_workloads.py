@@ -16,7 +16,7 @@ from rooftune.loadgen.texts_sent import texts_sent
 from rooftune.simulator.front.tokens import encode
 from rooftune.workloads.draw import draw
 from rooftune.workloads.identity import workload_hash
-from rooftune.workloads.load import as_workload, load_workload, with_texts
+from rooftune.workloads.load import as_workload, load_workload
 from rooftune.workloads.request_plan import RequestPlan
 from rooftune.workloads.spec import Workload
 from rooftune.workloads.texts.pieces import chat_text
@@ -60,7 +60,7 @@ def test_answers_to_texts_end_by_themselves_unless_the_file_says_otherwise(tmp_p
 
 
 def test_prompts_in_place_of_drawn_ones_do_not_keep_the_description_of_those(tmp_path: Path) -> None:
-    found = with_texts(load_workload("chat-medium"), write(tmp_path, numbered(3)), "mine")
+    found = load_workload("chat-medium", write(tmp_path, numbered(3)))
     assert found.description == "Prompts of mine.jsonl, arrivals and SLO of chat-medium"
 
 
@@ -87,6 +87,19 @@ def test_what_a_workload_with_texts_cannot_say(tmp_path: Path, more: str, words:
     with pytest.raises(InputError) as error:
         workload(tmp_path, numbered(3), more)
     assert words in str(error.value)
+
+
+def test_a_file_of_prompts_takes_the_place_of_those_that_a_workload_names_or_lacks(tmp_path: Path) -> None:
+    texts = write(tmp_path, numbered(3), "texts.jsonl")
+    drawn = "prompt_tokens: {distribution: fixed, value: 3}\noutput_tokens: {distribution: fixed, value: 9}\n"
+    for own in ("", "max_tokens: 120\n", drawn, "prompts: {file: other.jsonl}\n"):
+        (tmp_path / "mine.yaml").write_text(HEAD + own)
+        found = load_workload(str(tmp_path / "mine.yaml"), texts)
+        assert found.prompts is not None
+        assert (found.name, found.prompts.file, found.prompt_tokens) == ("mine", str(texts), None)
+    (tmp_path / "mine.yaml").write_text(HEAD + "max_token: 120\n")
+    with pytest.raises(InputError, match=r"line 4: unknown key 'max_token'"):
+        load_workload(str(tmp_path / "mine.yaml"), texts)
 
 
 def test_the_hash_is_that_of_the_content_wherever_the_file_is(tmp_path: Path) -> None:
