@@ -58,6 +58,14 @@ def test_a_lever_has_its_gain_at_each_load_and_the_verdict_on_its_answers(folder
     assert "What each lever gave" in summary(page_of(data, Pictures(), []))
 
 
+def test_a_verdict_on_two_levers_at_once_names_the_other(folder: RunFolder) -> None:
+    judged(folder, "equal")
+    weights = Lever(name="weights", candidate="fp8-kv", change={"quantization": "fp8"})
+    first, second = columns(section(page(with_levers(folder, weights, kv_lever((1, 1.01)))), HEADING))
+    assert first["Answers"] == "equal, together with the KV cache type"
+    assert second["Answers"] == "equal, together with the weights"
+
+
 def test_a_lever_that_was_not_chosen_is_compared_with_the_recommended_configuration(folder: RunFolder) -> None:
     data = judged(folder)  # fp8-kv spoils the answers
     assert data.decision.incumbent != "fp8-kv"

@@ -21,6 +21,11 @@ TITLES: dict[LeverName, str] = {
     "kv_cache_dtype": "KV cache type",
     "speculation": "Speculative decoding",
 }
+IN_A_SENTENCE: dict[LeverName, str] = {
+    "weights": "the weights",
+    "kv_cache_dtype": "the KV cache type",
+    "speculation": "speculation",
+}
 NOT_JUDGED = "not judged"
 
 
@@ -97,7 +102,7 @@ def _answers(run: RunData, lever: Lever) -> str:
     if found is None:
         return NOT_JUDGED
     words = found.verdict + (" (simulated)" if found.simulated else "")
-    others = [TITLES[o.name] for o in run.levers if o.candidate == lever.candidate and o.name != lever.name]
+    others = [IN_A_SENTENCE[o.name] for o in run.levers if o.candidate == lever.candidate and o.name != lever.name]
     return words if alone is not None or not others else f"{words}, together with {joined(others)}"
 
 
