@@ -72,8 +72,12 @@ def text_workload(name: str, file: Path) -> Workload:
     """The load of a workload with the texts of a file.
 
     Raises:
-        InputError: there is no such workload, or the file has no prompts.
+        InputError: there is no such workload or file, or the file has no prompts.
     """
+    if not file.is_file():
+        raise InputError(
+            f"there is no file {file}; --prompts takes your prompts, such as JSON lines with a prompt each."
+        )
     found = load_workload(name or LOAD_OF_TEXTS, file)
     return found if name else found.model_copy(update={"name": name_from(file.stem, "prompts")})
 

@@ -104,3 +104,9 @@ def test_a_wrong_objective_or_constraint_is_explained(
 
     with pytest.raises(InputError, match=message):
         changed_workload("chat-low", WorkloadOptions(**changes), goal=GoalOptions(**goal))
+
+
+def test_prompts_that_are_not_there_are_an_error_about_the_option(tmp_path: Path) -> None:
+    missing = tmp_path / "mine.jsonl"
+    with pytest.raises(InputError, match=r"there is no file .*mine\.jsonl; --prompts takes your prompts"):
+        changed_workload("", prompts=str(missing))
