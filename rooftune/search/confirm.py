@@ -97,16 +97,16 @@ def confirmation(
                 if replay.waiting(active):
                     continue  # later trials exist, so the budget had no room for this one
                 why = f"round {rounds + 1} of the confirmation"
-                return replay.confirmation(name, fresh_seed(problem, rounds), why)
+                return replay.confirmation(name, fresh_seed(problem.rules.seed, rounds), why)
         rounds += 1
         if baseline in replay.failed or len(replay.failed) >= len(arms) - 1:
             return replay.ended(f"{replay.failed[-1]} could no longer be measured")
     return replay.ended(f"after {problem.rules.most_trials} trials per side the comparison ends")
 
 
-def fresh_seed(problem: Problem, round_number: int) -> int:
-    """Seed of a round's requests, the same for all arms; the search never used it."""
-    return problem.rules.seed + FRESH + round_number
+def fresh_seed(first: int, round_number: int) -> int:
+    """Seed of a round's requests, the same for all arms; the search never used it. ``first`` is the workload's."""
+    return first + FRESH + round_number
 
 
 def is_fresh(seed: int, first: int) -> bool:

@@ -152,6 +152,9 @@ class Plan(BaseModel):
         default=None, description="what the search may measure; None = the ladder of the candidates"
     )
     quality: QualityRules = QualityRules()
+    splits_prompts: bool = Field(
+        default=False, description="the workload's prompts have a part that only a confirmation sends"
+    )
 
     @property
     def blocked(self) -> bool:

@@ -31,6 +31,7 @@ from rooftune.vllm_rules.kernels import may_force_old_awq
 from rooftune.vllm_rules.start.startup import Refusal
 from rooftune.vllm_rules.versions import between, version
 from rooftune.workloads.spec import Workload
+from rooftune.workloads.texts.prompt_set import prompt_file
 
 __all__ = ["Playbook", "asked_playbook", "build_plan", "default_playbook", "load_playbook", "with_candidates"]
 
@@ -89,6 +90,7 @@ def build_plan(
         unmodelled=list(map(str, unmodelled(base, target.engine_version)))
         if foreseen.metrics or target.simulated
         else [],
+        splits_prompts=workload.prompts is not None and prompt_file(workload.prompts).split.divided,
     )
 
 

@@ -13,6 +13,7 @@ from rooftune.tuning.guided.progress import Progress, ending
 from rooftune.tuning.guided.standing import Standing, standing_of, standing_of_ladder
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
+from rooftune.tuning.unseen import numbered, of_the_search, unseen_order
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ def next_trial(
     """
     if plan.search is not None:
         return Progress.of(plan, results, budget_left_s, trial_cost_s).order(forecast)
-    return replay(plan, results, budget_left_s, trial_cost_s, forecast=forecast).next_trial
+    own = of_the_search(plan, results)
+    ladder = replay(plan, own, budget_left_s, trial_cost_s, forecast=forecast)
+    if ladder.next_trial is None:
+        return unseen_order(plan, ladder.search, results)
+    return numbered(ladder.next_trial, results)
 
 
 def decide(
@@ -74,5 +79,5 @@ def decide(
     if plan.search is not None:
         found = progress if progress is not None else Progress.of(plan, results)
         return decide_guided(found.without_budget(), budget_spent_s)
-    search = replay(plan, results, budget_left_s=-1.0, trial_cost_s=1.0, full=True).search
+    search = replay(plan, of_the_search(plan, results), budget_left_s=-1.0, trial_cost_s=1.0, full=True).search
     return conclude(search, budget_spent_s)

@@ -180,6 +180,7 @@ def test_the_report_says_what_each_did_to_the_answers(run: TunedRun) -> None:
     assert run.quality("spoilt").reason in report
     assert run.quality("ngram").reason in report
     assert "accepted" in report
+    assert "on prompts that the search never sent" in report
 
 
 def test_no_text_leaves_the_file_of_the_user(run: TunedRun) -> None:

@@ -64,7 +64,7 @@ def test_both_parts_have_their_figures(folder: RunFolder) -> None:
     confirm(folder, best, 150.0)
     text = section(folder)
     asked = sum(part_of(p.key) == "confirm" for p in TEXTS)
-    assert f"{30 - asked} different prompts for the search, {asked} that only the confirmation sent." in text
+    assert f"{30 - asked} different prompts for the search, {asked} that only a confirmation sends." in text
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [(r.split("|")[1].strip(), r.split("|")[2].strip()) for r in rows] == [
         ("`baseline`", "search"),

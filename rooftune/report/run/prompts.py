@@ -71,7 +71,7 @@ def _split(found: PromptLengths) -> str:
             f"{quantity(len(found.prompts), 'different prompt')}, too few to split: the confirmation sent the prompts "
             "of the search."
         )
-    return f"{search:,} different prompts for the search, {confirm:,} that only the confirmation sent."
+    return f"{search:,} different prompts for the search, {confirm:,} that only a confirmation sends."
 
 
 def _length_words(found: PromptLengths) -> str:

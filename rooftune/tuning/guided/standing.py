@@ -12,6 +12,7 @@ from rooftune.tuning.guided.budget import time_words
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Goal, Plan
 from rooftune.tuning.replay import replay
+from rooftune.tuning.unseen import of_the_search
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def standing_of(progress: Progress) -> Standing:
 
 def standing_of_ladder(plan: Plan, results: Sequence[TrialResult], left_s: float | None, trial_s: float) -> Standing:
     """Where a run is that climbs the ladder of its candidates."""
-    best = replay(plan, list(results), budget_left_s=-1.0, trial_cost_s=1.0).search.incumbent if results else None
+    own = of_the_search(plan, results)
+    best = replay(plan, own, budget_left_s=-1.0, trial_cost_s=1.0).search.incumbent if own else None
     value = _value(plan.objective, results, best) if best is not None else ""
     return Standing(best, value, chance=None, confirming=False, left_s=left_s, trial_s=trial_s)
 

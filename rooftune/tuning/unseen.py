@@ -1,0 +1,53 @@
+"""The end of a ladder whose workload has texts: the winner beside the baseline on prompts that the search never sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rooftune.evidence.comparison.balanced_order import balanced_order
+from rooftune.evidence.records.trial import TrialResult
+from rooftune.search.confirm import fresh_seed, is_fresh
+from rooftune.trial_order import TrialOrder
+from rooftune.tuning.plan import Plan
+from rooftune.tuning.state import Search
+
+PAIRS = 2
+
+
+def of_the_search(plan: Plan, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials that sent the prompts of the search; its verdicts rest on them alone."""
+    return [r for r in results if not is_fresh(r.seed, plan.objective.seed)]
+
+
+def unseen_order(plan: Plan, search: Search, results: Sequence[TrialResult]) -> TrialOrder | None:
+    """The next trial on the unseen prompts after the search has ended.
+
+    None where the prompts have no such part, the baseline was not beaten, the pairs are made, or the budget has no
+    room for the rest of a pair. Trials that failed are not repeated: the verdict does not depend on them.
+    """
+    winner, baseline = search.incumbent, plan.candidates[0].id
+    if not plan.splits_prompts or winner == baseline or search.stopped:
+        return None
+    left = Counter(r.candidate for r in results if is_fresh(r.seed, plan.objective.seed))
+    missing = [place for place, name in enumerate(balanced_order([baseline, winner], PAIRS)) if not _taken(left, name)]
+    if not missing or not search.affords(len(missing) % 2 or 2):
+        return None
+    pair = missing[0] // 2
+    name = balanced_order([baseline, winner], PAIRS)[missing[0]]
+    order = search.order(name, 0, f"prompts that the search did not send, pair {pair + 1}", None)
+    return numbered(order.model_copy(update={"seed": fresh_seed(plan.objective.seed, pair)}), results)
+
+
+def numbered(order: TrialOrder, results: Sequence[TrialResult]) -> TrialOrder:
+    """The order with its number and place after all results, those on unseen prompts among them."""
+    n = max((r.n for r in results if r.candidate == order.candidate), default=0) + 1
+    return order.model_copy(update={"n": n, "position": max((r.position for r in results), default=-1) + 1})
+
+
+def _taken(left: Counter[str], name: str) -> bool:
+    """Take one of the trials that were made; False where none is left."""
+    if not left[name]:
+        return False
+    left[name] -= 1
+    return True
