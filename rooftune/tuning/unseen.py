@@ -1,4 +1,4 @@
-"""The end of a ladder whose workload has texts: the winner beside the baseline on prompts that the search never sent."""
+"""The end of a ladder with prompts: the winner beside the baseline on those that the search never sent."""
 
 from __future__ import annotations
 
