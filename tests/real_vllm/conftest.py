@@ -31,14 +31,41 @@ __all__ = ["pytest_configure"]
 ROOT = Path(__file__).parents[2]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests of this folder the marker, and a time limit that suits a server on two busy cores."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.real_vllm)
-            item.add_marker(pytest.mark.slow)
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(600))
+SHARING = pytest.StashKey[set[Path]]()
+"""Files whose tests use the shared server."""
+SHARED = pytest.StashKey[ServerInfo]()
+"""The shared server while it runs."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give all tests of this folder the marker, and a time limit that suits a server on two busy cores.
+
+    Files that use the shared server run first, one after another and by name: ``test_server.py``, which ends it, comes
+    last. Those that load it for a measurement follow those that expect it fresh.
+    """
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    shares, loads = ({i.path for i in ours if name in _fixtures(i)} for name in ("shared_server", "speed"))
+    config.stash[SHARING] = shares
+    ordered = iter(sorted(ours, key=lambda item: (item.path not in shares, item.path in loads, item.path)))
+    mine = set(ours)
+    items[:] = [next(ordered) if item in mine else item for item in items]
+    for item in ours:
+        item.add_marker(pytest.mark.real_vllm)
+        item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared server after the last file that uses it, so that it is gone while other servers are measured."""
+    shared = item.session.stash.get(SHARED, None)
+    if shared is not None and (nextitem is None or nextitem.path not in item.config.stash[SHARING]):
+        asyncio.run(stop(shared))
+        del item.session.stash[SHARED]
 
 
 @pytest.fixture(scope="session")
@@ -107,23 +134,33 @@ def target(vllm: Installed, tiny: Path) -> Target:
     return Target(engine="vllm", model=str(tiny), engine_version=vllm.version, vllm_python=vllm.python)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
-    """The folder in which the shared server of a module writes its log."""
+    """The folder in which the shared server writes its log."""
     return TrialFolder(tmp_path_factory.mktemp("trial"))
 
 
-@pytest.fixture(scope="module")
-def server(target: Target, small: Path, folder: TrialFolder, dtype: str) -> Iterator[ServerInfo]:
-    """The larger model, served for a whole module without compilation, which halves the start-up time."""
+@pytest.fixture(scope="session")
+def shared_server(
+    target: Target, small: Path, folder: TrialFolder, dtype: str, request: pytest.FixtureRequest
+) -> Iterator[ServerInfo]:
+    """The larger model, served for several files without compilation, which halves the start-up time."""
     chosen = target.model_copy(update={"model": str(small)})
     config = EngineConfig(model=chosen.model, dtype=dtype, enforce_eager=True, max_num_seqs=16, max_model_len=2048)
     found = asyncio.run(start(chosen, config, folder, ready_timeout_s=400))
+    request.session.stash[SHARED] = found
     yield found
-    asyncio.run(stop(found))
+    if SHARED in request.session.stash:
+        asyncio.run(stop(found))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def server(shared_server: ServerInfo) -> ServerInfo:
+    """The shared server; a file may have its own instead."""
+    return shared_server
+
+
+@pytest.fixture(scope="session")
 def speed(server: ServerInfo) -> Speed:
     """What one request costs on the shared server while nothing else runs on it."""
     return asyncio.run(measure_speed(server))

@@ -154,8 +154,10 @@ def measured(run: RunFolder) -> list[TrialResult]:
 
 
 @pytest.fixture(scope="module")
-def single_request_speed(target: Target, small: Path, dtype: str, folder: TrialFolder) -> Speed:
+def single_request_speed(target: Target, small: Path, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Speed:
     """What one request costs, measured on a server that is stopped before the run begins."""
+
+    folder = TrialFolder(tmp_path_factory.mktemp("speed"))
 
     async def measure() -> Speed:
         chosen = target.model_copy(update={"model": str(small)})

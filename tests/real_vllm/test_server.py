@@ -188,7 +188,7 @@ def test_the_registry_of_flags_is_true_for_this_release(vllm: Installed) -> None
 
 
 def test_it_ends_with_all_its_processes(server: ServerInfo, folder: TrialFolder) -> None:
-    """Inspects the shared server's processes, then ends them, so this test is the last of its module."""
+    """Inspects the shared server's processes, then ends them, so this test is the last of those that use it."""
     assert server.supervisor_pid
     supervisor = psutil.Process(server.supervisor_pid)
     family = [supervisor, *supervisor.children(recursive=True)]
