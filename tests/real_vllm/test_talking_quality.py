@@ -1,4 +1,4 @@
-"""The quality guard on a real vLLM: a model passes its own check, INT8 passes, a spoilt copy is stopped."""
+"""The quality guard on a real vLLM: a model passes its own check, INT8 and FP8 pass, a spoilt copy is stopped."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def test_the_baseline_passes_its_own_check(
     assert found.verdict in PASSED, found.words
 
 
-def test_weights_in_int8_pass(
-    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_weights_in_eight_bits_pass(
+    floor: TalkingFloor, servers: TalkingServers, talking: TalkingModels, tmp_path: Path, kind: str
 ) -> None:
-    found = floor.checked(servers.get(Serving(talking.int8, {})), tmp_path)
+    folder = {"int8": talking.int8, "fp8": talking.fp8}[kind]
+    found = floor.checked(servers.get(Serving(folder, {})), tmp_path)
     assert found.verdict in PASSED, found.words
     divergence = found.measure("KL divergence")
     assert divergence is not None
-    assert divergence.value > divergence.floor, "INT8 rounds, which the guard sees"
+    assert divergence.value > divergence.floor, "eight bits round, which the guard sees"
 
 
 def test_a_spoilt_copy_is_stopped(
