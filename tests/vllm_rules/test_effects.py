@@ -66,6 +66,8 @@ CASES = {
     "spec_method": Case("ngram", base={"spec_tokens": 3}),
     "spec_model": Case("llama-3.2-1b", base={"spec_method": "draft_model", "spec_tokens": 3}),
     "spec_tokens": Case(3, base={"spec_method": "ngram"}),
+    "max_loras": Case(4, base={"enable_lora": True}),
+    "max_lora_rank": Case(64, base={"enable_lora": True}),
     "tensor_parallel_size": Case(2),
     "distributed_executor_backend": Case("ray"),
     "disable_hybrid_kv_cache_manager": Case(True, gpu="H100", model="gemma-2-9b"),
