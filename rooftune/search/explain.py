@@ -13,6 +13,7 @@ from rooftune.formatting import change, change_range
 from rooftune.knobs.configuration import KnobValue
 from rooftune.search.gain import Outlook
 from rooftune.search.options import Option
+from rooftune.workloads.spec import lower_is_better
 
 Source = Literal["measured", "predicted"]
 TWO_SIDED = 1.96
@@ -21,13 +22,19 @@ TWO_SIDED = 1.96
 
 @dataclass(frozen=True)
 class Ratio:
-    """One option's objective over another's, with a 95 % interval; above 1 is better."""
+    """How much better one option is than another, with a 95 % interval; above 1 is better, whatever the objective."""
 
     estimate: float
     low: float
     high: float
     source: Source
     """measured = both have trials of the search. Predicted values are corrected by the trials of others."""
+
+    def of_metric(self, metric: str) -> Ratio:
+        """The ratio of the metric's own values: below 1 is better where lower values are."""
+        if not lower_is_better(metric):
+            return self
+        return Ratio(1 / self.estimate, 1 / self.high, 1 / self.low, self.source)
 
     @property
     def words(self) -> str:

@@ -275,6 +275,28 @@ def test_a_guided_search_needs_no_predictions() -> None:
     assert "marlin" in decision.incumbent
 
 
+def test_ratios_of_a_latency_are_those_of_its_values() -> None:
+    found = made.plan("guided", predicts=False)
+    goal = found.objective.model_copy(update={"metric": "median_tpot_ms", "direction": "lower", "slo": {}})
+    plan = found.model_copy(update={"objective": goal})
+    world = made.GuidedWorld(plan, seed=11)
+    world.metrics = {
+        name: {"median_tpot_ms": (10 if "marlin" in name else 40) * math.exp(0.01 * world.random.standard_normal())}
+        for name in world.capacities
+    }
+    decision = decide(plan, world.search(budget=340, cost=10))
+    assert "marlin" in decision.incumbent
+    summary = decision.search
+    assert summary is not None
+    best = next(p for p in reversed(summary.phases) if p.option == decision.incumbent)
+    confirmed = next(v for v in decision.verdicts if v.candidate == decision.incumbent).ratios["median_tpot_ms"]
+    assert best.ratio.estimate == pytest.approx(confirmed.estimate, rel=0.2)
+    assert best.ratio.low < best.ratio.estimate < best.ratio.high < 1
+    known = [k.ratio.estimate for k in summary.knobs if k.ratio is not None]
+    assert known == sorted(known), "the largest gain first"
+    assert min(known) < 0.5
+
+
 def test_the_ladder_stays_where_nothing_is_predicted_or_it_is_asked_for() -> None:
     assert made.plan("ladder").search is None
     assert made.plan(None, predicts=False).search is None

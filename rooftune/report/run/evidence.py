@@ -10,7 +10,7 @@ from rooftune.report.run.changes import changes
 from rooftune.report.run.naming import FirstMentions, Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import metric_name
-from rooftune.workloads.spec import CAPACITY
+from rooftune.workloads.spec import CAPACITY, lower_is_better
 
 LARGE_GAP = 0.25
 """A measured value that differs from the prediction by more than this is a finding."""
@@ -142,7 +142,10 @@ def surprises(run: RunData, names: Names) -> list[str]:
             continue
         trap = any(g.verdict == "trap" for g in run.plan.candidate(v.candidate).gates)
         if trap:
-            words = "occurred" if found.high < 1 else "did not occur" if found.low > 1 else "could not be confirmed"
+            worse, better = found.high < 1, found.low > 1
+            if lower_is_better(v.metric):
+                worse, better = better, worse
+            words = "occurred" if worse else "did not occur" if better else "could not be confirmed"
             lines.append(f"The known trap of {known.of(v.candidate)} {words} here.")
         if expected is None or expected.ratio is None or expected.metric != v.metric:
             continue

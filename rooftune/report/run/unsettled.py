@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from rooftune.formatting import multiple, quantity
 from rooftune.report.markup import joined, sentence
+from rooftune.report.run.merit import deciding_metric
 from rooftune.report.run.naming import Names
 from rooftune.report.run_data import RunData
 from rooftune.tuning.capacity_figures import interval_words
-from rooftune.workloads.spec import CAPACITY
+from rooftune.tuning.metrics import metric_name
+from rooftune.workloads.spec import CAPACITY, lower_is_better
 
 MOST_NAMED = 3
 """Candidates that are named one by one; of more, only the number is said."""
@@ -115,6 +117,14 @@ def _foreseen(run: RunData, names: Names) -> str:
     found |= {p.option: p.ratio for p in search.phases if not p.measured} if search is not None else {}
     if not found or run.decision.incumbent != "baseline":
         return ""
+    metric = deciding_metric(run)
+    if lower_is_better(metric):
+        better = {name: each for name, each in found.items() if 0 < each.high < 1}
+        best = min(better, key=lambda name: better[name].high, default="")
+        if not best:
+            return ""
+        words = f"a change in {metric_name(metric)} of {better[best].as_change}, and was not measured"
+        return f"{names.explained(best)} is predicted to bring {words}"
     best = max(found, key=lambda name: found[name].low)
     if found[best].low <= 1:
         return ""

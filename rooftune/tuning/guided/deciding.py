@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -162,9 +163,11 @@ def _by_search(progress: Progress, name: str, recommended: str, trials: int) -> 
     if not progress.look.measured[progress.problem.at(baseline)]:
         return Ruling("outdone", f"{quantity(trials, 'trial')}, and the baseline has no value")
     ratio = compared(progress.look, name, baseline)
-    words = f"{metric_name(progress.plan.objective.metric)} {_words(ratio)} compared with {baseline}"
+    metric = progress.plan.objective.metric
+    words = f"{metric_name(metric)} {_words(ratio.of_metric(metric))} compared with {baseline}"
     if recommended not in (baseline, name):
-        words += f" and {_words(compared(progress.look, name, recommended))} compared with {recommended}"
+        other = compared(progress.look, name, recommended).of_metric(metric)
+        words += f" and {_words(other)} compared with {recommended}"
     reason = f"{words} ({quantity(trials, 'trial')}, {NO_ERROR_RATE})"
     if ratio.high < 1:
         return Ruling("no gain", reason)
@@ -201,7 +204,7 @@ def _foreseen(progress: Progress, candidate: Candidate) -> Interval | None:
         return Interval(estimate=0.0, low=0.0, high=0.0)
     if not option.predicted:
         return None
-    return _interval(compared(progress.look, option.id, progress.problem.baseline))
+    return _compared(progress, option.id)
 
 
 def _instead(progress: Progress, candidate: Candidate) -> list[str]:
@@ -224,7 +227,7 @@ def _expected_ratio(candidate: Candidate, metric: str) -> Interval | None:
 
 
 def _summary(progress: Progress, recommended: str) -> SearchSummary:
-    step, search = progress.step, progress.search
+    step, search, metric = progress.step, progress.search, progress.plan.objective.metric
     baseline = progress.problem.baseline
     known = bool(progress.look.measured[progress.problem.at(baseline)])
     same = _same_answers(progress, recommended)
@@ -243,10 +246,10 @@ def _summary(progress: Progress, recommended: str) -> SearchSummary:
         winner=step.found.winner if step.found is not None else "",
         confirmation=step.confirmation.reason if step.confirmation is not None else "",
         same_answers=same,
-        same_answers_ratio=_interval(compared(progress.look, same, baseline)) if known else None,
+        same_answers_ratio=_compared(progress, same) if known else None,
         same_answers_measured=_has_value(progress, same),
         left_out=_left_out(progress, recommended),
-        knobs=[knob_effect(worth) for worth in knobs_worth(progress.look, recommended)],
+        knobs=[knob_effect(worth, metric) for worth in knobs_worth(progress.look, recommended)],
         phases=phase_bests(progress, recommended) if known else [],
     )
 
@@ -292,7 +295,7 @@ def phase_bests(progress: Progress, recommended: str) -> list[PhaseBest]:
             among = _with_trials(look, among)
             top = int(np.argmax(np.where(among, look.posterior.mean, -np.inf)))
             best = problem.options[simplest(look, top, among)].id
-        ratio = _interval(compared(look, best, baseline))
+        ratio = _compared(progress, best)
         found.append(PhaseBest(phase=phase, option=best, ratio=ratio, measured=_has_value(progress, best)))
     return found
 
@@ -310,8 +313,9 @@ def _winner(progress: Progress) -> str | None:
     return progress.step.found.winner if progress.step.found is not None else None
 
 
-def knob_effect(worth: KnobWorth) -> KnobEffect:
-    """The worth of a knob, as decision.json has it."""
+def knob_effect(worth: KnobWorth, metric: str) -> KnobEffect:
+    """The worth of a knob, as decision.json has it: a ratio of the objective's metric."""
+    worth = replace(worth, ratio=worth.ratio.of_metric(metric) if worth.ratio is not None else None)
     return KnobEffect(
         knob=worth.knob,
         value=str(worth.value),
@@ -321,6 +325,12 @@ def knob_effect(worth: KnobWorth) -> KnobEffect:
         source=worth.ratio.source if worth.ratio is not None else "predicted",
         sentence=worth.words,
     )
+
+
+def _compared(progress: Progress, option: str) -> Interval:
+    """The objective's metric of an option over that of the baseline."""
+    found = compared(progress.look, option, progress.problem.baseline)
+    return _interval(found.of_metric(progress.plan.objective.metric))
 
 
 def _interval(ratio: Ratio) -> Interval:

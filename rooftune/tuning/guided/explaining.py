@@ -18,7 +18,7 @@ from rooftune.tuning.guided.predicted_space import predicted_values, tpots_at
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.guided.search_plan import PlannedOption
 from rooftune.tuning.plan import Decision, FrontRow, KnobEffect, Plan
-from rooftune.workloads.spec import CAPACITY, Workload
+from rooftune.workloads.spec import CAPACITY, Workload, lower_is_better
 
 MOST_ON_FRONT = 40
 """Configurations whose TPOT is predicted for the front."""
@@ -73,7 +73,7 @@ def explained(decision: Decision, run: Explained) -> Decision:
 
 def _knobs(decision: Decision, run: Explained) -> list[KnobEffect]:
     """The worth of each knob; what the search had no option for is predicted, or has the rule that excludes it."""
-    search, summary = run.plan.search, decision.search
+    search, summary, metric = run.plan.search, decision.search, run.plan.objective.metric
     assert search is not None
     assert summary is not None
     best = search.option(decision.incumbent)
@@ -92,10 +92,11 @@ def _knobs(decision: Decision, run: Explained) -> list[KnobEffect]:
         if effect.knob not in open_ones
         else _without_figure(effect, reasons.get(effect.knob, ""), nothing=effect.knob in nothing)
         if worths[effect.knob].ratio is None
-        else knob_effect(worths[effect.knob])
+        else knob_effect(worths[effect.knob], metric)
         for effect in summary.knobs
     ]
-    return sorted(effects, key=lambda effect: -effect.ratio.estimate if effect.ratio is not None else 0.0)
+    sign = 1.0 if lower_is_better(metric) else -1.0
+    return sorted(effects, key=lambda effect: sign * effect.ratio.estimate if effect.ratio is not None else 0.0)
 
 
 def _without_figure(effect: KnobEffect, reason: str, *, nothing: bool) -> KnobEffect:
