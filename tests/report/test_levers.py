@@ -66,6 +66,14 @@ def test_a_verdict_on_two_levers_at_once_names_the_other(folder: RunFolder) -> N
     assert second["Answers"] == "equal, together with the weights"
 
 
+def test_a_gain_of_two_levers_at_once_names_the_other(folder: RunFolder) -> None:
+    at_once = {"kv_cache_dtype": "fp8", "quantization": "fp8"}  # of a configuration that a search took as a whole
+    weights = Lever(name="weights", candidate="fp8-kv", change=at_once)
+    first, second = columns(section(page(with_levers(folder, weights, kv_lever((1, 1.01)))), HEADING))
+    assert first["Gain in capacity"].endswith("measured, together with the KV cache type")
+    assert second["Gain in capacity"].endswith("measured, together with the weights")
+
+
 def test_a_lever_that_was_not_chosen_is_compared_with_the_recommended_configuration(folder: RunFolder) -> None:
     data = judged(folder)  # fp8-kv spoils the answers
     assert data.decision.incumbent != "fp8-kv"

@@ -63,7 +63,9 @@ def _gain(run: RunData, names: Names, lever: Lever) -> str:
     found = step.ratios.get(step.metric) if step is not None else None
     if step is None or found is None:
         return "not known apart from the other changes"
-    return f"{found.as_change} compared with {names.of(step.against or 'baseline')}, measured"
+    others = [IN_A_SENTENCE[o.name] for o in run.levers if o.name != lever.name and _step(run, o) is step]
+    together = f", together with {joined(others)}" if others else ""
+    return f"{found.as_change} compared with {names.of(step.against or 'baseline')}, measured{together}"
 
 
 def _compared_with_the_recommended(run: RunData, id: str) -> str:
