@@ -104,6 +104,8 @@ def work() -> None:
         ended = Ended(result=given.function(*given.arguments))
     except BaseException as error:
         ended = Ended(error=_portable(error), trace=traceback.format_exc())
+    for stream in (sys.stdout, sys.stderr):  # _exit does not
+        stream.flush()
     pickle.dump(ended, answer)
     answer.flush()
     os._exit(0)

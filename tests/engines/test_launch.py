@@ -63,10 +63,12 @@ async def test_a_server_that_dies_at_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str, words: str
 ) -> None:
     monkeypatch.setenv("ROOFTUNE_SIM_FAULT", fault)
+    before = {child.pid for child in psutil.Process().children()}  # of other tests of this process
     with pytest.raises(EngineError, match=words) as caught:
         await start(TARGET, CONFIG, TrialFolder(tmp_path))
     assert caught.value.kind == kind
-    assert not any("supervisor" in " ".join(c.cmdline()) for c in psutil.Process().children())
+    started = [child for child in psutil.Process().children() if child.pid not in before]
+    assert not any("supervisor" in " ".join(c.cmdline()) for c in started)
 
 
 async def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_prompts_on_the_command_line_get_a_name_and_a_load(tmp_path: Path) -> No
     assert found.measures_capacity
     named = changed_workload("chat-low", prompts=str(path))
     assert (named.name, named.arrivals) == ("chat-low", changed_workload("chat-low").arrivals)
-    with pytest.raises(InputError, match="is missing"):
+    with pytest.raises(InputError, match="there is no file"):
         changed_workload("", prompts=str(tmp_path / "none.jsonl"))
 
 
