@@ -35,13 +35,7 @@ def make_plan(run: RunFolder) -> Plan:
         found = drafts_of_prompts(workload, before, facts_of(before), cuda=cuda)
         found.write(run.drafts_json)
     target, settings = target_of(run), settings_of(run)
-    playbook = asked_playbook(
-        settings.playbook,
-        target.engine_version,
-        candidates=settings.candidates,
-        checkpoints=settings.checkpoints,
-        draft_models=settings.draft_models,
-    )
+    playbook = asked_playbook(settings, target.engine_version)
     plan = build_plan(workload, target, hardware, facts_of(target), playbook)
     plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)

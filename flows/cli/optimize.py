@@ -65,18 +65,19 @@ def _show(run: Path, result: OptimizeResult, as_json: bool) -> None:
     from rooftune.files import read_json
     from rooftune.report.run.answer_quality import unchecked_answers
     from rooftune.report.run_data import read_run
-    from rooftune.report.writing import summary_page
+    from rooftune.report.writing import summary_of
     from rooftune.runfolder import RunFolder
 
     decision = read_json(run / "decision.json")
     if as_json:
         terminal.print_json({**result.model_dump(), **decision})
         return
-    terminal.summary(summary_page(RunFolder(run)))
+    found = read_run(RunFolder(run))
+    terminal.summary(summary_of(found))
     print()
     if decision["search"] and not result.complete:
         print(continue_line(run, result.workload, decision["budget_spent_s"], result.trials) + "\n")
-    unchecked = unchecked_answers(read_run(RunFolder(run)))
+    unchecked = unchecked_answers(found)
     if unchecked:
         print(unchecked + "\n")
     print(f"Report: {run / 'report.md'} (also as report.html; the start script is start_vllm.sh)")

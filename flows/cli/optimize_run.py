@@ -54,14 +54,8 @@ def check(request: OptimizeRequest) -> None:
     from rooftune.tuning.playbook import asked_playbook
     from tasks.run_files import facts_of
 
-    added, facts = request.added, facts_of(target)
-    playbook = asked_playbook(
-        added.playbook,
-        target.engine_version,
-        candidates=added.candidates,
-        checkpoints=added.checkpoints,
-        draft_models=added.draft_models,
-    )
+    facts = facts_of(target)
+    playbook = asked_playbook(request.added, target.engine_version)
     checkpoints_at(facts, playbook.checkpoints)
     named_draft_models(facts, playbook.draft_models)
 

@@ -71,13 +71,7 @@ def plan(
     )
     drafts = drafts_of_prompts(spec, chosen, facts_of(chosen), cuda=hardware.accelerator.kind == "cuda")
     chosen = drafts.in_target(chosen, spec)
-    playbook = asked_playbook(
-        added.playbook,
-        chosen.engine_version,
-        candidates=added.candidates,
-        checkpoints=added.checkpoints,
-        draft_models=added.draft_models,
-    )
+    playbook = asked_playbook(added, chosen.engine_version)
     able = with_capabilities(hardware)
     found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     with terminal.busy("Predicting the configurations of the space"):

@@ -61,7 +61,8 @@ def _best_first(run: RunData) -> list[str]:
     """The recommended configuration, those that were measured, and those that were only predicted, the best first."""
     measured = sorted((p.id for p in run.measured if p.id != "baseline"), key=lambda id: -merit(run, id))
     predicted = [o for o in (run.plan.search.options if run.plan.search is not None else []) if o.predicted]
-    options = [o.id for o in sorted(predicted, key=lambda o: -(o.predicted or 0.0))]
+    higher = run.plan.objective.direction == "higher"
+    options = [o.id for o in sorted(predicted, key=lambda o: o.predicted or 0.0, reverse=higher)]
     return list(dict.fromkeys([run.decision.incumbent, *measured, *options]))
 
 

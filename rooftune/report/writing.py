@@ -11,7 +11,7 @@ from rooftune.report.page.to_html import html
 from rooftune.report.page.to_markdown import markdown
 from rooftune.report.run.page import page_of
 from rooftune.report.run.pictures import Pictures, placed
-from rooftune.report.run_data import read_run
+from rooftune.report.run_data import RunData, read_run
 from rooftune.report.scripts import write_scripts
 from rooftune.runfolder import RunFolder
 
@@ -36,4 +36,9 @@ def summary_page(run: RunFolder) -> Page:
     Raises:
         RooftuneError: hardware.json, plan.json or decision.json is missing, or a file cannot be read.
     """
-    return page_of(read_run(run), Pictures(), [])
+    return summary_of(read_run(run))
+
+
+def summary_of(run: RunData) -> Page:
+    """The page of a run that was read, without its figures."""
+    return page_of(run, Pictures(), [])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -163,6 +164,19 @@ def default_playbook() -> Playbook:
     return checked(_parsed(DEFAULT, Playbook))
 
 
+class Asked(Protocol):
+    """The values of ``--playbook``, ``--candidate``, ``--checkpoint`` and ``--draft-model``, as options or as kept."""
+
+    @property
+    def playbook(self) -> Path | str | None: ...
+    @property
+    def candidates(self) -> Sequence[str] | None: ...
+    @property
+    def checkpoints(self) -> Sequence[str] | None: ...
+    @property
+    def draft_models(self) -> Sequence[str] | None: ...
+
+
 def load_playbook(path: Path | str | None = None) -> Playbook:
     """The default playbook, extended by the file ``path`` if there is one.
 
@@ -224,21 +238,15 @@ def with_candidates(playbook: Playbook, named: list[str], engine_version: str) -
     return extend(playbook, Extension(phases=["own"] if entries else [], candidates=entries))
 
 
-def asked_playbook(
-    path: Path | str | None,
-    engine_version: str,
-    *,
-    candidates: list[str] | None,
-    checkpoints: list[str] | None,
-    draft_models: list[str] | None,
-) -> Playbook:
-    """The playbook of ``--playbook`` with all that ``--candidate``, ``--checkpoint`` and ``--draft-model`` add.
+def asked_playbook(asked: Asked, engine_version: str) -> Playbook:
+    """The playbook that a user names, with what they add to it.
 
     Raises:
         InputError: see ``load_playbook`` and ``with_candidates``.
     """
-    playbook = with_candidates(load_playbook(path), candidates or [], engine_version)
-    return extend(playbook, Extension(checkpoints=checkpoints or [], draft_models=draft_models or []))
+    playbook = with_candidates(load_playbook(asked.playbook), list(asked.candidates or []), engine_version)
+    more = Extension(checkpoints=list(asked.checkpoints or []), draft_models=list(asked.draft_models or []))
+    return extend(playbook, more)
 
 
 def checked(playbook: Playbook) -> Playbook:

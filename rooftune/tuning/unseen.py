@@ -29,13 +29,13 @@ def unseen_order(plan: Plan, search: Search, results: Sequence[TrialResult]) -> 
     winner, baseline = search.incumbent, plan.candidates[0].id
     if not plan.splits_prompts or winner == baseline or search.stopped:
         return None
-    left = Counter(r.candidate for r in results if is_fresh(r.seed, plan.objective.seed))
-    missing = [place for place, name in enumerate(balanced_order([baseline, winner], PAIRS)) if not _taken(left, name)]
+    slots = balanced_order([baseline, winner], PAIRS)
+    made = Counter(r.candidate for r in results if is_fresh(r.seed, plan.objective.seed))
+    missing = [place for place, name in enumerate(slots) if slots[: place + 1].count(name) > made[name]]
     if not missing or not search.affords(len(missing) % 2 or 2):
         return None
     pair = missing[0] // 2
-    name = balanced_order([baseline, winner], PAIRS)[missing[0]]
-    order = search.order(name, 0, f"prompts that the search did not send, pair {pair + 1}", None)
+    order = search.order(slots[missing[0]], 0, f"prompts that the search did not send, pair {pair + 1}", None)
     return numbered(order.model_copy(update={"seed": fresh_seed(plan.objective.seed, pair)}), results)
 
 
@@ -43,11 +43,3 @@ def numbered(order: TrialOrder, results: Sequence[TrialResult]) -> TrialOrder:
     """The order with its number and place after all results, those on unseen prompts among them."""
     n = max((r.n for r in results if r.candidate == order.candidate), default=0) + 1
     return order.model_copy(update={"n": n, "position": max((r.position for r in results), default=-1) + 1})
-
-
-def _taken(left: Counter[str], name: str) -> bool:
-    """Take one of the trials that were made; False where none is left."""
-    if not left[name]:
-        return False
-    left[name] -= 1
-    return True

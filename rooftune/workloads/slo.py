@@ -24,3 +24,15 @@ class Slo(Strict):
     def limits_ms(self) -> dict[str, float]:
         """The limits that are set: {'ttft_ms': 500.0, …}."""
         return {k: v for k in SLO_LIMITS if (v := getattr(self, k)) is not None}
+
+    def check_api(self, *, chat: bool) -> None:
+        """Refuse a limit that the API of a workload gives no value for.
+
+        Raises:
+            ValueError: which.
+        """
+        if self.answer_ttft_ms is not None and not chat:
+            raise ValueError(
+                "slo.answer_ttft_ms needs a workload file with endpoint: chat, because only the chat API separates "
+                "reasoning from the answer"
+            )

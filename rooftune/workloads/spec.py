@@ -306,11 +306,7 @@ class Workload(Strict):
     @model_validator(mode="after")
     def _reasoning_is_separate(self) -> Workload:
         by_its_texts = self.prompts is not None and "endpoint" not in self.model_fields_set
-        if self.slo.answer_ttft_ms is not None and not self.chat and not by_its_texts:
-            raise ValueError(
-                "slo.answer_ttft_ms needs a workload file with endpoint: chat, because only the chat API separates "
-                "reasoning from the answer"
-            )
+        self.slo.check_api(chat=self.chat or by_its_texts)
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from rooftune.runfolder import RunFolder, TrialFolder
 from rooftune.tuning.playbook import default_playbook
 from rooftune.vllm_rules.config import EngineConfig
 from tests.real_vllm.speed import Speed, measure_speed
+from tests.real_vllm.user_environment import user_environment
 
 LEFT_S = 30.0
 """How long to wait for the end of the engine, which the documentation promises within 5 s on a machine that is not
@@ -88,10 +88,10 @@ def command(place: Path, *words: str) -> list[str]:
 
 
 def begin(place: Path, words: list[str]) -> subprocess.Popen[bytes]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"ROOFTUNE_HOME": str(place / "home"), "DO_NOT_TRACK": "1", "ROOFTUNE_LOCKS": str(place / "locks")}
     with (place / "said.txt").open("ab") as said:
-        return subprocess.Popen(command(place, *words), stdout=said, stderr=said, cwd=place, env=environment)
+        return subprocess.Popen(
+            command(place, *words), stdout=said, stderr=said, cwd=place, env=user_environment(place)
+        )
 
 
 def first_words(place: Path, vllm: Installed, small: Path, dtype: str, speed: Speed) -> list[str]:

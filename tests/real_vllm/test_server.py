@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from rooftune.vllm_rules.flags import choices
 from rooftune.vllm_rules.versions import parse_version
 from tests.loadgen.harness import ended, load_server, stop_when, workload
 from tests.real_vllm.speed import Speed
+from tests.real_vllm.user_environment import user_environment
 
 
 def test_the_effective_configuration_is_what_the_server_reports(
@@ -103,10 +103,8 @@ def short_load(speed: Speed) -> list[str]:
 
 def rooftune(place: Path, *words: str) -> dict[str, Any]:
     """Run a command; return what it prints as JSON. Skip if the machine was too busy for a measurement."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"ROOFTUNE_HOME": str(place / "home"), "ROOFTUNE_LOCKS": str(place / "locks"), "DO_NOT_TRACK": "1"}
     command = [str(Path(sys.executable).with_name("rooftune")), *words, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=user_environment(place), check=False)
     if "could not be measured: " in done.stderr and "after they were due" in done.stderr:
         pytest.skip(f"this machine is too busy to measure: {done.stderr}")
     assert done.returncode == 0, done.stderr

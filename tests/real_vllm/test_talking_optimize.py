@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from rooftune.evidence.records.trial_files import read_trial
 from rooftune.runfolder import RunFolder
 from rooftune.tuning.playbook import default_playbook
 from tests.real_vllm.talking_server import COMMON, NGRAM, Serving, TalkingServers, ask
+from tests.real_vllm.user_environment import user_environment
 
 START_S, RUN_S = 600, 1800
 pytestmark = [pytest.mark.timeout(START_S + RUN_S), pytest.mark.measurement]
@@ -129,14 +129,12 @@ def run(
     texts = [entry.text for entry in entries(ASKED)]
     write_inputs(place, talking, repeated(servers.get(Serving(talking.deep, {})), texts))
     servers.close()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"ROOFTUNE_HOME": str(place / "home"), "ROOFTUNE_LOCKS": str(place / "locks"), "DO_NOT_TRACK": "1"}
     words = ["optimize", "talk.yaml", "--prompts", "mine.jsonl", "--engine", "vllm", "--model", str(talking.deep)]
     words += ["--vllm-python", vllm.python, "--playbook", "playbook.yaml", "--search", "ladder"]
     words += [word for name, value in COMMON.items() for word in ("--set", f"{name}={str(value).lower()}")]
     command = [str(Path(sys.executable).with_name("rooftune")), *words, "--artifacts", "artifacts"]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=place, env=environment, timeout=RUN_S, check=False
+        command, capture_output=True, text=True, cwd=place, env=user_environment(place), timeout=RUN_S, check=False
     )
     if done.returncode and "after they were due" in done.stderr:
         pytest.skip(f"this machine is too busy to measure: {done.stderr}")

@@ -14,6 +14,7 @@ from rooftune.report.run_data import RunData
 from rooftune.tuning.metrics import metric_name
 from rooftune.tuning.plan import Verdict
 from rooftune.vllm_rules.speculation import speculation
+from rooftune.workloads.spec import CAPACITY
 
 HEADING = "What each lever gave"
 TITLES: dict[LeverName, str] = {
@@ -82,10 +83,11 @@ def _compared_with_the_recommended(run: RunData, id: str) -> str:
 
 def _ratio(run: RunData, id: str, own: str) -> float | None:
     """What decides, in one configuration over another; None where it is not known of both."""
-    if run.by_capacity:
+    metric = run.plan.objective.metric
+    if metric == CAPACITY:
         ours, best = merit(run, id), merit(run, own)
         return ours / best if best > 0 else None
-    values = [run.value(name, deciding_metric(run)) for name in (id, own)]
+    values = [run.value(name, metric if run.by_capacity else deciding_metric(run)) for name in (id, own)]
     return values[0] / values[1] if values[0] and values[1] else None
 
 
