@@ -19,6 +19,8 @@ from tasks.run_files import facts_of, hardware_of, plan_of, settings_of, target_
 from tasks.trial_time import START_S, real_seconds
 
 if TYPE_CHECKING:
+    from rooftune.hardware.accelerator import Hardware
+    from rooftune.tuning.entries import Playbook
     from rooftune.tuning.forecast import SimulatedForecast
 
 
@@ -26,7 +28,7 @@ def make_plan(run: RunFolder) -> Plan:
     """The candidates of a run with their gates and expected effects, and what its search may measure."""
     from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
-    from rooftune.tuning.playbook import asked_playbook, build_plan
+    from rooftune.tuning.playbook import asked_playbook
 
     workload, hardware = workload_of(run), hardware_of(run)
     if workload.prompts is not None and not run.drafts_json.is_file():
@@ -36,10 +38,28 @@ def make_plan(run: RunFolder) -> Plan:
         found.write(run.drafts_json)
     target, settings = target_of(run), settings_of(run)
     playbook = asked_playbook(settings, target.engine_version)
-    plan = build_plan(workload, target, hardware, facts_of(target), playbook)
+    plan = candidates_of(workload, target, hardware, playbook)
     plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
+
+
+def candidates_of(workload: Workload, target: Target, hardware: Hardware, playbook: Playbook) -> Plan:
+    """The candidates of a playbook with their gates and expected effects.
+
+    Raises:
+        InputError: the objective cannot be measured here, or the playbook narrows something wrongly. Nothing has been
+            predicted by then.
+    """
+    from rooftune.tuning.guided.build import check_narrowing
+    from rooftune.tuning.playbook import build_plan
+
+    facts = facts_of(target)
+    if playbook.knobs:
+        check_narrowing(
+            build_plan(workload, target, hardware, facts, playbook, predict=False), workload, hardware, playbook
+        )
+    return build_plan(workload, target, hardware, facts, playbook)
 
 
 def learn_from_baseline(run: RunFolder) -> bool:

@@ -48,10 +48,10 @@ def plan(
     from rooftune.tuning.drafts import drafts_of_prompts
     from rooftune.tuning.guided.build import with_search
     from rooftune.tuning.guided.explaining import Explained, capacity_front
-    from rooftune.tuning.playbook import asked_playbook, build_plan
+    from rooftune.tuning.playbook import asked_playbook
     from rooftune.vllm_rules.capabilities import with_capabilities
     from rooftune.workloads.spec import CAPACITY
-    from tasks.planning import listed_flags, planned_cost, room_of
+    from tasks.planning import candidates_of, listed_flags, planned_cost, room_of
     from tasks.run_files import facts_of
     from tasks.trial_time import BUDGET_S
 
@@ -73,8 +73,8 @@ def plan(
     chosen = drafts.in_target(chosen, spec)
     playbook = asked_playbook(added, chosen.engine_version)
     able = with_capabilities(hardware)
-    found = build_plan(spec, chosen, able, facts_of(chosen), playbook)
     with terminal.busy("Predicting the configurations of the space"):
+        found = candidates_of(spec, chosen, able, playbook)
         cost = planned_cost(found, spec)
         found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
         room = room_of(found, spec, budget_s).words if found.search is not None and not as_json else ""

@@ -24,9 +24,14 @@ class Ended:
         """Standard output as JSON."""
         return json.loads(self.out)
 
+    @property
+    def notes(self) -> list[str]:
+        """The lines of standard error, without those that say on a slow machine that the command goes on."""
+        return [line for line in self.err.splitlines() if line.strip() and not line.endswith(" so far ...")]
+
     def sentence(self) -> str:
         """The one line that a failed command says; fails when there is more or less of it, or a traceback."""
-        lines = [line for line in self.err.splitlines() if line.strip()]
+        lines = self.notes
         assert len(lines) == 1, self.err
         assert "Traceback" not in self.err + self.out
         assert "unforeseen" not in self.err

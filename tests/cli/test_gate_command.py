@@ -47,7 +47,7 @@ def words(artifacts: Path, against: str, run: str) -> list[str]:
 def test_no_loss_ends_with_0(rooftune, artifacts: Path) -> None:
     ended = rooftune(*words(artifacts, "a", "b"), "--max-loss", "10%")
     assert ended.code == 0
-    assert ended.err == ""
+    assert ended.notes == []
     assert "No loss beyond 10 %" in ended.out
 
 

@@ -184,8 +184,7 @@ def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...
 @pytest.mark.slow
 def test_plan_reads_as_a_table(rooftune) -> None:
     ended = rooftune("plan", "chat-medium")
-    busy = "Predicting the configurations of the space, "
-    assert all(line.startswith(busy) for line in ended.err.splitlines()), "on a slow machine it says that it goes on"
+    assert ended.notes == []
     assert "(simulated)" in ended.out
     assert "Guided search over " in ended.out
     assert "rule attention-backend" in ended.out, "why combinations are left out"

@@ -63,7 +63,7 @@ def test_report_as_json_by_name(rooftune, whole: RunFolder) -> None:
 def test_compare_a_run_with_itself_finds_no_difference(rooftune, whole: RunFolder) -> None:
     ended = rooftune("compare", whole.path, whole.path)
     assert ended.code == 0
-    assert ended.err == ""
+    assert ended.notes == []
     assert "There is no measurable difference" in ended.out
     assert rooftune("compare", whole.path, whole.path, "--json").json
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from simulator_cases import Case, MadeStepTime, cases, plan_of, strangers
 
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath import run
 from rooftune.simulator.fastpath.compilation import fast_path
-from rooftune.simulator.fastpath.run import pays_to_compile, run_fast
+from rooftune.simulator.fastpath.run import lay_out, pays_to_compile, run_fast
 from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.virtual.stepwise import StepwiseRun, run_stepwise
 
@@ -138,6 +139,27 @@ def test_priority_without_priorities_is_first_come_first_served() -> None:
     b = run_stepwise(plan, MadeStepTime(64, 8), replace(limits, priority=True), ClientSettings())
     assert a.preempted.sum() > 0
     np.testing.assert_array_equal(a.last_s, b.last_s)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.floats(0.2, 5.0))
+def test_a_plan_that_is_laid_out_once_runs_at_every_rate_as_if_it_were_drawn_so(case: Case, speed: float) -> None:
+    assume(not case.client.users)
+    arguments = (case.step_time, case.limits, case.client)
+    laid_out = lay_out(case.plan, *arguments, acceptance=case.acceptance)
+    moved = replace(case.plan, arrival_s=case.plan.arrival_s * speed, think_s=case.plan.think_s * speed)
+    for plan in (moved, case.plan, moved):
+        found = laid_out.run(compile=False, moved=plan)
+        assert_equal(found, run_stepwise(plan, *arguments, acceptance=case.acceptance))
+
+
+def test_users_of_a_closed_loop_are_laid_out_anew() -> None:
+    plan = plan_of(np.zeros(4), [30] * 4, [20] * 4)
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128, kv_blocks=40)
+    laid_out = lay_out(plan, MadeStepTime(64, 4), limits, ClientSettings(users=2))
+    assert laid_out.run(compile=False).ended.all()
+    with pytest.raises(ValueError, match="lay the moved plan out anew"):
+        laid_out.run(compile=False, moved=plan)
 
 
 @pytest.mark.skipif(not fast_path().compiled, reason="numba is not installed (extra `fast`)")

@@ -90,7 +90,7 @@ def from_log(file: Log, asked: FromLogOptions, as_json: options.Json = False) ->
     from rooftune.workloads.logs.making import make_workload
     from rooftune.workloads.logs.written import write_workload
 
-    with terminal.busy(f"reading {file}"):
+    with terminal.busy(f"Reading {file}"):
         made = make_workload(file, _options(asked))
         files = write_workload(made, asked.out, replace=asked.force)
     if as_json:
@@ -204,7 +204,7 @@ def show(
     from rooftune.workloads.shape import shape_of
 
     spec = changed_workload(workload, changes)
-    with terminal.busy(f"drawing {spec.name}"):
+    with terminal.busy(f"Drawing {spec.name}"):
         shape = shape_of(draw(spec), spec.total_s)
     if figure is not None:
         _draw(spec, shape, figure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -15,8 +16,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,8 @@ _LOADING = threading.Lock()
 PARTS = ("state", "blocks", "group", "clock", "client", "schedule", "decode", "loop")
 """Modules of the fast path, each after those that it imports."""
 PACKAGE = "rooftune.simulator.fastpath"
+COMPLETE = "complete"
+"""File in the cache folder that says that all machine code is there."""
 announce: Callable[[str], None] | None = None
 """Called with a sentence before a compilation, which takes about twenty seconds once per installation."""
 
@@ -62,15 +65,47 @@ def _fast_path() -> FastPath:
         return plain_path()
     if announce is not None and not is_cached():
         announce("Compiling the simulator's fast path, once; this takes about twenty seconds.")
-    with _numba_cache(cache_folder()), _copies() as copies:
+    with _numba_cache(cache_folder()) as folder, _copies() as copies:
         for part in PARTS:
             _load(part, copies)
-    return FastPath(copies[PARTS[-1]].run, compiled=True)
+    return FastPath(CompiledOnce(copies[PARTS[-1]].run, folder), compiled=True)
+
+
+@dataclass
+class CompiledOnce:
+    """A function that is compiled when it first runs, by one process at a time: the others wait and load its code."""
+
+    function: Callable[[State], None]
+    folder: Path
+    """Where numba keeps the machine code."""
+    _complete: bool = field(default=False, init=False)
+
+    def __call__(self, state: State) -> None:
+        if self._complete or (self.folder / COMPLETE).exists():
+            self.function(state)
+        else:
+            with _alone(self.folder):
+                self.function(state)
+                with suppress(OSError):
+                    (self.folder / COMPLETE).touch()
+        self._complete = True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process is in this block for the same folder. Without locks of files (Windows), several may be."""
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            file = stack.enter_context((folder / "compiling.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_cached() -> bool:
     """Whether an earlier process kept the machine code of exactly this source."""
-    return any(cache_folder().rglob("*.nbc"))
+    return (cache_folder() / COMPLETE).exists()
 
 
 def is_loaded() -> bool:
@@ -79,21 +114,24 @@ def is_loaded() -> bool:
 
 
 def cache_folder() -> Path:
-    """Where the machine code is kept: one folder for each state of the source."""
+    """Where the machine code is kept: one folder for each installation and state of the source."""
     root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "rooftune" / f"fast-path-{_digest()}"
 
 
 @cache
 def _digest() -> str:
-    folder = Path(__file__).parent
-    text = b"".join((folder / f"{part}.py").read_bytes() for part in ("decorators", *PARTS))
-    return hashlib.sha256(text + sys.version.encode()).hexdigest()[:16]
+    """By the text of all files, and by what numba knows its machine code by: path and time of change of a file, and its
+    own version."""
+    files = [Path(__file__).parent / f"{part}.py" for part in ("decorators", *PARTS)]
+    parts = [file.read_bytes() + f"{file}{file.stat().st_mtime_ns}".encode() for file in files]
+    versions = f"{sys.version}{importlib.metadata.version('numba')}".encode()
+    return hashlib.sha256(b"".join([*parts, versions])).hexdigest()[:16]
 
 
 @contextmanager
-def _numba_cache(folder: Path) -> Iterator[None]:
-    """Let numba keep its machine code in ``folder``.
+def _numba_cache(folder: Path) -> Iterator[Path]:
+    """Let numba keep its machine code in ``folder``, or in a temporary one if that is not writable; yields the folder.
 
     numba itself only notices changes of the file that it compiles; a folder for each state of all files is safe.
     """
@@ -110,7 +148,7 @@ def _numba_cache(folder: Path) -> Iterator[None]:
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)
     try:
-        yield
+        yield folder
     finally:
         settings.CACHE_DIR = before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,48 @@ def run_fast(
         runs: runs of about this size that the caller makes one after another, this one included. It only decides
             whether compiling pays; the result does not depend on it.
     """
-    chosen = pays_to_compile(len(plan), runs) if compile is None else compile
-    path = fast_path() if chosen else plain_path()
-    state = _state(plan, costs, limits, client, acceptance)
-    if not path.compiled:
-        state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
-    path.run(state)
-    return _simulated_run(state, len(plan))
+    laid_out = lay_out(plan, costs, limits, client, acceptance=acceptance)
+    return laid_out.run(compile=pays_to_compile(len(plan), runs) if compile is None else compile)
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A plan in the columns of the fast path. It can run many times, as it is or with its requests at other times."""
+
+    state: layout.State
+    """The state before the first step; no run changes it."""
+    requests: int
+
+    def run(self, *, compile: bool, moved: RequestPlan | None = None) -> SimulatedRun:
+        """Run every request to its end, or to the end that the client has set.
+
+        Args:
+            moved: the same requests with other arrivals and think times, in the same order: a sample at another rate.
+        """
+        path = fast_path() if compile else plain_path()
+        state, before, n = self.state, self.state, self.requests
+        state = state._replace(q=before.q.copy(), f=before.f.copy(), c=before.c.copy(), x=before.x.copy())
+        if moved is not None:
+            if state.users:
+                raise ValueError("the users of a closed loop begin by their think times; lay the moved plan out anew")
+            state.f[state.due : state.due + n] = moved.arrival_s
+            state.f[state.think : state.think + n] = moved.think_s
+        if not path.compiled:
+            state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
+        path.run(state)
+        return _simulated_run(state, n)
+
+
+def lay_out(
+    plan: RequestPlan,
+    costs: StepCosts,
+    limits: Limits,
+    client: ClientSettings,
+    *,
+    acceptance: AcceptanceLike = ASSUMED,
+) -> LaidOut:
+    """Lay a plan out for the fast path; takes about half as long as a run of a thousand requests."""
+    return LaidOut(_state(plan, costs, limits, client, acceptance), len(plan))
 
 
 def pays_to_compile(requests: int, runs: int = 1) -> bool:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from rooftune.errors import InputError
 from rooftune.metrics.summary import limited_spans
-from rooftune.simulator.fastpath.run import run_fast
+from rooftune.simulator.fastpath.run import LaidOut, lay_out, pays_to_compile
 from rooftune.simulator.runs import ClientSettings, Floats, SimulatedRun
 from rooftune.simulator.virtual.predict import EmulatedEngine, select, too_long
 from rooftune.simulator.virtual.saturation import saturated_rate
@@ -146,12 +147,14 @@ class Response:
     def ratios(self, rate_per_s: float) -> dict[str, Floats]:
         """SLO ratios by limit of every request of the sample at that rate."""
         plan = at_speed(self.drawn.at(rate_per_s), self.speed)
-        engine = self.engine
         self.runs += 1
-        run = run_fast(
-            plan, engine.step_time, engine.limits, ClientSettings(), acceptance=engine.acceptance, runs=MANY_RUNS
-        )
+        run = self._laid_out.run(compile=pays_to_compile(len(plan), MANY_RUNS), moved=plan)
         return slo_ratios(run, self.slo, self.speed)
+
+    @cached_property
+    def _laid_out(self) -> LaidOut:
+        engine = self.engine
+        return lay_out(self.drawn.plan, engine.step_time, engine.limits, ClientSettings(), acceptance=engine.acceptance)
 
     def log_ratio(self, rate_per_s: float) -> float:
         """Logarithm of the quantile of the SLO ratio that decides: 0 at the capacity, above it beyond."""

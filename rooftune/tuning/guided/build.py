@@ -92,6 +92,20 @@ def with_search(
     )
 
 
+def check_narrowing(plan: Plan, workload: Workload, hardware: Hardware, playbook: Playbook) -> None:
+    """Refuse values that the playbook narrows wrongly. ``with_search`` does so too, but after what takes a while.
+
+    Args:
+        plan: made without predictions.
+
+    Raises:
+        InputError: a name or a value is unknown, or nothing is left to try.
+    """
+    if plan.target.engine == "endpoint" or plan.blocked or not playbook.knobs:
+        return
+    _refuse_nothing_left(playbook, space(_context(plan, workload, hardware, playbook, None)))
+
+
 def _refuse_narrowing(playbook: Playbook, method: str) -> None:
     """Refuse what only a search over the whole space can use.
 
