@@ -16,12 +16,19 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("counts", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("counts")
 """No property test fails because the machine is busy."""
+SLOW_S = 1800.0
+"""Seconds after which a slow test is ended, and with it the run; the others get those of pyproject.toml. They end what
+hangs: on a busy machine a test may take ten times as long as on an idle one."""
 TRACE_SUBPROCESSES = "COVERAGE_PROCESS_CONFIG"
 """Environment variable with which coverage traces the processes that a test starts."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Workers take the files with the most slow tests first, so that none is left with a long file at the end."""
+    """Slow tests get more time. Workers take the files with the most slow tests first, so that none is left with a long
+    file at the end."""
+    for item in items:
+        if item.get_closest_marker("slow") and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_S))
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -slow[item.path])

@@ -30,7 +30,8 @@ from benchmarks.validity.scenes import (
     trials,
 )
 from rooftune.evidence.comparison.balanced_order import balanced_order
-from rooftune.evidence.comparison.compare import MOST_TRIALS, Arm, Comparison, compare_arms
+from rooftune.evidence.comparison.compare import MOST_TRIALS, Comparison, compare_arms
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.evidence.comparison.t_distribution import t_quantile
 from rooftune.workloads.spec import CAPACITY
 

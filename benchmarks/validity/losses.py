@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.validity.scenes import BLOCKS, Floats, TrialNoise, scenes, slack, trials
 from rooftune.evidence.comparison.balanced_order import balanced_order
-from rooftune.evidence.comparison.compare import MOST_TRIALS, Arm
+from rooftune.evidence.comparison.compare import MOST_TRIALS
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.gate.loss import Design, Finding, Sides, judge_arms
 from rooftune.workloads.spec import CAPACITY
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rooftune.evidence.comparison.compare import Arm, Comparison, compare_arms
+from rooftune.evidence.comparison.compare import Comparison, compare_arms
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.evidence.records.trial import TrialResult
 from rooftune.evidence.trial_table import TrialRow, row
 from rooftune.files import replacing

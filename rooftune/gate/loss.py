@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.errors import InputError
-from rooftune.evidence.comparison.compare import MOST_TRIALS, Arm, Comparison, compare_arms
+from rooftune.evidence.comparison.compare import MOST_TRIALS, Comparison, compare_arms
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.evidence.comparison.t_distribution import t_quantile
 from rooftune.tuning.plan import Interval
 from rooftune.workloads.spec import lower_is_better

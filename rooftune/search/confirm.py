@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rooftune.evidence.comparison.balanced_order import balanced_order
-from rooftune.evidence.comparison.compare import SMALLEST_EFFECT, Arm, Comparison, compare_arms
+from rooftune.evidence.comparison.compare import SMALLEST_EFFECT, Comparison, compare_arms
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.search.gain import Outlook, normal_cdf
 from rooftune.search.options import Outcome, Problem
 from rooftune.workloads.spec import lower_is_better

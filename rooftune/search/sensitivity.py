@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from rooftune.simulator.virtual.capacity import Sample, capacity
+from rooftune.simulator.virtual.capacity import Sample, capacities_by_speed
 from rooftune.simulator.virtual.predict import EmulatedEngine
 
 STEP = 1.1
@@ -22,9 +22,7 @@ def speed_slope(engine: EmulatedEngine, drawn: Sample, capacity_per_s: float) ->
     """d ln(capacity) / d ln(speed) around the predicted capacity; 1 where the configuration has none."""
     if capacity_per_s <= 0:
         return 1.0
-    fast, slow = (
-        capacity(engine, drawn, speed=speed, near_per_s=speed * capacity_per_s).rate_per_s for speed in (STEP, 1 / STEP)
-    )
+    fast, slow = capacities_by_speed(engine, drawn, (STEP, 1 / STEP), capacity_per_s)
     if fast <= 0:
         return 1.0
     if slow <= 0:

@@ -20,7 +20,6 @@ SCALE = 8.0
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: Path) -> None:
     which, folder, heard = target(SCALE), tmp_path / "capacity", Heard()
     async with served(tmp_path / "server", which) as server:

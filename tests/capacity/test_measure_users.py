@@ -10,7 +10,7 @@ from rooftune.capacity.measure import measure_capacity
 from rooftune.capacity.search import Precision
 from tests.capacity.made_capacity import Heard, served, target, twin, workload
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow]
 PRECISION = Precision(half=0.12, most_steps=4)
 SCALE = 8.0
 

@@ -87,7 +87,6 @@ async def test_a_server_that_breaks_the_slo_without_load_says_by_how_much(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 async def test_a_limit_that_nobody_named_is_learned_from_an_overloaded_step(tmp_path: Path) -> None:
     which, heard = target(8.0, max_num_seqs=4), Heard()
     assumed = twin(target()).model_copy(update={"flags": {"quantization": "awq_marlin", "max_model_len": 2048}})

@@ -88,7 +88,6 @@ def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", "capacity", "small.yaml", *CARD, "--precision", "12%", "--json",
@@ -116,7 +115,6 @@ def test_a_whole_measurement_with_files_and_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_users_of_a_closed_loop_are_counted_without_being_asked_for(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli.app", "capacity", "closed.yaml", *CARD, "--precision", "12%", "--json",

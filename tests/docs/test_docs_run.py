@@ -122,7 +122,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_tutorial_leads_from_nothing_to_a_report(tutorial: tuple[PageFolder, list[str]]) -> None:
     folder, outputs = tutorial
     (report,) = folder.path.glob("artifacts/chat-medium/*/report.md")
@@ -133,7 +132,6 @@ def test_the_tutorial_leads_from_nothing_to_a_report(tutorial: tuple[PageFolder,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_every_file_of_a_run_has_its_section_in_the_reference(tutorial: tuple[PageFolder, list[str]]) -> None:
     (run,) = tutorial[0].path.glob("artifacts/chat-medium/*")
     for kind, page in (("json", "json.md"), ("parquet", "parquet.md")):
@@ -146,7 +144,6 @@ def test_every_file_of_a_run_has_its_section_in_the_reference(tutorial: tuple[Pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", OTHERS)
 def test_the_blocks_of_a_page_run(
     page: str, tutorial: tuple[PageFolder, list[str]], server: str, prefect_api: str, tmp_path: Path

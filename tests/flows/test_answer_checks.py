@@ -18,7 +18,7 @@ from rooftune.tuning.plan import QualityRules
 from rooftune.workloads.load import load_workload
 from tasks.run_files import RunSettings, plan_of
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow]
 WORKLOAD = """\
 name: texts
 arrivals: {process: poisson, rate_per_s: 5}

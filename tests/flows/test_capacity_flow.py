@@ -9,7 +9,7 @@ import pytest
 
 from rooftune.errors import InputError
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("prefect")]
 SMALL = """\
 name: small
 arrivals: {process: poisson, rate_per_s: 30}

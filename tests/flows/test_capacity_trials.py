@@ -22,7 +22,7 @@ from rooftune.tuning.search import decide
 from rooftune.tuning.trial_load import BY_CHANCE
 from tasks import run_files
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow]
 SMALL = """\
 name: small
 arrivals: {process: poisson, rate_per_s: 100}
@@ -120,7 +120,6 @@ async def test_where_one_request_at_a_time_breaks_the_slo_the_answer_is_0_and_th
     assert "times the limit at the median" in decision.first_sentence
 
 
-@pytest.mark.timeout(1800)
 async def test_the_whole_search_recommends_what_carries_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two candidates: one carries more, the other less by far. Every rate that the decision quotes keeps the SLO."""
     from flows.optimize import optimize

@@ -10,7 +10,7 @@ import pytest
 
 from rooftune.files import read_json
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow]
 FAULTS = {
     "die_at_start": ([], "exit code 1", "died"),
     "oom_at_start": ([], "ran out of memory when it allocated another 172.00 MiB", "oom"),

@@ -14,7 +14,7 @@ from rooftune.files import read_json
 from rooftune.gate.next_trial import REFERENCE
 from rooftune.runfolder import RunFolder
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow]
 TINY: dict[str, Any] = {"workload": "tiny.yaml", "most_trials": 2, "max_loss": "50%", "time_scale": 2.0}
 RATE_PER_S = 20
 """One sequence at a time carries a quarter of it."""

@@ -21,7 +21,7 @@ from rooftune.report.run_data import RunData, read_run
 from rooftune.runfolder import RunFolder
 from rooftune.simulator.front.toy_answers import VARIABLE
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.slow]
 FAST = "awq_marlin"
 WITHOUT_SUFFIX = "0.14.0"
 """A release in which n-gram is the only proposer that needs no model."""

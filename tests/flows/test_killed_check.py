@@ -17,7 +17,7 @@ from rooftune.trial_order import TrialOrder
 from rooftune.tuning.plan import QualityRules
 from tests.flows.test_answer_checks import OTHER, order, prepared
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.slow]
 FRESH = 1000
 """Seed of a confirmation, whose trials are always checked, however busy the machine is."""
 TRIAL = """

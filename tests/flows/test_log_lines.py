@@ -11,7 +11,7 @@ from live_run import write_tiny
 from tasks import run_listener
 from tasks.run_listener import RunListener
 
-pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.usefixtures("prefect", "patient_audit")]
 
 
 @pytest.fixture

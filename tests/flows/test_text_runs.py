@@ -111,7 +111,6 @@ def files_of(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_no_text_leaves_the_file_of_the_user(tmp_path: Path, prefect: str) -> None:
     """Run folder, history, Prefect's files, database, logs and artifacts, and the output of the command."""
     write_prompts(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rooftune.errors import InputError
-from rooftune.evidence.comparison.compare import Arm
+from rooftune.evidence.comparison.least_squares import Arm
 from rooftune.gate.loss import RUNS_FOR_SPREAD, Bound, Design, Sides, between_runs, judge_arms, parse_loss, pooled
 
 RATE, TIME = "output_throughput", "median_ttft_ms"

@@ -207,7 +207,6 @@ def run_tiny(folder: Path, api: str, found: Receiver) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_run_sends_its_phases_and_trials(tmp_path: Path, prefect_api: str) -> None:
     with receiver() as found:
         code, err = run_tiny(tmp_path, prefect_api, found)
@@ -238,7 +237,6 @@ def test_a_run_sends_its_phases_and_trials(tmp_path: Path, prefect_api: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_capacity_sends_its_steps(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: small\narrivals: {process: poisson, rate_per_s: 30}\nprompt_tokens: {distribution: fixed, value: 32}\n"
@@ -264,7 +262,6 @@ def test_a_capacity_sends_its_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("manner", ["hangs", "answers 500"])
 def test_a_run_ends_as_ever_beside_a_collector_that_fails(tmp_path: Path, prefect_api: str, manner: Manner) -> None:
     with receiver(manner) as found:

@@ -203,7 +203,6 @@ EQUALS = {"batch-8", "batch-16", "batch-32", "awq-marlin", "fp8-kv"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_equal_configurations_yield_a_finding_in_at_most_five_per_cent_of_searches() -> None:
     """40 searches of five candidates that change nothing; a procedure that errs in 25 % would pass once in 1,000."""
     searches = 40

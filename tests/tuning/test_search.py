@@ -252,7 +252,6 @@ def test_the_slo_comes_before_throughput() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_equal_configurations_yield_a_finding_in_at_most_five_per_cent_of_searches() -> None:
     """The procedure promises this error rate over all candidates and all looks (``compare``, ``error_rate``).
 

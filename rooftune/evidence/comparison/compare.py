@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rooftune.errors import RooftuneError
+from rooftune.evidence.comparison.least_squares import Arm, LeastSquaresFit, fit
 from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 from rooftune.evidence.records.columns import Floats
 from rooftune.evidence.records.trial import TrialResult
@@ -64,8 +65,6 @@ LEAST_TRUST = 0.1
 """What is left of that weight when other configurations of the run say more."""
 OTHERS_FREEDOM = 12.0
 """Most weight of other configurations of the run, in degrees of freedom."""
-DRIFT_FROM = 8
-"""Trials of both sides together from which a linear drift over the order is fitted."""
 EQUIVALENCE = 0.05
 """Error rate of each of the two one-sided tests behind "no measurable difference" (Schuirmann 1987)."""
 
@@ -101,33 +100,6 @@ class Comparison(BaseModel):
     decision_level: float | None = None
     spread: float | None = Field(default=None, description="standard deviation of one trial, relative")
     paired: bool = Field(default=False, description="both sides drew the same requests")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What the comparison needs of one side: one entry for each trial."""
-
-    logs: Floats
-    seeds: tuple[int, ...]
-    positions: Floats
-    jackknife: tuple[Floats | None, ...] = ()
-    """ln(metric) with one block of the window left out, for each block."""
-    simulated: bool = False
-
-    def __len__(self) -> int:
-        return len(self.logs)
-
-
-@dataclass(frozen=True)
-class LeastSquaresFit:
-    """Difference of the logarithms of two sides, with the residual spread of one trial."""
-
-    difference: float
-    scale: float
-    """Variance of the difference = scale * variance of a trial."""
-    squares: float
-    freedom: int
-    paired: bool
 
 
 @dataclass(frozen=True)
@@ -255,29 +227,6 @@ def decision_level(trials: int, error_rate: float, most_trials: int = MOST_TRIAL
         looks = (*looks, most_trials)
     levels = look_levels(looks, error_rate)
     return next((level for n, level in zip(looks, levels, strict=True) if trials <= n), levels[-1])
-
-
-def fit(a: Arm, b: Arm, others: Sequence[Arm] = ()) -> LeastSquaresFit:
-    """Least squares of the logarithms: a level per side, an effect per shared seed, and the drift over the order."""
-    arms = (b, a, *others)
-    y = np.concatenate([x.logs for x in arms])
-    side = np.repeat(np.arange(len(arms)), [len(x) for x in arms])
-    columns = [(side == i).astype(float) for i in range(len(arms))]
-    columns[0] = np.ones(len(y))
-    shared = set(a.seeds) & set(b.seeds)
-    paired = len(shared) > 1 and shared in (set(a.seeds), set(b.seeds))
-    if paired:
-        seeds = np.array([s for x in arms for s in x.seeds])
-        columns += [(seeds == s).astype(float) for s in sorted(set(seeds.tolist()))[1:]]
-    at = np.concatenate([x.positions for x in arms])
-    if len(y) >= DRIFT_FROM and at.std() > 0:
-        columns.append((at - at.mean()) / at.std())
-    x = np.stack(columns, axis=1)
-    inverse = np.linalg.pinv(x.T @ x)
-    weights = inverse @ (x.T @ y)
-    rest = y - x @ weights
-    freedom = len(y) - int(np.linalg.matrix_rank(x))
-    return LeastSquaresFit(float(weights[1]), float(inverse[1, 1]), float(rest @ rest), freedom, paired)
 
 
 def within_variance(a: Arm, b: Arm, paired: bool) -> float:

@@ -9,7 +9,7 @@ limits: it meets the SLO up to 1. The capacity is where the ``share`` quantile o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -231,6 +231,39 @@ def capacity(
     runs = whole.runs + (coarse.runs if coarse is not whole else 0)
     ratio = math.exp(coarse.log_ratio(low))
     return PredictedCapacity(min(found.rate, top), limited_by, ratio, top, runs)
+
+
+def capacities_by_speed(
+    engine: EmulatedEngine, drawn: Sample, speeds: Sequence[float], near_per_s: float
+) -> tuple[float, ...]:
+    """Requests/s that servers of several speeds carry, relative to the engine's; 0 = none.
+
+    A server ``s`` times as fast shows at a rate the ratio that the engine shows at a rate ``s`` times lower, divided by
+    ``s``. So all speeds share their runs, except where users take time to think, which no server shortens.
+
+    Args:
+        near_per_s: the engine's capacity, as far as it is known.
+    """
+    if (drawn.plan.think_s > 0).any():
+        return tuple(capacity(engine, drawn, speed=s, near_per_s=s * near_per_s).rate_per_s for s in speeds)
+    engine = engine.for_requests(drawn.plan)
+    response = Response(engine, drawn)
+    plan = response.drawn.plan
+    top = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
+    if top is None:
+        return (0.0,) * len(speeds)
+    top *= _starts(plan) / len(plan)
+
+    def at(speed: float) -> float:
+        def faster(rate_per_s: float) -> float:
+            return response.log_ratio(rate_per_s) - math.log(speed)
+
+        found = _crossing(faster, *_around(faster, near_per_s, near_per_s, top), TOLERANCE).rate
+        if found <= 2 * SLOWEST * top:
+            return capacity(engine, drawn, speed=speed).rate_per_s
+        return speed * min(found, top)
+
+    return tuple(at(speed) for speed in speeds)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooftune.evidence.comparison.balanced_order import balanced_order, imbalance
-from rooftune.evidence.comparison.compare import Arm, fit
+from rooftune.evidence.comparison.least_squares import Arm, fit
 
 ROUNDS = st.integers(1, 5).map(lambda n: 2 * n)
 

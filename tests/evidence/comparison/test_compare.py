@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 
 from rooftune.errors import RooftuneError
 from rooftune.evidence.comparison.balanced_order import balanced_order
-from rooftune.evidence.comparison.compare import (
-    MOST_TRIALS,
-    Arm,
-    compare,
-    compare_arms,
-    decision_level,
-    fit,
-    within_variance,
-)
+from rooftune.evidence.comparison.compare import MOST_TRIALS, compare, compare_arms, decision_level, within_variance
+from rooftune.evidence.comparison.least_squares import Arm, fit
 from rooftune.evidence.records.trial import TrialResult
 
 

@@ -16,13 +16,11 @@ from rooftune.evidence.comparison.compare import (
     SHOWN_LATER,
     SIMULATED,
     SMALLEST_EFFECT,
-    Arm,
-    LeastSquaresFit,
     compare_arms,
     decision_level,
-    fit,
     moderated,
 )
+from rooftune.evidence.comparison.least_squares import Arm, LeastSquaresFit, fit
 from rooftune.evidence.comparison.t_distribution import look_levels, t_quantile
 
 METRIC = "output_throughput"
