@@ -9,7 +9,7 @@ Both sides of a pair send the same requests: the way out has one seed, the way b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rooftune.evidence.comparison.compare import MOST_TRIALS
@@ -48,15 +48,17 @@ def replay(
     *,
     forecast: Forecast | None = None,
     full: bool = False,
+    aside: Sequence[TrialResult] = (),
 ) -> Replay:
     """The state after these results, and the next trial.
 
     Args:
+        aside: trials of the run that no verdict rests on.
         forecast: what configurations are expected to carry, for the rate of the next trial.
         full: verdicts have the ratios of all metrics, not only of the one that decides.
     """
     ordered = sorted(results, key=lambda r: r.position)
-    search = Search(plan, ordered, budget_left_s, trial_cost_s, forecast=forecast, full=full)
+    search = Search(plan, ordered, budget_left_s, trial_cost_s, forecast=forecast, full=full, aside=aside)
     baseline = plan.candidates[0]
     search.config = search.configs[baseline.id] = baseline.config
     order = _baseline(search)

@@ -13,7 +13,7 @@ from rooftune.tuning.guided.progress import Progress, ending
 from rooftune.tuning.guided.standing import Standing, standing_of, standing_of_ladder
 from rooftune.tuning.plan import Decision, Plan
 from rooftune.tuning.replay import replay
-from rooftune.tuning.unseen import numbered, of_the_search, unseen_order
+from rooftune.tuning.unseen import of_the_search, on_unseen_prompts, unseen_order
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,9 @@ def next_trial(
     """
     if plan.search is not None:
         return Progress.of(plan, results, budget_left_s, trial_cost_s).order(forecast)
-    own = of_the_search(plan, results)
-    ladder = replay(plan, own, budget_left_s, trial_cost_s, forecast=forecast)
-    if ladder.next_trial is None:
-        return unseen_order(plan, ladder.search, results)
-    return numbered(ladder.next_trial, results)
+    own, aside = of_the_search(plan, results), on_unseen_prompts(plan, results)
+    ladder = replay(plan, own, budget_left_s, trial_cost_s, forecast=forecast, aside=aside)
+    return ladder.next_trial or unseen_order(plan, ladder.search)
 
 
 def decide(

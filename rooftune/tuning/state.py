@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -41,6 +42,8 @@ class Search:
     """Compute the ratios of all metrics, not only of the one that decides."""
     forecast: Forecast | None = None
     """Says at which rate a trial loads its server; None = the load of the workload file."""
+    aside: Sequence[TrialResult] = ()
+    """Trials of the run that no verdict rests on. New trials are numbered after them too."""
     stopped: str = ""
     """Why the search cannot go on; empty while it can."""
 
@@ -55,7 +58,14 @@ class Search:
 
     def of(self, candidate: str) -> list[TrialResult]:
         """All results of one candidate, in order."""
-        return sorted((r for r in self.results if r.candidate == candidate), key=lambda r: r.n)
+        return self._by_candidate.get(candidate, [])
+
+    @cached_property
+    def _by_candidate(self) -> dict[str, list[TrialResult]]:
+        found: dict[str, list[TrialResult]] = {}
+        for result in sorted(self.results, key=lambda r: r.n):
+            found.setdefault(result.candidate, []).append(result)
+        return found
 
     def peek(self, candidate: str) -> TrialResult | None:
         """The candidate's next result that no slot has used; it stays unused."""
@@ -86,10 +96,11 @@ class Search:
 
     def order(self, candidate: str, seed_offset: int, why: str, against: str | None) -> TrialOrder:
         """The order for the candidate's next trial."""
+        made = [*self.results, *self.aside]
         return TrialOrder(
             candidate=candidate,
-            n=max((r.n for r in self.of(candidate)), default=0) + 1,
-            position=max((r.position for r in self.results), default=-1) + 1,
+            n=max((r.n for r in made if r.candidate == candidate), default=0) + 1,
+            position=max((r.position for r in made), default=-1) + 1,
             config=self.configs[candidate],
             seed=self.plan.objective.seed + seed_offset,
             phase=self.plan.candidate(candidate).phase,

@@ -20,7 +20,12 @@ def of_the_search(plan: Plan, results: Sequence[TrialResult]) -> list[TrialResul
     return [r for r in results if not is_fresh(r.seed, plan.objective.seed)]
 
 
-def unseen_order(plan: Plan, search: Search, results: Sequence[TrialResult]) -> TrialOrder | None:
+def on_unseen_prompts(plan: Plan, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The other trials: those that sent prompts which the search never sends."""
+    return [r for r in results if is_fresh(r.seed, plan.objective.seed)]
+
+
+def unseen_order(plan: Plan, search: Search) -> TrialOrder | None:
     """The next trial on the unseen prompts after the search has ended.
 
     None where the prompts have no such part, the baseline was not beaten, the pairs are made, or the budget has no
@@ -30,16 +35,10 @@ def unseen_order(plan: Plan, search: Search, results: Sequence[TrialResult]) -> 
     if not plan.splits_prompts or winner == baseline or search.stopped:
         return None
     slots = balanced_order([baseline, winner], PAIRS)
-    made = Counter(r.candidate for r in results if is_fresh(r.seed, plan.objective.seed))
+    made = Counter(r.candidate for r in search.aside)
     missing = [place for place, name in enumerate(slots) if slots[: place + 1].count(name) > made[name]]
     if not missing or not search.affords(len(missing) % 2 or 2):
         return None
     pair = missing[0] // 2
     order = search.order(slots[missing[0]], 0, f"prompts that the search did not send, pair {pair + 1}", None)
-    return numbered(order.model_copy(update={"seed": fresh_seed(plan.objective.seed, pair)}), results)
-
-
-def numbered(order: TrialOrder, results: Sequence[TrialResult]) -> TrialOrder:
-    """The order with its number and place after all results, those on unseen prompts among them."""
-    n = max((r.n for r in results if r.candidate == order.candidate), default=0) + 1
-    return order.model_copy(update={"n": n, "position": max((r.position for r in results), default=-1) + 1})
+    return order.model_copy(update={"seed": fresh_seed(plan.objective.seed, pair)})
