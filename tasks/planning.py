@@ -12,7 +12,7 @@ from rooftune.formatting import quantity
 from rooftune.runfolder import RunFolder
 from rooftune.search.from_space import TrialCost
 from rooftune.tuning.guided.budget import Room
-from rooftune.tuning.guided.search_plan import SearchPlan
+from rooftune.tuning.guided.search_plan import SearchMethod, SearchPlan
 from rooftune.tuning.plan import Plan
 from rooftune.workloads.spec import Workload
 from tasks.run_files import facts_of, hardware_of, plan_of, settings_of, target_of, workload_of
@@ -38,27 +38,27 @@ def make_plan(run: RunFolder) -> Plan:
         found.write(run.drafts_json)
     target, settings = target_of(run), settings_of(run)
     playbook = asked_playbook(settings, target.engine_version)
-    plan = candidates_of(workload, target, hardware, playbook)
+    plan = candidates_of(workload, target, hardware, playbook, settings.search)
     plan = plan.model_copy(update={"quality": settings.quality})
     cost = planned_cost(plan, workload)
     return with_search(plan, workload, hardware, playbook, settings.search, cost, lambda: listed_flags(target))
 
 
-def candidates_of(workload: Workload, target: Target, hardware: Hardware, playbook: Playbook) -> Plan:
+def candidates_of(
+    workload: Workload, target: Target, hardware: Hardware, playbook: Playbook, method: SearchMethod | None
+) -> Plan:
     """The candidates of a playbook with their gates and expected effects.
 
     Raises:
-        InputError: the objective cannot be measured here, or the playbook narrows something wrongly. Nothing has been
-            predicted by then.
+        InputError: the objective cannot be measured here, the playbook narrows something wrongly, or the method cannot
+            be used here. Nothing has been predicted by then.
     """
-    from rooftune.tuning.guided.build import check_narrowing
+    from rooftune.tuning.guided.build import check_search
     from rooftune.tuning.playbook import build_plan
 
     facts = facts_of(target)
-    if playbook.knobs:
-        check_narrowing(
-            build_plan(workload, target, hardware, facts, playbook, predict=False), workload, hardware, playbook
-        )
+    unpredicted = build_plan(workload, target, hardware, facts, playbook, predict=False)
+    check_search(unpredicted, workload, hardware, playbook, method)
     return build_plan(workload, target, hardware, facts, playbook)
 
 

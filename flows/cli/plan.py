@@ -74,7 +74,7 @@ def plan(
     playbook = asked_playbook(added, chosen.engine_version)
     able = with_capabilities(hardware)
     with terminal.busy("Predicting the configurations of the space"):
-        found = candidates_of(spec, chosen, able, playbook)
+        found = candidates_of(spec, chosen, able, playbook, added.search)
         cost = planned_cost(found, spec)
         found = with_search(found, spec, able, playbook, added.search, cost, lambda: listed_flags(chosen))
         room = room_of(found, spec, budget_s).words if found.search is not None and not as_json else ""

@@ -142,6 +142,22 @@ def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> Non
     assert all(o["change"]["max_num_seqs"] == 64 for o in found[1:])
 
 
+@pytest.fixture
+def unpredicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command refuses, it refuses before anything is predicted, which takes a while."""
+
+    def predictions(*case: object) -> None:
+        raise AssertionError("something was predicted")
+
+    monkeypatch.setattr("rooftune.tuning.playbook.predictions", predictions)
+
+
+def test_a_ladder_refuses_values_of_knobs(rooftune, qwen: tuple[str, ...], unpredicted: None) -> None:
+    ended = rooftune(*qwen[:-1], "ladder")
+    assert ended.code == 2
+    assert "the ladder tries its own candidates only" in ended.sentence()
+
+
 @pytest.mark.parametrize(
     ("knobs", "sentence"),
     [
@@ -159,7 +175,7 @@ def test_plan_keeps_what_a_playbook_pins(rooftune, qwen: tuple[str, ...]) -> Non
     ],
 )
 def test_a_playbook_that_narrows_wrongly_says_what_to_write(
-    rooftune, qwen: tuple[str, ...], knobs: str, sentence: str
+    rooftune, qwen: tuple[str, ...], knobs: str, sentence: str, unpredicted: None
 ) -> None:
     Path("pinned.yaml").write_text(f"knobs: {knobs}\n")
     ended = rooftune(*qwen)
@@ -167,7 +183,7 @@ def test_a_playbook_that_narrows_wrongly_says_what_to_write(
     assert sentence in ended.sentence()
 
 
-def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...]) -> None:
+def test_a_checkpoint_of_another_model_is_refused(rooftune, qwen: tuple[str, ...], unpredicted: None) -> None:
     ended = rooftune("plan", "chat-low", "--gpu", "L4", "--model", "llama-3.1-8b", "--checkpoint", "models")
     assert ended.code == 2
     assert "no folder in models has a config.json of llama-3.1-8b" in ended.sentence()

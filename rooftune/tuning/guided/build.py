@@ -58,9 +58,8 @@ def with_search(
     listed = None if plan.target.engine == "endpoint" or plan.blocked else engine_flags()
     plan = with_listed_flags(plan, listed)
     if wanted == "ladder" or plan.target.engine == "endpoint" or plan.blocked:
-        if method not in (None, "ladder") and plan.target.engine == "endpoint":
-            raise InputError(f"--search {method} needs an engine that rooftune starts; an endpoint is only measured.")
-        _refuse_narrowing(playbook, wanted)
+        if not plan.blocked:
+            _refuse_method(playbook, method if plan.target.engine == "endpoint" else "ladder")
         return plan
     context = _context(plan, workload, hardware, playbook, listed)
     whole = space(context)
@@ -92,18 +91,29 @@ def with_search(
     )
 
 
-def check_narrowing(plan: Plan, workload: Workload, hardware: Hardware, playbook: Playbook) -> None:
-    """Refuse values that the playbook narrows wrongly. ``with_search`` does so too, but after what takes a while.
+def check_search(
+    plan: Plan, workload: Workload, hardware: Hardware, playbook: Playbook, method: SearchMethod | None
+) -> None:
+    """Refuse what ``with_search`` refuses whatever is predicted. Takes a moment, where predictions take a while.
 
     Args:
         plan: made without predictions.
 
     Raises:
-        InputError: a name or a value is unknown, or nothing is left to try.
+        InputError: the playbook narrows something unknown, or the method cannot be used here.
     """
-    if plan.target.engine == "endpoint" or plan.blocked or not playbook.knobs:
+    if plan.blocked:
         return
-    _refuse_nothing_left(playbook, space(_context(plan, workload, hardware, playbook, None)))
+    if plan.target.engine == "endpoint" or method == "ladder":
+        _refuse_method(playbook, method)
+    elif playbook.knobs or playbook.checkpoints or playbook.draft_models:
+        _refuse_nothing_left(playbook, space(_context(plan, workload, hardware, playbook, None)))
+
+
+def _refuse_method(playbook: Playbook, method: SearchMethod | None) -> None:
+    if method not in (None, "ladder"):
+        raise InputError(f"--search {method} needs an engine that rooftune starts; an endpoint is only measured.")
+    _refuse_narrowing(playbook, "ladder")
 
 
 def _refuse_narrowing(playbook: Playbook, method: str) -> None:
