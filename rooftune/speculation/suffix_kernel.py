@@ -21,12 +21,21 @@ INNER = -1
 
 
 def compiled(function: F) -> F:
-    """Compile a function and keep its machine code, in the module's second copy."""
+    """Compile a function that only compiled code calls, in the module's second copy."""
+    return _compile(function, {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
+
+
+def entry(function: F) -> F:
+    """Compile the function that Python calls. Its machine code holds that of all others and is kept."""
+    return _compile(function, {"cache": True})
+
+
+def _compile(function: F, options: dict[str, bool]) -> F:
     if __name__ != COMPILED:
         return function
     from numba import njit
 
-    return cast(F, cast(Any, njit)(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, cast(Any, njit)(nogil=True, error_model="numpy", **options)(function))
 
 
 class Trees(NamedTuple):
@@ -310,7 +319,7 @@ def note(judged: Any, kept: Any, totals: Any, drafted: int, accepted: int, left:
         judged[accepted] += 1
 
 
-@compiled
+@entry
 def run(
     t: Trees, prompts: Any, answers: Any, streams: int, remembers: bool, context: int,
     judged: Any, kept: Any, totals: Any,

@@ -9,11 +9,14 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 _compiling = False
+INSIDE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of functions that only compiled code calls. The code with which Python and C call them would unpack the whole
+state, and would take half of the time of the compilation."""
 
 
 def compiled(function: F) -> F:
     """Compile this function with numba while the compiled copies are being loaded."""
-    return _compile(function, inline=False)
+    return _compile(function, INSIDE)
 
 
 def inlined(function: F) -> F:
@@ -22,7 +25,13 @@ def inlined(function: F) -> F:
     A call passes the whole state, about a hundred words, which takes longer than most of these functions do: without
     inlining a run takes three times as long (``docs/benchmarks.md``).
     """
-    return _compile(function, inline=True)
+    return _compile(function, {**INSIDE, "forceinline": True})
+
+
+def entry(function: F) -> F:
+    """Like ``compiled``, for the one function that Python calls. Its machine code holds that of all others and is kept
+    for later processes."""
+    return _compile(function, {"cache": True})
 
 
 @contextmanager
@@ -36,12 +45,11 @@ def compiling() -> Iterator[None]:
         _compiling = False
 
 
-def _compile(function: F, *, inline: bool) -> F:
+def _compile(function: F, options: dict[str, bool]) -> F:
     if not _compiling:
         return function
     from numba import njit
 
     # _nrt=False: nothing is allocated here, and numba's runtime would count references to the arrays at every access,
     # which takes a quarter of the time.
-    compiler = cast(Any, njit)(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=inline)
-    return cast(F, compiler(function))
+    return cast(F, cast(Any, njit)(nogil=True, error_model="numpy", _nrt=False, **options)(function))

@@ -37,7 +37,7 @@ from rooftune.simulator.fastpath.decode import (
     reserve_one_each,
     steps_with_blocks,
 )  # fmt: skip
-from rooftune.simulator.fastpath.decorators import compiled, inlined
+from rooftune.simulator.fastpath.decorators import compiled, entry, inlined
 from rooftune.simulator.fastpath.group import (
     disband,
     gather,
@@ -327,7 +327,7 @@ def take_steps(s: Any, steps: int, a: float, b: float, context: float, ends: boo
     send(s, True)
 
 
-@compiled
+@entry
 def run(s: Any) -> None:
     """Run until every request has ended or the clock reaches the end."""
     while s.x[CLOCK] < s.end:
