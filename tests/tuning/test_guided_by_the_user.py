@@ -1,4 +1,4 @@
-"""The guided search with what the user brings: candidates of their own, narrowed knobs, and methods."""
+"""The guided search with what the user brings: candidates, narrowed knobs, and methods."""
 
 from __future__ import annotations
 

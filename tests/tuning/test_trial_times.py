@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import guided_world as made
 import pytest
@@ -13,13 +14,12 @@ from rooftune.capacity.estimate import EXACT_SHAPE, estimate_speed
 from rooftune.capacity.reference import GRID, Reference
 from rooftune.capacity.reference_server import reference_server
 from rooftune.search.from_space import TrialCost
+from rooftune.simulator.fastpath.run import LaidOut
 from rooftune.simulator.runs import SimulatedRun
-from rooftune.simulator.virtual import capacity
 from rooftune.tuning import forecast
 from rooftune.tuning.guided.build import _load_factors
 from rooftune.tuning.guided.predicted_space import PredictedSpace
 from rooftune.tuning.plan import Plan
-from rooftune.workloads.request_plan import RequestPlan
 from tasks.planning import expected_cost, planned_cost, room_of
 from tasks.trial_time import START_S
 
@@ -86,13 +86,13 @@ def test_the_figures_of_a_trial_take_as_long_as_the_reference_on_its_long_sample
 def test_the_figures_simulate_as_many_requests_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """The requests that the figures of a trial simulate, on a sample five times as long as the probed one."""
     counted = Counter[str]()
-    run = capacity.run_fast
+    run = LaidOut.run
 
-    def counting(plan: RequestPlan, *rest: object, **more: object) -> SimulatedRun:
-        counted["requests"] += len(plan)
-        return run(plan, *rest, **more)  # type: ignore[arg-type]
+    def counting(laid_out: LaidOut, **how: Any) -> SimulatedRun:
+        counted["requests"] += laid_out.requests
+        return run(laid_out, **how)
 
-    monkeypatch.setattr(capacity, "run_fast", counting)
+    monkeypatch.setattr(LaidOut, "run", counting)
     monkeypatch.setattr(forecast, "SAMPLE", 4_000)
     config, work = PLAN.candidates[0].config, lambda: float(counted["requests"])
     said = forecast.SimulatedForecast(PLAN.target, LOAD, config.model, clock=work).figures_s(config)
