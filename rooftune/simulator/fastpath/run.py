@@ -51,8 +51,8 @@ def run_fast(
         runs: runs of about this size that the caller makes one after another, this one included. It only decides
             whether compiling pays; the result does not depend on it.
     """
-    laid_out = lay_out(plan, costs, limits, client, acceptance=acceptance)
-    return laid_out.run(compile=pays_to_compile(len(plan), runs) if compile is None else compile)
+    chosen = pays_to_compile(len(plan), runs) if compile is None else compile
+    return _played(_state(plan, costs, limits, client, acceptance), len(plan), chosen)
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,23 @@ class LaidOut:
         Args:
             moved: the same requests with other arrivals and think times, in the same order: a sample at another rate.
         """
-        path = fast_path() if compile else plain_path()
-        state, before, n = self.state, self.state, self.requests
-        state = state._replace(q=before.q.copy(), f=before.f.copy(), c=before.c.copy(), x=before.x.copy())
+        before, n = self.state, self.requests
+        state = before._replace(q=before.q.copy(), f=before.f.copy(), c=before.c.copy(), x=before.x.copy())
         if moved is not None:
             if state.users:
                 raise ValueError("the users of a closed loop begin by their think times; lay the moved plan out anew")
             state.f[state.due : state.due + n] = moved.arrival_s
             state.f[state.think : state.think + n] = moved.think_s
-        if not path.compiled:
-            state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
-        path.run(state)
-        return _simulated_run(state, n)
+        return _played(state, n, compile)
+
+
+def _played(state: layout.State, requests: int, compile: bool) -> SimulatedRun:
+    """Run a state to its end."""
+    path = fast_path() if compile else plain_path()
+    if not path.compiled:
+        state = state._replace(**{name: getattr(state, name).tolist() for name in ("q", "f", "c", "x")})
+    path.run(state)
+    return _simulated_run(state, requests)
 
 
 def lay_out(
