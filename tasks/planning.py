@@ -57,8 +57,9 @@ def candidates_of(
     from rooftune.tuning.playbook import build_plan
 
     facts = facts_of(target)
-    unpredicted = build_plan(workload, target, hardware, facts, playbook, predict=False)
-    check_search(unpredicted, workload, hardware, playbook, method)
+    if method or playbook.knobs or playbook.checkpoints or playbook.draft_models:
+        unpredicted = build_plan(workload, target, hardware, facts, playbook, predict=False)
+        check_search(unpredicted, workload, hardware, playbook, method)
     return build_plan(workload, target, hardware, facts, playbook)
 
 

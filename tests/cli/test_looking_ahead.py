@@ -42,9 +42,18 @@ def test_probe_of_this_machine_without_measuring(rooftune) -> None:
     assert found["accelerator"]["memory_bytes"] > 0
 
 
-def test_a_plan_gives_every_candidate_a_reason_and_a_command(rooftune) -> None:
-    found = rooftune("plan", "chat-low", "--search", "ladder", "--json").json
-    assert found["workload"] == "chat-low"
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "chat-low",
+        "chat-medium",
+        "chat-high",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rag-medium", "code-medium", "mixed", "burst")),
+    ],
+)
+def test_plan_of_every_workload(rooftune, workload: str) -> None:
+    found = rooftune("plan", workload, "--search", "ladder", "--json").json
+    assert found["workload"] == workload
     assert found["candidates"][0]["id"] == "baseline"
     assert len(found["candidates"]) > 5
     assert found["predicted"]["baseline"]["capacity"] > 0

@@ -10,10 +10,8 @@ import synthetic_run as made
 from rooftune.errors import InputError
 from rooftune.hardware.accelerator import Accelerator
 from rooftune.models.catalogue import model_facts
-from rooftune.shipped import WORKLOADS, shipped
 from rooftune.tuning.case import PUBLISHED_FLAGS, TargetRequest, target_for
 from rooftune.tuning.playbook import build_plan, default_playbook, load_playbook, with_candidates
-from rooftune.workloads.load import load_workload
 
 OWN = """
 phases: [bold]
@@ -31,15 +29,6 @@ candidates:
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
-
-
-@pytest.mark.parametrize("name", sorted(file.stem for file in shipped(WORKLOADS).glob("*.yaml")))
-def test_every_workload_has_a_plan(name: str) -> None:
-    found = made.plan_of(load_workload(name))
-    assert found.workload == name
-    assert found.candidates[0].id == "baseline"
-    assert len(found.candidates) > 5
-    assert all(c.hypothesis and c.command.startswith("python -m vllm") for c in found.candidates)
 
 
 def test_default_case_is_the_published_one() -> None:

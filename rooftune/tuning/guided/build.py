@@ -58,8 +58,10 @@ def with_search(
     listed = None if plan.target.engine == "endpoint" or plan.blocked else engine_flags()
     plan = with_listed_flags(plan, listed)
     if wanted == "ladder" or plan.target.engine == "endpoint" or plan.blocked:
-        if not plan.blocked:
-            _refuse_method(playbook, method if plan.target.engine == "endpoint" else "ladder")
+        if plan.target.engine == "endpoint":
+            _refuse_method(playbook, method)
+        else:
+            _refuse_narrowing(playbook, wanted)
         return plan
     context = _context(plan, workload, hardware, playbook, listed)
     whole = space(context)
@@ -111,6 +113,7 @@ def check_search(
 
 
 def _refuse_method(playbook: Playbook, method: SearchMethod | None) -> None:
+    """Refuse a search of the space where only the ladder can be used, and what the ladder cannot use."""
     if method not in (None, "ladder"):
         raise InputError(f"--search {method} needs an engine that rooftune starts; an endpoint is only measured.")
     _refuse_narrowing(playbook, "ladder")
