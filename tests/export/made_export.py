@@ -5,16 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
-import capacity_world
 import made_capacity_run
-import synthetic_run as made
 
 from rooftune.runfolder import RunFolder
-from rooftune.tuning import capacity_figures, judge
 from rooftune.vllm_rules.config import EngineConfig
 
 HARD = EngineConfig(
@@ -39,8 +34,4 @@ VARIABLES = {"VLLM_ATTENTION_NOTE": "a $HOME 'b' \"c\" 5% \\d", "OMP_NUM_THREADS
 
 def made_run(root: Path) -> RunFolder:
     """The folder of that run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "compare", made.plain_compare)
-        patch.setattr(capacity_world, "estimate_speed", made_capacity_run.half)
-        patch.setattr(capacity_figures, "estimate_speed", made_capacity_run.half)
-        return made_capacity_run.capacity_run(root)
+    return made_capacity_run.run_without_report(root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,12 +74,25 @@ def curve(capacity: float) -> list[CurvePoint]:
     ]  # fmt: skip
 
 
-def write_capacity_report(root: Path, **more: Any) -> RunFolder:
-    """A written report that does not depend on the statistics of other packages."""
+@contextmanager
+def plain_statistics() -> Iterator[None]:
+    """Intervals that do not depend on the statistics of other packages."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "compare", made.plain_compare)
         patch.setattr(capacity_world, "estimate_speed", half)
         patch.setattr(capacity_figures, "estimate_speed", half)
+        yield
+
+
+def run_without_report(root: Path, **more: Any) -> RunFolder:
+    """A run with such intervals."""
+    with plain_statistics():
+        return capacity_run(root, **more)
+
+
+def write_capacity_report(root: Path, **more: Any) -> RunFolder:
+    """Such a run with its report."""
+    with plain_statistics():
         folder = capacity_run(root, **more)
         write_report(folder)
     return folder

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import made_capacity_run
 import pytest
 from reading import rows, section
 
@@ -46,11 +43,6 @@ def judged(folder: RunFolder, verdict: str = "spoilt", *, accept: bool = False, 
     write_json(folder.trial("fp8-kv", ours.n).quality_json, quality.model_dump(mode="json"))
     write_json(folder.decision_json, decide(plan, read_trials(folder)).model_dump(mode="json"))
     return read_run(folder)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    return made_capacity_run.write_capacity_report(tmp_path)
 
 
 def page(data: RunData) -> str:

@@ -40,8 +40,8 @@ NONE_KEEPS_IT = ("baseline", "batch_8", "batch_16", "batch_32", "cuda_graphs", "
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return made_capacity_run.write_capacity_report(tmp_path_factory.mktemp("capacity"))
+def run(capacity_run: RunFolder) -> RunFolder:
+    return capacity_run
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +236,7 @@ def test_latencies_beyond_the_axis_are_at_its_edge_with_their_value(data: RunDat
     assert float(marked[0].get_offsets()[0][1]) < axis.get_ylim()[1]
 
 
-def test_a_run_without_curves_has_its_report(tmp_path: Path) -> None:
-    folder = made_capacity_run.write_capacity_report(tmp_path)
+def test_a_run_without_curves_has_its_report(folder: RunFolder) -> None:
     (folder.path / CURVES).unlink()
     assert "figures/attainment.png" in write_report(folder).read_text(encoding="utf-8")
 
@@ -311,7 +310,7 @@ def test_the_upgrade_path_compares_capacities_and_finds_the_cheapest(data: RunDa
 
 
 def test_two_runs_are_compared_by_their_capacity_alone(run: RunFolder, tmp_path: Path) -> None:
-    other = made_capacity_run.write_capacity_report(tmp_path, fp8_kv=9.0)
+    other = made_capacity_run.run_without_report(tmp_path, fp8_kv=9.0)
     found = compare_runs(run, other)
     assert set(found.pairs[0].metrics) == {"capacity"}
     assert "throughput" not in summary(comparison_page(found))
@@ -327,10 +326,10 @@ def priced(run: RunFolder, usd_per_hour: float) -> RunFolder:
     return run
 
 
-def test_two_runs_are_compared_by_their_cost_where_it_is_known(tmp_path: Path) -> None:
+def test_two_runs_are_compared_by_their_cost_where_it_is_known(folder: RunFolder, tmp_path: Path) -> None:
     """The second carries 1.6 times as much on a server that costs twice as much."""
-    dear = priced(made_capacity_run.write_capacity_report(tmp_path / "b", fp8_kv=1.6 * 7.9), 1.0)
-    found = compare_runs(priced(made_capacity_run.write_capacity_report(tmp_path / "a"), 0.5), dear)
+    dear = priced(made_capacity_run.run_without_report(tmp_path / "dear", fp8_kv=1.6 * 7.9), 1.0)
+    found = compare_runs(priced(folder, 0.5), dear)
     pair = found.pairs[0]
     assert list(pair.metrics) == ["capacity", COST]
     assert pair.verdict == "better", "the capacity is the objective"

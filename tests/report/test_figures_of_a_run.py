@@ -43,7 +43,7 @@ KINDS = (*OVERVIEW, *DETAILS)
 
 @pytest.fixture(scope="module")
 def capacity(tmp_path_factory: pytest.TempPathFactory) -> RunData:
-    folder = made_capacity_run.write_capacity_report(tmp_path_factory.mktemp("capacity"))
+    folder = made_capacity_run.run_without_report(tmp_path_factory.mktemp("capacity"))
     return made_figures.searched(made_figures.with_predictions(made_figures.complete(folder), "capacity"), "fp8-kv")
 
 

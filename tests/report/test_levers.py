@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import made_capacity_run
 import pytest
 from reading import columns, section
 from test_answer_quality_section import judged
@@ -25,11 +22,6 @@ from rooftune.vllm_rules.config import EngineConfig, FlagValue
 from rooftune.workloads.load import load_workload
 
 HEADING = "## What each lever gave"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    return made_capacity_run.write_capacity_report(tmp_path)
 
 
 def with_levers(folder: RunFolder, *levers: Lever) -> RunData:

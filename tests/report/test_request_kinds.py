@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import made_capacity_run
-import pytest
 from reading import rows, section
 
 from rooftune.evidence.records.trial_files import read_trials
@@ -17,11 +13,6 @@ from rooftune.report.run_data import read_run
 from rooftune.runfolder import RunFolder
 
 FIGURES = {"completed": 30.0, "output_throughput": 120.5, "median_ttft_ms": 80.0, "slo_attainment": 0.993}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    return made_capacity_run.write_capacity_report(tmp_path)
 
 
 def page(folder: RunFolder, **update: dict[str, object]) -> str:
