@@ -83,7 +83,7 @@ class TalkingModels:
 
 
 def talking_models(vllm_python: str) -> TalkingModels:
-    """The models, made now (about three minutes on two processors) or found in the cache.
+    """The models, made now (three to six minutes on two processors) or found in the cache.
 
     Args:
         vllm_python: interpreter that has vLLM, and so torch, transformers and tokenizers.

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.talking_model.corpus import Entry, Message, lessons
+from benchmarks.talking_model.muon import Muon
 from benchmarks.talking_model.text_tokenizer import BOS, CONTEXT, EOS, PAD, VOCABULARY
 
 WINDOW, WINDOWS = 256, 8
@@ -93,23 +94,17 @@ def train(model: LlamaForCausalLM, documents: Iterator[list[int]], steps: int) -
     """Let a model learn; return the mean loss of its last 20 steps, in nats per token."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
-    optimisers = [
-        torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=OTHER_RATE, weight_decay=0.0, betas=(0.9, 0.95)),
-    ]
-    rates = [
-        torch.optim.lr_scheduler.LambdaLR(each, lambda step: min((step + 1) / WARM_UP, 1 - step / steps))
-        for each in optimisers
-    ]
+    muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=OTHER_RATE, weight_decay=0.0, betas=(0.9, 0.95))
     losses: list[float] = []
     model.train()
     for step, batch in zip(range(steps), batches(documents), strict=False):
+        share = min((step + 1) / WARM_UP, 1 - step / steps)
         loss = loss_of(model, batch)
         loss.backward()
-        for each, rate in zip(optimisers, rates, strict=True):
-            each.step()
-            rate.step()
-            each.zero_grad(set_to_none=True)
+        muon.step(MATRIX_RATE * share)
+        adam.param_groups[0]["lr"] = OTHER_RATE * share
+        adam.step()
+        adam.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if math.isnan(losses[-1]):
             raise RuntimeError(f"the loss of step {step} is not a number")

@@ -100,7 +100,7 @@ def small(vllm: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def talking(vllm: Installed) -> TalkingModels:
-    """Models that answer questions, made once (about three minutes) and kept in the user's cache folder."""
+    """Models that answer questions, made once (three to six minutes) and kept in the user's cache folder."""
     return talking_models(vllm.python)
 
 
