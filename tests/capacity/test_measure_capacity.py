@@ -21,10 +21,11 @@ SCALE = 8.0
 
 @pytest.mark.slow
 async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: Path) -> None:
-    which, folder, heard = target(SCALE), tmp_path / "capacity", Heard()
+    """With a limit on TPOT alone: a busy machine that holds up one token breaks a limit on TTFT first."""
+    which, folder, heard, load = target(SCALE), tmp_path / "capacity", Heard(), workload(slo={"tpot_ms": 60})
     async with served(tmp_path / "server", which) as server:
-        found = await measure_capacity(server, workload(), twin(which), PRECISION, folder, seed=4, listener=heard)
-        reference = twin(which).reference(workload())
+        found = await measure_capacity(server, load, twin(which), PRECISION, folder, seed=4, listener=heard)
+        reference = twin(which).reference(load)
         predicted = reference.capacity(1.0)
         assert found.speed is not None
         assert found.speed < 1.15, "a busy machine slows the emulated server, and nothing makes it faster"
@@ -44,7 +45,7 @@ async def test_a_server_is_measured_and_a_killed_measurement_goes_on(tmp_path: P
         last = folder / "steps" / str(len(found.steps))
         (last / "step.json").unlink()
         again = Heard()
-        resumed = await measure_capacity(server, workload(), twin(which), PRECISION, folder, listener=again)
+        resumed = await measure_capacity(server, load, twin(which), PRECISION, folder, listener=again)
     assert again.kept == [s.number for s in found.steps[:-1]]
     assert len(again.made) == 1
     assert resumed.steps[:-1] == found.steps[:-1]

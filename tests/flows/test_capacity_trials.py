@@ -27,10 +27,11 @@ SMALL = """\
 name: small
 arrivals: {process: poisson, rate_per_s: 100}
 prompt_tokens: {distribution: fixed, value: 32}
-output_tokens: {distribution: uniform, low: 4, high: 16}
+output_tokens: {distribution: uniform, low: 16, high: 48}
 duration_s: 30
 slo: {ttft_ms: 2000, tpot_ms: 200, share: 0.9}
 """
+MEAN_OUTPUT = 32
 SCALE = 4.0
 FLAGS = ["max_num_seqs=4", "quantization=awq_marlin"]
 
@@ -92,7 +93,7 @@ async def test_a_load_far_from_the_capacity_is_corrected_once(planned: RunFolder
         assert carried == pytest.approx(true, rel=0.12)
     price = price_of(run_files.target_of(planned))
     assert price is not None
-    dollars = price.usd_per_hour / 3600 / (carried * 10) * 1e6
+    dollars = price.usd_per_hour / 3600 / (carried * MEAN_OUTPUT) * 1e6
     assert found.metrics["cost_per_million_output_tokens_usd"] == pytest.approx(dollars, rel=0.03), "at the capacity"
     files = planned.trial("baseline", 1)
     assert (files.path / "steps" / "1" / "requests.parquet").is_file()
@@ -133,9 +134,9 @@ async def test_the_whole_search_recommends_what_carries_most(tmp_path: Path, mon
     )
     result = await optimize(
         workload="small.yaml",
-        flags=FLAGS,
+        flags=["max_num_seqs=2", "quantization=awq_marlin"],
         playbook="book.yaml",
-        candidates=["more=max_num_seqs=16", "less=max_num_seqs=1"],
+        candidates=["more=max_num_seqs=4", "less=max_num_seqs=1"],
         search="ladder",
         time_scale=2 * SCALE,
         budget="1500s",
