@@ -13,7 +13,7 @@ from doc_blocks import ROOT, Block, blocks, pages
 TUTORIAL = "docs/tutorial.md"
 URL = "http://127.0.0.1:8000"
 """The address that the pages write for a server."""
-EARLIER_RUN = ("/latest", "artifacts/")
+EARLIER_RUN = ("/latest", "artifacts/", "rooftune history")
 """Words of a page that reads a run which is there already: the tutorial's."""
 PAGES = {str(page.relative_to(ROOT)): blocks(page) for page in pages()}
 RUN = {name: [b for b in found if b.language in ("bash", "python") and not b.not_run] for name, found in PAGES.items()}
