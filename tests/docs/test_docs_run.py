@@ -1,7 +1,7 @@
 """The commands and examples of the documentation run, page by page, in an empty folder and on the simulated engine.
 
-The tutorial with the pages that read its run, and the pages that need a server, are in files of their own, so that
-several workers share the pages.
+The tutorial with the pages that read its run, and the pages that need a server, are in separate files, so that several
+workers share the pages.
 """
 
 from __future__ import annotations
