@@ -7,17 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from rooftune.evidence.records.trial import Check
+from rooftune.tuning.trial_load import BY_CHANCE
 
-COUNTS = {
-    "answer-lengths", "census", "fresh-prompts", "own-figures", "prefix-hits", "prompt-lengths", "prompts-repeated",
-    "server-log", "switched-limits", "token-count",
-}  # fmt: skip
-"""Checks that count. The others compare times, which other work on the machine shifts."""
+SHIFTED = BY_CHANCE | {"in-flight-plateau", "littles-law", "steady-state"}
+"""Checks that fail where other work takes the cores away from the emulated engine or the client."""
 
 
 def patient(check: Check) -> Check:
-    """A check of times that fails only warns; one that counts stays as it is."""
-    failed = check.id not in COUNTS and check.status == "fail"
+    """A check that fails when other work takes the cores away only warns; any other stays as it is."""
+    failed = check.id in SHIFTED and check.status == "fail"
     return check.model_copy(update={"status": "warn"}) if failed else check
 
 

@@ -21,7 +21,7 @@ from rooftune.evidence.records.trial_files import read_trial
 from rooftune.runfolder import TrialFolder
 from tests.real_vllm.talking_server import ADAPTER, BLOCK, Reply, Serving, TalkingServers, ask, counters, gained
 
-pytestmark = pytest.mark.timeout(2400)  # the first test makes the models
+pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from rooftune.tuning.playbook import default_playbook
 from tests.real_vllm.talking_server import COMMON, NGRAM, Serving, TalkingServers, ask
 from tests.real_vllm.user_environment import user_environment
 
-START_S, RUN_S = 2400, 1800
+START_S, RUN_S = 600, 1800
 pytestmark = [pytest.mark.timeout(START_S + RUN_S), pytest.mark.measurement]
 WINDOW_S = 10
 REPEAT, ASKED = "Repeat this: ", 240

@@ -10,7 +10,7 @@ from benchmarks.talking_model.store import TalkingModels
 from tests.real_vllm.talking_floor import TalkingFloor
 from tests.real_vllm.talking_server import Serving, TalkingServers
 
-pytestmark = pytest.mark.timeout(2400)  # the first test makes the models
+pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
 PASSED = ("equal", "changed within the threshold")
 
 

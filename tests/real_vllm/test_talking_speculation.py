@@ -17,7 +17,7 @@ from tests.real_vllm.talking_answers import TalkingAnswers
 from tests.real_vllm.talking_floor import TalkingFloor
 from tests.real_vllm.talking_server import COMMON, DRAFTED, NGRAM, SUFFIX, Serving, TalkingServers, draft_model
 
-pytestmark = pytest.mark.timeout(2400)  # the first test makes the models
+pytestmark = pytest.mark.timeout(1200)  # the first test makes the models
 POINTS = 0.02
 SAME = 0.98
 """Share of greedy answers that are the same token by token. Rounding may decide between two nearly equal tokens."""
