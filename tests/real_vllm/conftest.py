@@ -25,6 +25,7 @@ from tests.real_vllm.speed import Speed, measure_speed
 from tests.real_vllm.talking_answers import TalkingAnswers, baseline_answers
 from tests.real_vllm.talking_floor import TalkingFloor, measured_floor
 from tests.real_vllm.talking_server import Serving, TalkingServers
+from tests.real_vllm.tuned_run import TunedRun, tuned_run
 
 __all__ = ["pytest_configure"]
 
@@ -40,18 +41,23 @@ SHARED = pytest.StashKey[ServerInfo]()
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give all tests of this folder the marker, and a time limit that suits a server on two busy cores.
 
+    The tests of files that measure a server get the marker ``idle`` too: other work would distort what they measure.
+
     Files that use the shared server run first, one after another and by name: ``test_server.py``, which ends it, comes
     last. Those that load it for a measurement follow those that expect it fresh.
     """
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     shares, loads = ({i.path for i in ours if name in _fixtures(i)} for name in ("shared_server", "speed"))
     config.stash[SHARING] = shares
+    measures = {item.path for item in ours if item.get_closest_marker("measurement")}
     ordered = iter(sorted(ours, key=lambda item: (item.path not in shares, item.path in loads, item.path)))
     mine = set(ours)
     items[:] = [next(ordered) if item in mine else item for item in items]
     for item in ours:
         item.add_marker(pytest.mark.real_vllm)
         item.add_marker(pytest.mark.slow)
+        if item.path in shares | loads | measures:
+            item.add_marker(pytest.mark.idle)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(600))
 
@@ -127,6 +133,14 @@ def floor(
 ) -> TalkingFloor:
     """How much the talking model differs from itself; ``talked`` is asked of the same server."""
     return measured_floor(servers.get(Serving.baseline(talking)), talking, tmp_path_factory.mktemp("floor"))
+
+
+@pytest.fixture(scope="session")
+def tuned(
+    vllm: Installed, talking: TalkingModels, servers: TalkingServers, tmp_path_factory: pytest.TempPathFactory
+) -> TunedRun:
+    """A run of ``rooftune optimize`` with a user's prompts, killed and resumed."""
+    return tuned_run(vllm, talking, servers, tmp_path_factory.mktemp("talk"))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from rooftune.search.choice import chosen
 from rooftune.trial_order import TrialOrder
 from rooftune.tuning.guided.progress import Progress
 from rooftune.tuning.plan import Plan
-from tests.real_vllm.test_optimize import begin
+from tests.real_vllm.flow_process import LEFT_S, alive, begin, family
 
 MOST_STARTS = 8
 """Servers that a search may start until it names its winner. The smallest confirmation starts four more."""
@@ -200,8 +200,6 @@ def test_the_search_finds_what_the_grid_found(searched: Searched) -> None:
 
 
 def test_no_engine_is_left(searched: Searched, small: Path) -> None:
-    from tests.real_vllm.test_optimize import LEFT_S, alive, family
-
     deadline = time.monotonic() + LEFT_S
     while (left := alive(family(small))) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -72,6 +72,17 @@ def test_of_two_that_do_not_differ_the_one_with_fewer_flags_is_applied(simple: s
     assert found[TWO_FLAGS].verdict == "outdone"
 
 
+@pytest.mark.parametrize(("overloaded", "verdict"), [(ONE_FLAG, "no gain"), ("baseline", "applied")])
+def test_who_cannot_serve_the_whole_load_loses_whatever_it_delivers(overloaded: str, verdict: str) -> None:
+    """Under overload a server delivers more tokens, and it would keep its users waiting ever longer."""
+    state = search()
+    values = {ONE_FLAG: 100, "baseline": 100, overloaded: 150}
+    made_by = {who: trials(who, value, overloaded=who == overloaded) for who, value in values.items()}
+    found = settled(state, Block(made_by["baseline"], {ONE_FLAG: made_by[ONE_FLAG]}), ONE_FLAG)[ONE_FLAG]
+    assert found.verdict == verdict
+    assert "the whole load" in found.reason
+
+
 def test_fewer_flags_do_not_outweigh_a_gain() -> None:
     state = search()
     settled(state, block(batch_8=150, awq_marlin_graphs=200), ONE_FLAG, TWO_FLAGS)
