@@ -21,7 +21,7 @@ from rooftune.runfolder import TrialFolder
 
 SHORT = {
     "output_tokens": {"distribution": "fixed", "value": 8},
-    "slo": {"ttft_ms": 4000, "tpot_ms": 400, "share": 0.9},
+    "slo": {"ttft_ms": 40_000, "tpot_ms": 4_000, "share": 0.9},
 }
 
 
