@@ -1,4 +1,4 @@
-"""``rooftune optimize`` as a process of its own on a real vLLM, and the engine's processes that it leaves or ends."""
+"""``rooftune optimize`` as a process on a real vLLM, and the engine's processes that it leaves or ends."""
 
 from __future__ import annotations
 
