@@ -40,11 +40,11 @@ optimize: $(VENV)/.installed ## find the best configuration for WORKLOAD (defaul
 	@$(BIN)/rooftune optimize $(WORKLOAD) $(ARGS)
 
 # Branch coverage of the domain is measured when all tests run, so not when ARGS chooses some of them. It costs time:
-# `make test COVERAGE=` leaves it out.
+# `make test COVERAGE=` leaves it out. `make test FAST=1` leaves out the tests that are marked slow; the coverage is the same.
 COVERAGE := $(if $(ARGS),,--cov --cov-report=term)
 
 test: $(VENV)/.installed-test ## run the tests and print their coverage (no GPU, no vLLM, no browser)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not real_vllm and not browser" $(COVERAGE) $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not real_vllm and not browser$(if $(FAST), and not slow)" $(COVERAGE) $(ARGS)
 
 test-wheel: $(VENV)/.installed ## build the wheel, install it outside of the checkout and tune a workload with it
 	@.ci/test-wheel
