@@ -153,6 +153,26 @@ def test_a_plan_that_is_laid_out_once_runs_at_every_rate_as_if_it_were_drawn_so(
         assert_equal(found, run_stepwise(plan, *arguments, acceptance=case.acceptance))
 
 
+def test_a_request_that_fits_once_its_cached_blocks_are_taken_is_admitted_in_that_step() -> None:
+    """Its first chunk is a part of its prompt. While its cached blocks are free, admitting it takes them and the
+    chunk's; a decode step that takes the first of them leaves only the chunk's."""
+    prompt = [1, 47, 137, 1, 1, 1, 1, 1, 1, 129, 1, 1, 1, 105, 1, 1, 1, 1, 1, 1]
+    output = [1, 32, 12, 33, 1, 1, 1, 1, 32] + [1] * 11
+    shared = [0, 46, 48, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0]
+    plan = plan_of(np.zeros(20), prompt, output, seeds=[0] * 20, prefix=[(0, tokens) for tokens in shared])
+    limits = Limits(
+        max_num_seqs=7,
+        max_num_batched_tokens=66,
+        max_model_len=150,
+        kv_blocks=16,
+        long_prefill_token_threshold=24,
+        whole_prompt_must_fit=False,
+    )
+    for compile in (False, True):
+        case = Case(plan, limits, MadeStepTime(66, 7), ClientSettings(), 0.0)
+        assert_equal(*both(case, compile=compile))
+
+
 def test_users_of_a_closed_loop_are_laid_out_anew() -> None:
     plan = plan_of(np.zeros(4), [30] * 4, [20] * 4)
     limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128, kv_blocks=40)

@@ -22,6 +22,7 @@ from rooftune.simulator.fastpath.group import (
     settle_all,
 )  # fmt: skip
 from rooftune.simulator.fastpath.schedule import (
+    cached_blocks,
     release_ended,
 )  # fmt: skip
 from rooftune.simulator.fastpath.state import (
@@ -115,6 +116,33 @@ def steps_with_blocks(s: Any, n: int, most: int) -> int:
         else:
             low = middle
     return low
+
+
+@compiled
+def steps_before_eviction(s: Any, budget: int) -> int:
+    """Decode steps before a block is taken that the first waiting request would find in the prefix cache.
+
+    Where its first tokens are a part of its prompt alone, it may fit once it finds fewer blocks: those that nobody
+    holds count as free until it takes them.
+    """
+    r, never = s.q[s.waiting + s.c[HEAD]], 1 << 40
+    known = s.q[s.prompt + r] + s.q[s.generated + r]
+    if cached_blocks(s, r, known)[1] == 0:
+        return never
+    need = known
+    if not s.whole:
+        need = min(need, budget)
+        if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
+            need = min(need, s.threshold)
+    if (need + BLOCK - 1) // BLOCK > s.c[FREE] - s.spare:
+        return never
+    disband(s)
+    steps = never
+    for i in range(s.c[N_RUN]):
+        other = s.q[s.running + i]
+        if not complete(s, other):
+            steps = min(steps, s.q[s.held + other] * BLOCK - s.q[s.computed + other])
+    return int(steps)
 
 
 @compiled

@@ -35,6 +35,7 @@ from rooftune.simulator.fastpath.decode import (
     decoding,
     give_back_ended,
     reserve_one_each,
+    steps_before_eviction,
     steps_with_blocks,
 )  # fmt: skip
 from rooftune.simulator.fastpath.decorators import compiled, entry, inlined
@@ -264,6 +265,8 @@ def skip(s: Any) -> bool:
     if s.c[GROUP] == 0:
         gather(s)
     most = steps_with_blocks(s, n, least)
+    if s.c[HEAD] < s.c[TAIL]:
+        most = min(most, steps_before_eviction(s, s.budget - n))
     if most == 0:
         return False
     a, b, until = decode_line(s, n, context)

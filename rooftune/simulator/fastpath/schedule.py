@@ -121,13 +121,10 @@ def release_ended(s: Any) -> None:
     s.c[N_RUN] = kept
 
 
-@compiled
-def head_of_line(s: Any, budget: int) -> tuple[int, int]:
-    """(cached blocks, tokens to compute) of the first waiting request; no tokens when it cannot be admitted."""
-    if s.c[HEAD] == s.c[TAIL] or budget <= 0 or s.c[N_RUN] >= s.max_seqs:
-        return 0, 0
-    r = s.q[s.waiting + s.c[HEAD]]
-    known, hits, idle = s.q[s.prompt + r] + s.q[s.generated + r], 0, 0
+@inlined
+def cached_blocks(s: Any, r: int, known: int) -> tuple[int, int]:
+    """(cached blocks of a waiting request, how many of them nobody holds)."""
+    hits, idle = 0, 0
     if s.caching and s.q[s.shared + r]:
         while hits < (known - 1) // BLOCK:
             key = key_of(s, r, hits)
@@ -136,6 +133,17 @@ def head_of_line(s: Any, budget: int) -> tuple[int, int]:
                 break
             idle += 1 if s.q[s.owners + s.q[s.table_block + at]] == 0 else 0
             hits += 1
+    return hits, idle
+
+
+@compiled
+def head_of_line(s: Any, budget: int) -> tuple[int, int]:
+    """(cached blocks, tokens to compute) of the first waiting request; no tokens when it cannot be admitted."""
+    if s.c[HEAD] == s.c[TAIL] or budget <= 0 or s.c[N_RUN] >= s.max_seqs:
+        return 0, 0
+    r = s.q[s.waiting + s.c[HEAD]]
+    known = s.q[s.prompt + r] + s.q[s.generated + r]
+    hits, idle = cached_blocks(s, r, known)
     need = known - hits * BLOCK
     if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
         need = min(need, s.threshold)
