@@ -127,14 +127,14 @@ def steps_before_eviction(s: Any, budget: int) -> int:
     """
     r, never = s.q[s.waiting + s.c[HEAD]], 1 << 40
     known = s.q[s.prompt + r] + s.q[s.generated + r]
-    if cached_blocks(s, r, known)[1] == 0:
+    if s.c[N_RUN] >= s.max_seqs:
         return never
     need = known
     if not s.whole:
         need = min(need, budget)
         if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
             need = min(need, s.threshold)
-    if (need + BLOCK - 1) // BLOCK > s.c[FREE] - s.spare:
+    if (need + BLOCK - 1) // BLOCK > s.c[FREE] - s.spare or cached_blocks(s, r, known)[1] == 0:
         return never
     disband(s)
     steps = never
