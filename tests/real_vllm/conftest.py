@@ -25,7 +25,7 @@ from tests.real_vllm.speed import Speed, measure_speed
 from tests.real_vllm.talking_answers import TalkingAnswers, baseline_answers
 from tests.real_vllm.talking_floor import TalkingFloor, measured_floor
 from tests.real_vllm.talking_server import Serving, TalkingServers
-from tests.real_vllm.tuned_run import TunedRun, tuned_run
+from tests.real_vllm.tuned_run import TunedRun, skip_untrusted, tuned_run
 
 __all__ = ["pytest_configure"]
 
@@ -136,11 +136,18 @@ def floor(
 
 
 @pytest.fixture(scope="session")
-def tuned(
+def resumed(
     vllm: Installed, talking: TalkingModels, servers: TalkingServers, tmp_path_factory: pytest.TempPathFactory
 ) -> TunedRun:
     """A run of ``rooftune optimize`` with a user's prompts, killed and resumed."""
     return tuned_run(vllm, talking, servers, tmp_path_factory.mktemp("talk"))
+
+
+@pytest.fixture(scope="session")
+def tuned(resumed: TunedRun) -> TunedRun:
+    """That run, if its measurements can be trusted."""
+    skip_untrusted(resumed)
+    return resumed
 
 
 @pytest.fixture(scope="session")

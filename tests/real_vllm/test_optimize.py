@@ -16,13 +16,13 @@ from tests.real_vllm.tuned_run import RUN_S, START_S, TunedRun
 pytestmark = pytest.mark.timeout(START_S + RUN_S + 60)
 
 
-def test_kill_9_under_load_leaves_no_engine(tuned: TunedRun) -> None:
-    assert tuned.left_after_kill == []
+def test_kill_9_under_load_leaves_no_engine(resumed: TunedRun) -> None:
+    assert resumed.left_after_kill == []
 
 
-def test_what_was_measured_before_the_kill_is_not_measured_again(tuned: TunedRun) -> None:
-    assert tuned.before
-    assert {path: Path(path).stat().st_mtime for path in tuned.before} == tuned.before
+def test_what_was_measured_before_the_kill_is_not_measured_again(resumed: TunedRun) -> None:
+    assert resumed.before
+    assert {path: Path(path).stat().st_mtime for path in resumed.before} == resumed.before
 
 
 @pytest.mark.measurement
@@ -36,15 +36,15 @@ def test_a_candidate_that_cannot_start_is_refused_with_its_reason_before_a_serve
 
 
 @pytest.mark.measurement
-def test_client_and_server_count_the_same_tokens(tuned: TunedRun) -> None:
+def test_client_and_server_count_the_same_tokens(resumed: TunedRun) -> None:
     """Over the whole load, the usage of all responses equals the gain of the server's counters.
 
     A busy machine delays tokens and samples of the counter, so the window alone says nothing here; ``token-arrival``
     judges that.
     """
     whole = 0
-    for trial in measured(tuned.folder):
-        files = tuned.folder.trial(trial.candidate, trial.n)
+    for trial in measured(resumed.folder):
+        files = resumed.folder.trial(trial.candidate, trial.n)
         requests = pq.read_table(files.requests).to_pydict()
         check = next(c for c in trial.checks if c.id == "token-count")
         assert check.status != "fail", check.sentence
@@ -79,5 +79,5 @@ def test_the_report_says_where_and_with_what_it_was_measured(tuned: TunedRun, vl
         assert (tuned.folder.path / "trials" / "baseline" / "1" / name).stat().st_size > 0
 
 
-def test_no_engine_is_left_at_the_end(tuned: TunedRun, talking: TalkingModels) -> None:
+def test_no_engine_is_left_at_the_end(resumed: TunedRun, talking: TalkingModels) -> None:
     assert alive(family(talking.deep, talking.spoilt)) == []

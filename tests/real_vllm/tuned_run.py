@@ -158,15 +158,18 @@ def tuned_run(vllm: Installed, talking: TalkingModels, servers: TalkingServers, 
         flow.wait()
         left = left_of(served)
         flow = begin(place, ["talk", "--resume", str(folder.path)])
-        found = TunedRun(folder, ended(place, flow), left, before)
+        return TunedRun(folder, ended(place, flow), left, before)
     finally:
         if flow.poll() is None:
             flow.terminate()
             flow.wait(30)
-    for verdict in found.verdicts.values():
+
+
+def skip_untrusted(run: TunedRun) -> None:
+    """Skip if the audit rejected what a busy machine delivered."""
+    for verdict in run.verdicts.values():
         if verdict["verdict"] == "not trusted" or "could no longer be measured" in verdict["reason"]:
             pytest.skip(f"this machine is too busy to measure: {verdict['reason']}")
-    return found
 
 
 def left_of(served: list[psutil.Process]) -> list[str]:
