@@ -19,6 +19,7 @@ settings.load_profile("counts")
 SLOW_S = 1800.0
 """Seconds after which a slow test is ended, and with it the run; the others get those of pyproject.toml. They end what
 hangs: on a busy machine a test may take ten times as long as on an idle one."""
+COMPILES = "tests/simulator/test_fast_equals_stepwise.py::test_compiled_equals_plain"
 TRACE_SUBPROCESSES = "COVERAGE_PROCESS_CONFIG"
 """Environment variable with which coverage traces the processes that a test starts."""
 
@@ -32,6 +33,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the simulator before the workers start; otherwise they all wait for the one that compiles it."""
+    from rooftune.machine_code import wanted
+    from rooftune.simulator.fastpath.compilation import is_cached
+
+    config = session.config
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and wanted() and not is_cached():
+        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", COMPILES]
+        untraced = {name: value for name, value in os.environ.items() if name != TRACE_SUBPROCESSES}
+        subprocess.run(words, env=untraced, stdout=subprocess.DEVNULL, check=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -124,7 +124,7 @@ def test_long_work_without_other_lines_says_that_it_goes_on(
     monkeypatch.setattr(terminal, "BUSY_EVERY_S", 0.01)
     seen: list[str] = []
     with terminal.busy("Predicting"):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(seen) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
             seen += capsys.readouterr().err.splitlines()

@@ -67,7 +67,7 @@ class PageFolder:
     def _ended(self, words: list[str], block: Block) -> str:
         ended = subprocess.run(
             words, cwd=self.path, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=900, check=False,
+            timeout=1500, check=False,
         )  # fmt: skip
         code = f"{block.place}: {words[-1]}\nended with {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         assert ended.returncode in (block.exits_with or (0,)), code

@@ -59,7 +59,7 @@ def rendered(chart: Chart, values: str, folder: Path) -> list[Any]:
         pytest.skip(f"needs helm, and in {CHARTS} a folder with checkouts of the charts")
     (folder / chart.values).write_text(values, encoding="utf-8")
     words = [helm, "template", "test", Path(os.environ[CHARTS]) / chart.path, "--values", folder / chart.values]
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     return [d for d in yaml.safe_load_all(done.stdout) if d]
 

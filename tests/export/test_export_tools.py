@@ -27,7 +27,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def ran(*words: object) -> subprocess.CompletedProcess[str]:
     """The tool's answer."""
-    return subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False, timeout=500)
 
 
 def tool(name: str) -> str:

@@ -29,7 +29,7 @@ def runs(
         folder = tmp_path_factory.mktemp("failing")
         words = ["optimize", live_run.write_tiny(folder), "--time-scale", "4", "--budget", "5s", *more]
         started[fault] = (folder, live_run.start(folder, prefect_api, *words, ROOFTUNE_SIM_FAULT=fault))
-    return {fault: (folder, p, *p.communicate(timeout=500)) for fault, (folder, p) in started.items()}
+    return {fault: (folder, p, *p.communicate(timeout=1500)) for fault, (folder, p) in started.items()}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -54,7 +54,7 @@ def test_a_failing_engine_ends_with_one_sentence(runs, fault: str) -> None:
 def test_a_baseline_that_cannot_start_ends_before_a_server_is_started(tmp_path: Path, prefect_api: str) -> None:
     server = ["--gpu", "A10G", "--model", "llama-3.1-8b", "--engine-version", "0.29.0", "--set", "quantization=fp8"]
     process = live_run.start(tmp_path, prefect_api, "optimize", live_run.write_tiny(tmp_path), *server)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == 1, err
     assert out == ""
     sentence = err.splitlines()[-1]

@@ -50,7 +50,7 @@ def started(folder: Path, api: str, run: RunFolder, made: TrialOrder) -> subproc
 
 
 def ended(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=1500)
     assert process.returncode == 0, said
 
 

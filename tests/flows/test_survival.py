@@ -59,7 +59,7 @@ def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) ->
     again = live_run.start(
         tmp_path, prefect_api, "optimize", "tiny", "--resume", "latest", "--budget", little_more(tmp_path), "--json"
     )
-    out, err = again.communicate(timeout=500)
+    out, err = again.communicate(timeout=1500)
     assert again.returncode == 0 or REFUSED in err, err
     now = measured(tmp_path)
     assert {k: now[k] for k in kept} == kept, "what was measured is not measured again"
@@ -72,7 +72,7 @@ def test_kill_9_in_the_load_phase_and_go_on(tmp_path: Path, prefect_api: str) ->
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_continue(tmp_path: Path, prefect_api: str, number: int) -> None:
     process, kept = ended_in_second_load(tmp_path, prefect_api, number)
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=1500)
     assert live_run.until(lambda: not live_run.left(tmp_path), live_run.LEFT_S)
     assert process.returncode == 130
     assert out == ""
@@ -88,7 +88,7 @@ def test_a_run_that_is_stopped_while_it_predicts_does_not_wait_for_the_predictio
     assert live_run.until(lambda: predicting(tmp_path))
     predicting(tmp_path)[0].suspend()  # from here on the prediction would never end
     os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == 130
     assert out == ""
     (run,) = tmp_path.glob("artifacts/chat-medium/*-*")
@@ -132,7 +132,7 @@ def test_retry_in_prefect_goes_on_in_the_same_run_folder(tmp_path: Path, prefect
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
     assert done.returncode == 0 or REFUSED in done.stderr, done.stdout + done.stderr

@@ -201,7 +201,7 @@ def run_tiny(folder: Path, api: str, found: Receiver) -> tuple[int, str]:
     workload = live_run.write_tiny(folder)
     words = ("optimize", workload, "--time-scale", "8", "--budget", "25s", "--search", "ladder")
     process = live_run.start(folder, api, *words, **{ENDPOINT: found.url})
-    _, err = process.communicate(timeout=500)
+    _, err = process.communicate(timeout=1500)
     assert process.returncode in (0, 1), err
     return process.returncode, err
 
@@ -246,7 +246,7 @@ def test_a_capacity_sends_its_steps(tmp_path: Path) -> None:
     words = ("capacity", "small.yaml", "--set", "quantization=awq_marlin", "--precision", "15%", "--time-scale", "8")
     with receiver() as found:
         _, err = live_run.start(tmp_path, "", *words, "--save", "here", **{ENDPOINT: found.url}).communicate(
-            timeout=500
+            timeout=1500
         )
     (run,) = found.named("run")
     steps = sorted(found.named("step"), key=lambda s: s.start_time_unix_nano)
