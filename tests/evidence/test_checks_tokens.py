@@ -65,6 +65,29 @@ def test_a_window_that_differs_by_more_than_the_bound_fails_one_of_both(lost: fl
     assert ("fail" in both) == (seconds > 0 or lost > checks.COUNT_FAIL)
 
 
+@pytest.mark.parametrize(("chunks_late", "status"), [(0.9, "pass"), (3.5, "fail")])
+def test_the_chunk_in_transit_as_a_short_window_ends_is_allowed(chunks_late: float, status: str) -> None:
+    """Two answers of about ten chunks stream as the window ends. The server counts a chunk before it arrives."""
+    tpot_s, load = 2.0, made_load.workload(1.0)
+    rows = made_load.serve(1.0, load.total_s, slots=64, tpot_s=tpot_s)
+    on_time = made_load.evidence(1.0, tpot_s=tpot_s, rows=[r for r in rows if r["scheduled_s"] > 55][:2])
+    assert on_time.requests is not None
+    late = replace(on_time.requests, token_s=on_time.requests.token_s + chunks_late * tpot_s)
+    found = replace(on_time, requests=late)
+    assert checks.late(found).status == status
+
+
+def test_what_came_before_a_late_first_sample_is_late_and_not_missing() -> None:
+    """A busy machine: the first sample is taken late, and the server had counted fewer tokens than the client had."""
+    sampled = USUAL.ticks["t_s"] >= 25
+    ticks = {name: values[sampled] for name, values in USUAL.ticks.items()}
+    behind = np.where(ticks["t_s"] == 25, 0, ticks["generation_tokens_total"])
+    found = replace(USUAL, ticks={**ticks, "generation_tokens_total": behind})
+    assert (checks.count(found).status, checks.late(found).status) == ("pass", "fail")
+    others = replace(USUAL, ticks={**ticks, "generation_tokens_total": 1.2 * behind})
+    assert checks.count(others).status == "fail", "another client uses the server"
+
+
 def test_tokens_that_never_come_are_no_matter_of_time() -> None:
     total = USUAL.ticks["generation_tokens_total"] * 1.5
     found = replace(USUAL, ticks={**USUAL.ticks, "generation_tokens_total": total})

@@ -87,7 +87,7 @@ async def test_the_fastest_is_refused_for_its_answers_and_drafts_win(run: RunDat
     assert max(map(tpot, winner)) < 0.5 * min(map(tpot, run.of("baseline"))), "the answers repeat the prompts"
     assert [t.candidate for t in spoilt if t.quality is not None and t.quality.verdict == "spoilt"]
     assert min(map(tpot, spoilt)) < min(map(tpot, winner))
-    assert len(spoilt) == 1, "the other drafts with the same weights are not measured"
+    assert len({t.candidate for t in spoilt}) == 1, "the other drafts with the same weights are not measured"
     refused = {v.candidate: v.reason for v in run.decision.verdicts if v.verdict == "spoilt"}
     assert "its answers are spoilt (" in refused[spoilt[0].candidate]
     assert "awq-marlin" in refused, "the weights spoil the answers, with any drafts and without"
