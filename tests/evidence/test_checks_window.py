@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.validity.scenes import slack
+from benchmarks.validity.steady import FALSE_ALARMS, LEFT_OVER, LOADS, Load, main, shares
 from rooftune.evidence.audit import window as checks
 from rooftune.evidence.records.evidence import Evidence
 from rooftune.metrics.window import Window
@@ -119,3 +121,22 @@ def test_filling_and_draining_dilutes_the_figures_of_other_tools() -> None:
     found = checks.length(foreign)
     assert found.status == "warn"
     assert "lowers the throughput" in found.sentence
+
+
+@pytest.mark.parametrize("load", LOADS, ids=str)
+def test_hardly_any_steady_load_fails(load: Load) -> None:
+    """On a small scale: ``python -m benchmarks.validity.steady`` is the whole."""
+    failed, _ = shares(load, 100, np.random.default_rng(2))
+    assert failed <= FALSE_ALARMS + slack(FALSE_ALARMS, 100)
+
+
+def test_arrivals_that_fall_are_seen_where_there_are_enough() -> None:
+    failed, warned = shares(Load(5, 0.08, 24, 83), 50, np.random.default_rng(2), LEFT_OVER)
+    assert failed >= 0.8
+    assert failed + warned >= 0.95
+
+
+def test_the_table_has_a_row_for_each_load(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--loads", "1"]) in (0, 1)
+    printed = capsys.readouterr().out
+    assert printed.count("\n| ") == 1 + len(LOADS)

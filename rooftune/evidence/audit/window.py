@@ -99,8 +99,7 @@ def arrivals_set_the_rate(e: Evidence) -> bool:
 
     Not known of other tools' runs: their clients may hold requests back.
     """
-    closed = e.workload is None or e.workload.arrivals.process == "closed"
-    return e.trial is not None and not e.trial.overloaded and not closed
+    return e.trial is not None and not e.trial.overloaded and e.workload is not None and e.concurrency is None
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,8 @@ class Change:
     p_value: float
     weights: tuple[float, ...] = ()
     """Of each block in the change: their sum is 0. Empty where nothing changed."""
+    looks: int = 1
+    """Places at which the change was looked for."""
 
     def among(self, answers: Floats) -> Self:
         """The same change, where the tokens of an answer arrive together, in blocks that lie next to each other.
@@ -124,18 +125,13 @@ class Change:
         """
         if not self.weights:
             return self
-        parts = (answers @ np.array(self.weights)) ** 2
-        if parts.sum() == 0:
+        parts = answers @ np.array(self.weights)
+        variance = float((parts**2).sum())
+        if variance == 0:
             return self
-        freedom = float(parts.sum() ** 2 / (parts**2).sum())
-        gap = abs(float(answers.sum(axis=0) @ np.array(self.weights)))
-        chance = self.looks * 2 * t_tail(gap / math.sqrt(float(parts.sum())), freedom)
+        freedom = variance**2 / float((parts**4).sum())
+        chance = self.looks * 2 * t_tail(abs(float(parts.sum())) / math.sqrt(variance), freedom)
         return replace(self, p_value=min(1.0, max(self.p_value, chance)))
-
-    @property
-    def looks(self) -> int:
-        """Places at which the change was looked for."""
-        return 1
 
 
 @dataclass(frozen=True)
@@ -144,10 +140,6 @@ class Jump(Change):
 
     block: int = 0
     """The first block after it."""
-
-    @property
-    def looks(self) -> int:
-        return max(1, len(self.weights) - 3)
 
 
 def trend(rates: Floats) -> Change:
@@ -185,7 +177,7 @@ def step(rates: Floats) -> Jump:
         chance = min(1.0, (size - 3) * 2 * t_tail(abs(gap) / max(error, 1e-12), size - 2))
         if chance < best.p_value:
             weights = (-1 / k,) * k + (1 / (size - k),) * (size - k)
-            best = Jump(gap / float(before.mean()), chance, weights, k)
+            best = Jump(gap / float(before.mean()), chance, weights, size - 3, k)
     return best
 
 
