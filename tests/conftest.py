@@ -19,7 +19,7 @@ settings.load_profile("counts")
 SLOW_S = 1800.0
 """Seconds after which a slow test is ended, and with it the run; the others get those of pyproject.toml. They end what
 hangs: on a busy machine a test may take ten times as long as on an idle one."""
-COMPILES = "tests/simulator/test_fast_equals_stepwise.py::test_compiled_equals_plain"
+COMPILE = "from rooftune.simulator.fastpath.compilation import compile_ahead; compile_ahead()"
 TRACE_SUBPROCESSES = "COVERAGE_PROCESS_CONFIG"
 """Environment variable with which coverage traces the processes that a test starts."""
 
@@ -42,9 +42,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     config = session.config
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and wanted() and not is_cached():
-        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", COMPILES]
         untraced = {name: value for name, value in os.environ.items() if name != TRACE_SUBPROCESSES}
-        subprocess.run(words, env=untraced, stdout=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, "-c", COMPILE], env=untraced, check=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from simulator_cases import Case, MadeStepTime, cases, plan_of, strangers
 
 from rooftune.simulator.engine.scheduler import Limits
 from rooftune.simulator.fastpath import run
-from rooftune.simulator.fastpath.compilation import fast_path
+from rooftune.simulator.fastpath.compilation import CompiledOnce, compile_ahead, fast_path
 from rooftune.simulator.fastpath.run import lay_out, pays_to_compile, run_fast
 from rooftune.simulator.runs import ClientSettings, SimulatedRun
 from rooftune.simulator.virtual.stepwise import StepwiseRun, run_stepwise
@@ -203,6 +204,16 @@ def test_compiled_equals_plain() -> None:
         case = Case(plan, limits, MadeStepTime(128, 10, seed=seed), ClientSettings(), 0.6)
         fast, plain = both(case, compile=True)
         assert_equal(fast, plain)
+
+
+@pytest.mark.skipif(not fast_path().compiled, reason="numba is not installed (extra `fast`)")
+def test_what_is_compiled_ahead_serves_every_run() -> None:
+    compile_ahead()
+    plan = plan_of(np.linspace(0, 2, 20), [30] * 20, [20] * 20)
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128, kv_blocks=40)
+    run_fast(plan, MadeStepTime(64, 4), limits, ClientSettings(), compile=True)
+    compiled = cast(CompiledOnce, fast_path().run).function
+    assert len(cast(Any, compiled).signatures) == 1, "one form of the machine code, for every state"
 
 
 def test_compiling_is_decided_by_the_size_of_the_work_and_what_is_compiled(

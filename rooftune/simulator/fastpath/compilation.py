@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
+
+import numpy as np
 
 from rooftune.machine_code import wanted
 from rooftune.simulator.fastpath import loop
 from rooftune.simulator.fastpath.decorators import compiling
-from rooftune.simulator.fastpath.state import State
+from rooftune.simulator.fastpath.state import CLOSED, COUNTERS, TIMES, State
 
 _LOADING = threading.Lock()
 PARTS = ("state", "blocks", "group", "clock", "client", "schedule", "decode", "loop")
@@ -57,6 +59,14 @@ def fast_path() -> FastPath:
     """The compiled fast path, or the plain one where numba is missing or switched off. Compiled once per process."""
     with _LOADING:
         return _fast_path()
+
+
+def compile_ahead() -> None:
+    """Compile the fast path for processes that start together; otherwise they all wait for the first that needs it."""
+    numbers = {name: kind() for name, kind in get_type_hints(State).items() if kind is not Any}
+    ended = State(q=np.zeros(1, np.int64), f=np.zeros(1), c=np.zeros(COUNTERS, np.int64), x=np.zeros(TIMES), **numbers)
+    ended.c[CLOSED] = 1
+    fast_path().run(ended)
 
 
 @cache

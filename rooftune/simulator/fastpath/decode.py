@@ -23,6 +23,7 @@ from rooftune.simulator.fastpath.group import (
 )  # fmt: skip
 from rooftune.simulator.fastpath.schedule import (
     cached_blocks,
+    first_chunk,
     release_ended,
 )  # fmt: skip
 from rooftune.simulator.fastpath.state import (
@@ -129,11 +130,7 @@ def steps_before_eviction(s: Any, budget: int) -> int:
     known = s.q[s.prompt + r] + s.q[s.generated + r]
     if s.c[N_RUN] >= s.max_seqs:
         return never
-    need = known
-    if not s.whole:
-        need = min(need, budget)
-        if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
-            need = min(need, s.threshold)
+    need = known if s.whole else min(first_chunk(s, known), budget)
     if (need + BLOCK - 1) // BLOCK > s.c[FREE] - s.spare or cached_blocks(s, r, known)[1] == 0:
         return never
     disband(s)

@@ -136,6 +136,15 @@ def cached_blocks(s: Any, r: int, known: int) -> tuple[int, int]:
     return hits, idle
 
 
+@inlined
+def first_chunk(s: Any, tokens: int) -> int:
+    """Of these tokens of the first waiting request, those that one step may take: a threshold holds for long prompts
+    while other requests are there."""
+    if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
+        return int(min(tokens, s.threshold))
+    return tokens
+
+
 @compiled
 def head_of_line(s: Any, budget: int) -> tuple[int, int]:
     """(cached blocks, tokens to compute) of the first waiting request; no tokens when it cannot be admitted."""
@@ -144,9 +153,7 @@ def head_of_line(s: Any, budget: int) -> tuple[int, int]:
     r = s.q[s.waiting + s.c[HEAD]]
     known = s.q[s.prompt + r] + s.q[s.generated + r]
     hits, idle = cached_blocks(s, r, known)
-    need = known - hits * BLOCK
-    if s.threshold > 0 and s.c[N_RUN] + s.c[TAIL] - s.c[HEAD] > s.spared:
-        need = min(need, s.threshold)
+    need = first_chunk(s, known - hits * BLOCK)
     if need > budget:
         if not s.chunked:
             return 0, 0

@@ -103,6 +103,12 @@ def _starts(plan: RequestPlan) -> int:
     return int((plan.turn == 0).sum())
 
 
+def _saturated_starts(engine: EmulatedEngine, plan: RequestPlan) -> float | None:
+    """Requests/s that arrive by themselves where the engine is never idle; None without requests."""
+    rate_per_s = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
+    return None if rate_per_s is None else rate_per_s * _starts(plan) / len(plan)
+
+
 def at_speed(plan: RequestPlan, speed: float) -> RequestPlan:
     """The plan in the time of a server of speed 1, where ``plan`` is meant for one ``speed`` times as fast."""
     return replace(plan, arrival_s=plan.arrival_s * speed, think_s=plan.think_s * speed)
@@ -206,11 +212,10 @@ def capacity(
         raise InputError("the workload's sample holds no requests; raise its rate or its duration.")
     engine = engine.for_requests(drawn.plan)
     whole = Response(engine, drawn, speed)
-    plan = whole.drawn.plan
-    top = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
+    top = _saturated_starts(engine, whole.drawn.plan)
     if top is None:
         return PredictedCapacity(0.0, next(iter(drawn.slo.limits_ms())), NEVER, 0.0, whole.runs)
-    top = top * speed * _starts(plan) / len(plan)
+    top *= speed
     part = drawn if near_per_s else _part(drawn)
     coarse = whole if part is drawn else Response(engine, part, speed)
     rough = near_per_s
@@ -248,11 +253,9 @@ def capacities_by_speed(
         return tuple(capacity(engine, drawn, speed=s, near_per_s=s * near_per_s).rate_per_s for s in speeds)
     engine = engine.for_requests(drawn.plan)
     response = Response(engine, drawn)
-    plan = response.drawn.plan
-    top = saturated_rate(plan, engine.step_time, engine.limits, engine.acceptance, runs=MANY_RUNS)
+    top = _saturated_starts(engine, response.drawn.plan)
     if top is None:
         return (0.0,) * len(speeds)
-    top *= _starts(plan) / len(plan)
 
     def at(speed: float) -> float:
         def faster(rate_per_s: float) -> float:
