@@ -18,9 +18,7 @@ from rooftune.engines.target import Target
 from rooftune.errors import EngineError
 from rooftune.runfolder import TrialFolder
 from rooftune.vllm_rules.config import EngineConfig
-
-LEFT_S = 30.0
-"""How long to wait for the end of the engine, promised within 5 s on a machine that is not busy."""
+from tests.real_vllm.flow_process import LEFT_S, alive
 
 
 @pytest.mark.parametrize(
@@ -54,7 +52,7 @@ async def test_a_core_that_is_killed_is_noticed_and_reported(target: Target, tmp
     await stop(server)
     assert found is not None
     assert "one of its processes died" in str(found)
-    assert not [p for p in family if alive(p)]
+    assert alive(family) == []
 
 
 OWNER = textwrap.dedent(
@@ -89,13 +87,6 @@ def test_nothing_is_left_after_kill_9(target: Target, tmp_path: Path) -> None:
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     deadline = time.monotonic() + LEFT_S
-    while time.monotonic() < deadline and any(alive(p) for p in family):
+    while time.monotonic() < deadline and alive(family):
         time.sleep(0.05)
-    assert not [p for p in family if alive(p)]
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    assert alive(family) == []

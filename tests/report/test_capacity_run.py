@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -347,8 +348,9 @@ def test_the_start_script_says_what_it_carries(run: RunFolder) -> None:
     assert "output token" not in script
 
 
-def test_writing_again_gives_the_same(run: RunFolder, report: str) -> None:
-    assert write_report(run).read_text(encoding="utf-8") == report
+def test_writing_again_gives_the_same(run: RunFolder, report: str, tmp_path: Path) -> None:
+    copied = RunFolder(shutil.copytree(run.path, tmp_path / run.path.name))
+    assert write_report(copied).read_text(encoding="utf-8") == report
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -210,10 +211,12 @@ def test_html_is_of_one_file_and_has_what_markdown_has(run: RunFolder, report: s
     assert len([e for e in page.of("svg") if "svg" not in e.inside] + page.of("img")) == report.count("](figures/")
 
 
-def test_writing_again_gives_the_same(run: RunFolder, report: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_again_gives_the_same(
+    run: RunFolder, report: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judge, "compare", made.plain_compare)
-    write_report(run)
-    assert run.report.read_text(encoding="utf-8") == report
+    copied = RunFolder(shutil.copytree(run.path, tmp_path / run.path.name))
+    assert write_report(copied).read_text(encoding="utf-8") == report
 
 
 def test_the_calibration_of_the_predictions_is_named_with_its_hash(tmp_path: Path) -> None:
