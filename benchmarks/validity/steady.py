@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     random = np.random.default_rng(given.seed)
     print(f"{given.loads:,} steady loads per row, and a third as many whose arrivals fall to {LEFT_OVER:.0%}.\n")
-    print("| requests/s | median answer, s | warm-up, s | window, s | steady: fails | warns | falling: fails | warns |")
+    print("| requests/s | mean answer, s | warm-up, s | window, s | steady: fails | warns | falling: fails | warns |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|")
     worst = 0.0
     for load in LOADS:
