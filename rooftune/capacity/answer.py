@@ -16,7 +16,7 @@ from rooftune.capacity.replicas import replicas_for
 from rooftune.capacity.result import LEVEL, CapacityResult, CurvePoint, LoneRequests, Replicas
 from rooftune.capacity.units import UNITS, load_of, per_of, whole_users
 from rooftune.engines.price import usd_per_hour, usd_per_million
-from rooftune.evidence.audit.ladder import LadderContext, LadderStep, audit_ladder
+from rooftune.evidence.audit.ladder import LAG_FAILS, LadderContext, LadderStep, audit_ladder, late_share
 from rooftune.simulator.virtual.predict import EmulatedEngine
 from rooftune.workloads.draw import draw
 from rooftune.workloads.spec import Burst, Workload
@@ -207,8 +207,7 @@ def ladder_of(records: Sequence[StepRecord]) -> list[LadderStep]:
 
 def ladder_context(workload: Workload, quoted: Interval) -> LadderContext:
     """What the audit of the steps compares them with."""
-    limits = {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
-    unit = UNITS[per_of(workload)]
+    limits, unit = _limits_s(workload), UNITS[per_of(workload)]
     return LadderContext(
         workload.slo.share, limits, quoted.low_per_s, quoted.high_per_s, SLOWEST, FASTEST, unit, workload.natural_ends
     )
@@ -249,7 +248,10 @@ def mean_output_tokens(records: Sequence[StepRecord]) -> float | None:
 
 
 def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneRequests | None) -> str:
-    """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge."""
+    """What breaks first above the capacity: the limit with the largest ratio in the step nearest to the edge.
+
+    Steps in which the client sent late count only where no other is left: they show the client's limits.
+    """
     if lone is not None and lone.breaks:
         return lone.limit
     if quoted.level is None and errors_bracket(records).broken_at is not None:
@@ -257,12 +259,21 @@ def limited_by(records: Sequence[StepRecord], quoted: Interval, lone: LoneReques
     known = [r for r in records if not r.errors_break]
     if not known:
         return ""
-    nearest = min(known, key=lambda r: abs(_log_ratio(r)))
+    nearest = min([r for r in known if not _sent_late(r)] or known, key=lambda r: abs(_log_ratio(r)))
     full = nearest.users is not None and quoted.level is not None and nearest.load >= (quoted.rate_per_s or 0.0)
     if full and _log_ratio(nearest) < CLEARLY_MET:
         return "queue"
     ratios = {name: ratio for name, ratio in nearest.by_limit.items() if ratio is not None}
     return max(ratios, key=lambda name: ratios[name]) if ratios else "queue"
+
+
+def _sent_late(record: StepRecord) -> bool:
+    share = late_share(record.send_lag_p99_ms / 1000, _limits_s(record.workload))
+    return share is not None and share > LAG_FAILS
+
+
+def _limits_s(workload: Workload) -> dict[str, float]:
+    return {name: limit / 1000 for name, limit in workload.slo.limits_ms().items()}
 
 
 def _log_ratio(record: StepRecord) -> float:

@@ -1,4 +1,4 @@
-"""A server that refuses requests beyond a number in flight, or all of them, on an event loop in a thread."""
+"""A server that refuses requests beyond a rate, or all of them, on an event loop in a thread."""
 
 from __future__ import annotations
 
@@ -6,50 +6,65 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
+
+BURST = 40.0
+"""Requests that an idle server takes at once."""
 
 
 @dataclass
 class LimitedServer:
-    """An OpenAI-compatible server of constant speed. It has no /metrics."""
+    """An OpenAI-compatible server of constant speed behind a token bucket, as a gateway has one. It has no /metrics.
 
-    most: int
-    """Requests in flight beyond which it answers HTTP 429; 0 = it answers HTTP 400 to all."""
+    What it refuses depends on the mean rate alone, so a busy machine, which answers late, changes nothing.
+    """
+
+    most_per_s: float
+    """Requests/s of the load's clock beyond which it answers HTTP 429; 0 = it answers HTTP 400 to all."""
     token_s: float
     time_scale: float
     url: str = ""
     model: str = "limited"
     vocab_size: int | None = 32_000
     simulated: bool = False
-    in_flight: int = 0
     refused: int = 0
+    free: float = BURST
+    """Requests that it would take at once."""
+    filled_s: float = field(default_factory=time.monotonic)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Stream the tokens that are asked for, or refuse."""
         asked = int((await request.json())["max_tokens"])
-        if self.most == 0:
+        if not self.most_per_s:
             return web.json_response({"error": {"message": "this model cannot be served"}}, status=400)
-        if self.in_flight >= self.most:
+        if not self.takes():
             self.refused += 1
             return web.json_response({"error": {"message": "too many requests"}}, status=429)
-        self.in_flight += 1
-        try:
-            reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
-            await reply.prepare(request)
-            for i in range(asked):
-                await asyncio.sleep(self.token_s)
-                reason = "length" if i == asked - 1 else None
-                event = {"choices": [{"index": 0, "text": " w", "finish_reason": reason}]}
-                await reply.write(f"data: {json.dumps(event)}\n\n".encode())
-            usage = {"prompt_tokens": 5, "completion_tokens": asked, "total_tokens": 5 + asked}
-            await reply.write(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n".encode())
-            await reply.write(b"data: [DONE]\n\n")
-            return reply
-        finally:
-            self.in_flight -= 1
+        reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await reply.prepare(request)
+        for i in range(asked):
+            await asyncio.sleep(self.token_s)
+            reason = "length" if i == asked - 1 else None
+            event = {"choices": [{"index": 0, "text": " w", "finish_reason": reason}]}
+            await reply.write(f"data: {json.dumps(event)}\n\n".encode())
+        usage = {"prompt_tokens": 5, "completion_tokens": asked, "total_tokens": 5 + asked}
+        await reply.write(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n".encode())
+        await reply.write(b"data: [DONE]\n\n")
+        return reply
+
+    def takes(self) -> bool:
+        """Take one request out of the bucket, if there is one."""
+        now = time.monotonic()
+        self.free = min(BURST, self.free + (now - self.filled_s) * self.time_scale * self.most_per_s)
+        self.filled_s = now
+        if self.free < 1:
+            return False
+        self.free -= 1
+        return True
 
     @contextlib.contextmanager
     def running(self) -> Iterator[LimitedServer]:

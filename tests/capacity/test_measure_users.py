@@ -39,12 +39,13 @@ async def test_the_users_of_a_server_are_counted(
     assert found.low_users is not None
     assert found.high_users is not None
     assert found.low_users <= found.users <= found.high_users
-    if found.speed > 0.9:
-        assert found.limited_by == limit, "a server that is late for every token misses other limits first"
+    checks = {c.id: c.status for c in found.checks}
+    if found.speed > 0.9 and checks["send-lag"] != "fail":
+        assert found.limited_by == limit, "where the machine is late for every token, other limits break first"
     assert found.rate_per_s
     assert found.replicas is not None
     assert found.replicas.asked_users == 100
     assert found.replicas.at_estimate == -(-100 // found.users)
     assert all(s.start.idle for s in found.steps)
-    assert {c.status for c in found.checks if c.id in ("settled-start", "fresh-prompts")} == {"pass"}
+    assert {checks["settled-start"], checks["fresh-prompts"]} == {"pass"}
     assert all(s.census.failed == s.census.refused == 0 for s in found.steps)

@@ -27,7 +27,7 @@ SHORT = {
 
 @pytest.mark.slow
 async def test_a_server_that_refuses_from_some_rate_on_gets_a_bracket(tmp_path: Path) -> None:
-    with LimitedServer(most=4, token_s=0.005, time_scale=20.0).running() as server:
+    with LimitedServer(most_per_s=4.0, token_s=0.005, time_scale=20.0).running() as server:
         found = await measure_capacity(
             server, workload(**SHORT), twin(target()), Precision(most_steps=6), tmp_path, seed=1
         )
@@ -44,7 +44,7 @@ async def test_a_server_that_refuses_from_some_rate_on_gets_a_bracket(tmp_path: 
 
 
 async def test_a_server_that_answers_only_errors_is_an_error(tmp_path: Path) -> None:
-    broken, said = LimitedServer(most=0, token_s=0.005, time_scale=20.0), "this model cannot be served"
+    broken, said = LimitedServer(most_per_s=0, token_s=0.005, time_scale=20.0), "this model cannot be served"
     with broken.running() as server, pytest.raises(EngineError, match=said):
         await measure_capacity(server, workload(**SHORT), twin(target()), Precision(), tmp_path, seed=1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import made_capacity as made
 import pytest
 
+from rooftune.capacity.answer import Interval, limited_by
 from rooftune.capacity.estimate import estimate
 from rooftune.capacity.measured_step import MeasuredStep, StepRecord
 from rooftune.capacity.reference import Reference
@@ -20,6 +21,8 @@ from rooftune.trial_order import TrialLoad
 from rooftune.workloads.spec import Closed, Workload
 
 WORKLOAD = made.workload(seed=7)
+SHARE = str(WORKLOAD.slo.share)
+UNKNOWN = Interval(None)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,19 @@ def test_a_server_slower_than_any_rate_is_asked_one_request_at_a_time(reference:
 def test_without_an_order_the_reference_chooses_the_rate(reference: Reference) -> None:
     arrivals = first_load(WORKLOAD, reference, None, 7).workload.arrivals
     assert 0.7 * reference.capacity(1.0) < getattr(arrivals, "rate_per_s", 0.0) < reference.capacity(1.0)
+
+
+def test_a_load_that_left_late_does_not_show_what_breaks_first(reference: Reference) -> None:
+    sent = first_load(WORKLOAD, reference, load_at(reference.capacity(1.0)), 7).workload
+    record = shown(reference, sent, 1.0).steps[0].record
+    calm = record.model_copy(update={"by_limit": {"ttft_ms": 0.2, "tpot_ms": 0.7}, "quantiles": {SHARE: 0.7}})
+    limit_ms = WORKLOAD.slo.limits_ms()["ttft_ms"]
+    disturbed = {"by_limit": {"ttft_ms": 1.1, "tpot_ms": 0.8}, "quantiles": {SHARE: 1.1}}
+    late = record.model_copy(update={**disturbed, "send_lag_p99_ms": 1.1 * limit_ms})
+    on_time = record.model_copy(update={**disturbed, "send_lag_p99_ms": 0.01 * limit_ms})
+    assert limited_by([late, calm], UNKNOWN, None) == "tpot_ms"
+    assert limited_by([on_time, calm], UNKNOWN, None) == "ttft_ms", "the step nearest to the edge"
+    assert limited_by([late], UNKNOWN, None) == "ttft_ms", "no other is left"
 
 
 def test_the_records_of_the_first_load_stay(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Pure functions of the steps; a capacity measurement shows their findings with it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,16 +192,21 @@ def windows(steps: Steps, context: LadderContext) -> Check:
     return passed(name, f"Each step judged at least {fewest.requests:,} requests.", figures)
 
 
+def late_share(send_lag_p99_s: float, limits_s: Mapping[str, float]) -> float | None:
+    """Send lag as a share of the shortest limit that counts from the schedule; None = there is none."""
+    limits = [limit for key, limit in limits_s.items() if key != "tpot_ms"]
+    return send_lag_p99_s / min(limits) if limits else None
+
+
 def client(steps: Steps, context: LadderContext) -> Check:
     """Whether the client sent on time, compared with the limits that count from the schedule."""
     name = "send-lag"
     worst = max(steps, key=lambda s: s.send_lag_p99_s)
     figures = {"p99_ms": round(1000 * worst.send_lag_p99_s, 2)}
     sentence = f"99 % of the requests of step {worst.number} left at most {1000 * worst.send_lag_p99_s:.1f} ms late"
-    limits = [limit for key, limit in context.limits_s.items() if key != "tpot_ms"]
-    if not limits:
+    share = late_share(worst.send_lag_p99_s, context.limits_s)
+    if share is None:
         return passed(name, f"{sentence}; no limit counts from the schedule.", figures)
-    share = worst.send_lag_p99_s / min(limits)
     sentence += f", {percent(share)} of the shortest limit."
     remedy = "Free cores for the client, use more client processes, or a smaller --time-scale of the simulated engine."
     if share > LAG_FAILS:
